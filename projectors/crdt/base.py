@@ -1,0 +1,55 @@
+"""What every CRDT here is: a pure state, changed by operations that events carry, mergeable, and with canonical bytes.
+
+They are operation-based over events (Shapiro, Preguiça, Baquero, Zawirski, "A comprehensive study of Convergent and
+Commutative Replicated Data Types", INRIA RR-7506, 2011): an event's (region, sequence) is the operation's unique tag,
+and the vector its writer had observed is its causal context. Each lane's operations are applied in lane order, lanes
+interleave in any order. The state is then a function of the set of events alone, so it is the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from replicator.domain.clock import Hlc
+from replicator.domain.vector import VersionVector
+from replicator.errors import MeridianError
+
+State = Any
+"""A CRDT's state: JSON (objects, arrays, strings, integers, null) that is never changed in place."""
+
+
+class InvalidOperation(MeridianError, ValueError):
+    """An event carries a value that the field's CRDT cannot take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Where an operation comes from: its event's identity, time and causal context."""
+
+    region: str
+    sequence: int
+    hlc: Hlc
+    observed: VersionVector
+
+
+class Crdt(Protocol):
+    """A conflict-free replicated data type. All methods are pure."""
+
+    rule: str
+    """The conflict rule in one sentence."""
+
+    def initial(self) -> State:
+        """The state before any operation."""
+
+    def apply(self, state: State, operation: Any, tag: Tag) -> State:
+        """The state after one more operation of the tag's lane. Raises InvalidOperation."""
+
+    def compact(self, state: State, seen: VersionVector) -> State:
+        """Drop what no event outside `seen` can need. `seen` covers every event applied to `state`."""
+
+    def merge(self, left: State, left_seen: VersionVector, right: State, right_seen: VersionVector) -> State:
+        """The state of the union of both sides' events. Commutative, associative, idempotent."""
+
+    def value(self, state: State) -> Any:
+        """What readers see: JSON."""

@@ -1,0 +1,47 @@
+"""PN-counter: Shapiro et al. 2011, specification 7, with one pair of sums per region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from projectors.crdt.base import InvalidOperation, State, Tag
+from replicator.domain.vector import VersionVector
+
+
+@dataclass(frozen=True, slots=True)
+class PnCounter:
+    """A sum of integers. State: `{region: [added, subtracted, last sequence counted]}`.
+
+    The last sequence makes an operation that comes twice a no-op. Only integers: sums of floats depend on their order.
+    """
+
+    rule: str = "Every increment and decrement counts exactly once, whatever is concurrent with it."
+
+    def initial(self) -> State:
+        return {}
+
+    def apply(self, state: State, operation: Any, tag: Tag) -> State:
+        if type(operation) is not int:
+            raise InvalidOperation(f"a counter takes integers, not {operation!r}")
+        added, subtracted, last = state.get(tag.region, (0, 0, 0))
+        if tag.sequence <= last:
+            return state
+        if operation >= 0:
+            added += operation
+        else:
+            subtracted -= operation
+        return {**state, tag.region: [added, subtracted, tag.sequence]}
+
+    def compact(self, state: State, seen: VersionVector) -> State:
+        return state
+
+    def merge(self, left: State, left_seen: VersionVector, right: State, right_seen: VersionVector) -> State:
+        merged = dict(left)
+        for region, entry in right.items():
+            if region not in merged or entry[2] > merged[region][2]:
+                merged[region] = entry
+        return merged
+
+    def value(self, state: State) -> Any:
+        return sum(added - subtracted for added, subtracted, _ in state.values())

@@ -1,0 +1,183 @@
+"""The engine: folds events into views, exactly once, whatever order they come in and however often.
+
+A view's version vector says which events it holds. An event at or below it is skipped; one that leaves a gap makes the
+engine pull what is missing from the store; row and vector are saved together, only over the vector that was read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exponential
+
+from projectors.projection import Projection, ProjectionFailed
+from projectors.sink import Change, Sink, ViewKey
+from projectors.view import View
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.vector import EMPTY, VersionVector
+from replicator.errors import DamagedEvent, RegionUnavailable
+from replicator.store import EventStore
+
+log = structlog.get_logger()
+
+_VIEWS_KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An event that a projection cannot digest. The view stays before it; all other views go on."""
+
+    projection: str
+    event_id: str
+    reason: str
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What a view should come to hold: events at hand, by lane, and the last sequence of each lane."""
+
+    events: dict[str, dict[int, Event]] = field(default_factory=dict)
+    upto: VersionVector = EMPTY
+
+    def add(self, event: Event) -> None:
+        self.events.setdefault(event.region, {})[event.sequence] = event
+        self.upto = self.upto.advance(event.region, event.sequence)
+
+
+class Engine:
+    """Projects one region's store into one sink."""
+
+    def __init__(self, projections: Sequence[type[Projection]], store: EventStore, sink: Sink) -> None:
+        self._projections = tuple(projections)
+        self._store = store
+        self._sink = sink
+        self._views: OrderedDict[ViewKey, View] = OrderedDict()
+
+    def apply(self, events: Iterable[Event]) -> list[Failure]:
+        """Bring every view that these events feed up to them. One write per view, however many events it takes.
+
+        Returns what could not be digested. Raises RegionUnavailable; applying the same events again is safe.
+        """
+        wanted: dict[StreamId, _Wanted] = {}
+        for event in events:
+            wanted.setdefault(event.stream, _Wanted()).add(event)
+        return self._bring(wanted)
+
+    def catch_up(self, lanes: Mapping[LaneId, int]) -> list[Failure]:
+        """Bring the views of these lanes up to their last sequences, reading the events from the store."""
+        wanted: dict[StreamId, _Wanted] = {}
+        for lane, last in lanes.items():
+            entry = wanted.setdefault(lane.stream, _Wanted())
+            entry.upto = entry.upto.advance(lane.region, last)
+        return self._bring(wanted)
+
+    def _bring(self, wanted: Mapping[StreamId, _Wanted]) -> list[Failure]:
+        waiting: dict[ViewKey, tuple[type[Projection], StreamId]] = {
+            (projection.name, str(stream)): (projection, stream)
+            for stream in wanted
+            for projection in self._projections
+            if projection.stream_type == stream.type
+        }
+        failures: list[Failure] = []
+
+        @retry(
+            retry=retry_if_result(bool),
+            stop=stop_after_attempt(20),
+            wait=wait_random_exponential(multiplier=0.01, max=0.5),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        def attempt() -> bool:
+            lost = self._attempt(waiting, wanted, failures)
+            for key in lost:
+                self._views.pop(key, None)  # another projector moved this view: read it again
+            for key in [key for key in waiting if key not in lost]:
+                del waiting[key]
+            return bool(waiting)
+
+        if attempt():
+            raise RegionUnavailable(f"{len(waiting)} views keep being changed by another projector; try again")
+        return failures
+
+    def _attempt(
+        self,
+        waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]],
+        wanted: Mapping[StreamId, _Wanted],
+        failures: list[Failure],
+    ) -> set[ViewKey]:
+        self._load([key for key in waiting if key not in self._views])
+        changes: list[Change] = []
+        for key, (projection, stream) in waiting.items():
+            view = self._views.get(key)
+            if view is not None and view.version != projection.version:
+                view, before = None, view.vector  # made by other code: fold the whole history again
+            else:
+                before = view.vector if view is not None else None
+            moved = self._fold(projection, stream, view, wanted[stream], before, failures)
+            if moved is not None and (view is None or moved != view):
+                changes.append(Change(before, moved))
+        saved = self._sink.save(changes) if changes else []
+        lost: set[ViewKey] = set()
+        for change, ok in zip(changes, saved, strict=True):
+            key = (change.view.projection, change.view.key)
+            if ok:
+                self._remember(key, change.view)
+            else:
+                lost.add(key)
+        return lost
+
+    def _fold(
+        self,
+        projection: type[Projection],
+        stream: StreamId,
+        view: View | None,
+        wanted: _Wanted,
+        before: VersionVector | None,
+        failures: list[Failure],
+    ) -> View | None:
+        """The view with the wanted events folded in, or None when there is nothing to do."""
+        seen = view.vector if view is not None else EMPTY
+        upto = wanted.upto.join(before) if before is not None else wanted.upto
+        if upto <= seen:
+            return None
+        states = view.state if view is not None else projection.initial()
+        for region, last in upto.beyond(seen).items():
+            try:
+                for event in self._lane(stream, region, seen.get(region) + 1, last, wanted.events.get(region, {})):
+                    states = projection.apply(states, event)
+                    seen = seen.advance(region, event.sequence)
+            except (ProjectionFailed, DamagedEvent) as error:
+                event_id = f"{LaneId(region, stream).key}#{seen.get(region) + 1}"
+                log.error("projector.failed", projection=projection.name, event_id=event_id, error=str(error))
+                failures.append(Failure(projection.name, event_id, str(error)))
+        return projection.view(str(stream), states, seen) if seen else None
+
+    def _lane(self, stream: StreamId, region: str, first: int, last: int, at_hand: Mapping[int, Event]) -> Iterable[Event]:
+        """Events `first` to `last` of a lane: those at hand, and what is missing among them from the store."""
+        sequence = first
+        while sequence <= last:
+            event = at_hand.get(sequence)
+            if event is not None:
+                yield event
+                sequence += 1
+                continue
+            ready = min((s for s in at_hand if s > sequence), default=last + 1)
+            pulled = list(self._store.read_lane(stream, region, sequence, min(ready - 1, last)))
+            yield from pulled
+            if sequence + len(pulled) < min(ready, last + 1):
+                return  # not here yet: its own arrival will bring it
+            sequence += len(pulled)
+
+    def _load(self, keys: Sequence[ViewKey]) -> None:
+        if keys:
+            for key, view in self._sink.load(keys).items():
+                self._remember(key, view)
+
+    def _remember(self, key: ViewKey, view: View) -> None:
+        self._views[key] = view
+        self._views.move_to_end(key)
+        while len(self._views) > _VIEWS_KEPT:
+            self._views.popitem(last=False)

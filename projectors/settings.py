@@ -1,0 +1,39 @@
+"""The one place where the projectors' own settings are read; the rest are the replicator's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from projectors.projection import Projection
+from replicator.errors import InvalidConfig
+
+
+def read_projections(
+    names: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> list[type[Projection]]:
+    """The projections named by `names`, or else by MERIDIAN_PROJECTIONS (separated by commas)."""
+    chosen = names or [n.strip() for n in environment.get("MERIDIAN_PROJECTIONS", "").split(",") if n.strip()]
+    return load_projections(chosen)
+
+
+def load_projections(names: Sequence[str]) -> list[type[Projection]]:
+    """Import projections named `module:Class`. Raises InvalidConfig naming what is wrong."""
+    found: list[type[Projection]] = []
+    for name in names:
+        module, colon, attribute = name.partition(":")
+        if not colon:
+            raise InvalidConfig(f"projection {name!r} is not of the form 'package.module:Class'")
+        try:
+            value = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise InvalidConfig(f"projection {name!r} cannot be loaded: {error}") from None
+        if not (isinstance(value, type) and issubclass(value, Projection) and value is not Projection):
+            raise InvalidConfig(f"{name!r} is not a subclass of projectors.Projection")
+        found.append(value)
+    if not found:
+        raise InvalidConfig("no projection given; pass --projection module:Class or set MERIDIAN_PROJECTIONS")
+    if len({projection.name for projection in found}) != len(found):
+        raise InvalidConfig("two projections share a name; names decide where views are stored")
+    return found

@@ -1,0 +1,172 @@
+"""Talking to AWS: clients with this project's timeouts, errors sorted into what they mean, batched PartiQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+
+from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.retries import Transient, transient
+from replicator.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+T = TypeVar("T")
+
+THROTTLES = {
+    "ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
+    "ThrottlingException", "ThrottlingError", "TransactionConflictException", "TransactionConflict",
+    "TransactionInProgressException",
+}  # fmt: skip
+BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}
+BATCH_STATEMENTS = 25
+NOT_NOW = "NotNow"
+
+
+def _config(settings: Settings) -> Config:
+    return Config(
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        retries={"total_max_attempts": 1, "mode": "standard"},  # retries are ours: replicator/retries.py
+        max_pool_connections=50,
+        parameter_validation=False,
+    )
+
+
+def dynamodb(settings: Settings, region: str) -> DynamoDBClient:
+    """A DynamoDB client of `region`."""
+    with config_errors(settings, region):
+        return boto3.session.Session().client(
+            "dynamodb", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
+        )
+
+
+def streams(settings: Settings, region: str) -> DynamoDBStreamsClient:
+    """A DynamoDB Streams client of `region`."""
+    with config_errors(settings, region):
+        return boto3.session.Session().client(
+            "dynamodbstreams", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
+        )
+
+
+def error_code(error: BaseException | None) -> str:
+    """The service's error code behind an exception of botocore or PynamoDB, or an empty text."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def sort_error(error: BaseException) -> Transient | None:
+    """Whether an error of botocore may pass, and whether the request may have taken effect all the same."""
+    code = error_code(error)
+    if code in THROTTLES:
+        return Transient(code, sent=False)
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return Transient(code or str(status), sent=True) if code in BROKEN or status >= 500 else None
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        return Transient(type(error).__name__, sent=False)
+    return Transient(type(error).__name__, sent=True) if isinstance(error, BotoCoreError) else None
+
+
+def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
+    """Run an idempotent call with the bounded retry policy. Raises RegionUnavailable when it keeps failing."""
+
+    def once() -> T:
+        try:
+            return operation()
+        except (BotoCoreError, ClientError) as error:
+            passing = sort_error(error)
+            if passing is None:
+                raise
+            raise passing from error
+
+    try:
+        return transient(settings.attempts)(once)
+    except Transient as error:
+        raise RegionUnavailable(f"{region} does not answer ({error}); what waits for it is kept") from error
+
+
+def execute_batch(
+    client: DynamoDBClient, settings: Settings, region: str, pool: ThreadPoolExecutor, statements: Sequence[Any]
+) -> list[str]:
+    """Run PartiQL statements, 25 to a request: for each, an empty text or its error code. They are not atomic together.
+
+    Statements that were throttled or not answered are sent again, a bounded number of times; what is left then is
+    NOT_NOW. Raises RegionUnavailable when that is all of them.
+    """
+    codes = [NOT_NOW] * len(statements)
+
+    def once() -> None:
+        waiting = [i for i, code in enumerate(codes) if code == NOT_NOW]
+        chunks = [waiting[i : i + BATCH_STATEMENTS] for i in range(0, len(waiting), BATCH_STATEMENTS)]
+        failures = [reason for reason in pool.map(send, chunks) if reason]
+        if failures:
+            raise Transient(failures[0], sent=True)
+
+    def send(chunk: list[int]) -> str:
+        try:
+            answers = client.batch_execute_statement(Statements=[statements[i] for i in chunk])["Responses"]
+        except (BotoCoreError, ClientError) as error:
+            passing = sort_error(error)
+            if passing is None:
+                raise
+            return str(passing)
+        failed = ""
+        for i, answer in zip(chunk, answers, strict=True):
+            code = answer.get("Error", {}).get("Code", "")
+            if code in THROTTLES or code in BROKEN:
+                failed = code
+            else:
+                codes[i] = code
+        return failed
+
+    try:
+        transient(settings.attempts)(once)
+    except Transient as error:
+        if all(code == NOT_NOW for code in codes):
+            raise RegionUnavailable(f"{region} does not take writes ({error}); what waits for it is kept") from error
+    return codes
+
+
+def require_table(settings: Settings, region: str, table: str) -> None:
+    """Raise InvalidConfig, saying what to do, unless `table` can be reached in `region`."""
+    with config_errors(settings, region):
+        client = dynamodb(settings, region)
+        try:
+            client.describe_table(TableName=table)
+        except ClientError as error:
+            if error_code(error) != "ResourceNotFoundException":
+                raise
+            raise InvalidConfig(
+                f"table {table} does not exist in {region}{_at(settings, region)}; run `replicator init` (emulator) or "
+                "`terraform apply` (AWS), or correct --prefix"
+            ) from None
+
+
+@contextmanager
+def config_errors(settings: Settings, region: str) -> Iterator[None]:
+    """Turn what only a wrong setting can cause into InvalidConfig."""
+    try:
+        yield
+    except ClientError as error:
+        raise InvalidConfig(f"{region}{_at(settings, region)} refused the request: {error}") from None
+    except (BotoCoreError, ValueError) as error:
+        if isinstance(error, InvalidConfig):
+            raise
+        raise InvalidConfig(
+            f"cannot reach DynamoDB of {region}{_at(settings, region)}: {error}. "
+            "Check --endpoints (or MERIDIAN_ENDPOINTS), the region and the credentials"
+        ) from None
+
+
+def _at(settings: Settings, region: str) -> str:
+    url = settings.endpoint(region)
+    return f" at {url}" if url else ""

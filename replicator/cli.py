@@ -1,0 +1,131 @@
+"""The `replicator` command."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from replicator import aws
+from replicator.console import Endpoints, Peers, Prefix, Region, out, run, stop_on_signals
+from replicator.control import DynamoControl, Quarantine
+from replicator.domain.event import Event, NewEvent, Observed
+from replicator.domain.names import StreamId
+from replicator.errors import InvalidEvent
+from replicator.settings import Settings, read_settings
+from replicator.store import EventStore
+
+app = typer.Typer(
+    help="Append immutable events in a region and copy them to every other. Settings come from MERIDIAN_* variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+    """Create the events and control tables on an emulator. (On AWS, Terraform does.)"""
+    from replicator.tables import create_tables
+
+    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    created = create_tables(settings)
+    out.print(f"{settings.region}: created {', '.join(created)}" if created else f"{settings.region}: tables exist")
+
+
+@app.command("run")
+def run_worker(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+    """Copy this region's events to its peers until SIGTERM or Ctrl-C. May be killed at any instant."""
+    from replicator.worker import Replicator
+
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    stop = stop_on_signals()
+    aws.require_table(settings, settings.region, settings.control_table)
+    Replicator.connect(settings).run(stop)
+
+
+@app.command()
+def append(
+    stream: Annotated[str, typer.Argument(help="type/id, e.g. user/homer")],
+    event_type: Annotated[str, typer.Argument(help="e.g. renamed")],
+    payload: Annotated[str, typer.Argument(help='a JSON object, e.g. \'{"name": "Homer"}\'')] = "{}",
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Append one event to this region's lane of a stream, after reading the stream."""
+    name = StreamId.parse(stream)
+    new = NewEvent(event_type, _object(payload))
+    store = _store(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    _print(*store.append(name, new, observed=Observed.of(store.read(name))))
+
+
+@app.command()
+def read(
+    stream: Annotated[str, typer.Argument(help="type/id, e.g. user/homer")],
+    limit: Annotated[int | None, typer.Option(help="At most so many events.", min=1)] = None,
+    reverse: Annotated[bool, typer.Option(help="Latest first.")] = False,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Print a stream as this region has it, merged over its lanes, one JSON object an event."""
+    name = StreamId.parse(stream)
+    store = _store(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    for event in store.read(name, limit=limit, reverse=reverse):
+        _print(event)
+
+
+@app.command()
+def quarantine(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+    """List what this region's replicator refused to copy, one JSON object a line. Empty is good."""
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    aws.require_table(settings, settings.region, settings.control_table)
+    control = DynamoControl(settings)
+    for link in (settings.region, *(f"{settings.region}>{peer}" for peer in settings.peers)):
+        for event_id, value in Quarantine(control, link).records():
+            _json({"link": link, "event": event_id, **value})
+
+
+def _store(settings: Settings) -> EventStore:
+    aws.require_table(settings, settings.region, settings.events_table)
+    return EventStore.connect(settings)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidEvent(
+            f'payload {text!r} is not JSON ({error}); give an object such as \'{{"name": "Homer"}}\''
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidEvent(f'payload {text!r} is not a JSON object; give one such as \'{{"name": "Homer"}}\'')
+    return value
+
+
+def _print(*events: Event) -> None:
+    for event in events:
+        _json(
+            {
+                "id": event.id,
+                "hlc": str(event.hlc),
+                "type": event.type,
+                "version": event.version,
+                "payload": event.payload,
+                "metadata": event.metadata,
+                "observed": dict(event.observed.items()),
+                "digest": event.digest.hex(),
+            }
+        )
+
+
+def _json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def main() -> None:
+    run(app)

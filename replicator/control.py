@@ -1,0 +1,178 @@
+"""Control state of a region: checkpoints, the backlog of each link, quarantine. It says where copying stands; it never
+holds a payload, and losing it costs only work: everything in it can be found again by comparing lanes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+from replicator import aws
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+from replicator.settings import Settings
+
+Value = dict[str, Any]
+
+
+class ControlStorage(Protocol):
+    """A small key-value port. Values are JSON objects; `scope` groups keys that are listed together."""
+
+    def put(self, scope: str, values: dict[str, Value]) -> None:
+        """Write these values, replacing what was there. Not atomic together."""
+
+    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
+        """The scope's keys behind `after`, in order, with their values, consistently read."""
+
+    def delete(self, scope: str, values: dict[str, Value]) -> None:
+        """Remove each key whose value is still exactly the one given; others stay."""
+
+
+class MemoryControl:
+    """Control state in memory."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, scope: str, values: dict[str, Value]) -> None:
+        with self._lock:
+            self._scopes.setdefault(scope, {}).update({key: _text(value) for key, value in values.items()})
+
+    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
+        with self._lock:
+            held = sorted((key, text) for key, text in self._scopes.get(scope, {}).items() if key > after)
+        yield from ((key, json.loads(text)) for key, text in held[:limit])
+
+    def delete(self, scope: str, values: dict[str, Value]) -> None:
+        with self._lock:
+            held = self._scopes.get(scope, {})
+            for key, value in values.items():
+                if held.get(key) == _text(value):
+                    del held[key]
+
+
+class DynamoControl:
+    """Control state in the region's control table."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._region = settings.region
+        self._table = settings.control_table
+        self._client = aws.dynamodb(settings, settings.region)
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="control")
+
+    def put(self, scope: str, values: dict[str, Value]) -> None:
+        puts: list[Any] = [
+            {"PutRequest": {"Item": {"pk": {"S": scope}, "sk": {"S": key}, "value": {"S": _text(value)}}}}
+            for key, value in values.items()
+        ]
+        for start in range(0, len(puts), 25):
+            waiting = puts[start : start + 25]
+            while waiting:
+                request = {self._table: waiting}
+                operation = partial(self._client.batch_write_item, RequestItems=request)
+                answer: Any = aws.call(self._settings, self._region, operation)
+                waiting = answer.get("UnprocessedItems", {}).get(self._table, [])
+
+    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :scope",
+            "ExpressionAttributeValues": {":scope": {"S": scope}},
+            "ConsistentRead": True,
+        }
+        if after:
+            request["KeyConditionExpression"] += " AND sk > :after"
+            request["ExpressionAttributeValues"][":after"] = {"S": after}
+        if limit is not None:
+            request["Limit"] = limit
+        seen = 0
+        while True:
+            page = aws.call(self._settings, self._region, lambda: self._client.query(**request))
+            for item in page["Items"]:
+                yield item["sk"]["S"], json.loads(item["value"]["S"])
+                seen += 1
+            if "LastEvaluatedKey" not in page or (limit is not None and seen >= limit):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def delete(self, scope: str, values: dict[str, Value]) -> None:
+        statement = f'DELETE FROM "{self._table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+        statements = [
+            {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": _text(value)}]}
+            for key, value in values.items()
+        ]
+        aws.execute_batch(self._client, self._settings, self._region, self._pool, statements)
+
+
+class Checkpoints:
+    """How far a reader of a DynamoDB stream has come, by shard."""
+
+    def __init__(self, control: ControlStorage, reader: str) -> None:
+        self._control = control
+        self._scope = f"checkpoint#{reader}"
+
+    def load(self, stream_arn: str) -> dict[str, Value]:
+        """shard -> {position, closed}. Checkpoints of another stream (a table made anew) do not count."""
+        return {shard: v for shard, v in self._control.get_all(self._scope) if v.get("stream") == stream_arn}
+
+    def save(self, stream_arn: str, shard: str, position: str | None, closed: bool) -> None:
+        self._control.put(self._scope, {shard: {"stream": stream_arn, "position": position, "closed": closed}})
+
+
+class Backlog:
+    """What a peer still has to be given: pointers to lanes, never payloads. One pointer a lane, however much waits."""
+
+    def __init__(self, control: ControlStorage, link: str) -> None:
+        self._control = control
+        self._scope = f"backlog#{link}"
+
+    def defer(self, spans: dict[LaneId, tuple[int, int]]) -> None:
+        """Note that sequences `from`..`to` of each lane were not copied."""
+        self._control.put(self._scope, {lane.key: {"from": low, "to": high} for lane, (low, high) in spans.items()})
+
+    def page(self, limit: int, after: LaneId | None = None) -> dict[LaneId, Value]:
+        """Up to `limit` lanes that wait, in key order behind `after`, with their pointers."""
+        found = self._control.get_all(self._scope, limit, after.key if after else "")
+        return {LaneId.from_key(key): value for key, value in found}
+
+    def done(self, pointers: dict[LaneId, Value]) -> None:
+        """Take these pointers back, unless they were renewed meanwhile."""
+        self._control.delete(self._scope, {lane.key: value for lane, value in pointers.items()})
+
+
+class Quarantine:
+    """Events that were refused: forks, damaged events, records that change or remove one. One record an event."""
+
+    def __init__(self, control: ControlStorage, link: str) -> None:
+        self._control = control
+        self._scope = f"quarantine#{link}"
+
+    def add(self, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None) -> None:
+        """Record a refused event with the digest that arrived (`theirs`) and the one that is held here (`ours`)."""
+        value = {
+            "reason": reason,
+            "held": ours.hex() if ours else None,
+            "refused": theirs.hex() if theirs else None,
+        }
+        self._control.put(self._scope, {event_id: value})
+
+    def records(self) -> list[tuple[str, Value]]:
+        return list(self._control.get_all(self._scope))
+
+
+def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:
+    """The lowest and highest sequence of each lane among `events`."""
+    found: dict[LaneId, tuple[int, int]] = {}
+    for event in events:
+        low, high = found.get(event.lane, (event.sequence, event.sequence))
+        found[event.lane] = (min(low, event.sequence), max(high, event.sequence))
+    return found
+
+
+def _text(value: Value) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

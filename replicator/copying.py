@@ -1,0 +1,45 @@
+"""What to do with events that arrive for a lane at a peer: decided here, purely, from the lane's head and the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from replicator.domain.event import Event, Head
+
+
+@dataclass(slots=True)
+class Plan:
+    """Decisions for one lane, in this order of reading.
+
+    `known`: at or below the peer's head; to be compared with what the peer holds, and otherwise no-ops.
+    `insert`: follow the head one after the other, each chained to the one before.
+    `missing`: the first and last sequence of a gap before the events that could not be placed; read them from the home
+    lane. `fork`: an event that should follow the head but is chained to a different past; nothing after it is placed.
+    """
+
+    known: list[Event] = field(default_factory=list)
+    insert: list[Event] = field(default_factory=list)
+    missing: tuple[int, int] | None = None
+    fork: Event | None = None
+
+
+def plan(head: Head, events: Iterable[Event]) -> Plan:
+    """Place `events` of one lane, in any order and with duplicates, after the peer's `head` of that lane."""
+    decided = Plan()
+    at = head
+    for event in sorted(events, key=lambda e: e.sequence):
+        if event.sequence <= at.sequence:
+            if decided.insert and event == decided.insert[event.sequence - decided.insert[0].sequence]:
+                continue  # delivered twice in this batch
+            decided.known.append(event)
+        elif event.sequence > at.sequence + 1:
+            decided.missing = (at.sequence + 1, event.sequence - 1)
+            break
+        elif event.prev != at.digest:
+            decided.fork = event
+            break
+        else:
+            decided.insert.append(event)
+            at = Head.of(event)
+    return decided

@@ -1,0 +1,85 @@
+"""The canonical encodings. They must never change: stored vectors in tests/replicator/domain pin them.
+
+Payloads and metadata are JSON (RFC 8259) restricted to I-JSON (RFC 7493): UTF-8, object keys sorted by code point, no
+white space, no NaN or infinity, integers within +-(2^53 - 1), floats as their shortest round-trip decimal. The text is
+made once, by the writer, and from then on is stored, copied and hashed as text: no region ever re-encodes an event.
+
+What is hashed is a sequence of netstrings (D. J. Bernstein, 1997: `<length>:<bytes>,`), which no two different lists of
+fields can share, and which any language can reproduce in a few lines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from replicator.errors import InvalidEvent
+
+MAX_DEPTH = 32
+MAX_SAFE_INTEGER = 2**53 - 1
+
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+).encode
+
+
+def encode_json(value: Any, what: str = "payload") -> str:
+    """Canonical JSON text of a mapping. Raises InvalidEvent naming the path of the first thing that JSON cannot hold."""
+    if not isinstance(value, Mapping):
+        raise InvalidEvent(f"{what} is a {type(value).__name__}; give a mapping (a JSON object)")
+    _check(value, what, 1)
+    return _encode(value)
+
+
+def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
+    """Parse stored canonical JSON. Raises InvalidEvent when it is not a JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidEvent(f"{what} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidEvent(f"{what} is JSON but not an object")
+    return value
+
+
+def _check(value: Any, path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidEvent(f"{path} is nested deeper than {MAX_DEPTH} levels; flatten it")
+    if value is None or value is True or value is False:
+        return
+    kind = type(value)
+    if kind is str:
+        if not value.isascii():
+            _check_text(value, path)
+    elif kind is int:
+        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            raise InvalidEvent(f"{path} is {value}, beyond +-(2^53 - 1); send it as a string")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise InvalidEvent(f"{path} is {value}; JSON has no such number, leave it out or send null")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if type(key) is not str:
+                raise InvalidEvent(f"{path} has the key {key!r}; JSON keys are strings")
+            if not key.isascii():
+                _check_text(key, f"key of {path}")
+            _check(inner, f"{path}.{key}", depth + 1)
+    elif kind in (list, tuple):
+        for position, inner in enumerate(value):
+            _check(inner, f"{path}[{position}]", depth + 1)
+    else:
+        raise InvalidEvent(f"{path} is a {kind.__name__}; use str, int, float, bool, None, list or dict")
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent(f"{path} is {text!a}, which holds a lone surrogate and is not valid Unicode") from None
+
+
+def netstrings(*fields: bytes) -> bytes:
+    """Each field as a netstring, concatenated. Injective over lists of fields."""
+    return b"".join([b"%d:%b," % (len(field), field) for field in fields])

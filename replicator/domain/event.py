@@ -1,0 +1,192 @@
+"""Events: immutable facts, chained by digest within their lane. A bad one cannot be constructed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from replicator.domain.canonical import decode_json, encode_json, netstrings
+from replicator.domain.clock import ZERO, Hlc
+from replicator.domain.names import MAX_EVENT_TYPE_BYTES, LaneId, StreamId, check_segment, sequence_key
+from replicator.domain.vector import EMPTY, VersionVector
+from replicator.errors import DamagedEvent, InvalidEvent
+
+ENCODING = b"meridian.event.1"
+GENESIS = bytes(32)
+"""The digest that stands before the first event of every lane."""
+MAX_ITEM_BYTES = 400 * 1024
+"""DynamoDB's limit of one item, attribute names included."""
+
+# Attribute names (pk sk hlc type version payload metadata observed prev digest), two digests, and a number's worst case.
+_FIXED_ITEM_BYTES = 2 + 2 + 3 + 4 + 7 + 7 + 8 + 8 + 4 + 6 + 32 + 32 + 21
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What a writer wants to append: an event type, a JSON payload, and optionally a schema version and metadata.
+
+    `metadata` holds strings about the event rather than the fact itself (who, correlation, causation).
+    Raises InvalidName or InvalidEvent at construction.
+    """
+
+    type: str
+    payload: Mapping[str, Any]
+    version: int = 1
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    payload_text: str = field(init=False, repr=False, compare=False)
+    metadata_text: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_segment("event type", self.type, MAX_EVENT_TYPE_BYTES)
+        if type(self.version) is not int or not 1 <= self.version <= 65_535:
+            raise InvalidEvent(f"schema version {self.version!r} is not a whole number from 1 to 65535")
+        object.__setattr__(self, "payload_text", encode_json(self.payload))
+        text = "{}" if self.metadata == {} else encode_json(self.metadata, "metadata")
+        for key, value in self.metadata.items():
+            if not isinstance(value, str):
+                raise InvalidEvent(f"metadata.{key} is {value!r}; metadata values are strings")
+        object.__setattr__(self, "metadata_text", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An immutable fact in a lane.
+
+    `sequence` counts from 1 without gaps; `observed` is the stream's version vector as its writer knew it (its causal
+    context); `prev` is the digest of the event before it in its lane (GENESIS for the first); `digest` is 32 bytes of
+    SHA-256 over everything else. Constructing an event whose digest does not match raises DamagedEvent.
+    """
+
+    lane: LaneId
+    sequence: int
+    hlc: Hlc
+    type: str
+    version: int
+    payload_text: str
+    metadata_text: str
+    observed: VersionVector
+    prev: bytes
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        expected = digest_of(self)
+        if expected != self.digest:
+            raise DamagedEvent(
+                f"event {self.id} does not match its digest: stored {self.digest.hex()}, computed {expected.hex()}. "
+                "It was altered after it was written; compare it with another region's copy"
+            )
+        if size_of(self) > MAX_ITEM_BYTES:
+            raise InvalidEvent(
+                f"event {self.id} would be an item of {size_of(self):,} bytes; DynamoDB's limit is {MAX_ITEM_BYTES:,}. "
+                "Put the large part into an object store and its address into the event"
+            )
+
+    @property
+    def id(self) -> str:
+        """`us-east-1#user#homer#0000000000000007`: unique across regions, for good."""
+        return f"{self.lane.key}#{sequence_key(self.sequence)}"
+
+    @property
+    def stream(self) -> StreamId:
+        return self.lane.stream
+
+    @property
+    def region(self) -> str:
+        return self.lane.region
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload, parsed anew at each access: events are immutable, what this returns is yours."""
+        return decode_json(self.payload_text)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return decode_json(self.metadata_text, "metadata")
+
+    @property
+    def order(self) -> tuple[Hlc, str, int]:
+        """The total order of a stream's events: HLC, then region, then sequence. The same in every region."""
+        return (self.hlc, self.lane.region, self.sequence)
+
+
+def digest_of(event: Event) -> bytes:
+    """SHA-256 over the netstrings of the encoding's name, `prev`, and every field of the event, in this order."""
+    return _digest(
+        event.lane, event.sequence, event.hlc, event.type, event.version, event.payload_text, event.metadata_text,
+        event.observed, event.prev,
+    )  # fmt: skip
+
+
+def _digest(
+    lane: LaneId, sequence: int, hlc: Hlc, type: str, version: int, payload: str, metadata: str,
+    observed: VersionVector, prev: bytes,
+) -> bytes:  # fmt: skip
+    try:
+        return sha256(
+            netstrings(
+                ENCODING, prev, lane.region.encode(), lane.stream.type.encode(), lane.stream.id.encode(),
+                b"%d" % sequence, str(hlc).encode(), type.encode(), b"%d" % version, payload.encode(),
+                metadata.encode(), str(observed).encode(),
+            )
+        ).digest()  # fmt: skip
+    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        raise DamagedEvent(f"event {sequence!r} of lane {lane} has a field of the wrong type: {error}") from None
+
+
+def size_of(event: Event) -> int:
+    """The size of the event's DynamoDB item in bytes, an upper bound counted as DynamoDB counts it."""
+    return (
+        _FIXED_ITEM_BYTES
+        + len(event.lane.key.encode())
+        + 16
+        + 19
+        + len(event.type.encode())
+        + len(event.payload_text.encode())
+        + len(event.metadata_text.encode())
+        + len(str(event.observed))
+    )
+
+
+def seal(lane: LaneId, sequence: int, hlc: Hlc, new: NewEvent, observed: VersionVector, prev: bytes) -> Event:
+    """Turn a writer's NewEvent into the event at `sequence` of `lane`, chained to the event before it."""
+    sequence_key(sequence)
+    digest = _digest(lane, sequence, hlc, new.type, new.version, new.payload_text, new.metadata_text, observed, prev)
+    return Event(lane, sequence, hlc, new.type, new.version, new.payload_text, new.metadata_text, observed, prev, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a lane: its last event's sequence, digest and timestamp. An empty lane is at NO_EVENTS."""
+
+    sequence: int
+    digest: bytes
+    hlc: Hlc
+
+    @classmethod
+    def of(cls, event: Event | None) -> Head:
+        return cls(event.sequence, event.digest, event.hlc) if event else NO_EVENTS
+
+
+NO_EVENTS = Head(0, GENESIS, ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a writer has seen of a stream: the vector that its next event records, and the time it must come after."""
+
+    vector: VersionVector = EMPTY
+    hlc: Hlc = ZERO
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Observed:
+        """Everything that `events` are and had themselves observed."""
+        seen = cls()
+        for event in events:
+            vector = seen.vector.join(event.observed).advance(event.region, event.sequence)
+            seen = cls(vector, max(seen.hlc, event.hlc))
+        return seen
+
+    def join(self, other: Observed) -> Observed:
+        return Observed(self.vector.join(other.vector), max(self.hlc, other.hlc))

@@ -1,0 +1,103 @@
+"""Version vectors: for a stream, the last sequence known of each lane (Parker et al. 1983)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from replicator.domain.names import MAX_SEQUENCE, check_region
+from replicator.errors import InvalidEvent
+
+
+class VersionVector:
+    """An immutable map from region to the last sequence known of its lane. A region not named is at 0.
+
+    Because lanes have no gaps, a vector names exactly the events it covers: every sequence up to and including its own.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Mapping[str, int] | None = None) -> None:
+        checked: dict[str, int] = {}
+        for region in sorted(entries or ()):
+            sequence = (entries or {})[region]
+            check_region(region)
+            if type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE:
+                raise InvalidEvent(f"version vector has {region}: {sequence!r}; sequences are whole numbers from 0")
+            if sequence:
+                checked[region] = sequence
+        self._entries = checked
+
+    @classmethod
+    def _trusted(cls, entries: dict[str, int]) -> VersionVector:
+        vector = cls.__new__(cls)
+        vector._entries = dict(sorted(entries.items()))
+        return vector
+
+    @classmethod
+    def parse(cls, text: str) -> VersionVector:
+        """Invert `str`."""
+        if text == "{}":
+            return EMPTY
+        try:
+            value: Any = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise InvalidEvent(f"version vector {text!r} is not a JSON object of region: sequence")
+        return cls(value)
+
+    def get(self, region: str) -> int:
+        """The last sequence known of `region`'s lane, 0 when none is."""
+        return self._entries.get(region, 0)
+
+    def covers(self, region: str, sequence: int) -> bool:
+        """Is the event at `sequence` of `region`'s lane among those this vector names?"""
+        return sequence <= self._entries.get(region, 0)
+
+    def advance(self, region: str, sequence: int) -> VersionVector:
+        """This vector with `region` moved on to `sequence`; never back."""
+        if self.covers(region, sequence):
+            return self
+        return VersionVector._trusted({**self._entries, check_region(region): sequence})
+
+    def join(self, other: VersionVector) -> VersionVector:
+        """The least vector that covers both: the element-wise maximum."""
+        if other <= self:
+            return self
+        entries = dict(self._entries)
+        for region, sequence in other._entries.items():
+            if sequence > entries.get(region, 0):
+                entries[region] = sequence
+        return VersionVector._trusted(entries)
+
+    def beyond(self, other: VersionVector) -> VersionVector:
+        """Only the entries of this vector that `other` does not reach yet."""
+        return VersionVector._trusted({r: s for r, s in self._entries.items() if s > other.get(r)})
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """(region, sequence) pairs in region order."""
+        return iter(self._entries.items())
+
+    def __le__(self, other: VersionVector) -> bool:
+        return all(sequence <= other.get(region) for region, sequence in self._entries.items())
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VersionVector) and self._entries == other._entries
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._entries.items()))
+
+    def __str__(self) -> str:
+        """Canonical JSON: regions in order, no white space."""
+        return "{" + ",".join(f'"{region}":{sequence}' for region, sequence in self._entries.items()) + "}"
+
+    def __repr__(self) -> str:
+        return f"VersionVector({self._entries})"
+
+
+EMPTY = VersionVector()

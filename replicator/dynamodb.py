@@ -1,0 +1,203 @@
+"""The storage on DynamoDB. Applications' appends and reads go through PynamoDB; copies go in batches beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.connection import Connection
+from pynamodb.exceptions import PynamoDBException, TransactWriteError
+from pynamodb.transactions import TransactWrite
+
+from replicator import aws
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
+from replicator.errors import LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.models import EventItem, bind, from_item, from_model, to_item, to_model
+from replicator.retries import Transient, transient
+from replicator.settings import Settings
+from replicator.storage import MAX_TRANSACTION, Insert, Position
+
+T = TypeVar("T")
+
+_FIELDS = ("pk", "sk", "hlc", "type", "version", "payload", "metadata", "observed", "prev", "digest")
+_GET_BATCH = 100
+_INSERTS = {"": Insert.ADDED, "DuplicateItem": Insert.TAKEN, aws.NOT_NOW: Insert.NOT_NOW}
+
+
+class _Taken(Exception):
+    """Internal: a condition of the write failed."""
+
+
+class DynamoStorage:
+    """A LaneStorage on the events table of `region` (by default the settings' own region)."""
+
+    def __init__(self, settings: Settings, region: str | None = None, parallel: int = 4) -> None:
+        self._settings = settings
+        self.region = region or settings.region
+        self._table = settings.events_table
+        self._model = bind(EventItem, self._table, settings, self.region)
+        self._client = aws.dynamodb(settings, self.region)
+        self._connection = Connection(
+            region=self.region,
+            host=settings.endpoint(self.region),
+            connect_timeout_seconds=settings.connect_timeout,
+            read_timeout_seconds=settings.read_timeout,
+            max_retry_attempts=0,
+            max_pool_connections=50,
+        )
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"dynamodb-{self.region}")
+        columns = ", ".join(f"'{name}': ?" for name in _FIELDS)
+        # An INSERT never replaces an item, costs what a put costs, and 25 of them share a round trip: docs/decisions/0003.
+        self._insert_statement = f'INSERT INTO "{self._table}" VALUE {{{columns}}}'
+
+    def insert(self, events: Sequence[Event]) -> None:
+        if len(events) > MAX_TRANSACTION:
+            raise ValueError(f"{len(events)} events in one insert; the limit is {MAX_TRANSACTION}")
+        if not events:
+            return
+        perhaps_sent = False
+
+        def once() -> None:
+            nonlocal perhaps_sent
+            try:
+                self._put(events)
+            except Transient as failure:
+                perhaps_sent = perhaps_sent or failure.sent
+                raise
+
+        try:
+            transient(self._settings.attempts)(once)
+        except _Taken:
+            self._settle(events)
+        except Transient as failure:
+            if not perhaps_sent:
+                raise RegionUnavailable(
+                    f"{self.region} does not take writes ({failure}); nothing was written, try again or use another region"
+                ) from failure
+            raise OutcomeUnknown(
+                f"{self.region} did not answer ({failure}); {len(events)} events from {events[0].id} may or may not be "
+                "written. EventStore.resolve(error.events) settles it once the region answers",
+                events,
+            ) from failure
+
+    def _put(self, events: Sequence[Event]) -> None:
+        absent = self._model.pk.does_not_exist()
+        try:
+            if len(events) == 1:
+                to_model(self._model, events[0]).save(condition=absent)
+            else:
+                with TransactWrite(connection=self._connection) as transaction:
+                    for event in events:
+                        transaction.save(to_model(self._model, event), condition=absent)
+        except PynamoDBException as error:
+            reasons = {r.code for r in error.cancellation_reasons if r} if isinstance(error, TransactWriteError) else set()
+            if error.cause_response_code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
+                raise _Taken from None
+            if reasons & aws.THROTTLES:
+                raise Transient(", ".join(sorted(reasons)), sent=False) from error
+            raise self._sorted(error) from error
+
+    def _settle(self, events: Sequence[Event]) -> None:
+        """A condition failed: either these very events are there already (an earlier attempt landed), or others are."""
+        held = self.get([(event.lane, event.sequence) for event in events])
+        taken = [event for event in events if (event.lane, event.sequence) in held]
+        if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):
+            return
+        raise LaneTaken([event.id for event in taken])
+
+    def insert_each(self, events: Sequence[Event]) -> list[Insert]:
+        statements = []
+        for event in events:
+            item = to_item(event)
+            statements.append({"Statement": self._insert_statement, "Parameters": [item[name] for name in _FIELDS]})
+        codes = aws.execute_batch(self._client, self._settings, self.region, self._pool, statements)
+        for event, code in zip(events, codes, strict=True):
+            if code not in _INSERTS:
+                raise RegionUnavailable(f"{self.region} refused event {event.id}: {code}")
+        return [_INSERTS[code] for code in codes]
+
+    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+        found: dict[Position, Event] = {}
+        keys = [{"pk": {"S": lane.key}, "sk": {"S": sequence_key(sequence)}} for lane, sequence in set(positions)]
+        for start in range(0, len(keys), _GET_BATCH):
+            waiting: list[Any] = keys[start : start + _GET_BATCH]
+            while waiting:
+                request: Any = {self._table: {"Keys": waiting, "ConsistentRead": True}}
+                answer: Any = self._call(partial(self._client.batch_get_item, RequestItems=request))
+                for item in answer["Responses"].get(self._table, []):
+                    event = from_item(item)
+                    found[(event.lane, event.sequence)] = event
+                waiting = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+        return found
+
+    def read(
+        self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Event]:
+        sort = self._model.sk
+        low, high = sequence_key(max(first, 1)), None if last is None else sequence_key(max(last, 1))
+        if last is not None and last < max(first, 1):
+            return
+        query = self._model.query(
+            lane.key,
+            range_key_condition=sort >= low if high is None else sort.between(low, high),
+            scan_index_forward=not reverse,
+            consistent_read=True,
+            limit=limit,
+            page_size=limit if limit is not None and limit < 1000 else None,
+        )
+        while True:
+            model = self._call(lambda: next(query, None))
+            if model is None:
+                return
+            yield from_model(model)
+
+    def lanes(self) -> Iterator[tuple[LaneId, int]]:
+        # A scan returns each partition's items together and in order, so the last one before a change of key is the end.
+        key: str | None = None
+        sequence = ""
+        start: dict[str, Any] = {}
+        while True:
+            request: dict[str, Any] = {
+                "TableName": self._table, "ProjectionExpression": "pk, sk", "ConsistentRead": True, **start
+            }  # fmt: skip
+            page = self._call(partial(self._client.scan, **request))
+            for item in page["Items"]:
+                if key is not None and item["pk"]["S"] != key:
+                    yield LaneId.from_key(key), parse_sequence_key(sequence)
+                key, sequence = item["pk"]["S"], item["sk"]["S"]
+            if "LastEvaluatedKey" not in page:
+                break
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        if key is not None:
+            yield LaneId.from_key(key), parse_sequence_key(sequence)
+
+    def _call(self, operation: Callable[[], T]) -> T:
+        """A read, retried while its failure may pass."""
+
+        def once() -> T:
+            try:
+                return operation()
+            except PynamoDBException as error:
+                raise self._sorted(error) from error
+            except (BotoCoreError, ClientError) as error:
+                raise (aws.sort_error(error) or error) from error
+
+        try:
+            return transient(self._settings.attempts)(once)
+        except Transient as failure:
+            raise RegionUnavailable(f"{self.region} does not answer ({failure}); try again later") from failure
+
+    @staticmethod
+    def _sorted(error: PynamoDBException) -> BaseException:
+        cause = error.cause
+        if cause is not None and not isinstance(cause, ClientError):
+            return aws.sort_error(cause) or error
+        # PynamoDB's VerboseClientError keeps the code but not the status.
+        code = error.cause_response_code or ""
+        if code in aws.THROTTLES:
+            return Transient(code, sent=False)
+        return Transient(code, sent=True) if code in aws.BROKEN else error

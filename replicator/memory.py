@@ -1,0 +1,59 @@
+"""The storage in memory: for tests, examples and the simulator. Held to the same contract as DynamoDB."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+from replicator.errors import LaneTaken
+from replicator.storage import MAX_TRANSACTION, Insert, Position
+
+
+class MemoryStorage:
+    """A LaneStorage that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[LaneId, dict[int, Event]] = {}
+        self._lock = threading.Lock()
+
+    def insert(self, events: Sequence[Event]) -> None:
+        if len(events) > MAX_TRANSACTION:
+            raise ValueError(f"{len(events)} events in one insert; the limit is {MAX_TRANSACTION}")
+        with self._lock:
+            held = [self._lanes.get(event.lane, {}).get(event.sequence) for event in events]
+            if events and held == list(events):
+                return
+            taken = [event.id for event, other in zip(events, held, strict=True) if other is not None]
+            if taken:
+                raise LaneTaken(taken)
+            for event in events:
+                self._lanes.setdefault(event.lane, {})[event.sequence] = event
+
+    def insert_each(self, events: Sequence[Event]) -> list[Insert]:
+        with self._lock:
+            outcomes = []
+            for event in events:
+                lane = self._lanes.setdefault(event.lane, {})
+                outcomes.append(Insert.TAKEN if event.sequence in lane else Insert.ADDED)
+                lane.setdefault(event.sequence, event)
+            return outcomes
+
+    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+        with self._lock:
+            found = {p: self._lanes.get(p[0], {}).get(p[1]) for p in positions}
+        return {position: event for position, event in found.items() if event is not None}
+
+    def read(
+        self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Event]:
+        with self._lock:
+            events = sorted(self._lanes.get(lane, {}).items(), reverse=reverse)
+        chosen = [e for s, e in events if s >= first and (last is None or s <= last)]
+        yield from chosen[:limit]
+
+    def lanes(self) -> Iterator[tuple[LaneId, int]]:
+        with self._lock:
+            ends = [(lane, max(events)) for lane, events in sorted(self._lanes.items()) if events]
+        yield from ends

@@ -1,0 +1,42 @@
+"""Retry policies, stated once and by name. Waits are full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015."""
+
+from __future__ import annotations
+
+import random
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from replicator.errors import LaneTaken
+
+
+class Transient(Exception):
+    """Internal: one attempt failed for a reason that may pass. `sent` says whether it may have taken effect."""
+
+    def __init__(self, reason: str, sent: bool) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+def transient(attempts: int) -> Retrying:
+    """A call to a region, tried up to `attempts` times."""
+    return Retrying(
+        retry=retry_if_exception_type(Transient),
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        reraise=True,
+    )
+
+
+def contention(attempts: int = 10) -> Retrying:
+    """An append that lost its lane's head to another writer: read the head again and try, up to `attempts` times."""
+    return Retrying(
+        retry=retry_if_exception_type(LaneTaken),
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.01, max=0.5),
+        reraise=True,
+    )
+
+
+def full_jitter(failures: int, cap: float = 10.0) -> float:
+    """Seconds for a worker to wait after so many failures in a row, when it goes on for as long as it takes."""
+    return random.uniform(0.1, min(cap, 0.5 * 2 ** min(failures, 10)))

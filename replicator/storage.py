@@ -1,0 +1,54 @@
+"""The port behind the event store: few verbs. Every backend obeys one contract test, tests/replicator/test_storage.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Protocol
+
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+
+MAX_TRANSACTION = 100
+"""The most events that one `insert` may hold (DynamoDB's limit of a transaction)."""
+
+Position = tuple[LaneId, int]
+"""A lane and a sequence in it: what identifies an event."""
+
+
+class Insert(Enum):
+    """What became of one event of `insert_each`."""
+
+    ADDED = "added"
+    TAKEN = "taken"
+    """Its position holds an event already: the same one or another; that one was left as it is."""
+    NOT_NOW = "not now"
+    """Throttled or not answered: it may be there or not. Inserting it again is safe."""
+
+
+class LaneStorage(Protocol):
+    """One region's events table. Events can be added and read; no verb changes or removes one."""
+
+    def insert(self, events: Sequence[Event]) -> None:
+        """Add up to 100 events, all or none. Adding the same events again is a no-op.
+
+        Raises LaneTaken when a different event holds one of the positions (nothing was written), RegionUnavailable
+        when nothing was written, and OutcomeUnknown when nobody can tell yet.
+        """
+
+    def insert_each(self, events: Sequence[Event]) -> list[Insert]:
+        """Add each event on its own, in any order, and say what became of each.
+
+        Raises RegionUnavailable when none was dealt with; calling again with the same events is safe.
+        """
+
+    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+        """The events at these positions, without those that are not there."""
+
+    def read(
+        self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Event]:
+        """The lane's events from `first` to `last`, both included, strongly consistent, fetched a page at a time."""
+
+    def lanes(self) -> Iterator[tuple[LaneId, int]]:
+        """Every lane with its last sequence. Reads the keys of the whole table: for reconciling, not for requests."""

@@ -1,0 +1,161 @@
+"""`replicator run`: reads the own region's stream and hands every event of the own region to every link.
+
+It ships only events with its own prefix, so copies never travel on and never loop. A batch is checkpointed once every
+link has copied it or put it on its backlog; being killed at any instant means that some records come again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, Quarantine
+from replicator.domain.event import Event
+from replicator.domain.names import DELIMITER, LaneId
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import DamagedEvent, RegionUnavailable
+from replicator.link import Link
+from replicator.models import from_item, where
+from replicator.retries import full_jitter
+from replicator.settings import Settings
+from replicator.storage import LaneStorage
+from replicator.streams import Batch, StreamReader
+
+READER = "replicator"
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A batch on its way through the links."""
+
+    batch: Batch
+    waiting: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def done(self) -> None:
+        with self.lock:
+            self.waiting -= 1
+
+
+class Replicator:
+    """The replicator of one region: one reader, one link per peer."""
+
+    def __init__(
+        self, region: str, reader: StreamReader, home: LaneStorage, links: Sequence[Link], quarantine: Quarantine,
+        poll_interval: float,
+    ) -> None:  # fmt: skip
+        self.region = region
+        self.links = tuple(links)
+        self._reader = reader
+        self._home = home
+        self._quarantine = quarantine
+        self._poll_interval = poll_interval
+        self._tickets: deque[_Ticket] = deque()
+        self._log = structlog.get_logger().bind(region=region)
+        self._prefix = f"{region}{DELIMITER}"
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Replicator:
+        """Wire the replicator of the settings' region. Peers need not be up; the own region must be."""
+        control: ControlStorage = DynamoControl(settings)
+        reader = StreamReader.connect(settings, Checkpoints(control, READER))
+        home = DynamoStorage(settings)
+        links = [
+            Link(
+                settings.region,
+                peer,
+                home,
+                DynamoStorage(settings, peer),
+                Backlog(control, f"{settings.region}>{peer}"),
+                Quarantine(control, f"{settings.region}>{peer}"),
+            )
+            for peer in settings.peers
+        ]
+        return cls(settings.region, reader, home, links, Quarantine(control, settings.region), settings.poll_interval)
+
+    def run(self, stop: threading.Event) -> None:
+        """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
+        for link in self.links:
+            link.start()
+        self._log.info("replicator.started", peers=[link.name for link in self.links])
+        failures = 0
+        try:
+            while not stop.is_set():
+                try:
+                    busy = self._step()
+                except RegionUnavailable as error:
+                    failures += 1
+                    self._log.warning("replicator.waits", error=str(error))
+                    stop.wait(full_jitter(failures))
+                    continue
+                failures = 0
+                if not busy:
+                    stop.wait(self._poll_interval)
+        finally:
+            for link in self.links:
+                link.stop()
+            self._commit()
+            self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
+
+    def _step(self) -> bool:
+        busy = False
+        for batch in self._reader.poll():
+            if batch.trimmed:
+                self._reconcile()
+            events = self._own_events(batch)
+            ticket = _Ticket(batch, len(self.links))
+            self._tickets.append(ticket)
+            for link in self.links:
+                link.offer(events, ticket.done)
+            busy = True
+        self._commit()
+        return busy
+
+    def _commit(self) -> None:
+        """Checkpoint what all links are done with. Shards share one queue of batches, which keeps each in order."""
+        finished: dict[str, Batch] = {}
+        while self._tickets and self._tickets[0].waiting == 0:
+            batch = self._tickets.popleft().batch
+            finished[batch.shard] = batch
+        for batch in finished.values():
+            self._reader.commit(batch)
+
+    def _reconcile(self) -> None:
+        """The stream may have lost records: let every link compare every lane of this region with its peer."""
+        lanes: dict[LaneId, tuple[int, int]] = {
+            lane: (1, last) for lane, last in self._home.lanes() if lane.region == self.region
+        }
+        self._log.info("replicator.reconciles", lanes=len(lanes))
+        for link in self.links:
+            link.defer_lanes(lanes)
+
+    def _own_events(self, batch: Batch) -> list[Event]:
+        events = []
+        for record in batch.records:
+            event = self._own_event(record)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _own_event(self, record: dict[str, Any]) -> Event | None:
+        change: dict[str, Any] = record.get("dynamodb", {})
+        keys = change.get("Keys", {})
+        if not str(keys.get("pk", {}).get("S", "")).startswith(self._prefix):
+            return None  # a copy that a peer's replicator wrote here
+        if record.get("eventName") != "INSERT":
+            self._refuse(keys, f"{record.get('eventName')} of an event: events are immutable, nothing was copied")
+            return None
+        try:
+            return from_item(change.get("NewImage") or {})
+        except DamagedEvent as error:
+            self._refuse(keys, str(error))
+            return None
+
+    def _refuse(self, keys: dict[str, Any], reason: str) -> None:
+        self._quarantine.add(where(keys), reason)
+        self._log.error("replicator.quarantined", item=where(keys), reason=reason)
