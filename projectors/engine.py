@@ -113,7 +113,8 @@ class Engine:
         for key, (projection, stream) in waiting.items():
             view = self._views.get(key)
             if view is not None and view.version != projection.version:
-                view, before = None, view.vector  # made by other code: fold the whole history again
+                before = view.vector
+                view = None  # made by other code: fold the whole history again
             else:
                 before = view.vector if view is not None else None
             moved = self._fold(projection, stream, view, wanted[stream], before, failures)

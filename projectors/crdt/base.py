@@ -36,8 +36,9 @@ class Tag:
 class Crdt(Protocol):
     """A conflict-free replicated data type. All methods are pure."""
 
-    rule: str
-    """The conflict rule in one sentence."""
+    @property
+    def rule(self) -> str:
+        """The conflict rule in one sentence."""
 
     def initial(self) -> State:
         """The state before any operation."""

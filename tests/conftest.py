@@ -1,0 +1,33 @@
+"""Fixtures that more than one package's tests need. A real emulator, started once for all tests that need it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from chaos.world import World
+from replicator.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Iterator[World]:
+    """Two regions on real emulator processes, without workers."""
+    with World(["us-east-1", "eu-west-1"], workers=False) as world:
+        yield world
+
+
+@pytest.fixture
+def settings(emulated: World) -> Settings:
+    """Settings of us-east-1 with fresh, empty tables (in both regions) of its own."""
+    from projectors.dynamodb import DynamoSink
+    from replicator.tables import create_tables
+
+    prefix = f"t{uuid.uuid4().hex[:12]}"
+    for region in emulated.regions.values():
+        fresh = replace(region.settings, prefix=prefix)
+        create_tables(fresh)
+        DynamoSink(fresh).create_table()
+    return replace(emulated.settings("us-east-1"), prefix=prefix)
