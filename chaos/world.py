@@ -76,6 +76,7 @@ class RegionProcesses:
             "MERIDIAN_CONNECT_TIMEOUT": str(settings.connect_timeout),
             "MERIDIAN_ATTEMPTS": str(settings.attempts),
             "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
+            "MERIDIAN_COPY_WITH": settings.copy_with,
         }
         self.replicator = Process(
             f"replicator of {self.name}",
@@ -153,6 +154,7 @@ class World:
                 endpoints=endpoints,
                 read_timeout=read_timeout,
                 attempts=attempts,
+                copy_with="transactions",  # ministack's streams leave PartiQL writes out: docs/decisions/0003
             )
             self.regions[region] = RegionProcesses(settings, port, projections, self.logs)
 
@@ -192,6 +194,12 @@ class World:
         for process in self._all():
             process.stop()
         self._directory.cleanup()
+
+    def stop_workers(self) -> None:
+        """SIGTERM to every replicator and projector, and wait until they have ended."""
+        for region in self.regions.values():
+            for process in region.workers:
+                process.stop()
 
     def settings(self, region: str) -> Settings:
         return self.regions[region].settings

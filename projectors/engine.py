@@ -112,11 +112,9 @@ class Engine:
         changes: list[Change] = []
         for key, (projection, stream) in waiting.items():
             view = self._views.get(key)
+            before = view.vector if view is not None else None
             if view is not None and view.version != projection.version:
-                before = view.vector
                 view = None  # made by other code: fold the whole history again
-            else:
-                before = view.vector if view is not None else None
             moved = self._fold(projection, stream, view, wanted[stream], before, failures)
             if moved is not None and (view is None or moved != view):
                 changes.append(Change(before, moved))

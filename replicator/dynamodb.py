@@ -95,7 +95,8 @@ class DynamoStorage:
                         transaction.save(to_model(self._model, event), condition=absent)
         except PynamoDBException as error:
             reasons = {r.code for r in error.cancellation_reasons if r} if isinstance(error, TransactWriteError) else set()
-            if error.cause_response_code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
+            code = aws.error_code(error.cause)  # PynamoDB's own cause_response_code fails on time-outs
+            if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
                 raise _Taken from None
             if reasons & aws.THROTTLES:
                 raise Transient(", ".join(sorted(reasons)), sent=False) from error
@@ -110,6 +111,35 @@ class DynamoStorage:
         raise LaneTaken([event.id for event in taken])
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
+        if self._settings.copy_with == "inserts":
+            return self._insert_statements(events)
+        outcomes: list[Insert] = []
+        for start in range(0, len(events), MAX_TRANSACTION):
+            outcomes += self._insert_transaction(events[start : start + MAX_TRANSACTION])
+        if events and all(outcome is Insert.NOT_NOW for outcome in outcomes):
+            raise RegionUnavailable(f"{self.region} does not take writes; what waits for it is kept")
+        return outcomes
+
+    def _insert_transaction(self, events: Sequence[Event]) -> list[Insert]:
+        """Add what is not there yet, in one transaction; what turns out to be taken is left out, and the rest tried again."""
+        outcomes = {(event.lane, event.sequence): Insert.NOT_NOW for event in events}
+        waiting = list(events)
+        try:
+            while waiting:
+                try:
+                    transient(self._settings.attempts)(self._put, waiting)
+                except _Taken:
+                    held = self.get([(event.lane, event.sequence) for event in waiting])
+                    outcomes.update(dict.fromkeys(held, Insert.TAKEN))
+                    waiting = [event for event in waiting if (event.lane, event.sequence) not in held]
+                else:
+                    outcomes.update(((event.lane, event.sequence), Insert.ADDED) for event in waiting)
+                    waiting = []
+        except (Transient, RegionUnavailable):
+            pass  # those that are left stay NOT_NOW
+        return [outcomes[(event.lane, event.sequence)] for event in events]
+
+    def _insert_statements(self, events: Sequence[Event]) -> list[Insert]:
         statements = []
         for event in events:
             item = to_item(event)
@@ -197,7 +227,7 @@ class DynamoStorage:
         if cause is not None and not isinstance(cause, ClientError):
             return aws.sort_error(cause) or error
         # PynamoDB's VerboseClientError keeps the code but not the status.
-        code = error.cause_response_code or ""
+        code = aws.error_code(cause)
         if code in aws.THROTTLES:
             return Transient(code, sent=False)
         return Transient(code, sent=True) if code in aws.BROKEN else error

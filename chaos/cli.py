@@ -1,0 +1,138 @@
+"""The `chaos` command."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from chaos.drill import DrillConfig, DrillResult, describe, run_drill
+from chaos.sabotage import PROMISES
+from replicator import logs
+from replicator.console import err, out, run
+from replicator.errors import InvalidConfig
+
+app = typer.Typer(
+    help="Prove it: regions on this machine, each its own processes; faults; and every promise checked at the end.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps `drill` a subcommand while it is the only one."""
+
+
+@app.command()
+def drill(
+    events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (655,000).", metavar="N")] = "10000",
+    regions: Annotated[int, typer.Option(help="How many regions, 2 to 6.", metavar="N")] = 3,
+    seed: Annotated[int, typer.Option(help="Chooses the flights, the region that fails, and when.", metavar="N")] = 1,
+    kills: Annotated[int, typer.Option(help="kill -9 a random replicator or projector so many times.", metavar="N")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
+    breaks: Annotated[
+        str | None,
+        typer.Option("--break", help=f"Break a promise on purpose: {', '.join(PROMISES)}.", metavar="PROMISE"),
+    ] = None,
+) -> None:
+    """Load real flights into every region, freeze one mid-way, fail over, fail back, check every promise.
+
+    Exits 0 when every promise was kept, 1 when one was broken. Ctrl-C leaves nothing running.
+    """
+    config = DrillConfig(_count(events), regions, seed, kills, breaks)
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
+    if "MERIDIAN_LOG" not in os.environ:
+        logs.configure("error")  # the workers' logs are their own; here the bars and the table speak
+    with _Bars() as bars:
+        result = run_drill(config, bars)
+    _show(result)
+    if json_file is not None:
+        json_file.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+    raise typer.Exit(0 if result.kept else 1)
+
+
+def _count(text: str) -> int | None:
+    if text == "all":
+        return None
+    try:
+        return int(text.replace("_", "").replace(",", ""))
+    except ValueError:
+        raise InvalidConfig(f"--events {text!r} is not a number; give one such as 10000, or 'all'") from None
+
+
+class _Bars:
+    """Progress on a terminal, a line a phase elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def phase(self, name: str, total: int) -> None:
+        if self._task is not None:
+            task = self._progress.tasks[self._task]
+            self._progress.update(self._task, completed=task.total)
+        self._task = self._progress.add_task(name, total=total)
+        if not err.is_terminal:
+            err.print(f"{name} …", highlight=False)
+
+    def progress(self, done: int) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, completed=done)
+
+    def say(self, text: str) -> None:
+        err.print(f"  {text}", highlight=False)
+
+
+def _show(result: DrillResult) -> None:
+    table = Table(title=f"drill of {len(result.regions)} regions, seed {result.config.seed}", title_justify="left")
+    table.add_column("promise")
+    table.add_column("evidence")
+    table.add_column("", justify="right")
+    for promise, evidence, kept in describe(result):
+        table.add_row(promise, evidence, "[green]kept[/]" if kept else "[bold red]BROKEN[/]")
+    out.print(table)
+    frozen = next((f for f in result.faults if f.kind == "freeze"), None)
+    killed = sum(f.kind == "kill -9" for f in result.faults)
+    lines = [
+        f"acknowledged   {result.acknowledged:,} events at {result.events_per_second:,.0f} a second, "
+        f"{result.unknown:,} without an answer at first ({result.unknown_written:,} of them written, all settled)",
+        f"outage         {frozen.target} frozen for {(frozen.until or 0) - frozen.at:.1f} s"
+        + (f", {killed} workers killed" if killed else "")
+        if frozen
+        else "outage         none",
+        f"RPO            {result.rpo_events:,} events in {result.rpo_lanes:,} lanes acknowledged but not yet elsewhere; "
+        "none lost, all arrived after the thaw" if not result.verdict.lost else
+        f"RPO            {result.rpo_events:,} events in {result.rpo_lanes:,} lanes",
+        f"took           {result.total_seconds:.1f} s, {result.memory_mb:,.0f} MB in all processes at their peaks",
+    ]  # fmt: skip
+    for line in lines:
+        out.print(line, highlight=False, soft_wrap=True)
+    for example in result.verdict.examples:
+        out.print(f"[red]broken:[/] {example}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    run(app)

@@ -1,0 +1,394 @@
+"""The drill: real flights into every region, one region frozen in the middle, its writers moved away and back, and then
+every promise checked.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from chaos import sabotage
+from chaos.checker import Verdict, check_events, check_quarantine, check_truth, check_views, expected_vectors
+from chaos.desk import Desk
+from chaos.flights import PROJECTION, Selection, data_file, desks, select
+from chaos.history import History
+from chaos.processes import Process
+from chaos.reading import Tables
+from chaos.truth import expected_views
+from chaos.world import World
+from replicator import aws
+from replicator.errors import InvalidConfig, MeridianError, RegionUnavailable
+from replicator.settings import Settings
+
+log = structlog.get_logger()
+
+REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "eu-central-1", "sa-east-1")
+_STUCK_SECONDS = 90.0
+"""Convergence is given up when nothing at all has arrived anywhere for so long."""
+
+
+class Watcher(Protocol):
+    """Is told how the drill goes; draws progress bars on a terminal."""
+
+    def phase(self, name: str, total: int) -> None: ...
+
+    def progress(self, done: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrillConfig:
+    """What to run. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
+    `breaks` names a promise to break on purpose after convergence, to show that the checker sees it."""
+
+    events: int | None = 10_000
+    regions: int = 3
+    seed: int = 1
+    kills: int = 0
+    breaks: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.regions <= len(REGIONS):
+            raise InvalidConfig(f"--regions {self.regions} is out of range; give 2 to {len(REGIONS)}")
+        if self.kills < 0:
+            raise InvalidConfig(f"--kills {self.kills} is negative; give how many workers to kill")
+        if self.breaks is not None and self.breaks not in sabotage.PROMISES:
+            raise InvalidConfig(f"--break {self.breaks!r} is unknown; choose from {', '.join(sabotage.PROMISES)}")
+
+
+@dataclass(slots=True)
+class Fault:
+    """Something that was done to the world, in seconds since the load began."""
+
+    kind: str
+    target: str
+    at: float
+    until: float | None = None
+
+
+@dataclass(slots=True)
+class DrillResult:
+    """What happened. `as_json` is what `--json` writes."""
+
+    config: DrillConfig
+    regions: tuple[str, ...]
+    verdict: Verdict = field(default_factory=Verdict)
+    acknowledged: int = 0
+    unknown: int = 0
+    unknown_written: int = 0
+    rpo_events: int = 0
+    rpo_lanes: int = 0
+    rto_seconds: float | None = None
+    failback_seconds: float | None = None
+    converge_seconds: float | None = None
+    load_seconds: float = 0.0
+    total_seconds: float = 0.0
+    memory_mb: float = 0.0
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def events_per_second(self) -> float:
+        return self.acknowledged / self.load_seconds if self.load_seconds else 0.0
+
+    @property
+    def kept(self) -> bool:
+        return self.verdict.kept and self.converge_seconds is not None and self.rto_seconds is not None
+
+    def as_json(self) -> dict[str, Any]:
+        verdict = self.verdict
+        return {
+            "regions": list(self.regions),
+            "seed": self.config.seed,
+            "promises_kept": self.kept,
+            "acknowledged": self.acknowledged,
+            "unknown": self.unknown,
+            "unknown_resolved_as_written": self.unknown_written,
+            "lost": verdict.lost,
+            "from_nowhere": verdict.from_nowhere,
+            "duplicated": verdict.duplicated,
+            "overwritten": verdict.overwritten,
+            "gaps": verdict.gaps,
+            "forked": verdict.forked,
+            "views": verdict.views,
+            "views_identical": verdict.views_identical,
+            "truth_matches": verdict.truth_matches,
+            "examples": verdict.examples,
+            "rpo_events": self.rpo_events,
+            "rpo_lanes": self.rpo_lanes,
+            "rto_seconds": _rounded(self.rto_seconds),
+            "failback_seconds": _rounded(self.failback_seconds),
+            "converge_seconds": _rounded(self.converge_seconds),
+            "events_per_second": _rounded(self.events_per_second),
+            "load_seconds": _rounded(self.load_seconds),
+            "total_seconds": _rounded(self.total_seconds),
+            "memory_mb": _rounded(self.memory_mb),
+            "faults": [
+                {"kind": f.kind, "target": f.target, "at": _rounded(f.at), "until": _rounded(f.until)} for f in self.faults
+            ],
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
+    """Run a drill on a world of its own and judge it. Everything it starts has stopped when it returns or raises."""
+    started = time.monotonic()
+    data_file()
+    regions = REGIONS[: config.regions]
+    watch.phase("reading flights", 1)
+    selection = select(config.events, config.seed)
+    watch.phase("starting regions", len(regions))
+    with World(regions, [PROJECTION], read_timeout=3.0, attempts=2) as world:
+        drill = _Drill(config, world, selection, watch)
+        try:
+            drill.load()
+            drill.converge()
+        finally:
+            drill.stop_desks()
+        drill.check()
+        drill.result.total_seconds = time.monotonic() - started
+        return drill.result
+
+
+class _Drill:
+    def __init__(self, config: DrillConfig, world: World, selection: Selection, watch: Watcher) -> None:
+        self.world = world
+        self.selection = selection
+        self.watch = watch
+        self.history = History()
+        self.result = DrillResult(config, tuple(world.regions))
+        self.random = random.Random(config.seed)
+        self.tables = {region: Tables(world.settings(region)) for region in world.regions}
+        self.victim = self.random.choice(list(world.regions))
+        self.refuge = next(region for region in world.regions if region != self.victim)
+        self.begun = time.monotonic()
+        self.kills_left = config.kills
+        self.next_kill = 0.0
+        self.pace = config.kills * 1.0 / max(len(selection.reports), 1)  # spread the load over the kills
+        stores = {region: world.store(region) for region in world.regions}
+        self.desks = [
+            Desk(
+                airport, region, stores, reports, self.history, f"{config.seed}/{region}/{airport}", self._pause
+            )
+            for region, airports in desks(list(world.regions), selection.reports).items()
+            for airport, reports in airports.items()
+        ]  # fmt: skip
+
+    def _pause(self) -> float:
+        return self.pace * 60 * len(self.world.regions)
+
+    @property
+    def now(self) -> float:
+        return time.monotonic() - self.begun
+
+    # -- load, with the outage in the middle -----------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Let every desk report everything, freezing and thawing the victim on the way."""
+        total = len(self.selection.reports)
+        self.watch.phase("appending", total)
+        freeze_at = int(total * self.random.uniform(0.25, 0.40))
+        thaw_at = int(total * self.random.uniform(0.60, 0.70))
+        self.begun = time.monotonic()
+        for desk in self.desks:
+            desk.start()
+        self._until(lambda: self.history.count() >= freeze_at)
+        outage = self._freeze()
+        self._until(lambda: self.history.count() >= thaw_at or self._others_done())
+        self._measure_rpo()
+        self._thaw(outage)
+        self._until(lambda: all(desk.done for desk in self.desks))
+        self.result.load_seconds = self.now
+        self._until(lambda: self.kills_left == 0)
+        self.result.acknowledged = self.history.count()
+        self.result.unknown = self.history.unknown
+        self.result.unknown_written = self.history.resolved_written
+        if self.result.acknowledged != total:
+            raise MeridianError(f"{total} reports were to be made, {self.result.acknowledged} were acknowledged")
+
+    def _others_done(self) -> bool:
+        """Only desks that need the frozen region are left: waiting longer would wait for ever."""
+        return all(desk.done or desk.home == self.victim for desk in self.desks) and self.result.rto_seconds is not None
+
+    def _freeze(self) -> Fault:
+        fault = Fault("freeze", self.victim, self.now)
+        self.result.faults.append(fault)
+        self.world.regions[self.victim].freeze()
+        frozen = time.monotonic()
+        self.watch.say(f"{self.victim} is frozen; its writers are to move to {self.refuge}")
+        self._until(lambda: self._unhealthy(self.victim))
+        moving = [desk for desk in self.desks if desk.home == self.victim and not desk.done]
+        for desk in moving:
+            desk.move(self.refuge)
+        self._until(lambda: any(desk.moved_at for desk in moving) or all(desk.done for desk in moving))
+        moved = [desk.moved_at for desk in moving if desk.moved_at]
+        self.result.rto_seconds = min(moved) - frozen if moved else None
+        return fault
+
+    def _unhealthy(self, region: str) -> bool:
+        """Two health checks in a row without an answer within a second."""
+        settings = self.world.settings(region)
+        probe = Settings(region, endpoints=settings.endpoints, connect_timeout=1.0, read_timeout=1.0, attempts=2)
+        client = aws.dynamodb(probe, region)
+        try:
+            aws.call(probe, region, lambda: client.list_tables(Limit=1))
+        except RegionUnavailable:
+            return True
+        return False
+
+    def _measure_rpo(self) -> None:
+        """What was acknowledged in the victim and is not in the refuge: exact, since a frozen region sends nothing."""
+        heads = {k: s for k, s in self.history.heads().items() if k.startswith(f"{self.victim}#")}
+        missing = heads.keys() - self.tables[self.refuge].present(heads)
+        behind = 0
+        store = self.world.store(self.refuge)
+        for key in missing:
+            _, _, name = key.split("#")
+            last = store.latest(f"aircraft/{name}", self.victim)
+            behind += heads[key] - (last.sequence if last else 0)
+        self.result.rpo_events, self.result.rpo_lanes = behind, len(missing)
+
+    def _thaw(self, outage: Fault) -> None:
+        thawed = time.monotonic()
+        outage.until = self.now
+        self.world.regions[self.victim].thaw()
+        self.world.regions[self.victim].wait_healthy()
+        self.watch.say(f"{self.victim} is back; its writers return")
+        for desk in self.desks:
+            if desk.home == self.victim:
+                desk.move(self.victim)
+        moved = [desk for desk in self.desks if desk.home == self.victim]
+        self._until(lambda: all(desk.done or desk.region == self.victim for desk in moved))
+        self.result.failback_seconds = time.monotonic() - thawed
+
+    # -- the main thread's heartbeat -------------------------------------------------------------------------------
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for `condition`, keeping the bars moving, workers alive, and the killing going."""
+        while True:
+            self._check_desks()
+            self._kill_one()
+            self._keep_workers()
+            self.watch.progress(self.history.count())
+            if condition():
+                return
+            time.sleep(0.05)
+
+    def _check_desks(self) -> None:
+        for desk in self.desks:
+            if desk.error is not None:
+                raise desk.error
+
+    def _kill_one(self) -> None:
+        if not self.kills_left or self.now < self.next_kill:
+            return
+        alive = [p for region in self.world.regions.values() for p in region.workers if p.running and not p.frozen]
+        if alive:
+            target: Process = self.random.choice(alive)
+            target.kill()
+            self.result.faults.append(Fault("kill -9", target.name, self.now, self.now))
+            self.kills_left -= 1
+        self.next_kill = self.now + self.random.uniform(0.2, 1.6)
+
+    def _keep_workers(self) -> None:
+        """Start again what was killed, as a supervisor does. What ended by itself is an error."""
+        killed = {fault.target for fault in self.result.faults if fault.kind == "kill -9"}
+        for region in self.world.regions.values():
+            for process in region.workers:
+                if not process.running:
+                    if process.name not in killed:
+                        raise process.failure("ended by itself")
+                    process.start()
+
+    def stop_desks(self) -> None:
+        for desk in self.desks:
+            desk.stop()
+        for desk in self.desks:
+            desk.join(0.5)
+
+    # -- convergence and judgement ---------------------------------------------------------------------------------
+
+    def converge(self) -> None:
+        """Wait until every lane's last event and every view's last vector are in every region."""
+        started = time.monotonic()
+        heads, vectors = self.history.heads(), expected_vectors(self.history)
+        lanes = {region: dict(heads) for region in self.tables}
+        rows = {region: dict(vectors) for region in self.tables}
+        total = sum(map(len, lanes.values())) + sum(map(len, rows.values()))
+        self.watch.phase("converging", total)
+        moved = time.monotonic()
+        while True:
+            self._keep_workers()
+            for region, tables in self.tables.items():
+                for key in tables.present(lanes[region]):
+                    del lanes[region][key]
+                if not lanes[region]:
+                    for key, vector in tables.vectors(rows[region]).items():
+                        if vector == rows[region][key]:
+                            del rows[region][key]
+            left = sum(map(len, lanes.values())) + sum(map(len, rows.values()))
+            if total - left > 0 and left < getattr(self, "_left", total + 1):
+                moved = time.monotonic()
+            self._left = left
+            self.watch.progress(total - left)
+            if not left:
+                self.result.converge_seconds = time.monotonic() - started
+                return
+            if time.monotonic() - moved > _STUCK_SECONDS:
+                self.watch.say(f"gave up: {left} lanes and views have not arrived and nothing moves")
+                return
+            time.sleep(0.25)
+
+    def check(self) -> None:
+        """Stop the workers, read everything, judge it."""
+        verdict, breaks = self.result.verdict, self.result.config.breaks
+        self.result.memory_mb = self.world.memory_mb() + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.world.stop_workers()
+        if breaks is not None:
+            self.watch.say(f"breaking a promise on purpose: {breaks}")
+            sabotage.break_promise(breaks, list(self.tables.values()), self.world.settings(self.victim))
+        self.watch.phase("checking", len(self.tables) + 2)
+        for done, (region, tables) in enumerate(self.tables.items(), 1):
+            check_events(verdict, region, self.history, tables.events())
+            check_quarantine(verdict, region, tables.quarantined())
+            self.watch.progress(done)
+        views: Mapping[str, Any] = {region: tables.views() for region, tables in self.tables.items()}
+        check_views(verdict, self.history, views)
+        self.watch.progress(len(self.tables) + 1)
+        truth = expected_views(data_file(), self.selection.first, self.selection.last, self.history.writes())
+        check_truth(verdict, views, truth)
+        self.watch.progress(len(self.tables) + 2)
+
+
+def describe(result: DrillResult) -> Sequence[tuple[str, str, bool]]:
+    """(promise, evidence, kept) of each promise, for the table at the end."""
+    v = result.verdict
+    copies = result.acknowledged * len(result.regions)
+    return [
+        ("nothing acknowledged is lost", f"{v.lost:,} of {copies:,} copies missing", v.lost == 0),
+        ("nothing comes from nowhere", f"{v.from_nowhere:,} events nobody acknowledged", v.from_nowhere == 0),
+        ("nothing is there twice", f"{v.duplicated:,} duplicates", v.duplicated == 0),
+        ("nothing is overwritten", f"{v.overwritten:,} events differ from what was written", v.overwritten == 0),
+        ("lanes have no gaps", f"{v.gaps:,} gaps", v.gaps == 0),
+        ("chains are intact", f"{v.forked:,} forks or broken links", v.forked == 0),
+        ("every region converged", _seconds(result.converge_seconds, "after the last append"),
+         result.converge_seconds is not None),
+        ("views are the same bytes everywhere", f"{v.views:,} views in each of {len(result.regions)} regions",
+         v.views_identical and v.views > 0),
+        ("views equal the data set", "pandas, from the CSV", v.truth_matches),
+        ("writers were moved and came back", f"RTO {_seconds(result.rto_seconds, 'from the freeze')}",
+         result.rto_seconds is not None),
+    ]  # fmt: skip
+
+
+def _seconds(value: float | None, since: str) -> str:
+    return "never" if value is None else f"{value:.1f} s {since}"

@@ -1,0 +1,117 @@
+"""The final reads: tables as they are, by plain boto3. Nothing here uses the code that wrote them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from replicator import aws
+from replicator.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event item as read: `computed` is the digest that its content has, `digest` the one it carries."""
+
+    key: str
+    sequence: int
+    operation: tuple[int, str]
+    prev: bytes
+    digest: bytes
+    computed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """A view item as read."""
+
+    vector: str
+    state: str
+    value: str
+    digest: bytes
+
+
+class Tables:
+    """One region's tables, read raw."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.region = settings.region
+        self._settings = settings
+        self.client = aws.dynamodb(settings, settings.region)
+
+    def events(self) -> Iterator[StoredEvent]:
+        """Every event of the region."""
+        for item in self._scan(self._settings.events_table):
+            payload = json.loads(item["payload"]["S"])
+            yield StoredEvent(
+                item["pk"]["S"],
+                int(item["sk"]["S"]),
+                (payload.get("row"), item["type"]["S"]),
+                bytes(item["prev"]["B"]),
+                bytes(item["digest"]["B"]),
+                content_digest(item),
+            )
+
+    def views(self) -> dict[str, StoredView]:
+        """Every view of the region, by its key."""
+        return {
+            item["pk"]["S"]: StoredView(
+                item["vector"]["S"], item["state"]["S"], item["value"]["S"], bytes(item["digest"]["B"])
+            )
+            for item in self._scan(self._settings.views_table)
+        }
+
+    def quarantined(self) -> int:
+        """Records of refused events in the region's control table."""
+        return sum(item["pk"]["S"].startswith("quarantine#") for item in self._scan(self._settings.control_table))
+
+    def present(self, heads: Mapping[str, int]) -> set[str]:
+        """Those lanes whose event at the given sequence is here."""
+        keys = [{"pk": {"S": key}, "sk": {"S": f"{sequence:016d}"}} for key, sequence in heads.items()]
+        return {item["pk"]["S"] for item in self._get(self._settings.events_table, keys, "pk")}
+
+    def vectors(self, keys: Collection[str]) -> dict[str, str]:
+        """The version vectors of these views, as stored."""
+        wanted = [{"pk": {"S": key}} for key in keys]
+        return {item["pk"]["S"]: item["vector"]["S"] for item in self._get(self._settings.views_table, wanted, "pk, vector")}
+
+    def _get(self, table: str, keys: list[dict[str, Any]], columns: str) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(keys), 100):
+            waiting: Any = keys[start : start + 100]
+            while waiting:
+                request: Any = {table: {"Keys": waiting, "ProjectionExpression": columns, "ConsistentRead": True}}
+                answer: Any = self.client.batch_get_item(RequestItems=request)
+                yield from answer["Responses"].get(table, [])
+                waiting = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+
+    def _scan(self, table: str) -> Iterator[dict[str, Any]]:
+        request: dict[str, Any] = {"TableName": table, "ConsistentRead": True}
+        while True:
+            page: Any = self.client.scan(**request)
+            yield from page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def content_digest(item: Mapping[str, Any]) -> bytes:
+    """The digest that an event item should carry, written out again from docs/decisions/0002 alone."""
+    region, kind, name = item["pk"]["S"].split("#")
+    fields = [
+        b"meridian.event.1",
+        bytes(item["prev"]["B"]),
+        region.encode(),
+        kind.encode(),
+        name.encode(),
+        str(int(item["sk"]["S"])).encode(),
+        item["hlc"]["S"].encode(),
+        item["type"]["S"].encode(),
+        item["version"]["N"].encode(),
+        item["payload"]["S"].encode(),
+        item["metadata"]["S"].encode(),
+        item["observed"]["S"].encode(),
+    ]
+    return sha256(b"".join(str(len(field)).encode() + b":" + field + b"," for field in fields)).digest()

@@ -1,0 +1,67 @@
+"""What the views must say, computed by another road: pandas, straight from the CSV, without any code of Meridian's.
+
+Only `last_flight` cannot come from the CSV, since it is about who wrote last; it comes from the clients' own record of
+what was acknowledged with which timestamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+def expected_views(
+    data: Path, first: int, last: int, acknowledged: Iterable[tuple[str, str, str, int, str]]
+) -> dict[str, dict[str, Any]]:
+    """tail number -> the view's value, for rows `first` to `last` of the CSV.
+
+    `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event.
+    """
+    table = pd.read_csv(data).iloc[first : last + 1]
+    table = table[table["tailnum"].notna()].copy()
+    table["row"] = table.index
+    table["code"] = table["carrier"] + table["flight"].astype(str)
+    flown = table[table["dep_time"].notna()].copy()
+    day = pd.to_datetime(flown[["year", "month", "day"]])
+    flown["departed"] = day + _clock(flown["dep_time"])
+    landed = flown[flown["arr_time"].notna()].copy()
+    landed["arrived"] = day.loc[landed.index] + _clock(landed["arr_time"])
+    landed.loc[landed["arrived"] < landed["departed"], "arrived"] += pd.Timedelta(days=1)
+
+    legs = pd.concat(
+        [
+            flown[["tailnum", "row", "origin", "departed"]]
+            .set_axis(["tail", "row", "airport", "time"], axis=1)
+            .assign(leg=0),
+            landed[["tailnum", "row", "dest", "arrived"]].set_axis(["tail", "row", "airport", "time"], axis=1).assign(leg=1),
+        ]
+    )
+    place = legs.sort_values(["time", "row", "leg"]).groupby("tail")["airport"].last()
+    airports = legs.groupby("tail")["airport"].agg(lambda names: sorted(set(names)))
+    flights = flown.groupby("tailnum").size()
+    cancelled = table[table["dep_time"].isna()].groupby("tailnum").size()
+    lost = landed.groupby("tailnum")["arr_delay"].sum()
+    up = flown[flown["arr_time"].isna()].assign(name=lambda t: t["code"] + "@" + t["row"].astype(str))
+    in_air = up.groupby("tailnum")["name"].agg(sorted)
+    log = pd.DataFrame(acknowledged, columns=["tail", "hlc", "region", "sequence", "flight"])
+    last_flight = log.sort_values(["hlc", "region", "sequence"]).groupby("tail")["flight"].last()
+
+    return {
+        tail: {
+            "place": place.get(tail),
+            "last_flight": last_flight.get(tail),
+            "flights": int(flights.get(tail, 0)),
+            "cancelled": int(cancelled.get(tail, 0)),
+            "minutes_lost": int(lost.get(tail, 0)),
+            "airports": list(airports.get(tail, [])),
+            "in_air": list(in_air.get(tail, [])),
+        }
+        for tail in sorted(table["tailnum"].unique())
+    }
+
+
+def _clock(hhmm: Any) -> Any:
+    return pd.to_timedelta(hhmm // 100, unit="h") + pd.to_timedelta(hhmm % 100, unit="m")
