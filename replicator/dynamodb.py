@@ -121,7 +121,7 @@ class DynamoStorage:
         return outcomes
 
     def _insert_transaction(self, events: Sequence[Event]) -> list[Insert]:
-        """Add what is not there yet, in one transaction; what turns out to be taken is left out, and the rest tried again."""
+        """Add what is not there, in one transaction. What turns out to be taken is left out and the rest tried again."""
         outcomes = {(event.lane, event.sequence): Insert.NOT_NOW for event in events}
         waiting = list(events)
         try:
