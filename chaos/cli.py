@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from chaos.sabotage import PROMISES
 from replicator import logs
 from replicator.console import err, out, run
 from replicator.errors import InvalidConfig
+
+_TELL_SECONDS = 15.0
 
 app = typer.Typer(
     help="Prove it: regions on this machine, each its own processes; faults; and every promise checked at the end.",
@@ -82,6 +85,7 @@ class _Bars:
             disable=not err.is_terminal,
         )
         self._task: TaskID | None = None
+        self._told = time.monotonic()
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -99,8 +103,13 @@ class _Bars:
             err.print(f"{name} …", highlight=False)
 
     def progress(self, done: int) -> None:
-        if self._task is not None:
-            self._progress.update(self._task, completed=done)
+        if self._task is None:
+            return
+        self._progress.update(self._task, completed=done)
+        if not err.is_terminal and time.monotonic() - self._told > _TELL_SECONDS:
+            self._told = time.monotonic()
+            task = self._progress.tasks[self._task]
+            err.print(f"{task.description} {done:,} of {task.total:,.0f}", highlight=False)
 
     def say(self, text: str) -> None:
         err.print(f"  {text}", highlight=False)

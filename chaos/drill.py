@@ -29,7 +29,7 @@ from replicator.settings import Settings
 log = structlog.get_logger()
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "eu-central-1", "sa-east-1")
-_STUCK_SECONDS = 90.0
+_STUCK_SECONDS = 60.0
 """Convergence is given up when nothing at all has arrived anywhere for so long."""
 
 
@@ -148,7 +148,7 @@ def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
     selection = select(config.events, config.seed)
     watch.phase("starting regions", len(regions))
     with World(regions, [PROJECTION], read_timeout=3.0, attempts=2) as world:
-        drill = _Drill(config, world, selection, watch)
+        drill = Drill(config, world, selection, watch)
         try:
             drill.load()
             drill.converge()
@@ -159,7 +159,9 @@ def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
         return drill.result
 
 
-class _Drill:
+class Drill:
+    """One run in one world: `load`, `converge`, `check`, in this order."""
+
     def __init__(self, config: DrillConfig, world: World, selection: Selection, watch: Watcher) -> None:
         self.world = world
         self.selection = selection
@@ -325,7 +327,7 @@ class _Drill:
         rows = {region: dict(vectors) for region in self.tables}
         total = sum(map(len, lanes.values())) + sum(map(len, rows.values()))
         self.watch.phase("converging", total)
-        moved = time.monotonic()
+        moved, seen = time.monotonic(), (0, 0)
         while True:
             self._keep_workers()
             for region, tables in self.tables.items():
@@ -336,26 +338,31 @@ class _Drill:
                         if vector == rows[region][key]:
                             del rows[region][key]
             left = sum(map(len, lanes.values())) + sum(map(len, rows.values()))
-            if total - left > 0 and left < getattr(self, "_left", total + 1):
-                moved = time.monotonic()
-            self._left = left
             self.watch.progress(total - left)
             if not left:
                 self.result.converge_seconds = time.monotonic() - started
                 return
-            if time.monotonic() - moved > _STUCK_SECONDS:
+            now_seen = (left, sum(tables.items() for tables in self.tables.values()))
+            if now_seen != seen:
+                moved, seen = time.monotonic(), now_seen
+            elif time.monotonic() - moved > _STUCK_SECONDS:
                 self.watch.say(f"gave up: {left} lanes and views have not arrived and nothing moves")
                 return
             time.sleep(0.25)
 
     def check(self) -> None:
-        """Stop the workers, read everything, judge it."""
-        verdict, breaks = self.result.verdict, self.result.config.breaks
+        """Stop the workers, break a promise if asked to, and judge."""
+        breaks = self.result.config.breaks
         self.result.memory_mb = self.world.memory_mb() + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self.world.stop_workers()
         if breaks is not None:
             self.watch.say(f"breaking a promise on purpose: {breaks}")
             sabotage.break_promise(breaks, list(self.tables.values()), self.world.settings(self.victim))
+        self.result.verdict = self.judge()
+
+    def judge(self) -> Verdict:
+        """Read everything and hold it against the history and the data set."""
+        verdict = Verdict()
         self.watch.phase("checking", len(self.tables) + 2)
         for done, (region, tables) in enumerate(self.tables.items(), 1):
             check_events(verdict, region, self.history, tables.events())
@@ -367,6 +374,7 @@ class _Drill:
         truth = expected_views(data_file(), self.selection.first, self.selection.last, self.history.writes())
         check_truth(verdict, views, truth)
         self.watch.progress(len(self.tables) + 2)
+        return verdict
 
 
 def describe(result: DrillResult) -> Sequence[tuple[str, str, bool]]:

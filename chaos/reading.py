@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -39,8 +40,9 @@ class Tables:
 
     def __init__(self, settings: Settings) -> None:
         self.region = settings.region
-        self._settings = settings
-        self.client = aws.dynamodb(settings, settings.region)
+        # A busy emulator may take long over a page; judging is not the time to be impatient.
+        self._settings = replace(settings, read_timeout=30.0, attempts=5)
+        self.client = aws.dynamodb(self._settings, settings.region)
 
     def events(self) -> Iterator[StoredEvent]:
         """Every event of the region."""
@@ -78,19 +80,28 @@ class Tables:
         wanted = [{"pk": {"S": key}} for key in keys]
         return {item["pk"]["S"]: item["vector"]["S"] for item in self._get(self._settings.views_table, wanted, "pk, vector")}
 
+    def items(self) -> int:
+        """About how many events and views are here: to see whether anything moves, not to judge by."""
+        tables = (self._settings.events_table, self._settings.views_table)
+        answers: list[Any] = [self._call(partial(self.client.describe_table, TableName=table)) for table in tables]
+        return sum(answer["Table"].get("ItemCount", 0) for answer in answers)
+
+    def _call(self, operation: Callable[[], Any]) -> Any:
+        return aws.call(self._settings, self.region, operation)
+
     def _get(self, table: str, keys: list[dict[str, Any]], columns: str) -> Iterator[dict[str, Any]]:
         for start in range(0, len(keys), 100):
             waiting: Any = keys[start : start + 100]
             while waiting:
                 request: Any = {table: {"Keys": waiting, "ProjectionExpression": columns, "ConsistentRead": True}}
-                answer: Any = self.client.batch_get_item(RequestItems=request)
+                answer: Any = self._call(partial(self.client.batch_get_item, RequestItems=request))
                 yield from answer["Responses"].get(table, [])
                 waiting = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
 
     def _scan(self, table: str) -> Iterator[dict[str, Any]]:
         request: dict[str, Any] = {"TableName": table, "ConsistentRead": True}
         while True:
-            page: Any = self.client.scan(**request)
+            page: Any = self._call(partial(self.client.scan, **request))
             yield from page["Items"]
             if "LastEvaluatedKey" not in page:
                 return

@@ -108,7 +108,7 @@ class DynamoStorage:
         taken = [event for event in events if (event.lane, event.sequence) in held]
         if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):
             return
-        raise LaneTaken([event.id for event in taken])
+        raise LaneTaken(taken)
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
         if self._settings.copy_with == "inserts":

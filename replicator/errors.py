@@ -36,9 +36,10 @@ class InvalidConfig(MeridianError):
 class LaneTaken(MeridianError):
     """Another event already holds one of the sequences that were to be written. Nothing was written."""
 
-    def __init__(self, taken: Sequence[str]) -> None:
-        super().__init__(f"another writer already appended at {', '.join(taken)}; nothing was written")
-        self.taken = tuple(taken)
+    def __init__(self, taken: Sequence[Event]) -> None:
+        self.taken = tuple(event.id for event in taken)
+        self.lanes = {event.lane for event in taken}
+        super().__init__(f"another writer already appended at {', '.join(self.taken)}; nothing was written")
 
 
 class AppendContention(MeridianError):

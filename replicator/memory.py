@@ -25,7 +25,7 @@ class MemoryStorage:
             held = [self._lanes.get(event.lane, {}).get(event.sequence) for event in events]
             if events and held == list(events):
                 return
-            taken = [event.id for event, other in zip(events, held, strict=True) if other is not None]
+            taken = [event for event, other in zip(events, held, strict=True) if other is not None]
             if taken:
                 raise LaneTaken(taken)
             for event in events:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Lock
+from threading import Condition, Lock
 
 import structlog
 
@@ -40,6 +41,27 @@ class Write:
     observed: Observed = field(default_factory=Observed)
 
 
+class _BusyLanes:
+    """Appends of one process to the same lanes take turns: only other processes are contention."""
+
+    def __init__(self) -> None:
+        self._held: set[LaneId] = set()
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, lanes: Collection[LaneId]) -> Iterator[None]:
+        """Wait until none of `lanes` is held, then hold all of them. All at once, so nothing can deadlock."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held.isdisjoint(lanes))
+            self._held.update(lanes)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.difference_update(lanes)
+                self._changed.notify_all()
+
+
 class EventStore:
     """Append to this region's lanes; read every lane that has arrived here. Safe to share between threads.
 
@@ -61,6 +83,7 @@ class EventStore:
         self._attempts = attempts
         self._heads: OrderedDict[LaneId, Head] = OrderedDict()
         self._lock = Lock()
+        self._busy = _BusyLanes()
 
     @classmethod
     def connect(cls, settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
@@ -87,18 +110,24 @@ class EventStore:
         if not 1 <= count <= MAX_TRANSACTION:
             raise InvalidEvent(f"{count} events in one append; give 1 to {MAX_TRANSACTION}, or append in several calls")
 
+        lanes = {LaneId(self.region, write.stream) for write in writes}
+
         def once() -> tuple[Event, ...]:
             sealed = self._seal(writes)
             try:
                 self._storage.insert(sealed)
-            except (LaneTaken, OutcomeUnknown):
-                self._forget(sealed)
+            except LaneTaken as error:
+                self._forget(error.lanes)
+                raise
+            except OutcomeUnknown:
+                self._forget(lanes)
                 raise
             self._remember(sealed)
             return sealed
 
         try:
-            return contention(self._attempts)(once)
+            with self._busy.hold(lanes):
+                return contention(self._attempts)(once)
         except LaneTaken as error:
             raise AppendContention(
                 f"gave up after {self._attempts} attempts: {error}. Spread the writes over more streams, or try again"
@@ -115,7 +144,7 @@ class EventStore:
         except LaneTaken:
             return False
         finally:
-            self._forget(events)
+            self._forget({event.lane for event in events})
         return True
 
     def _seal(self, writes: Sequence[Write]) -> tuple[Event, ...]:
@@ -151,10 +180,10 @@ class EventStore:
             while len(self._heads) > _HEADS_KEPT:
                 self._heads.popitem(last=False)
 
-    def _forget(self, events: Sequence[Event]) -> None:
+    def _forget(self, lanes: Collection[LaneId]) -> None:
         with self._lock:
-            for event in events:
-                self._heads.pop(event.lane, None)
+            for lane in lanes:
+                self._heads.pop(lane, None)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
