@@ -15,11 +15,11 @@ from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exp
 
 from projectors.projection import Projection, ProjectionFailed
 from projectors.sink import Change, Sink, ViewKey
-from projectors.view import View
+from projectors.view import MAX_VIEW_BYTES, View
 from replicator.domain.event import Event
-from replicator.domain.names import LaneId, StreamId
+from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent, RegionUnavailable
+from replicator.errors import DamagedEvent, InvalidEvent, RegionUnavailable
 from replicator.store import EventStore
 
 log = structlog.get_logger()
@@ -34,6 +34,9 @@ class Failure:
     projection: str
     event_id: str
     reason: str
+
+
+_Failures = dict[tuple[str, str], Failure]  # by projection and event: a view that is folded again reports once
 
 
 @dataclass(slots=True)
@@ -82,7 +85,7 @@ class Engine:
             for projection in self._projections
             if projection.stream_type == stream.type
         }
-        failures: list[Failure] = []
+        failures: _Failures = {}
 
         @retry(
             retry=retry_if_result(bool),
@@ -100,13 +103,13 @@ class Engine:
 
         if attempt():
             raise RegionUnavailable(f"{len(waiting)} views keep being changed by another projector; try again")
-        return failures
+        return list(failures.values())
 
     def _attempt(
         self,
         waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]],
         wanted: Mapping[StreamId, _Wanted],
-        failures: list[Failure],
+        failures: _Failures,
     ) -> set[ViewKey]:
         self._load([key for key in waiting if key not in self._views])
         changes: list[Change] = []
@@ -135,7 +138,7 @@ class Engine:
         view: View | None,
         wanted: _Wanted,
         before: VersionVector | None,
-        failures: list[Failure],
+        failures: _Failures,
     ) -> View | None:
         """The view with the wanted events folded in, or None when there is nothing to do."""
         seen = view.vector if view is not None else EMPTY
@@ -149,10 +152,22 @@ class Engine:
                     states = projection.apply(states, event)
                     seen = seen.advance(region, event.sequence)
             except (ProjectionFailed, DamagedEvent) as error:
-                event_id = f"{LaneId(region, stream).key}#{seen.get(region) + 1}"
+                event_id = f"{LaneId(region, stream).key}#{sequence_key(seen.get(region) + 1)}"
                 log.error("projector.failed", projection=projection.name, event_id=event_id, error=str(error))
-                failures.append(Failure(projection.name, event_id, str(error)))
-        return projection.view(str(stream), states, seen) if seen else None
+                failures[(projection.name, event_id)] = Failure(projection.name, event_id, str(error))
+        if not seen:
+            return None
+        try:
+            folded = projection.view(str(stream), states, seen)
+            if folded.size <= MAX_VIEW_BYTES:
+                return folded
+            reason = f"its view would have {folded.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it"
+        except InvalidEvent as error:
+            reason = str(error)
+        region, last = next(upto.beyond(view.vector if view is not None else EMPTY).items())
+        event_id = f"{LaneId(region, stream).key}#{sequence_key(last)}"
+        failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
+        return None
 
     def _lane(self, stream: StreamId, region: str, first: int, last: int, at_hand: Mapping[int, Event]) -> Iterable[Event]:
         """Events `first` to `last` of a lane: those at hand, and what is missing among them from the store."""
@@ -164,11 +179,12 @@ class Engine:
                 sequence += 1
                 continue
             ready = min((s for s in at_hand if s > sequence), default=last + 1)
-            pulled = list(self._store.read_lane(stream, region, sequence, min(ready - 1, last)))
-            yield from pulled
-            if sequence + len(pulled) < min(ready, last + 1):
+            end = min(ready - 1, last)
+            for event in self._store.read_lane(stream, region, sequence, end):  # lazily: what comes before damage is good
+                yield event
+                sequence = event.sequence + 1
+            if sequence <= end:
                 return  # not here yet: its own arrival will bring it
-            sequence += len(pulled)
 
     def _load(self, keys: Sequence[ViewKey]) -> None:
         if keys:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from projectors.crdt import Add, Assign, Crdt, InvalidOperation, LwwRegister, OrSet, PnCounter, Remove, Tag
+from projectors.crdt import Add, Assign, Crdt, LwwRegister, OrSet, PnCounter, Remove, Tag
 from projectors.view import View
 from replicator.domain.canonical import encode_json
 from replicator.domain.event import Event
 from replicator.domain.names import check_segment
-from replicator.errors import InvalidConfig, InvalidEvent, MeridianError
+from replicator.errors import InvalidConfig, MeridianError
 
 Payload = dict[str, Any]
 Handler = Callable[[Payload], Any]
@@ -104,7 +104,7 @@ class Projection:
                 operation = handler(payload)
                 if operation is not None:
                     changed[name] = field.crdt.apply(states[name], operation, tag)
-            except (InvalidOperation, InvalidEvent, LookupError, TypeError, ValueError, AttributeError) as error:
+            except Exception as error:  # whatever a handler raises concerns this event and this view alone
                 raise ProjectionFailed(
                     f"projection {cls.name}, field {name}, cannot digest event {event.id} of type {event.type!r}: "
                     f"{type(error).__name__}: {error}"

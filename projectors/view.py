@@ -10,6 +10,8 @@ from replicator.domain.canonical import decode_json, netstrings
 from replicator.domain.vector import VersionVector
 
 ENCODING = b"meridian.view.1"
+MAX_VIEW_BYTES = 390 * 1024
+"""DynamoDB's limit of one item, less the key, the vector and the attribute names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class View:
     @property
     def value(self) -> dict[str, Any]:
         return decode_json(self.value_text, "value")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the texts that a sink stores."""
+        return len(self.state_text.encode()) + len(self.value_text.encode())
 
     @property
     def state(self) -> dict[str, Any]:

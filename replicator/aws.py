@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -28,6 +30,7 @@ THROTTLES = {
 }  # fmt: skip
 BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}
 BATCH_STATEMENTS = 25
+_creating = Lock()  # clients may be shared between threads, making them may not
 NOT_NOW = "NotNow"
 
 
@@ -41,18 +44,24 @@ def _config(settings: Settings) -> Config:
     )
 
 
+@cache
+def _session() -> boto3.session.Session:
+    """One session a process: each new one reads botocore's service models again, which takes longer than all else."""
+    return boto3.session.Session()
+
+
 def dynamodb(settings: Settings, region: str) -> DynamoDBClient:
     """A DynamoDB client of `region`."""
-    with config_errors(settings, region):
-        return boto3.session.Session().client(
+    with config_errors(settings, region), _creating:
+        return _session().client(
             "dynamodb", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
         )
 
 
 def streams(settings: Settings, region: str) -> DynamoDBStreamsClient:
     """A DynamoDB Streams client of `region`."""
-    with config_errors(settings, region):
-        return boto3.session.Session().client(
+    with config_errors(settings, region), _creating:
+        return _session().client(
             "dynamodbstreams", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
         )
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.connection import Connection
 from pynamodb.exceptions import PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
@@ -41,14 +40,7 @@ class DynamoStorage:
         self._table = settings.events_table
         self._model = bind(EventItem, self._table, settings, self.region)
         self._client = aws.dynamodb(settings, self.region)
-        self._connection = Connection(
-            region=self.region,
-            host=settings.endpoint(self.region),
-            connect_timeout_seconds=settings.connect_timeout,
-            read_timeout_seconds=settings.read_timeout,
-            max_retry_attempts=0,
-            max_pool_connections=50,
-        )
+        self._connection = self._model._get_connection().connection  # one client for puts, queries and transactions
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"dynamodb-{self.region}")
         columns = ", ".join(f"'{name}': ?" for name in _FIELDS)
         # An INSERT never replaces an item, costs what a put costs, and 25 of them share a round trip: docs/decisions/0003.

@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from replicator.domain.event import Event
 
 
+def shown(value: object) -> str:
+    """`repr` for messages, also of integers too long for Python to print."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "an integer of thousands of digits"
+
+
 class MeridianError(Exception):
     """Base of all errors raised by Meridian."""
 

@@ -18,7 +18,7 @@ import structlog
 from replicator.control import Backlog, Quarantine, spans
 from replicator.copying import plan
 from replicator.domain.event import NO_EVENTS, Event, Head
-from replicator.domain.names import LaneId
+from replicator.domain.names import DELIMITER, LaneId, sequence_key
 from replicator.errors import DamagedEvent, LaneTaken, RegionUnavailable
 from replicator.retries import full_jitter
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
@@ -96,7 +96,7 @@ class Copier:
         try:
             return list(self.home.read(lane, first, last, limit=MAX_TRANSACTION))
         except DamagedEvent as error:
-            self._refuse(lane, f"{lane.key}#{first}", f"damaged at home: {error}")
+            self._refuse(lane, _id(lane, first), f"damaged at home: {error}")
             return []
 
     def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
@@ -117,7 +117,7 @@ class Copier:
                 if filler and filler[0].sequence == first:
                     again[lane] = [*filler, *(e for e in found if e.sequence > last)]
                 elif lane not in self._blocked:
-                    self._refuse(lane, f"{lane.key}#{first}", "missing from its home lane")
+                    self._refuse(lane, _id(lane, first), "missing from its home lane")
         self._compare(known)
         self._insert(runs)
         return {lane: found for lane, found in again.items() if lane not in self._blocked | self._throttled}
@@ -227,6 +227,10 @@ class Copier:
         if event.sequence > self._head(event.lane).sequence:
             self._heads[event.lane] = Head.of(event)
         self._heads.move_to_end(event.lane)
+
+
+def _id(lane: LaneId, sequence: int) -> str:
+    return f"{lane.key}{DELIMITER}{sequence_key(sequence)}"
 
 
 class Link:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, State, Tag
+from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
 
 
@@ -31,6 +32,8 @@ class PnCounter:
             added += operation
         else:
             subtracted -= operation
+        if max(added, subtracted) > MAX_SAFE_INTEGER:
+            raise InvalidOperation(f"a counter's sum of {tag.region} would pass 2^53 - 1; count in larger units")
         return {**state, tag.region: [added, subtracted, tag.sequence]}
 
     def compact(self, state: State, seen: VersionVector) -> State:

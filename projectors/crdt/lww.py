@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, State, Tag
+from replicator.domain.canonical import encode_json
 from replicator.domain.vector import VersionVector
+from replicator.errors import InvalidEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class LwwRegister:
         at = operation.at
         if at is not None and type(at) not in (int, str):
             raise InvalidOperation(f"a register is ordered by an integer or a string, not {at!r}")
+        _check(operation.value)
         new = [at, str(tag.hlc), tag.region, tag.sequence, operation.value]
         return new if state is None or _rank(new) > _rank(state) else state
 
@@ -45,6 +48,15 @@ class LwwRegister:
 
     def value(self, state: State) -> Any:
         return None if state is None else state[4]
+
+
+def _check(value: Any) -> None:
+    """Refuse what the view's JSON could not hold (there it stands two levels deep)."""
+    if value is not None and type(value) is not bool:
+        try:
+            encode_json({"state": [value]}, "value")
+        except InvalidEvent as error:
+            raise InvalidOperation(f"a register holds JSON: {error}") from None
 
 
 def _rank(state: list[Any]) -> tuple[Any, ...]:

@@ -15,13 +15,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from replicator.errors import InvalidEvent
+from replicator.errors import InvalidEvent, shown
 
 MAX_DEPTH = 32
 MAX_SAFE_INTEGER = 2**53 - 1
 
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
 _encode = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=dict
 ).encode
 
 
@@ -36,7 +41,7 @@ def encode_json(value: Any, what: str = "payload") -> str:
 def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
     """Parse stored canonical JSON. Raises InvalidEvent when it is not a JSON object."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidEvent(f"{what} is not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -55,7 +60,7 @@ def _check(value: Any, path: str, depth: int) -> None:
             _check_text(value, path)
     elif kind is int:
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            raise InvalidEvent(f"{path} is {value}, beyond +-(2^53 - 1); send it as a string")
+            raise InvalidEvent(f"{path} is {shown(value)}, beyond +-(2^53 - 1); send it as a string")
     elif kind is float:
         if not math.isfinite(value):
             raise InvalidEvent(f"{path} is {value}; JSON has no such number, leave it out or send null")

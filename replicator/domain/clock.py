@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replicator.errors import ClockAhead, InvalidEvent
+from replicator.errors import ClockAhead, InvalidEvent, shown
 
 MAX_MILLISECONDS = 10**13 - 1  # the year 2286: thirteen digits, so that text order is time order
 MAX_COUNTER = 65_535
@@ -27,9 +27,11 @@ class Hlc:
 
     def __post_init__(self) -> None:
         if type(self.ms) is not int or not 0 <= self.ms <= MAX_MILLISECONDS:
-            raise InvalidEvent(f"HLC time {self.ms!r} is not a whole number of milliseconds from 0 to {MAX_MILLISECONDS}")
+            raise InvalidEvent(
+                f"HLC time {shown(self.ms)} is not in whole milliseconds from 0 to {MAX_MILLISECONDS}"
+            )
         if type(self.counter) is not int or not 0 <= self.counter <= MAX_COUNTER:
-            raise InvalidEvent(f"HLC counter {self.counter!r} is not a whole number from 0 to {MAX_COUNTER}")
+            raise InvalidEvent(f"HLC counter {shown(self.counter)} is not a whole number from 0 to {MAX_COUNTER}")
 
     def __str__(self) -> str:
         return f"{self.ms:013d}-{self.counter:05d}"

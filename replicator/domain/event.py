@@ -71,12 +71,21 @@ class Event:
     digest: bytes
 
     def __post_init__(self) -> None:
+        for name, kind in _TYPES:
+            if type(getattr(self, name)) is not kind:
+                raise DamagedEvent(f"event {self.sequence!r} of lane {self.lane}: {name} is not of type {kind.__name__}")
         expected = digest_of(self)
         if expected != self.digest:
             raise DamagedEvent(
                 f"event {self.id} does not match its digest: stored {self.digest.hex()}, computed {expected.hex()}. "
                 "It was altered after it was written; compare it with another region's copy"
             )
+        sequence_key(self.sequence)
+        check_segment("event type", self.type, MAX_EVENT_TYPE_BYTES)
+        if not 1 <= self.version <= 65_535 or len(self.prev) != 32:
+            raise InvalidEvent(f"event {self.id} has version {self.version} and a prev of {len(self.prev)} bytes")
+        decode_json(self.payload_text)
+        decode_json(self.metadata_text, "metadata")
         if size_of(self) > MAX_ITEM_BYTES:
             raise InvalidEvent(
                 f"event {self.id} would be an item of {size_of(self):,} bytes; DynamoDB's limit is {MAX_ITEM_BYTES:,}. "
@@ -109,6 +118,12 @@ class Event:
     def order(self) -> tuple[Hlc, str, int]:
         """The total order of a stream's events: HLC, then region, then sequence. The same in every region."""
         return (self.hlc, self.lane.region, self.sequence)
+
+
+_TYPES: tuple[tuple[str, type], ...] = (
+    ("lane", LaneId), ("sequence", int), ("hlc", Hlc), ("type", str), ("version", int), ("payload_text", str),
+    ("metadata_text", str), ("observed", VersionVector), ("prev", bytes), ("digest", bytes),
+)  # fmt: skip
 
 
 def digest_of(event: Event) -> bytes:

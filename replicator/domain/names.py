@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from replicator.errors import InvalidName
+from replicator.errors import InvalidName, shown
 
 DELIMITER = "#"
 MAX_TYPE_BYTES = 128
@@ -112,7 +112,7 @@ class LaneId:
 def sequence_key(sequence: int) -> str:
     """The DynamoDB sort key of a sequence: zero-padded to 16 digits, so that text order is number order."""
     if type(sequence) is not int or not 1 <= sequence <= MAX_SEQUENCE:
-        raise InvalidName(f"sequence {sequence!r} is not a whole number from 1 to {MAX_SEQUENCE}")
+        raise InvalidName(f"sequence {shown(sequence)} is not a whole number from 1 to {MAX_SEQUENCE}")
     return f"{sequence:0{SEQUENCE_DIGITS}d}"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from replicator.domain.names import MAX_SEQUENCE, check_region
-from replicator.errors import InvalidEvent
+from replicator.errors import InvalidEvent, shown
 
 
 class VersionVector:
@@ -24,7 +24,7 @@ class VersionVector:
             sequence = (entries or {})[region]
             check_region(region)
             if type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE:
-                raise InvalidEvent(f"version vector has {region}: {sequence!r}; sequences are whole numbers from 0")
+                raise InvalidEvent(f"version vector has {region}: {shown(sequence)}; sequences are whole numbers from 0")
             if sequence:
                 checked[region] = sequence
         self._entries = checked

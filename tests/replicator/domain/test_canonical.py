@@ -1,0 +1,140 @@
+"""The canonical encodings: pinned for good, and refusing what JSON cannot hold by naming where it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from enum import Enum, IntEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode_json, encode_json, netstrings
+from replicator.errors import InvalidEvent
+
+VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+numbers = st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts, lambda v: st.lists(v, max_size=4) | st.dictionaries(texts, v, max_size=4)
+)
+payloads = st.dictionaries(texts, values, max_size=5)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["name"])
+def test_stored_texts_never_change(vector: dict[str, Any]) -> None:
+    assert encode_json(vector["payload"]) == vector["payload_text"]
+    assert encode_json(vector["metadata"], "metadata") == vector["metadata_text"]
+    assert encode_json(decode_json(vector["payload_text"])) == vector["payload_text"]
+
+
+@settings(deadline=None)
+@given(payloads)
+def test_a_payload_comes_back_as_it_was(payload: dict[str, Any]) -> None:
+    text = encode_json(payload)
+    assert decode_json(text) == payload
+    assert encode_json(decode_json(text)) == text
+    text.encode()
+
+
+@settings(deadline=None)
+@given(payloads, st.randoms(use_true_random=False))
+def test_equal_payloads_are_equal_texts_whatever_the_order_of_keys(payload: dict[str, Any], random: Any) -> None:
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shuffled(value[key]) for key in random.sample(list(value), len(value))}
+        return tuple(map(shuffled, value)) if isinstance(value, list) else value
+
+    assert encode_json(shuffled(payload)) == encode_json(payload)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_floats_keep_every_bit(number: float) -> None:
+    back = decode_json(encode_json({"n": number}))["n"]
+    assert (back, math.copysign(1, back)) == (number, math.copysign(1, number))
+    assert type(back) is float
+
+
+@pytest.mark.parametrize(
+    ("payload", "named"),
+    [
+        ({"a": float("nan")}, r"payload\.a is nan"),
+        ({"a": [1, float("inf")]}, r"payload\.a\[1\] is inf"),
+        ({"a": {"b": [{"c": -math.inf}]}}, r"payload\.a\.b\[0\]\.c is -inf"),
+        ({"a": 2**53}, r"payload\.a is 9007199254740992.*as a string"),
+        ({"a": [-(2**53)]}, r"payload\.a\[0\] is -9007199254740992"),
+        ({"a": b"x"}, r"payload\.a is a bytes"),
+        ({"a": {"b": {1, 2}}}, r"payload\.a\.b is a set"),
+        ({"a": object()}, r"payload\.a is a object"),
+        ({"a": 1j}, r"payload\.a is a complex"),
+        ({"a": Enum("E", "X").X}, r"payload\.a is a E"),  # type: ignore[attr-defined]
+        ({"a": IntEnum("E", "X").X}, r"payload\.a is a E"),  # type: ignore[attr-defined]
+        ({"a": iter([])}, r"payload\.a is a list_iterator"),
+        ({"a": {1: 2}}, r"payload\.a has the key 1"),
+        ({None: 2}, r"payload has the key None"),
+        ({"a": {b"k": 2}}, r"payload\.a has the key b'k'"),
+        ({"a": "\ud800"}, r"payload\.a is '\\ud800'.*lone surrogate"),
+        ({"a": {"x\udfff": 1}}, r"key of payload\.a is 'x\\udfff'.*lone surrogate"),
+        (nested(MAX_DEPTH + 1), r"payload(\.a){32} is nested deeper than 32"),
+        ([], r"payload is a list; give a mapping"),
+        (None, r"payload is a NoneType"),
+        ("{}", r"payload is a str"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_by_path(payload: Any, named: str) -> None:
+    with pytest.raises(InvalidEvent, match=f"^{named}") as caught:
+        encode_json(payload)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_enormous_integer_is_refused_as_any_that_is_too_large(sign: int) -> None:
+    with pytest.raises(InvalidEvent, match=r"payload\.a"):
+        encode_json({"a": sign * 10**5000})
+
+
+def test_depth_is_counted_to_the_limit_and_a_cycle_is_too_deep() -> None:
+    assert encode_json(nested(MAX_DEPTH)) == '{"a":' * 31 + "{}" + "}" * 31
+    cycle: dict[str, Any] = {}
+    cycle["a"] = [cycle, cycle]
+    with pytest.raises(InvalidEvent, match="deeper"):
+        encode_json(cycle)
+
+
+@pytest.mark.parametrize("made", [OrderedDict, MappingProxyType], ids=lambda made: made.__name__)
+def test_every_kind_of_mapping_is_an_object(made: Any) -> None:
+    assert encode_json(made({"b": made({"c": 1}), "a": 2})) == '{"a":2,"b":{"c":1}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "7", '"a"', "{'a':1}", '{"a":1}x', "[" * 100_000, '{"a":NaN}', '{"a":-Infinity}', None, 7],
+)
+def test_stored_text_that_is_no_json_object_is_refused(text: Any) -> None:
+    with pytest.raises(InvalidEvent, match="payload is"):
+        decode_json(text)
+
+
+def test_netstrings_are_bernsteins() -> None:
+    assert netstrings(b"hello world!", b"", "é".encode()) == b"12:hello world!,0:,2:\xc3\xa9,"
+
+
+fields = st.lists(st.binary(max_size=3) | st.sampled_from([b"", b"0:,", b"1:a,", b",", b"1:"]), max_size=4)
+
+
+@settings(max_examples=200)
+@given(fields, fields)
+def test_no_two_lists_of_fields_share_netstrings(left: list[bytes], right: list[bytes]) -> None:
+    assert (netstrings(*left) == netstrings(*right)) == (left == right)

@@ -1,0 +1,99 @@
+"""Control state: one contract for both backends, and the three small things that are kept in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine, spans
+from replicator.domain.clock import Hlc
+from replicator.domain.event import GENESIS, NewEvent, seal
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.vector import EMPTY
+
+LANES = [LaneId("us-east-1", StreamId("user", name)) for name in ("apu", "bart", "homer", "ned", "Zoë")]
+
+
+@pytest.fixture(params=["memory", pytest.param("emulator", marks=pytest.mark.emulator)])
+def control(request: pytest.FixtureRequest) -> ControlStorage:
+    return MemoryControl() if request.param == "memory" else DynamoControl(request.getfixturevalue("settings"))
+
+
+def test_scopes_are_listed_in_key_order_a_part_at_a_time_and_apart_from_each_other(control: ControlStorage) -> None:
+    values = {f"k{n:03d}": {"n": n, "text": "Zoë 🦄", "none": None} for n in range(60)}
+    control.put("one", dict(reversed(values.items())))
+    control.put("other", {"k000": {"n": -1}})
+    control.put("one", {})
+    assert list(control.get_all("one")) == list(values.items())
+    assert [key for key, _ in control.get_all("one", limit=7)] == [f"k{n:03d}" for n in range(7)]
+    assert [key for key, _ in control.get_all("one", limit=7, after="k006")] == [f"k{n:03d}" for n in range(7, 14)]
+    assert [key for key, _ in control.get_all("one", after="k057")] == ["k058", "k059"]
+    assert list(control.get_all("one", after="k059")) == list(control.get_all("neither")) == []
+    control.put("one", {"k003": {"n": "replaced"}})
+    assert dict(control.get_all("one"))["k003"] == {"n": "replaced"}
+
+    # delete: only the exact value, only in this scope
+    control.delete("one", {**values, "never": {"n": 1}})
+    assert list(control.get_all("one")) == [("k003", {"n": "replaced"})]
+    assert list(control.get_all("other")) == [("k000", {"n": -1})]
+    control.delete("one", {})
+    control.delete("neither", {"k003": {"n": "replaced"}})
+    control.delete("one", {"k003": {"n": "replaced"}})
+    assert list(control.get_all("one")) == []
+
+
+def test_checkpoints_of_another_stream_or_reader_do_not_count(control: ControlStorage) -> None:
+    checkpoints = Checkpoints(control, "replicator")
+    assert checkpoints.load("arn:1") == {}
+    checkpoints.save("arn:1", "shard-1", "100", closed=False)
+    checkpoints.save("arn:1", "shard-1", "200", closed=True)
+    checkpoints.save("arn:1", "shard-2", None, closed=True)
+    checkpoints.save("arn:2", "shard-3", "300", closed=False)
+    Checkpoints(control, "projector").save("arn:1", "shard-1", "999", closed=False)
+    loaded = {shard: (v["position"], v["closed"]) for shard, v in checkpoints.load("arn:1").items()}
+    assert loaded == {"shard-1": ("200", True), "shard-2": (None, True)}
+    assert list(checkpoints.load("arn:2")) == ["shard-3"]
+
+
+def test_the_backlog_keeps_one_pointer_a_lane_and_is_walked_in_key_order(control: ControlStorage) -> None:
+    backlog = Backlog(control, "us-east-1>eu-west-1")
+    backlog.defer({lane: (n, n + 5) for n, lane in enumerate(LANES, 1)})
+    backlog.defer({LANES[1]: (1, 9)})
+    ordered = sorted(LANES, key=lambda lane: lane.key)
+    first = backlog.page(2)
+    second = backlog.page(99, after=max(first, key=lambda lane: lane.key))
+    assert [*first, *second] == ordered
+    assert {**first, **second}[LANES[1]]["to"] == 9
+    assert backlog.page(2, after=ordered[-1]) == {}
+    assert Backlog(control, "us-east-1>ap-south-1").page(9) == {}
+
+
+def test_a_pointer_that_was_renewed_meanwhile_is_not_taken_back(control: ControlStorage) -> None:
+    backlog = Backlog(control, "us-east-1>eu-west-1")
+    backlog.defer(dict.fromkeys(LANES, (1, 5)))
+    page = backlog.page(99)
+    backlog.defer({LANES[2]: (6, 7)})
+    backlog.done(page)
+    (left,) = backlog.page(99).items()
+    assert left[0] == LANES[2]
+    assert left[1]["to"] == 7
+    backlog.done(dict([left]))
+    assert backlog.page(99) == {}
+
+
+def test_quarantine_holds_one_record_an_event_with_both_digests(control: ControlStorage) -> None:
+    quarantine = Quarantine(control, "us-east-1>eu-west-1")
+    for _ in range(2):
+        quarantine.add("us-east-1#user#homer#1", "fork", b"\x01" * 32, b"\x02" * 32)
+    quarantine.add("us-east-1#user#marge#1", "damaged")
+    assert quarantine.records() == [
+        ("us-east-1#user#homer#1", {"reason": "fork", "held": "01" * 32, "refused": "02" * 32}),
+        ("us-east-1#user#marge#1", {"reason": "damaged", "held": None, "refused": None}),
+    ]
+    assert Quarantine(control, "us-east-1").records() == []
+
+
+def test_spans_are_the_lowest_and_highest_sequence_of_each_lane() -> None:
+    new = NewEvent("x", {})
+    events = [seal(lane, n, Hlc(1, 0), new, EMPTY, GENESIS) for lane, n in ((LANES[0], 7), (LANES[1], 2), (LANES[0], 3))]
+    assert spans(events) == {LANES[0]: (3, 7), LANES[1]: (2, 2)}
+    assert spans([]) == {}

@@ -1,0 +1,303 @@
+"""The stream reader: every record once, each shard in order, and never past lost records in silence.
+
+The fake does what the emulator cannot: split shards, expire iterators, trim records, throttle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from replicator.control import Checkpoints, DynamoControl, MemoryControl
+from replicator.domain.event import NewEvent
+from replicator.domain.names import StreamId
+from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.models import from_item
+from replicator.settings import Settings
+from replicator.store import EventStore, Write
+from replicator.streams import Batch, StreamReader
+
+ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events/stream/1"
+
+
+def error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "GetRecords")
+
+
+@dataclass
+class Shard:
+    records: list[int]
+    parent: str | None = None
+    closed: bool = False
+    trimmed: int = 0
+    """How many of the records are gone."""
+
+
+@dataclass
+class FakeStreams:
+    """A dynamodbstreams client over scripted shards. `failures` are raised, in turn, by get_records of that shard."""
+
+    shards: dict[str, Shard]
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    described: int = 0
+
+    def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str | None = None) -> dict[str, Any]:  # noqa: N803
+        self.described += 1
+        names = list(self.shards)
+        start = names.index(ExclusiveStartShardId) + 1 if ExclusiveStartShardId else 0
+        page = [{"ShardId": n, "ParentShardId": self.shards[n].parent} for n in names[start : start + 2]]
+        more = {"LastEvaluatedShardId": names[start + 1]} if len(names) > start + 2 else {}
+        return {"StreamDescription": {"Shards": page, **more}}
+
+    def get_shard_iterator(self, **request: Any) -> dict[str, Any]:
+        shard = self._shard(request["ShardId"])
+        if request["ShardIteratorType"] == "TRIM_HORIZON":
+            return {"ShardIterator": f"{request['ShardId']}@{shard.trimmed}"}
+        position = shard.records.index(int(request["SequenceNumber"])) + 1
+        if position < shard.trimmed:
+            raise error("TrimmedDataAccessException")
+        return {"ShardIterator": f"{request['ShardId']}@{position}"}
+
+    def get_records(self, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803
+        name, at = ShardIterator.split("@")
+        shard = self._shard(name)
+        if self.failures.get(name):
+            raise error(self.failures[name].pop(0))
+        end = min(int(at) + Limit, len(shard.records))
+        records = [{"dynamodb": {"SequenceNumber": str(n)}} for n in shard.records[int(at) : end]]
+        following = None if shard.closed and end == len(shard.records) else f"{name}@{end}"
+        return {"Records": records, **({"NextShardIterator": following} if following else {})}
+
+    def _shard(self, name: str) -> Shard:
+        if name not in self.shards:
+            raise error("ResourceNotFoundException")
+        return self.shards[name]
+
+
+@dataclass
+class Bench:
+    """A reader over a fake, its checkpoints and its time. `read` polls, commits and returns the record numbers."""
+
+    fake: FakeStreams
+    control: MemoryControl = field(default_factory=MemoryControl)
+    now: float = 0.0
+    trimmed: int = 0
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        settings = Settings("us-east-1", batch_size=2, attempts=1)
+        checkpoints = Checkpoints(self.control, "replicator")
+        self.reader = StreamReader(self.fake, ARN, checkpoints, settings, lambda: self.now)  # type: ignore[arg-type]
+
+    def read(self, polls: int = 12, commit: bool = True) -> list[int]:
+        found: list[int] = []
+        for _ in range(polls):
+            try:
+                batches = self.reader.poll()
+            except RegionUnavailable:
+                continue  # as the worker does: wait, and poll again
+            self.trimmed += sum(batch.trimmed for batch in batches)
+            for batch in batches:
+                found += numbers([batch])
+                if commit:
+                    self.reader.commit(batch)
+        return found
+
+
+def numbers(batches: Sequence[Batch]) -> list[int]:
+    return [int(record["dynamodb"]["SequenceNumber"]) for batch in batches for record in batch.records]
+
+
+def test_parents_are_read_to_their_end_before_their_children() -> None:
+    shards = {
+        "c": Shard([5, 6, 7], parent="a"),
+        "d": Shard([8], parent="b"),
+        "a": Shard([1, 2, 3, 4], closed=True),
+        "b": Shard([20, 21, 22], closed=False),
+    }
+    bench = Bench(FakeStreams(shards))
+    found = bench.read()
+    assert [n for n in found if n < 8] == [1, 2, 3, 4, 5, 6, 7]
+    assert [n for n in found if n >= 20] == [20, 21, 22]
+    assert 8 not in found  # its parent is still open
+    shards["b"].closed = True
+    assert bench.read() == [8]
+
+
+def test_a_shard_that_splits_while_it_is_read_is_followed_into_its_children_at_once() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3])})
+    bench = Bench(fake)
+    assert bench.read() == [1, 2, 3]
+    fake.shards["a"].records.append(4)
+    fake.shards["a"].closed = True
+    fake.shards |= {"b": Shard([5, 7], parent="a"), "c": Shard([6, 8], parent="a")}
+    found = bench.read()  # without any time passing
+    assert found[0] == 4
+    assert sorted(found) == [4, 5, 6, 7, 8]
+
+
+def test_all_pages_of_the_stream_description_are_read() -> None:
+    bench = Bench(FakeStreams({f"s{n}": Shard([n]) for n in range(1, 8)}))
+    assert sorted(bench.read()) == list(range(1, 8))
+
+
+def test_shards_are_looked_for_only_now_and_then() -> None:
+    bench = Bench(FakeStreams({"a": Shard([])}))
+    bench.read(polls=50)
+    assert bench.fake.described == 1
+    bench.now = 11
+    bench.read(polls=50)
+    assert bench.fake.described == 2
+
+
+def test_an_expired_iterator_is_replaced_and_nothing_is_skipped() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3, 4, 5])})
+    bench = Bench(fake)
+    assert bench.read(polls=1) == [1, 2]
+    fake.failures["a"] = ["ExpiredIteratorException"]
+    assert bench.read() == [3, 4, 5]
+    fake.failures["a"] = ["ExpiredIteratorException"]  # also before the first record
+    bench.restart()
+    fake.shards["a"].records += [6]
+    assert bench.read() == [6]
+
+
+@pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "InternalServerError"])
+def test_a_throttled_shard_loses_no_records_of_the_others(code: str) -> None:
+    shards = {"a": Shard([1, 2, 3]), "b": Shard([4, 5, 6]), "c": Shard([7, 8, 9])}
+    bench = Bench(FakeStreams(shards, failures={"b": [code, code]}))
+    assert sorted(bench.read()) == list(range(1, 10))
+
+
+def test_a_first_start_without_a_checkpoint_says_that_records_may_be_lost() -> None:
+    bench = Bench(FakeStreams({"a": Shard([])}))
+    (batch,) = bench.reader.poll()
+    assert batch.trimmed
+    assert not any(b.trimmed for b in bench.reader.poll())
+
+
+def test_a_restart_goes_on_after_the_last_commit_and_says_nothing_is_lost() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3, 4], closed=True), "b": Shard([5, 6, 7, 8], parent="a")})
+    bench = Bench(fake)
+    assert bench.read(polls=2) == [1, 2, 3, 4, 5, 6]
+    assert bench.read(polls=1, commit=False) == [7, 8]
+    bench.restart()
+    bench.trimmed = 0
+    assert bench.read() == [7, 8]
+    bench.restart()
+    assert bench.read() == []
+    assert bench.trimmed == 0
+
+
+def test_trimmed_records_are_said_to_be_lost_and_reading_goes_on_with_what_is_left() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3, 4, 5, 6])})
+    bench = Bench(fake)
+    assert bench.read(polls=1) == [1, 2]
+    bench.restart()
+    bench.trimmed = 0
+    fake.shards["a"].trimmed = 4
+    assert bench.read() == [5, 6]
+    assert bench.trimmed == 1
+
+
+def test_an_iterator_that_was_trimmed_under_the_reader_is_said_so() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3, 4])})
+    bench = Bench(fake)
+    assert bench.read(polls=1) == [1, 2]
+    bench.trimmed = 0
+    fake.shards["a"].trimmed = 3
+    fake.failures["a"] = ["TrimmedDataAccessException"]
+    assert bench.read() == [4]
+    assert bench.trimmed == 1
+
+
+def test_a_shard_that_vanished_before_its_end_is_said_to_be_lost() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3]), "b": Shard([9])})
+    bench = Bench(fake)
+    assert sorted(bench.read(polls=1)) == [1, 2, 9]
+    bench.trimmed = 0
+    del fake.shards["a"]
+    fake.shards["c"] = Shard([4], parent="a")
+    assert bench.read() == [4]
+    assert bench.trimmed >= 1
+
+
+def test_an_open_shard_that_vanished_between_two_runs_is_said_to_be_lost() -> None:
+    fake = FakeStreams({"a": Shard([1, 2])})
+    bench = Bench(fake)
+    assert bench.read() == [1, 2]
+    bench.restart()
+    bench.trimmed = 0
+    fake.shards = {"c": Shard([7], parent="b")}
+    assert bench.read() == [7]
+    assert bench.trimmed >= 1
+
+
+def test_a_whole_generation_that_came_and_went_between_two_runs_is_said_to_be_lost() -> None:
+    fake = FakeStreams({"a": Shard([1, 2], closed=True)})
+    bench = Bench(fake)
+    assert bench.read() == [1, 2]  # and its end is committed
+    bench.restart()
+    bench.trimmed = 0
+    fake.shards = {"c": Shard([7], parent="b")}  # b, a's child, held records and has aged out
+    assert bench.read() == [7]
+    assert bench.trimmed >= 1
+
+
+def test_the_next_generation_after_a_closed_shard_is_nothing_lost() -> None:
+    fake = FakeStreams({"a": Shard([1, 2], closed=True)})
+    bench = Bench(fake)
+    assert bench.read() == [1, 2]
+    bench.restart()
+    bench.trimmed = 0
+    fake.shards = {"b": Shard([3], parent="a")}
+    assert bench.read() == [3]
+    assert bench.trimmed == 0
+
+
+def test_checkpoints_of_a_table_made_anew_do_not_count() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1, 2])}))
+    Checkpoints(bench.control, "replicator").save("arn:old", "a", "2", closed=False)
+    assert bench.read() == [1, 2]
+    assert bench.trimmed == 1
+
+
+@pytest.mark.emulator
+def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was_not_committed(settings: Settings) -> None:
+    store, control = EventStore.connect(settings), DynamoControl(settings)
+    reader = StreamReader.connect(settings, Checkpoints(control, "replicator"))
+    appended = [
+        event
+        for n in range(6)
+        for event in store.append_all([Write(StreamId("u", str(s)), (NewEvent("x", {"n": n}),) * 4) for s in range(5)])
+    ]
+
+    def drain(reader: StreamReader, commit: bool) -> list[Any]:
+        found = []
+        for batch in (b for _ in range(4) for b in reader.poll()):
+            found += [from_item(record["dynamodb"]["NewImage"]) for record in batch.records]
+            if commit:
+                reader.commit(batch)
+        return sorted(found, key=lambda e: e.lane.key)  # stable: keeps each lane's order
+
+    expected = sorted(appended, key=lambda e: e.lane.key)
+    assert drain(reader, commit=True) == expected
+    later = store.append("u/0", *[NewEvent("later", {})] * 3)
+    assert drain(reader, commit=False) == list(later)
+    restarted = StreamReader.connect(settings, Checkpoints(control, "replicator"))
+    assert drain(restarted, commit=True) == list(later)
+    assert drain(StreamReader.connect(settings, Checkpoints(control, "replicator")), commit=True) == []
+
+
+@pytest.mark.emulator
+def test_a_table_without_a_stream_is_refused_by_name(settings: Settings) -> None:
+    checkpoints = Checkpoints(MemoryControl(), "replicator")
+    broken = Settings("us-east-1", prefix=f"{settings.prefix}-none", endpoints=settings.endpoints)
+    with pytest.raises(InvalidConfig, match=f"{settings.prefix}-none-events does not exist"):
+        StreamReader.connect(broken, checkpoints)

@@ -1,0 +1,262 @@
+"""The replicator of a region: every event of its own arrives at every peer, nothing else does, and it stops when told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from replicator import aws
+from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import LaneId, StreamId
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import RegionUnavailable
+from replicator.link import Link
+from replicator.memory import MemoryStorage
+from replicator.models import to_item
+from replicator.settings import Settings
+from replicator.store import EventStore
+from replicator.streams import Batch, StreamReader
+from replicator.worker import Replicator
+
+HOMER = "user/homer"
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@contextmanager
+def running(*replicators: Replicator) -> Iterator[threading.Event]:
+    """Run them until the block ends; then each must end cleanly within 5 seconds."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(replicators)) as pool:
+        futures: list[Future[None]] = [pool.submit(replicator.run, stop) for replicator in replicators]
+        try:
+            yield stop
+        finally:
+            stop.set()
+            began = time.monotonic()
+            for future in futures:
+                future.result(timeout=30)
+            assert time.monotonic() - began < 5
+
+
+class Side:
+    """A region and what its applications and its tables hold."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.storage, self.control = DynamoStorage(settings), DynamoControl(settings)
+        self.store = EventStore(self.storage, settings.region, settings.regions)
+        self.client: Any = aws.dynamodb(settings, settings.region)
+
+    def worker(self) -> Replicator:
+        return Replicator.connect(self.settings)
+
+    def everything(self) -> dict[LaneId, list[Event]]:
+        return {lane: list(self.storage.read(lane)) for lane, _ in self.storage.lanes()}
+
+    def refused(self) -> list[str]:
+        return [value["reason"] for _, value in Quarantine(self.control, self.settings.region).records()]
+
+    def stream_records(self) -> Counter[str]:
+        """What the table's stream holds: `eventName region`, counted."""
+        reader = StreamReader.connect(self.settings, Checkpoints(MemoryControl(), "test"))
+        return Counter(
+            f"{record['eventName']} {record['dynamodb']['Keys']['pk']['S'].split('#')[0]}"
+            for _ in range(3)
+            for batch in reader.poll()
+            for record in batch.records
+        )
+
+
+@pytest.fixture
+def pair(settings: Settings) -> tuple[Side, Side]:
+    here = replace(settings, poll_interval=0.05, read_timeout=20)
+    return Side(here), Side(replace(here, region="eu-west-1", peers=("us-east-1",)))
+
+
+def keys_of(event: Event) -> dict[str, Any]:
+    return {name: to_item(event)[name] for name in ("pk", "sk")}
+
+
+# -- on the emulator -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.emulator
+def test_events_of_both_regions_arrive_at_the_other_once_and_never_travel_on(pair: tuple[Side, Side]) -> None:
+    east, west = pair
+    with running(east.worker(), west.worker()):
+        for n in range(12):
+            for side in pair:
+                side.store.append(f"user/u{n % 3}", *[NewEvent("x", {"n": n})] * (7 if n == 5 else 1))
+        until(lambda: east.everything() == west.everything() and len(east.everything()) == 6)
+        once = Counter({"INSERT us-east-1": 18, "INSERT eu-west-1": 18})  # written once at home, once at the peer
+        assert [side.stream_records() for side in pair] == [once, once]
+        time.sleep(1)
+        assert [side.stream_records() for side in pair] == [once, once]
+    for n in range(3):
+        assert list(east.store.read(f"user/u{n}")) == list(west.store.read(f"user/u{n}"))
+
+
+@pytest.mark.emulator
+def test_changing_or_removing_an_event_is_never_copied_and_is_quarantined_once(pair: tuple[Side, Side]) -> None:
+    here, there = pair
+    events = list(here.store.append(HOMER, *[NewEvent("x", {"n": n}) for n in range(3)]))
+    with running(here.worker()):
+        until(lambda: list(there.everything().values()) == [events])
+        table: Any = {"TableName": here.settings.events_table}
+        for forged in ("1", "2"):
+            update = {"UpdateExpression": "SET payload = :p", "ExpressionAttributeValues": {":p": {"S": forged}}}
+            here.client.update_item(**table, Key=keys_of(events[1]), **update)
+        here.client.delete_item(**table, Key=keys_of(events[2]))
+        events += here.store.append(HOMER, NewEvent("after", {}))
+        until(lambda: list(there.everything().values()) == [events])
+    assert [reason.split()[0] for reason in here.refused()] == ["MODIFY", "REMOVE"]
+
+
+@pytest.mark.emulator
+def test_changing_a_copy_is_quarantined_where_it_happened_and_nowhere_else_followed(pair: tuple[Side, Side]) -> None:
+    here, there = pair
+    (event,) = here.store.append(HOMER, NewEvent("x", {}))
+    there.storage.insert([event])
+    there.client.delete_item(TableName=there.settings.events_table, Key=keys_of(event))
+    with running(there.worker()):
+        until(lambda: there.refused() != [], seconds=8)
+    assert list(here.storage.read(event.lane)) == [event]
+
+
+@pytest.mark.emulator
+def test_an_item_that_is_no_event_holds_up_nothing_else(pair: tuple[Side, Side]) -> None:
+    here, there = pair
+    poison: Any = {"pk": {"S": "us-east-1#nonsense"}, "sk": {"S": "one"}}
+    here.client.put_item(TableName=here.settings.events_table, Item=poison)
+    (event,) = here.store.append(HOMER, NewEvent("x", {}))
+    with running(here.worker()):
+        until(lambda: list(there.storage.read(event.lane)) == [event], seconds=8)
+        until(lambda: len(here.refused()) == 1)
+
+
+class _Trimmed(StreamReader):
+    """Every record has aged out of the stream."""
+
+    def poll(self) -> list[Batch]:
+        return [replace(batch, records=()) for batch in StreamReader.poll(self)]
+
+
+@pytest.mark.emulator
+def test_a_start_without_a_checkpoint_compares_all_lanes_so_a_trimmed_stream_loses_nothing(
+    pair: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = pair
+    for n in range(3):
+        here.store.append(f"user/u{n}", *[NewEvent("x", {})] * (n * 50 or 1))
+    there.storage.insert(list(here.storage.read(LaneId("us-east-1", StreamId("user", "u2")), last=7)))
+    monkeypatch.setattr("replicator.worker.StreamReader", _Trimmed)
+    with running(here.worker()):
+        until(lambda: here.everything() == there.everything())
+
+
+@pytest.mark.emulator
+def test_a_restart_goes_on_from_the_checkpoint(pair: tuple[Side, Side]) -> None:
+    here, there = pair
+    here.store.append(HOMER, *[NewEvent("x", {})] * 3)
+    with running(here.worker()):
+        until(lambda: here.everything() == there.everything())
+    assert list(here.control.get_all("checkpoint#replicator")) != []
+    second = here.worker()
+    with running(second):
+        here.store.append(HOMER, NewEvent("later", {}))
+        until(lambda: here.everything() == there.everything())
+    assert (second.links[0].state.copied, second.links[0].state.known) == (1, 0)
+    assert list(here.control.get_all("backlog#us-east-1>eu-west-1")) == []
+
+
+# -- faults of the own region, which the emulator cannot be told to have -----------------------------------------------
+
+
+class _Reader:
+    """A reader that gives each list of batches once: like a stream, it does not go back within one process."""
+
+    def __init__(self, *polls: list[Batch]) -> None:
+        self.polls = deque(polls)
+        self.committed: list[Batch] = []
+
+    def poll(self) -> list[Batch]:
+        return self.polls.popleft() if self.polls else []
+
+    def commit(self, batch: Batch) -> None:
+        self.committed.append(batch)
+
+
+class _Down(MemoryStorage):
+    def insert_each(self, events: Any) -> Any:
+        raise RegionUnavailable("the peer is down")
+
+    insert = insert_each
+
+
+class _LanesFailOnce(MemoryStorage):
+    failed = False
+
+    def lanes(self) -> Iterator[tuple[LaneId, int]]:
+        if not self.failed:
+            self.failed = True
+            raise RegionUnavailable("for a moment")
+        return super().lanes()
+
+
+class _ControlDown(MemoryControl):
+    up = False
+
+    def put(self, scope: str, values: dict[str, dict[str, Any]]) -> None:
+        if not self.up:
+            raise RegionUnavailable("the own region is down")
+        super().put(scope, values)
+
+
+def wired(reader: _Reader, home: MemoryStorage, peer: MemoryStorage, control: ControlStorage) -> Replicator:
+    link = Link("us-east-1", "eu-west-1", home, peer, Backlog(control, "l"), Quarantine(control, "l"))
+    return Replicator("us-east-1", reader, home, [link], Quarantine(control, "us-east-1"), 0.01)  # type: ignore[arg-type]
+
+
+def batch_of(*events: Event, trimmed: bool = False) -> Batch:
+    records = ({"eventName": "INSERT", "dynamodb": {"Keys": to_item(e), "NewImage": to_item(e)}} for e in events)
+    return Batch("shard", tuple(records), "7", trimmed=trimmed)
+
+
+def test_batches_that_were_read_survive_a_moment_without_the_own_region() -> None:
+    home, peer = _LanesFailOnce(), MemoryStorage()
+    store = EventStore(home, "us-east-1", [])
+    first, second = store.append("user/a", NewEvent("x", {})), store.append("user/b", NewEvent("x", {}))
+    reader = _Reader([batch_of(*first, trimmed=True), batch_of(*second)])
+    with running(wired(reader, home, peer, MemoryControl())):
+        until(lambda: len(list(peer.lanes())) == 2, seconds=5)
+        until(lambda: len(reader.committed) >= 1)
+
+
+def test_it_stops_when_told_also_while_the_own_region_and_a_peer_are_down() -> None:
+    home, control = MemoryStorage(), _ControlDown()
+    events = EventStore(home, "us-east-1", []).append(HOMER, *[NewEvent("x", {})] * 2)
+    reader = _Reader(*([batch_of(event)] for event in events))
+    replicator = wired(reader, home, _Down(), control)
+    replicator.links[0].state.up = False  # as after a failed attempt: what is offered goes to the backlog at once
+    try:
+        with running(replicator):
+            time.sleep(0.5)
+            threading.Timer(8, lambda: setattr(control, "up", True)).start()  # so that a failure of this test ends
+    finally:
+        control.up = True
+    assert reader.committed == []
