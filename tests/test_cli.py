@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -23,16 +22,51 @@ ENVIRONMENT = {
 }
 
 
-def command(package: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    code = f"from {package}.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-        env={**ENVIRONMENT, **environment},
-    )
+# Imports the commands once and then runs each line in a process of its own: importing takes longer than most lines.
+RUN_EACH = """
+import json, os, sys, tempfile, traceback
+import chaos.cli, projectors.cli, replicator.cli
+for (package, *arguments), environment in json.load(sys.stdin):
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
+                os.environ.update(environment)
+                sys.argv = [package, *arguments]
+                sys.modules[package + ".cli"].main()
+                code = 0
+            except SystemExit as end:
+                code = end.code or 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush(), sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        texts = [os.pread(file.fileno(), 1_000_000, 0).decode() for file in (out, err)]
+        print(json.dumps([code, *texts]), flush=True)
+"""
+Answer = subprocess.CompletedProcess[str]
+
+
+def python(code: str, *arguments: str, given: str = "", **environment: str) -> Answer:
+    environment = {**ENVIRONMENT, **environment}
+    line = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(line, input=given, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def command(package: str, *arguments: str, **environment: str) -> Answer:
+    return python(f"from {package}.cli import main; main()", *arguments, **environment)
+
+
+def commands(*lines: tuple[str, dict[str, str]]) -> list[Answer]:
+    """Run each line with what it adds to the environment."""
+    result = python(RUN_EACH, given=json.dumps([(line.split(), environment) for line, environment in lines]))
+    assert result.returncode == 0, result.stderr
+    answers = map(json.loads, result.stdout.splitlines())
+    return [Answer(line, *answer) for (line, _), answer in zip(lines, answers, strict=True)]
 
 
 # -- help ------------------------------------------------------------------------------------------------------------
@@ -55,16 +89,20 @@ HELP = {
 
 
 @pytest.fixture(scope="module")
-def helped() -> dict[str, subprocess.CompletedProcess[str]]:
-    with ThreadPoolExecutor(4) as pool:
-        return dict(zip(HELP, pool.map(lambda line: command(*line.split(), "--help"), HELP), strict=True))
+def helped() -> dict[str, Answer]:
+    return dict(zip(HELP, commands(*((f"{line} --help", {}) for line in HELP)), strict=True))
 
 
 @pytest.mark.parametrize("line", HELP)
-def test_help_names_every_command_and_option(helped: dict[str, subprocess.CompletedProcess[str]], line: str) -> None:
-    result = helped[line]
+def test_help_names_every_command_and_option(helped: dict[str, Answer], line: str) -> None:
+    assert (helped[line].returncode, helped[line].stderr) == (0, "")
+    assert [word for word in HELP[line] if word not in helped[line].stdout] == []
+
+
+@pytest.mark.parametrize("package", ["replicator", "projectors", "chaos"])
+def test_each_command_starts_on_its_own(package: str) -> None:
+    result = command(package, "--help")
     assert (result.returncode, result.stderr) == (0, "")
-    assert [word for word in HELP[line] if word not in result.stdout] == []
 
 
 # -- wrong input -----------------------------------------------------------------------------------------------------
@@ -77,7 +115,10 @@ class Wrong:
     line: str
     value: str
     remedy: str
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([*(f"{name}={value}" for name, value in self.environment), self.line])
 
 
 (_CLOSED,) = free_ports(1)
@@ -87,7 +128,7 @@ WRONG = [
     Wrong("replicator read user/homer", "no region", "--region or set MERIDIAN_REGION"),
     Wrong("replicator read user/homer --region US-EAST-1", "'US-EAST-1'", "such as 'us-east-1'"),
     Wrong("replicator init --region moon", "'moon'", "such as 'us-east-1'"),
-    Wrong("replicator run", "'Mars'", "such as 'us-east-1'", {"MERIDIAN_REGION": "Mars"}),
+    Wrong("replicator run", "'Mars'", "such as 'us-east-1'", (("MERIDIAN_REGION", "Mars"),)),
     Wrong(f"replicator run {EAST} --peers eu-west-1,eu-west-1", "eu-west-1", "twice"),
     Wrong(f"replicator init {EAST} --prefix a#b", "'a#b'", "use letters"),
     Wrong(f"replicator read homer {EAST}", "'homer'", "'type/id'"),
@@ -105,10 +146,10 @@ WRONG = [
     Wrong(f"replicator read user/homer {EAST} --endpoints us-east-1=4566", "'4566'", "write 'http://127.0.0.1:4566'"),
     Wrong(f"replicator read user/homer {EAST} --endpoints us-east-1=http://[::1", "http://[::1", "write 'http://"),
     Wrong(f"replicator read user/homer {EAST} --endpoints us-east-1=http://localhost:port", "localhost:port", "http://"),
-    Wrong(f"replicator read user/homer {EAST}", "MERIDIAN_ATTEMPTS is 'many'", "number", {"MERIDIAN_ATTEMPTS": "many"}),
-    Wrong(f"replicator read user/homer {EAST}", "'inf'", "number", {"MERIDIAN_ATTEMPTS": "inf"}),
-    Wrong(f"replicator read user/homer {EAST}", "'nan'", "number", {"MERIDIAN_ATTEMPTS": "nan"}),
-    Wrong(f"replicator read user/homer {EAST}", "'tapes'", "choose from", {"MERIDIAN_COPY_WITH": "tapes"}),
+    Wrong(f"replicator read user/homer {EAST}", "MERIDIAN_ATTEMPTS is 'many'", "number", (("MERIDIAN_ATTEMPTS", "many"),)),
+    Wrong(f"replicator read user/homer {EAST}", "'inf'", "number", (("MERIDIAN_ATTEMPTS", "inf"),)),
+    Wrong(f"replicator read user/homer {EAST}", "'nan'", "number", (("MERIDIAN_ATTEMPTS", "nan"),)),
+    Wrong(f"replicator read user/homer {EAST}", "'tapes'", "choose from", (("MERIDIAN_COPY_WITH", "tapes"),)),
     Wrong(f"projectors run {EAST}", "no projection given", "--projection"),
     Wrong(f"projectors run {EAST} --projection nonsense", "'nonsense'", "package.module:Class"),
     Wrong(f"projectors run {EAST} --projection no.such:Thing", "'no.such:Thing'", "cannot be loaded"),
@@ -124,7 +165,7 @@ WRONG = [
 ]
 
 
-def check(result: subprocess.CompletedProcess[str], value: str, remedy: str) -> None:
+def check(result: Answer, value: str, remedy: str) -> None:
     assert "Traceback" not in result.stderr, result.stderr[-600:]
     assert (result.returncode, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
@@ -134,22 +175,13 @@ def check(result: subprocess.CompletedProcess[str], value: str, remedy: str) -> 
 
 
 @pytest.fixture(scope="module")
-def answers() -> list[subprocess.CompletedProcess[str]]:
-    def run(wrong: Wrong) -> subprocess.CompletedProcess[str]:
-        try:
-            return command(*wrong.line.split(), **wrong.environment)
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(wrong.line, -1, "", "it went on for two minutes")
-
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(run, WRONG))
+def answers() -> dict[Wrong, Answer]:
+    return dict(zip(WRONG, commands(*((wrong.line, dict(wrong.environment)) for wrong in WRONG)), strict=True))
 
 
-@pytest.mark.parametrize("number", range(len(WRONG)), ids=[w.line + "".join(w.environment.values()) for w in WRONG])
-def test_wrong_input_is_one_line_that_names_it_and_says_what_to_do(
-    answers: list[subprocess.CompletedProcess[str]], number: int
-) -> None:
-    check(answers[number], WRONG[number].value, WRONG[number].remedy)
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_wrong_input_is_one_line_that_names_it_and_says_what_to_do(answers: dict[Wrong, Answer], wrong: Wrong) -> None:
+    check(answers[wrong], wrong.value, wrong.remedy)
 
 
 # -- on the emulator -------------------------------------------------------------------------------------------------
@@ -166,13 +198,17 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize(
-    "line",
-    ["replicator read user/homer", "replicator append user/homer x", "replicator run", "replicator quarantine",
-     "projectors show aircraft aircraft/N1", "projectors run --projection chaos.flights:Aircraft"],
-)  # fmt: skip
-def test_a_missing_table_is_named_with_its_remedy(line: str, settings: Settings) -> None:
-    check(command(*line.split(), "--prefix", "absent", **environment_of(settings)), "table absent-", "init|terraform apply")
+def test_a_missing_table_is_named_with_its_remedy(settings: Settings) -> None:
+    lines = (
+        "replicator read user/homer",
+        "replicator append user/homer x",
+        "replicator run",
+        "replicator quarantine",
+        "projectors show aircraft aircraft/N1",
+        "projectors run --projection chaos.flights:Aircraft",
+    )
+    for result in commands(*((f"{line} --prefix absent", environment_of(settings)) for line in lines)):
+        check(result, "table absent-", "init|terraform apply")
 
 
 @pytest.mark.emulator

@@ -12,7 +12,7 @@ from chaos.world import World
 from replicator import aws
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
-from replicator.domain.names import LaneId, StreamId
+from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
@@ -55,25 +55,35 @@ def table(emulated: World) -> Settings:
     return settings
 
 
+@pytest.fixture(scope="module")
+def raw(table: Settings) -> Any:
+    """A client of the table's region, beneath the storage."""
+    return aws.dynamodb(table, table.region)
+
+
+@pytest.fixture(scope="module")
+def backends(table: Settings) -> dict[str, DynamoStorage]:
+    return {kind: DynamoStorage(replace(table, copy_with=kind)) for kind in ("inserts", "transactions")}
+
+
 @pytest.fixture
-def emptied(table: Settings) -> Settings:
-    client = aws.dynamodb(table, table.region)
-    while items := client.scan(TableName=table.events_table, ProjectionExpression="pk, sk", Limit=25)["Items"]:
-        deletes: Any = [{"DeleteRequest": {"Key": key}} for key in items]
-        client.batch_write_item(RequestItems={table.events_table: deletes})
-    return table
+def emptied(table: Settings, raw: Any, backends: dict[str, DynamoStorage]) -> dict[str, DynamoStorage]:
+    for lane, last in backends["inserts"].lanes():
+        keys = [{"pk": {"S": lane.key}, "sk": {"S": sequence_key(n)}} for n in range(1, last + 1)]
+        for start in range(0, last, 25):
+            deletes: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
+            raw.batch_write_item(RequestItems={table.events_table: deletes})
+    return backends
 
 
 @pytest.fixture(params=KINDS)
 def storage(request: pytest.FixtureRequest) -> LaneStorage:
-    if request.param == "memory":
-        return MemoryStorage()
-    return DynamoStorage(replace(request.getfixturevalue("emptied"), copy_with=request.param))
+    return MemoryStorage() if request.param == "memory" else request.getfixturevalue("emptied")[request.param]
 
 
 @pytest.fixture
-def dynamo(emptied: Settings) -> DynamoStorage:
-    return DynamoStorage(emptied)
+def dynamo(emptied: dict[str, DynamoStorage]) -> DynamoStorage:
+    return emptied["inserts"]
 
 
 def test_insert_takes_a_hundred_events_over_several_lanes(storage: LaneStorage) -> None:
@@ -227,12 +237,12 @@ def test_what_was_stored_reads_back_byte_for_byte(storage: LaneStorage, copied: 
     ids=lambda damage: ",".join(damage),
 )
 def test_a_damaged_item_is_reported_as_such_however_it_is_read(
-    dynamo: DynamoStorage, emptied: Settings, damage: dict[str, dict[str, str] | None]
+    dynamo: DynamoStorage, table: Settings, raw: Any, damage: dict[str, dict[str, str] | None]
 ) -> None:
     events = chain(HOMER, 3)
     dynamo.insert(events)
     item = {name: value for name, value in {**to_item(events[1]), **damage}.items() if value is not None}
-    aws.dynamodb(emptied, emptied.region).put_item(TableName=emptied.events_table, Item=item)
+    raw.put_item(TableName=table.events_table, Item=item)
     with pytest.raises(DamagedEvent):
         list(dynamo.read(HOMER))
     with pytest.raises(DamagedEvent):
@@ -256,9 +266,9 @@ class _AnswerLost(DynamoStorage):
 
 
 @pytest.mark.emulator
-def test_a_write_that_landed_is_never_reported_as_not_written(emptied: Settings) -> None:
-    storage = _AnswerLost(emptied)
+def test_a_write_that_landed_is_never_reported_as_not_written(table: Settings, dynamo: DynamoStorage) -> None:
+    storage = _AnswerLost(table)
     with pytest.raises(OutcomeUnknown) as raised:
         storage.insert(chain(HOMER, 1))
     assert raised.value.events == tuple(chain(HOMER, 1))
-    assert list(storage.read(HOMER)) == chain(HOMER, 1)
+    assert list(dynamo.read(HOMER)) == chain(HOMER, 1)

@@ -34,7 +34,7 @@ def until(what: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ class Side:
 
 @pytest.fixture
 def pair(settings: Settings) -> tuple[Side, Side]:
-    here = replace(settings, poll_interval=0.05, read_timeout=20)
+    here = replace(settings, poll_interval=0.1, read_timeout=20)
     return Side(here), Side(replace(here, region="eu-west-1", peers=("us-east-1",)))
 
 
