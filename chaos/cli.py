@@ -35,7 +35,7 @@ def _commands() -> None:
 
 @app.command()
 def drill(
-    events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (655,000).", metavar="N")] = "10000",
+    events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (662,327).", metavar="N")] = "10000",
     regions: Annotated[int, typer.Option(help="How many regions, 2 to 6.", metavar="N")] = 3,
     seed: Annotated[int, typer.Option(help="Chooses the flights, the region that fails, and when.", metavar="N")] = 1,
     kills: Annotated[int, typer.Option(help="kill -9 a random replicator or projector so many times.", metavar="N")] = 0,

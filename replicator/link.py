@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,14 +17,15 @@ import structlog
 
 from replicator.control import Backlog, Quarantine, spans
 from replicator.copying import plan
-from replicator.domain.event import NO_EVENTS, Event, Head
+from replicator.domain.event import NO_EVENTS, Event, Head, size_of
 from replicator.domain.names import DELIMITER, LaneId, sequence_key
-from replicator.errors import DamagedEvent, LaneTaken, RegionUnavailable
+from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
 from replicator.retries import full_jitter
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
 
 _HEADS_KEPT = 200_000
 _DRAIN_LANES = 50
+_TRANSACTION_BYTES = 3_500_000
 _LONG_RUN = 4
 """Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
 
@@ -126,11 +127,8 @@ class Copier:
         return inserted[-1].digest if inserted else self._head(lane).digest
 
     def _insert(self, runs: dict[LaneId, list[Event]]) -> None:
-        for lane in [lane for lane, run in runs.items() if len(run) > _LONG_RUN]:
-            run = runs.pop(lane)
-            for start in range(0, len(run), MAX_TRANSACTION):
-                if not self._insert_run(lane, run[start : start + MAX_TRANSACTION]):
-                    break
+        self._insert_long({lane: run for lane, run in runs.items() if len(run) > _LONG_RUN})
+        runs = {lane: run for lane, run in runs.items() if len(run) <= _LONG_RUN}
         while runs:  # one event of each lane at a time: the peer's lane never has a gap, whenever this stops
             wave = [run[0] for run in runs.values()]
             outcomes = dict(zip(wave, self.peer.insert_each(wave), strict=True))
@@ -143,31 +141,42 @@ class Copier:
                     self._advance(event)
             runs = {lane: run[1:] for lane, run in runs.items() if len(run) > 1 and lane not in stopped}
 
-    def _insert_run(self, lane: LaneId, run: list[Event]) -> bool:
+    def _insert_long(self, runs: dict[LaneId, list[Event]]) -> None:
+        """Transactions of up to 100 events of many lanes, each lane's events together and in order."""
+        while runs:
+            parts = {lane: _fitting(run) for lane, run in runs.items()}
+            groups = list(_packed(list(parts.values())))
+            for group, done in zip(groups, list(self.pool.map(self._insert_group, groups)), strict=True):
+                for part in group:
+                    if done:
+                        self._advance(part[-1])
+                        self.state.copied += len(part)
+                    else:
+                        self._insert_again(part)
+            stopped = self._blocked | self._throttled
+            runs = {
+                lane: run[len(parts[lane]) :]
+                for lane, run in runs.items()
+                if len(run) > len(parts[lane]) and lane not in stopped
+            }
+
+    def _insert_group(self, group: list[list[Event]]) -> bool:
+        """False when some of it is there already: an attempt that got no answer had landed, or another copier is at it."""
         try:
-            self._bounded_insert(run)
+            self.peer.insert([event for part in group for event in part])
         except LaneTaken:
-            # Somebody copied part of this run meanwhile: compare what is there, then go on behind it.
-            self._heads.pop(lane, None)
-            self._learn([lane])
-            self._round({lane: run})
-            return lane not in self._blocked
-        self._advance(run[-1])
-        self.state.copied += len(run)
+            return False
+        except OutcomeUnknown as error:  # copying it again is harmless, so there is nothing to settle
+            raise RegionUnavailable(str(error)) from error
         return True
 
-    def _bounded_insert(self, run: list[Event]) -> None:
-        # A transaction holds 4 MB at most; long events go in smaller ones.
-        size = 0
-        part: list[Event] = []
-        for event in run:
-            weight = len(event.payload_text) * 4 + 2_000
-            if part and size + weight > 3_500_000:
-                self.peer.insert(part)
-                size, part = 0, []
-            part.append(event)
-            size += weight
-        self.peer.insert(part)
+    def _insert_again(self, part: list[Event]) -> None:
+        """Look at what the lane holds, compare that, and go on behind it."""
+        lane = part[0].lane
+        if lane not in self._blocked:
+            self._heads.pop(lane, None)
+            self._learn([lane])
+            self._round({lane: part})
 
     def _compare(self, events: Sequence[Event]) -> None:
         """Events whose place is taken at the peer: the same event is a no-op, a different one is a fork."""
@@ -227,6 +236,31 @@ class Copier:
         if event.sequence > self._head(event.lane).sequence:
             self._heads[event.lane] = Head.of(event)
         self._heads.move_to_end(event.lane)
+
+
+def _fitting(run: list[Event]) -> list[Event]:
+    """As much of a lane's run as one transaction takes: 100 events, 4 MB."""
+    size = 0
+    for count, event in enumerate(run[:MAX_TRANSACTION]):
+        size += size_of(event)
+        if count and size > _TRANSACTION_BYTES:
+            return run[:count]
+    return run[:MAX_TRANSACTION]
+
+
+def _packed(parts: list[list[Event]]) -> Iterator[list[list[Event]]]:
+    """Parts put together into transactions."""
+    group: list[list[Event]] = []
+    events = size = 0
+    for part in parts:
+        weight = sum(size_of(event) for event in part)
+        if group and (events + len(part) > MAX_TRANSACTION or size + weight > _TRANSACTION_BYTES):
+            yield group
+            group, events, size = [], 0, 0
+        group.append(part)
+        events, size = events + len(part), size + weight
+    if group:
+        yield group
 
 
 def _id(lane: LaneId, sequence: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -108,7 +108,7 @@ class Replicator:
             if batch.trimmed:
                 self._reconcile()
             events = self._own_events(batch)
-            ticket = _Ticket(batch, len(self.links))
+            ticket = _Ticket(replace(batch, records=()), len(self.links))  # what waits must not keep the records alive
             self._tickets.append(ticket)
             for link in self.links:
                 link.offer(events, ticket.done)

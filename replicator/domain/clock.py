@@ -27,9 +27,7 @@ class Hlc:
 
     def __post_init__(self) -> None:
         if type(self.ms) is not int or not 0 <= self.ms <= MAX_MILLISECONDS:
-            raise InvalidEvent(
-                f"HLC time {shown(self.ms)} is not in whole milliseconds from 0 to {MAX_MILLISECONDS}"
-            )
+            raise InvalidEvent(f"HLC time {shown(self.ms)} is not in whole milliseconds from 0 to {MAX_MILLISECONDS}")
         if type(self.counter) is not int or not 0 <= self.counter <= MAX_COUNTER:
             raise InvalidEvent(f"HLC counter {shown(self.counter)} is not a whole number from 0 to {MAX_COUNTER}")
 
