@@ -57,6 +57,8 @@ class Copier:
     _heads: OrderedDict[LaneId, Head] = field(default_factory=OrderedDict)
     _blocked: set[LaneId] = field(default_factory=set)
     _throttled: set[LaneId] = field(default_factory=set)
+    _answered: bool = False
+    _failure: RegionUnavailable | None = None
 
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
@@ -71,8 +73,11 @@ class Copier:
         # Lanes that begin here need no look at the peer: if it holds the first event already, the insert says so.
         self._learn([lane for lane, found in lanes.items() if min(e.sequence for e in found) > 1])
         self._throttled.clear()
+        self._answered, self._failure = False, None
         while lanes:
             lanes = self._round(lanes)
+        if self._failure is not None and not self._answered:
+            raise self._failure
         return [event for event in events if event.lane in self._throttled]
 
     def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
@@ -82,56 +87,61 @@ class Copier:
         self._learn(wanted)
         while wanted:
             pages = list(self.pool.map(self._tail, wanted))
-            throttled.update(event.lane for event in self.copy([event for page in pages for event in page]))
+            throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
             wanted = [
-                lane
-                for lane, page in zip(wanted, pages, strict=True)
-                if len(page) == MAX_TRANSACTION and lane not in self._blocked | throttled
+                lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
             ]
         return throttled
 
-    def _tail(self, lane: LaneId) -> list[Event]:
+    def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
         return self._home_events(lane, self._head(lane).sequence + 1, None)
 
-    def _home_events(self, lane: LaneId, first: int, last: int | None) -> list[Event]:
+    def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
+        """Up to 100 events of the home lane, and whether there is more to read behind them.
+
+        What comes before a damaged event is good; a lane whose next event is damaged is stopped.
+        """
+        found: list[Event] = []
         try:
-            return list(self.home.read(lane, first, last, limit=MAX_TRANSACTION))
+            for event in self.home.read(lane, first, last, limit=MAX_TRANSACTION):
+                found.append(event)
         except DamagedEvent as error:
-            self._refuse(lane, _id(lane, first), f"damaged at home: {error}")
-            return []
+            if not found:
+                self._refuse(lane, _id(lane, first), f"damaged at home: {error}")
+            return found, bool(found)
+        return found, len(found) == MAX_TRANSACTION
 
     def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
         """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
+        plans = {lane: plan(self._head(lane), found) for lane, found in lanes.items()}
+        self._compare([event for decided in plans.values() for event in decided.known])
+        self._insert({lane: p.insert for lane, p in plans.items() if p.insert and lane not in self._blocked})
         again: dict[LaneId, list[Event]] = {}
-        known: list[Event] = []
-        runs: dict[LaneId, list[Event]] = {}
-        for lane, found in lanes.items():
-            decided = plan(self._head(lane), found)
-            known.extend(decided.known)
-            if decided.insert:
-                runs[lane] = decided.insert
+        for lane, decided in plans.items():
+            if lane in self._blocked or lane in self._throttled:
+                continue
             if decided.fork is not None:
-                self._fork(decided.fork, self._before(lane, decided.insert))
+                self._fork(decided.fork, self._head(lane).digest)
             elif decided.missing is not None:
                 first, last = decided.missing
-                filler = self._home_events(lane, first, last)
+                filler, _ = self._home_events(lane, first, last)
                 if filler and filler[0].sequence == first:
-                    again[lane] = [*filler, *(e for e in found if e.sequence > last)]
+                    again[lane] = [*filler, *(e for e in lanes[lane] if e.sequence > last)]
                 elif lane not in self._blocked:
                     self._refuse(lane, _id(lane, first), "missing from its home lane")
-        self._compare(known)
-        self._insert(runs)
-        return {lane: found for lane, found in again.items() if lane not in self._blocked | self._throttled}
-
-    def _before(self, lane: LaneId, inserted: list[Event]) -> bytes:
-        return inserted[-1].digest if inserted else self._head(lane).digest
+        return again
 
     def _insert(self, runs: dict[LaneId, list[Event]]) -> None:
         self._insert_long({lane: run for lane, run in runs.items() if len(run) > _LONG_RUN})
         runs = {lane: run for lane, run in runs.items() if len(run) <= _LONG_RUN}
         while runs:  # one event of each lane at a time: the peer's lane never has a gap, whenever this stops
             wave = [run[0] for run in runs.values()]
-            outcomes = dict(zip(wave, self.peer.insert_each(wave), strict=True))
+            try:
+                outcomes = dict(zip(wave, self.peer.insert_each(wave), strict=True))
+            except RegionUnavailable as error:
+                self._not_now(wave, error)
+                return
+            self._answered = True
             self._throttled.update(event.lane for event, outcome in outcomes.items() if outcome is Insert.NOT_NOW)
             self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
             self.state.copied += sum(outcome is Insert.ADDED for outcome in outcomes.values())
@@ -141,18 +151,16 @@ class Copier:
                     self._advance(event)
             runs = {lane: run[1:] for lane, run in runs.items() if len(run) > 1 and lane not in stopped}
 
+    def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
+        self._throttled.update(event.lane for event in events)
+        self._failure = error
+
     def _insert_long(self, runs: dict[LaneId, list[Event]]) -> None:
         """Transactions of up to 100 events of many lanes, each lane's events together and in order."""
         while runs:
             parts = {lane: _fitting(run) for lane, run in runs.items()}
-            groups = list(_packed(list(parts.values())))
-            for group, done in zip(groups, list(self.pool.map(self._insert_group, groups)), strict=True):
-                for part in group:
-                    if done:
-                        self._advance(part[-1])
-                        self.state.copied += len(part)
-                    else:
-                        self._insert_again(part)
+            for part in self._insert_parts(list(parts.values())):
+                self._insert_again(part)
             stopped = self._blocked | self._throttled
             runs = {
                 lane: run[len(parts[lane]) :]
@@ -160,14 +168,42 @@ class Copier:
                 if len(run) > len(parts[lane]) and lane not in stopped
             }
 
-    def _insert_group(self, group: list[list[Event]]) -> bool:
-        """False when some of it is there already: an attempt that got no answer had landed, or another copier is at it."""
+    def _insert_parts(self, parts: list[list[Event]]) -> list[list[Event]]:
+        """Insert each part whole. Returns those of which the peer holds something already.
+
+        A throttled lane fails every transaction that it is in, so lanes that failed together are tried alone, unless it
+        looks as if the whole peer were out. Lanes that fail are throttled.
+        """
+        groups = list(_packed(parts))
+        answers = list(zip(groups, self.pool.map(self._try_insert, groups), strict=True))
+        taken = [part for group, answer in answers if answer is False for part in group]
+        failed = [(part, answer) for group, answer in answers if isinstance(answer, RegionUnavailable) for part in group]
+        in_a_row = 0 if self._answered else len(groups) - 1
+        for part, error in failed:
+            answer: bool | RegionUnavailable = error
+            if len(failed) > 1 and in_a_row < 2:
+                answer = self._try_insert([part])
+            if isinstance(answer, RegionUnavailable):
+                self._not_now(part, answer)
+                in_a_row += 1
+            else:
+                in_a_row = 0
+                taken += [] if answer else [part]
+        return taken
+
+    def _try_insert(self, group: list[list[Event]]) -> bool | RegionUnavailable:
+        """True when inserted. False when some of it is there already: an attempt that got no answer had landed, another
+        copier is at it, or what is there is damaged."""
         try:
             self.peer.insert([event for part in group for event in part])
-        except LaneTaken:
+        except (LaneTaken, DamagedEvent):
             return False
-        except OutcomeUnknown as error:  # copying it again is harmless, so there is nothing to settle
-            raise RegionUnavailable(str(error)) from error
+        except (RegionUnavailable, OutcomeUnknown) as error:  # copying again is harmless: there is nothing to settle
+            return RegionUnavailable(str(error))
+        self._answered = True
+        for part in group:
+            self._advance(part[-1])
+            self.state.copied += len(part)
         return True
 
     def _insert_again(self, part: list[Event]) -> None:
@@ -176,7 +212,8 @@ class Copier:
         if lane not in self._blocked:
             self._heads.pop(lane, None)
             self._learn([lane])
-            self._round({lane: part})
+            if lane not in self._blocked:
+                self._round({lane: part})
 
     def _compare(self, events: Sequence[Event]) -> None:
         """Events whose place is taken at the peer: the same event is a no-op, a different one is a fork."""
@@ -184,9 +221,15 @@ class Copier:
             return
         try:
             held = self.peer.get({(event.lane, event.sequence) for event in events})
+            self._answered = True
         except DamagedEvent as error:
-            for event in events:
-                self._refuse(event.lane, event.id, f"damaged at the peer: {error}", theirs=event.digest)
+            lanes = {event.lane for event in events}
+            for lane in lanes:
+                own = [event for event in events if event.lane == lane]
+                if len(lanes) > 1:
+                    self._compare(own)
+                else:
+                    self._refuse(lane, own[0].id, f"damaged at the peer: {error}", theirs=own[0].digest)
             return
         for event in events:
             other = held.get((event.lane, event.sequence))

@@ -210,7 +210,7 @@ def test_an_append_that_always_loses_gives_up_after_its_attempts() -> None:
     class Taken(Counted):
         def insert(self, events: Sequence[Event]) -> None:
             self.calls["insert"] += 1
-            raise LaneTaken([events[0].id])
+            raise LaneTaken(events[:1])
 
     storage = Taken()
     with pytest.raises(AppendContention, match=r"gave up after 3 attempts.*us-east-1#user#homer"):
