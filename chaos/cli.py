@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -143,5 +144,12 @@ def _show(result: DrillResult) -> None:
         out.print(f"[red]broken:[/] {example}", highlight=False, soft_wrap=True)
 
 
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
+    # Also where a shell started us in the background (it has SIGINT ignored then): being told to end always cleans up.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     run(app)

@@ -16,7 +16,7 @@ import structlog
 from chaos import sabotage
 from chaos.checker import Verdict, check_events, check_quarantine, check_truth, check_views, expected_vectors
 from chaos.desk import Desk
-from chaos.flights import PROJECTION, Selection, data_file, desks, select
+from chaos.flights import PROJECTION, Selection, check_count, data_file, desks, select
 from chaos.history import History
 from chaos.processes import Process
 from chaos.reading import Tables
@@ -55,6 +55,7 @@ class DrillConfig:
     breaks: str | None = None
 
     def __post_init__(self) -> None:
+        check_count(self.events)
         if not 2 <= self.regions <= len(REGIONS):
             raise InvalidConfig(f"--regions {self.regions} is out of range; give 2 to {len(REGIONS)}")
         if self.kills < 0:
@@ -364,8 +365,9 @@ class Drill:
         """Read everything and hold it against the history and the data set."""
         verdict = Verdict()
         self.watch.phase("checking", len(self.tables) + 2)
+        lanes = self.history.heads().keys()
         for done, (region, tables) in enumerate(self.tables.items(), 1):
-            check_events(verdict, region, self.history, tables.events())
+            check_events(verdict, region, self.history, tables.events(lanes))
             check_quarantine(verdict, region, tables.quarantined())
             self.watch.progress(done)
         views: Mapping[str, Any] = {region: tables.views() for region, tables in self.tables.items()}

@@ -83,10 +83,15 @@ class Selection:
     reports: tuple[Report, ...]
 
 
-def select(events: int | None, seed: int) -> Selection:
-    """Rows with at least `events` reports, begun at a place that `seed` chooses; every row when `events` is None."""
+def check_count(events: int | None) -> None:
+    """Raise InvalidConfig unless the data set holds so many reports wherever a seed begins."""
     if events is not None and not 1 <= events <= 600_000:
         raise InvalidConfig(f"--events {events} is out of range; give 1 to 600000, or 'all'")
+
+
+def select(events: int | None, seed: int) -> Selection:
+    """Rows with at least `events` reports, begun at a place that `seed` chooses; every row when `events` is None."""
+    check_count(events)
     first = 0 if events is None else random.Random(seed).randrange(max(1, ROWS - events))
     flights: list[list[Report]] = []
     count, last = 0, first

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 Projections = Annotated[
     list[str] | None,
-    typer.Option("--projection", help="module:Class; repeat for more. [env: MERIDIAN_PROJECTIONS]", metavar="NAME"),
+    typer.Option("--projection", help="module:Class; repeat for more. (env: MERIDIAN_PROJECTIONS)", metavar="NAME"),
 ]
 
 

@@ -23,11 +23,11 @@ def load_projections(names: Sequence[str]) -> list[type[Projection]]:
     found: list[type[Projection]] = []
     for name in names:
         module, colon, attribute = name.partition(":")
-        if not colon:
+        if not (module and colon and attribute) or module.startswith("."):
             raise InvalidConfig(f"projection {name!r} is not of the form 'package.module:Class'")
         try:
             value = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError) as error:
             raise InvalidConfig(f"projection {name!r} cannot be loaded: {error}") from None
         if not (isinstance(value, type) and issubclass(value, Projection) and value is not Projection):
             raise InvalidConfig(f"{name!r} is not a subclass of projectors.Projection")

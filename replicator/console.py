@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from replicator import logs
 from replicator.errors import (
@@ -20,18 +21,18 @@ from replicator.errors import (
     RegionUnavailable,
 )
 
-Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. [env: MERIDIAN_REGION]", metavar="NAME")]
+Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. (env: MERIDIAN_REGION)", metavar="NAME")]
 Peers = Annotated[
-    str | None, typer.Option(help="The other regions, separated by commas. [env: MERIDIAN_PEERS]", metavar="NAMES")
+    str | None, typer.Option(help="The other regions, separated by commas. (env: MERIDIAN_PEERS)", metavar="NAMES")
 ]
 Prefix = Annotated[
     str | None,
-    typer.Option(help="What table names begin with. [env: MERIDIAN_PREFIX; default: meridian]", metavar="TEXT"),
+    typer.Option(help="What table names begin with. (env: MERIDIAN_PREFIX; default: meridian)", metavar="TEXT"),
 ]
 Endpoints = Annotated[
     str | None,
     typer.Option(
-        help="Emulator URLs, e.g. us-east-1=http://127.0.0.1:4566,… Omit on AWS. [env: MERIDIAN_ENDPOINTS]",
+        help="Emulator URLs, e.g. us-east-1=http://127.0.0.1:4566,… Omit on AWS. (env: MERIDIAN_ENDPOINTS)",
         metavar="PAIRS",
     ),
 ]
@@ -54,7 +55,7 @@ def run(app: typer.Typer) -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    err.print(f"[red]error:[/] {' '.join(str(error).split())}", soft_wrap=True, highlight=False, markup=True)
+    err.print(Text.assemble(("error: ", "red"), " ".join(str(error).split())), soft_wrap=True, highlight=False)
     sys.exit(code)
 
 

@@ -7,20 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+import structlog
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.exceptions import PynamoDBException, TransactWriteError
+from pynamodb.exceptions import AttributeDeserializationError, PynamoDBException, TransactWriteError
 from pynamodb.transactions import TransactWrite
 
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.errors import LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.errors import DamagedEvent, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
 from replicator.models import EventItem, bind, from_item, from_model, to_item, to_model
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 from replicator.storage import MAX_TRANSACTION, Insert, Position
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 _FIELDS = ("pk", "sk", "hlc", "type", "version", "payload", "metadata", "observed", "prev", "digest")
 _GET_BATCH = 100
@@ -64,7 +66,7 @@ class DynamoStorage:
         try:
             transient(self._settings.attempts)(once)
         except _Taken:
-            self._settle(events)
+            self._settle(events, perhaps_sent)
         except Transient as failure:
             if not perhaps_sent:
                 raise RegionUnavailable(
@@ -94,9 +96,18 @@ class DynamoStorage:
                 raise Transient(", ".join(sorted(reasons)), sent=False) from error
             raise self._sorted(error) from error
 
-    def _settle(self, events: Sequence[Event]) -> None:
+    def _settle(self, events: Sequence[Event], perhaps_sent: bool) -> None:
         """A condition failed: either these very events are there already (an earlier attempt landed), or others are."""
-        held = self.get([(event.lane, event.sequence) for event in events])
+        try:
+            held = self.get([(event.lane, event.sequence) for event in events])
+        except RegionUnavailable as error:
+            if not perhaps_sent:
+                raise
+            raise OutcomeUnknown(
+                f"{self.region} stopped answering while {len(events)} events from {events[0].id} were written; they may be "
+                "the ones that are there. EventStore.resolve(error.events) settles it once the region answers",
+                events,
+            ) from error
         taken = [event for event in events if (event.lane, event.sequence) in held]
         if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):
             return
@@ -172,7 +183,10 @@ class DynamoStorage:
             page_size=limit if limit is not None and limit < 1000 else None,
         )
         while True:
-            model = self._call(lambda: next(query, None))
+            try:
+                model = self._call(lambda: next(query, None))
+            except AttributeDeserializationError as error:
+                raise DamagedEvent(f"an item of lane {lane} is not an event: {error}") from None
             if model is None:
                 return
             yield from_model(model)
@@ -189,13 +203,13 @@ class DynamoStorage:
             page = self._call(partial(self._client.scan, **request))
             for item in page["Items"]:
                 if key is not None and item["pk"]["S"] != key:
-                    yield LaneId.from_key(key), parse_sequence_key(sequence)
+                    yield from _lane_end(key, sequence)
                 key, sequence = item["pk"]["S"], item["sk"]["S"]
             if "LastEvaluatedKey" not in page:
                 break
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         if key is not None:
-            yield LaneId.from_key(key), parse_sequence_key(sequence)
+            yield from _lane_end(key, sequence)
 
     def _call(self, operation: Callable[[], T]) -> T:
         """A read, retried while its failure may pass."""
@@ -223,3 +237,11 @@ class DynamoStorage:
         if code in aws.THROTTLES:
             return Transient(code, sent=False)
         return Transient(code, sent=True) if code in aws.BROKEN else error
+
+
+def _lane_end(key: str, sequence: str) -> Iterator[tuple[LaneId, int]]:
+    """The lane and sequence of these keys, or nothing when no event can have them: one stray item stops no reconcile."""
+    try:
+        yield LaneId.from_key(key), parse_sequence_key(sequence)
+    except InvalidName as error:
+        log.warning("storage.stray_item", key=key, error=str(error))

@@ -340,10 +340,12 @@ class Link:
         self._lagging = False
         self._waiting = True  # whether the backlog may hold something; unknown at the start
         self._cursor: LaneId | None = None
-        self._stop = threading.Event()
+        self._stop = threading.Event()  # `start` may put its caller's in this place
         self._thread = threading.Thread(target=self._run, name=f"link-{self.name}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, stop: threading.Event | None = None) -> None:
+        """Begin copying. Once `stop` is set nothing waits any more, here or in `offer`."""
+        self._stop = stop or self._stop
         self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> None:

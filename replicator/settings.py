@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -49,7 +50,10 @@ class Settings:
         if not _PREFIX.fullmatch(self.prefix):
             raise InvalidConfig(f"prefix {self.prefix!r} cannot begin a table's name; use letters, digits, '_', '.', '-'")
         for region, url in self.endpoints.items():
-            parts = urlsplit(url)
+            try:
+                parts = urlsplit(url)
+            except ValueError:
+                parts = urlsplit("")
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise InvalidConfig(f"endpoint {url!r} of {region} is not a URL; write 'http://127.0.0.1:4566'")
         for name in ("connect_timeout", "read_timeout", "poll_interval"):
@@ -106,7 +110,7 @@ def read_settings(
         endpoints=_endpoints(pick(endpoints, "ENDPOINTS")),
         connect_timeout=_number(environment, "CONNECT_TIMEOUT", 2.0),
         read_timeout=_number(environment, "READ_TIMEOUT", 5.0),
-        attempts=int(_number(environment, "ATTEMPTS", 3)),
+        attempts=_whole(environment, "ATTEMPTS", 3),
         poll_interval=_number(environment, "POLL_INTERVAL", 0.25),
         copy_with=environment.get("MERIDIAN_COPY_WITH", "inserts"),
     )
@@ -125,6 +129,16 @@ def _endpoints(text: str) -> dict[str, str]:
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     text = environment.get(f"MERIDIAN_{name}", "")
     try:
-        return float(text) if text else default
+        value = float(text) if text else default
     except ValueError:
-        raise InvalidConfig(f"MERIDIAN_{name} is {text!r}; give a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidConfig(f"MERIDIAN_{name} is {text!r}; give a number")
+    return value
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = _number(environment, name, default)
+    if value != int(value):
+        raise InvalidConfig(f"MERIDIAN_{name} is {value}; give a whole number")
+    return int(value)

@@ -12,6 +12,9 @@ from replicator.domain.names import LaneId
 MAX_TRANSACTION = 100
 """The most events that one `insert` may hold (DynamoDB's limit of a transaction)."""
 
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+"""The most bytes that one `insert` may hold."""
+
 Position = tuple[LaneId, int]
 """A lane and a sequence in it: what identifies an event."""
 

@@ -14,13 +14,13 @@ from threading import Condition, Lock
 import structlog
 
 from replicator.domain.clock import HybridLogicalClock
-from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal
+from replicator.domain.event import GENESIS, NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import AppendContention, ClockAhead, DamagedEvent, InvalidEvent, LaneTaken, OutcomeUnknown
 from replicator.retries import contention
 from replicator.settings import Settings
-from replicator.storage import MAX_TRANSACTION, LaneStorage
+from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, LaneStorage
 
 log = structlog.get_logger()
 
@@ -114,6 +114,12 @@ class EventStore:
 
         def once() -> tuple[Event, ...]:
             sealed = self._seal(writes)
+            size = sum(size_of(event) for event in sealed)
+            if size > MAX_TRANSACTION_BYTES:
+                raise InvalidEvent(
+                    f"{count} events of {size:,} bytes in one append; the limit is 4 MB ({MAX_TRANSACTION_BYTES:,} bytes) "
+                    "together. Append in several calls"
+                )
             try:
                 self._storage.insert(sealed)
             except LaneTaken as error:
@@ -202,13 +208,21 @@ class EventStore:
         Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent.
         """
         lane = LaneId(region or self.region, _stream(stream))
+        first = max(first, 1)
         neighbour: Event | None = None
+        count = 0
         for event in self._storage.read(lane, first, last, limit=limit, reverse=reverse):
             if neighbour is not None:
                 _check_chain(event, neighbour) if reverse else _check_chain(neighbour, event)
-            neighbour = event
+            elif not reverse and event.sequence != first:
+                raise DamagedEvent(f"lane {lane} begins at {event.sequence}, not at {first}: events before it are missing")
+            if event.sequence == 1 and event.prev != GENESIS:
+                raise DamagedEvent(f"event {event.id} claims a past before the first event: its digest chain is broken")
+            neighbour, count = event, count + 1
             self._observe(event)
             yield event
+        if reverse and neighbour is not None and neighbour.sequence != first and (limit is None or count < limit):
+            raise DamagedEvent(f"lane {lane} ends at {neighbour.sequence}, not at {first}: events before it are missing")
 
     def read(
         self,

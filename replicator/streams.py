@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from replicator import aws
 from replicator.control import Checkpoints
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class StreamReader:
     _shards: dict[str, _Shard] = field(default_factory=dict)
     _looked: float | None = None
     _resumed: bool = False
+    _vanished: set[str] = field(default_factory=set)
 
     @classmethod
     def connect(cls, settings: Settings, checkpoints: Checkpoints) -> StreamReader:
@@ -84,19 +85,30 @@ class StreamReader:
         if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
             self._look_for_shards()
             self._looked = now
-        batches = []
+        batches: list[Batch] = []
+        failure: RegionUnavailable | None = None
         for name, shard in list(self._shards.items()):
             parent = self._shards.get(shard.parent or "")
             if not shard.finished and (parent is None or parent.finished):
-                batch = self._read(name, shard)
+                try:
+                    batch = self._read(name, shard)
+                except RegionUnavailable as error:  # this shard's turn comes again; what others gave is not lost for it
+                    failure = error
+                    continue
                 if batch is not None:
                     batches.append(batch)
+        if failure is not None and not batches:
+            raise failure
         return batches
 
     def commit(self, batch: Batch) -> None:
         """Record that `batch` has been dealt with."""
         if batch.position is not None or batch.closed:
             self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
+        if batch.trimmed and self._vanished:  # their loss has been dealt with: the next start need not do it again
+            for shard in self._vanished:
+                self.checkpoints.save(self.stream_arn, shard, None, True)
+            self._vanished = set()
 
     def _look_for_shards(self) -> None:
         found: dict[str, _Shard] = {}
@@ -115,14 +127,20 @@ class StreamReader:
                 if state:
                     shard.position, shard.finished = state["position"], bool(state["closed"])
             # Without any checkpoint nobody knows what the stream has trimmed already.
-            unseen = not saved or any(not s["closed"] and name not in found for name, s in saved.items())
-            if unseen:
+            self._vanished = {name for name, state in saved.items() if not state["closed"] and name not in found}
+            known = saved.keys() | found.keys()
+            orphans = any(shard.parent and shard.parent not in known for name, shard in found.items() if name not in saved)
+            if not saved or self._vanished or orphans:
                 for shard in found.values():
                     shard.trimmed = True
             self._resumed = True
             self._shards = found
             return
-        lost = any(name not in found and not shard.finished for name, shard in self._shards.items())
+        vanished = {name for name, shard in self._shards.items() if name not in found and not shard.finished}
+        self._vanished |= vanished
+        known = self._shards.keys() | found.keys()
+        orphans = any(s.parent and s.parent not in known for name, s in found.items() if name not in self._shards)
+        lost = bool(vanished) or orphans
         self._shards = {name: self._shards.get(name, shard) for name, shard in found.items()}
         if lost:  # a shard aged out before it was read to its end
             for shard in self._shards.values():

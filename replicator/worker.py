@@ -55,6 +55,7 @@ class Replicator:
         self._home = home
         self._quarantine = quarantine
         self._poll_interval = poll_interval
+        self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
         self._log = structlog.get_logger().bind(region=region)
         self._prefix = f"{region}{DELIMITER}"
@@ -81,7 +82,7 @@ class Replicator:
     def run(self, stop: threading.Event) -> None:
         """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
         for link in self.links:
-            link.start()
+            link.start(stop)
         self._log.info("replicator.started", peers=[link.name for link in self.links])
         failures = 0
         try:
@@ -103,8 +104,11 @@ class Replicator:
             self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
 
     def _step(self) -> bool:
-        busy = False
-        for batch in self._reader.poll():
+        # The reader does not go back: what it gave is kept here until it has been handed on.
+        self._pending.extend(self._reader.poll() if not self._pending else ())
+        busy = bool(self._pending)
+        while self._pending:
+            batch = self._pending[0]
             if batch.trimmed:
                 self._reconcile()
             events = self._own_events(batch)
@@ -112,7 +116,7 @@ class Replicator:
             self._tickets.append(ticket)
             for link in self.links:
                 link.offer(events, ticket.done)
-            busy = True
+            self._pending.popleft()
         self._commit()
         return busy
 
@@ -145,11 +149,11 @@ class Replicator:
     def _own_event(self, record: dict[str, Any]) -> Event | None:
         change: dict[str, Any] = record.get("dynamodb", {})
         keys = change.get("Keys", {})
-        if not str(keys.get("pk", {}).get("S", "")).startswith(self._prefix):
-            return None  # a copy that a peer's replicator wrote here
         if record.get("eventName") != "INSERT":
             self._refuse(keys, f"{record.get('eventName')} of an event: events are immutable, nothing was copied")
             return None
+        if not str(keys.get("pk", {}).get("S", "")).startswith(self._prefix):
+            return None  # a copy that a peer's replicator wrote here
         try:
             return from_item(change.get("NewImage") or {})
         except DamagedEvent as error:
