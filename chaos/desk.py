@@ -53,6 +53,8 @@ class Desk:
         self._unsure: list[tuple[list[Report], Sequence[Event]]] = []
         self._held: list[Report] = []
         self._order: str | None = None
+        self._gate = threading.Event()
+        self._behind_gate = int(len(reports) * 0.4)
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"desk-{airport}", daemon=True)
@@ -72,6 +74,10 @@ class Desk:
     def done(self) -> bool:
         return not self._thread.is_alive()
 
+    def open_gate(self) -> None:
+        """Let the desk report its last two fifths: until then they wait, so that an outage finds every desk at work."""
+        self._gate.set()
+
     def move(self, region: str) -> None:
         """Tell the desk where to append from now on (what traffic steering does). It takes effect with the next batch."""
         with self._changed:
@@ -84,6 +90,8 @@ class Desk:
                 self._follow_order()
                 if self._unsure and self.region == self.home:
                     self._settle()
+                elif not self._gate.is_set() and len(self._todo) <= self._behind_gate:
+                    self._gate.wait(0.02)
                 elif self._todo:
                     self._append(self._next_batch())
                     self._stop.wait(self._pause())
@@ -107,7 +115,8 @@ class Desk:
 
     def _next_batch(self) -> list[Report]:
         """Some reports for one transaction. An arrival waits while nobody knows whether its departure was written."""
-        size = min(self._random.randint(20, 100), len(self._todo))
+        ready = len(self._todo) - (0 if self._gate.is_set() else self._behind_gate)
+        size = min(self._random.randint(20, 100), ready)
         unknown = {report.row for reports, _ in self._unsure for report in reports}
         batch: list[Report] = []
         for _ in range(size):

@@ -232,6 +232,8 @@ class Drill:
         moving = [desk for desk in self.desks if desk.home == self.victim and not desk.done]
         for desk in moving:
             desk.move(self.refuge)
+        for desk in self.desks:
+            desk.open_gate()
         self._until(lambda: any(desk.moved_at for desk in moving) or all(desk.done for desk in moving))
         moved = [desk.moved_at for desk in moving if desk.moved_at]
         self.result.rto_seconds = min(moved) - frozen if moved else None

@@ -7,12 +7,12 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Protocol
 
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
+from replicator.retries import Transient
 from replicator.settings import Settings
 
 Value = dict[str, Any]
@@ -71,12 +71,16 @@ class DynamoControl:
             for key, value in values.items()
         ]
         for start in range(0, len(puts), 25):
-            waiting = puts[start : start + 25]
-            while waiting:
-                request = {self._table: waiting}
-                operation = partial(self._client.batch_write_item, RequestItems=request)
-                answer: Any = aws.call(self._settings, self._region, operation)
-                waiting = answer.get("UnprocessedItems", {}).get(self._table, [])
+            self._put_batch(puts[start : start + 25])
+
+    def _put_batch(self, waiting: list[Any]) -> None:
+        def once() -> None:
+            answer: Any = self._client.batch_write_item(RequestItems={self._table: waiting})
+            waiting[:] = answer.get("UnprocessedItems", {}).get(self._table, [])
+            if waiting:
+                raise Transient("throttled", sent=True)
+
+        aws.call(self._settings, self._region, once)
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         request: dict[str, Any] = {

@@ -100,7 +100,10 @@ class Replicator:
         finally:
             for link in self.links:
                 link.stop()
-            self._commit()
+            try:
+                self._commit()
+            except RegionUnavailable as error:  # what is not checkpointed comes again
+                self._log.warning("replicator.not_checkpointed", error=str(error))
             self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
 
     def _step(self) -> bool:
