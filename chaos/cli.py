@@ -13,7 +13,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from chaos.drill import DrillConfig, DrillResult, describe, run_drill
+from chaos.drill import run_drill
+from chaos.result import DrillConfig, DrillResult, describe
 from chaos.sabotage import PROMISES
 from replicator import logs
 from replicator.console import err, out, run

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from chaos import sabotage
-from chaos.drill import Drill, DrillConfig
+from chaos.drill import Drill
 from chaos.flights import PROJECTION, select
 from chaos.reading import Tables
+from chaos.result import DrillConfig
 from chaos.world import World
 
 pytestmark = pytest.mark.emulator

@@ -1,0 +1,306 @@
+"""The copy itself: events into a peer's lanes, in order, idempotently, never over anything.
+
+`plan` (replicator/copying.py) decides for one lane; this asks the peer, does what was decided for many lanes at once, and
+keeps lanes apart: one that is throttled, damaged or forked holds up no other.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import structlog
+
+from replicator.control import Quarantine
+from replicator.copying import plan
+from replicator.domain.event import NO_EVENTS, Event, Head, size_of
+from replicator.domain.names import DELIMITER, LaneId, sequence_key
+from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
+
+_HEADS_KEPT = 200_000
+_TRANSACTION_BYTES = 3_500_000
+_LONG_RUN = 4
+"""Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
+
+
+@dataclass(slots=True)
+class LinkState:
+    """What a link has done since it started: for logs, status and tests."""
+
+    copied: int = 0
+    known: int = 0
+    deferred: int = 0
+    quarantined: int = 0
+    up: bool = True
+
+
+@dataclass(slots=True)
+class Copier:
+    """Copies events into a peer's lanes: idempotent, in order, never over anything.
+
+    `home` is where the lanes live (gaps are read from there), `peer` where they are copied to.
+    """
+
+    home: LaneStorage
+    peer: LaneStorage
+    quarantine: Quarantine
+    pool: ThreadPoolExecutor
+    state: LinkState
+    log: structlog.typing.FilteringBoundLogger
+    _heads: OrderedDict[LaneId, Head] = field(default_factory=OrderedDict)
+    _blocked: set[LaneId] = field(default_factory=set)
+    _throttled: set[LaneId] = field(default_factory=set)
+    _answered: bool = False
+    _failure: RegionUnavailable | None = None
+
+    def copy(self, events: Sequence[Event]) -> list[Event]:
+        """Make the peer hold these events and everything before them. Safe to repeat.
+
+        Returns the events of lanes that the peer throttled, which the caller keeps for later; the other lanes are done.
+        Raises RegionUnavailable when the peer took nothing.
+        """
+        lanes: dict[LaneId, list[Event]] = {}
+        for event in events:
+            if event.lane not in self._blocked:
+                lanes.setdefault(event.lane, []).append(event)
+        # Lanes that begin here need no look at the peer: if it holds the first event already, the insert says so.
+        self._learn([lane for lane, found in lanes.items() if min(e.sequence for e in found) > 1])
+        self._throttled.clear()
+        self._answered, self._failure = False, None
+        while lanes:
+            lanes = self._round(lanes)
+        if self._failure is not None and not self._answered:
+            raise self._failure
+        return [event for event in events if event.lane in self._throttled]
+
+    def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
+        """Bring whole lanes up to date by reading them at home. Returns the lanes that were throttled; as `copy`."""
+        wanted = [lane for lane in lanes if lane not in self._blocked]
+        throttled: set[LaneId] = set()
+        self._learn(wanted)
+        while wanted:
+            pages = list(self.pool.map(self._tail, wanted))
+            throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
+            wanted = [
+                lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
+            ]
+        return throttled
+
+    def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
+        return self._home_events(lane, self._head(lane).sequence + 1, None)
+
+    def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
+        """Up to 100 events of the home lane, and whether there is more to read behind them.
+
+        What comes before a damaged event is good; a lane whose next event is damaged is stopped.
+        """
+        found: list[Event] = []
+        try:
+            for event in self.home.read(lane, first, last, limit=MAX_TRANSACTION):
+                found.append(event)
+        except DamagedEvent as error:
+            if not found:
+                self._refuse(lane, _id(lane, first), f"damaged at home: {error}")
+            return found, bool(found)
+        return found, len(found) == MAX_TRANSACTION
+
+    def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
+        """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
+        plans = {lane: plan(self._head(lane), found) for lane, found in lanes.items()}
+        self._compare([event for decided in plans.values() for event in decided.known])
+        self._insert({lane: p.insert for lane, p in plans.items() if p.insert and lane not in self._blocked})
+        again: dict[LaneId, list[Event]] = {}
+        for lane, decided in plans.items():
+            if lane in self._blocked or lane in self._throttled:
+                continue
+            if decided.fork is not None:
+                self._fork(decided.fork, self._head(lane).digest)
+            elif decided.missing is not None:
+                first, last = decided.missing
+                filler, _ = self._home_events(lane, first, last)
+                if filler and filler[0].sequence == first:
+                    again[lane] = [*filler, *(e for e in lanes[lane] if e.sequence > last)]
+                elif lane not in self._blocked:
+                    self._refuse(lane, _id(lane, first), "missing from its home lane")
+        return again
+
+    def _insert(self, runs: dict[LaneId, list[Event]]) -> None:
+        self._insert_long({lane: run for lane, run in runs.items() if len(run) > _LONG_RUN})
+        runs = {lane: run for lane, run in runs.items() if len(run) <= _LONG_RUN}
+        while runs:  # one event of each lane at a time: the peer's lane never has a gap, whenever this stops
+            wave = [run[0] for run in runs.values()]
+            try:
+                outcomes = dict(zip(wave, self.peer.insert_each(wave), strict=True))
+            except RegionUnavailable as error:
+                self._not_now(wave, error)
+                return
+            self._answered = True
+            self._throttled.update(event.lane for event, outcome in outcomes.items() if outcome is Insert.NOT_NOW)
+            self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
+            self.state.copied += sum(outcome is Insert.ADDED for outcome in outcomes.values())
+            stopped = self._blocked | self._throttled
+            for event in wave:
+                if event.lane not in stopped:
+                    self._advance(event)
+            runs = {lane: run[1:] for lane, run in runs.items() if len(run) > 1 and lane not in stopped}
+
+    def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
+        self._throttled.update(event.lane for event in events)
+        self._failure = error
+
+    def _insert_long(self, runs: dict[LaneId, list[Event]]) -> None:
+        """Transactions of up to 100 events of many lanes, each lane's events together and in order."""
+        while runs:
+            parts = {lane: _fitting(run) for lane, run in runs.items()}
+            for part in self._insert_parts(list(parts.values())):
+                self._insert_again(part)
+            stopped = self._blocked | self._throttled
+            runs = {
+                lane: run[len(parts[lane]) :]
+                for lane, run in runs.items()
+                if len(run) > len(parts[lane]) and lane not in stopped
+            }
+
+    def _insert_parts(self, parts: list[list[Event]]) -> list[list[Event]]:
+        """Insert each part whole. Returns those of which the peer holds something already.
+
+        A throttled lane fails every transaction that it is in, so lanes that failed together are tried alone, unless it
+        looks as if the whole peer were out. Lanes that fail are throttled.
+        """
+        groups = list(_packed(parts))
+        answers = list(zip(groups, self.pool.map(self._try_insert, groups), strict=True))
+        taken = [part for group, answer in answers if answer is False for part in group]
+        failed = [(part, answer) for group, answer in answers if isinstance(answer, RegionUnavailable) for part in group]
+        in_a_row = 0 if self._answered else len(groups) - 1
+        for part, error in failed:
+            answer: bool | RegionUnavailable = error
+            if len(failed) > 1 and in_a_row < 2:
+                answer = self._try_insert([part])
+            if isinstance(answer, RegionUnavailable):
+                self._not_now(part, answer)
+                in_a_row += 1
+            else:
+                in_a_row = 0
+                taken += [] if answer else [part]
+        return taken
+
+    def _try_insert(self, group: list[list[Event]]) -> bool | RegionUnavailable:
+        """True when inserted. False when some of it is there already: an attempt that got no answer had landed, another
+        copier is at it, or what is there is damaged."""
+        try:
+            self.peer.insert([event for part in group for event in part])
+        except (LaneTaken, DamagedEvent):
+            return False
+        except (RegionUnavailable, OutcomeUnknown) as error:  # copying again is harmless: there is nothing to settle
+            return RegionUnavailable(str(error))
+        self._answered = True
+        for part in group:
+            self._advance(part[-1])
+            self.state.copied += len(part)
+        return True
+
+    def _insert_again(self, part: list[Event]) -> None:
+        """Look at what the lane holds, compare that, and go on behind it."""
+        lane = part[0].lane
+        if lane not in self._blocked:
+            self._heads.pop(lane, None)
+            self._learn([lane])
+            if lane not in self._blocked:
+                self._round({lane: part})
+
+    def _compare(self, events: Sequence[Event]) -> None:
+        """Events whose place is taken at the peer: the same event is a no-op, a different one is a fork."""
+        if not events:
+            return
+        try:
+            held = self.peer.get({(event.lane, event.sequence) for event in events})
+            self._answered = True
+        except DamagedEvent as error:
+            lanes = {event.lane for event in events}
+            for lane in lanes:
+                own = [event for event in events if event.lane == lane]
+                if len(lanes) > 1:
+                    self._compare(own)
+                else:
+                    self._refuse(lane, own[0].id, f"damaged at the peer: {error}", theirs=own[0].digest)
+            return
+        for event in events:
+            other = held.get((event.lane, event.sequence))
+            if other is None:
+                self._refuse(event.lane, event.id, "known at the peer, then gone", theirs=event.digest)
+            elif other.digest != event.digest:
+                self._fork(event, other.digest)
+            else:
+                self.state.known += 1
+
+    def _fork(self, event: Event, held: bytes) -> None:
+        self._refuse(event.lane, event.id, "fork: the peer holds a different history", held, event.digest)
+
+    def _refuse(
+        self, lane: LaneId, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None
+    ) -> None:
+        """Quarantine one event and stop copying its lane on this link; every other lane goes on."""
+        if lane in self._blocked:
+            return
+        self._blocked.add(lane)
+        self._heads.pop(lane, None)
+        self.state.quarantined += 1
+        self.quarantine.add(event_id, reason, ours, theirs)
+        self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
+
+    # -- the peer's heads --------------------------------------------------------------------------------------------
+
+    def _head(self, lane: LaneId) -> Head:
+        return self._heads.get(lane, NO_EVENTS)
+
+    def _learn(self, lanes: Sequence[LaneId]) -> None:
+        unknown = [lane for lane in dict.fromkeys(lanes) if lane not in self._heads]
+        for lane, head in zip(unknown, self.pool.map(self._ask, unknown), strict=True):
+            if head is not None:
+                self._heads[lane] = head
+        while len(self._heads) > _HEADS_KEPT:
+            self._heads.popitem(last=False)
+
+    def _ask(self, lane: LaneId) -> Head | None:
+        try:
+            return Head.of(next(self.peer.read(lane, limit=1, reverse=True), None))
+        except DamagedEvent as error:
+            self._refuse(lane, f"{lane.key}#head", f"damaged at the peer: {error}")
+            return None
+
+    def _advance(self, event: Event) -> None:
+        if event.sequence > self._head(event.lane).sequence:
+            self._heads[event.lane] = Head.of(event)
+        self._heads.move_to_end(event.lane)
+
+
+def _fitting(run: list[Event]) -> list[Event]:
+    """As much of a lane's run as one transaction takes: 100 events, 4 MB."""
+    size = 0
+    for count, event in enumerate(run[:MAX_TRANSACTION]):
+        size += size_of(event)
+        if count and size > _TRANSACTION_BYTES:
+            return run[:count]
+    return run[:MAX_TRANSACTION]
+
+
+def _packed(parts: list[list[Event]]) -> Iterator[list[list[Event]]]:
+    """Parts put together into transactions."""
+    group: list[list[Event]] = []
+    events = size = 0
+    for part in parts:
+        weight = sum(size_of(event) for event in part)
+        if group and (events + len(part) > MAX_TRANSACTION or size + weight > _TRANSACTION_BYTES):
+            yield group
+            group, events, size = [], 0, 0
+        group.append(part)
+        events, size = events + len(part), size + weight
+    if group:
+        yield group
+
+
+def _id(lane: LaneId, sequence: int) -> str:
+    return f"{lane.key}{DELIMITER}{sequence_key(sequence)}"
