@@ -68,7 +68,8 @@ class Desk:
             self._changed.notify_all()
 
     def join(self, timeout: float) -> None:
-        self._thread.join(timeout)
+        if self._thread.ident is not None:  # interrupted before it was started, there is nothing to wait for
+            self._thread.join(timeout)
 
     @property
     def done(self) -> bool:
