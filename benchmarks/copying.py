@@ -29,7 +29,7 @@ def rows(settings: Settings) -> list[Row]:
         return [to_item(event) for n in range(LANES) for event in store.append(f"user/{run}x{n}", NEW)]
 
     def copier(how: str) -> Copier:
-        peer = DynamoStorage(replace(settings, copy_with=how))
+        peer = DynamoStorage(replace(settings, write_with=how))
         quarantine = Quarantine(MemoryControl(), "bench")
         return Copier(MemoryStorage(), peer, quarantine, ThreadPoolExecutor(4), LinkState(), structlog.get_logger())
 
@@ -45,7 +45,7 @@ def rows(settings: Settings) -> list[Row]:
             client.batch_write_item(RequestItems={settings.events_table: puts})
 
     found = []
-    for how in ("inserts", "transactions"):
+    for how in ("inserts", "puts"):
         ours = copier(how)
 
         def copy(ours: Copier = ours) -> None:

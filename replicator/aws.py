@@ -20,6 +20,7 @@ from replicator.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
+    from mypy_boto3_sqs import SQSClient
 
 T = TypeVar("T")
 
@@ -66,10 +67,23 @@ def streams(settings: Settings, region: str) -> DynamoDBStreamsClient:
         )
 
 
+def sqs(settings: Settings, region: str) -> SQSClient:
+    """An SQS client of `region`."""
+    with config_errors(settings, region), _creating:
+        return _session().client("sqs", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings))
+
+
 def error_code(error: BaseException | None) -> str:
     """The service's error code behind an exception of botocore or PynamoDB, or an empty text."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def cancellation_reasons(error: BaseException | None) -> set[str]:
+    """Why a transaction was cancelled: the codes of its statements that failed. Empty for anything else."""
+    response = getattr(error, "response", None)
+    reasons = response.get("CancellationReasons", []) if isinstance(response, dict) else []
+    return {str(reason["Code"]) for reason in reasons if reason.get("Code") not in (None, "None")}
 
 
 def sort_error(error: BaseException) -> Transient | None:

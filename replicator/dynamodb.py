@@ -1,4 +1,4 @@
-"""The storage on DynamoDB. Applications' appends and reads go through PynamoDB; copies go in batches beneath it."""
+"""The storage on DynamoDB. Models and reads are PynamoDB's; writes are PartiQL INSERTs, which can never replace an event."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DynamoStorage:
         self._connection = self._model._get_connection().connection  # one client for puts, queries and transactions
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"dynamodb-{self.region}")
         columns = ", ".join(f"'{name}': ?" for name in _FIELDS)
-        # An INSERT never replaces an item, costs what a put costs, and 25 of them share a round trip: docs/decisions/0003.
+        # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
         self._insert_statement = f'INSERT INTO "{self._table}" VALUE {{{columns}}}'
 
     def insert(self, events: Sequence[Event]) -> None:
@@ -79,6 +79,35 @@ class DynamoStorage:
             ) from failure
 
     def _put(self, events: Sequence[Event]) -> None:
+        """Write all or none, once. Raises _Taken or Transient."""
+        if self._settings.write_with == "inserts":
+            self._put_statements(events)
+        else:
+            self._put_items(events)
+
+    def _put_statements(self, events: Sequence[Event]) -> None:
+        statements = self._statements(events)
+        try:
+            if len(events) == 1:
+                self._client.execute_statement(**statements[0])
+            else:
+                self._client.execute_transaction(TransactStatements=statements)
+        except (BotoCoreError, ClientError) as error:
+            code, reasons = aws.error_code(error), aws.cancellation_reasons(error)
+            if code.startswith("DuplicateItem") or any(reason.startswith("DuplicateItem") for reason in reasons):
+                raise _Taken from None
+            if reasons & aws.THROTTLES:
+                raise Transient(", ".join(sorted(reasons)), sent=False) from error
+            raise (aws.sort_error(error) or error) from error
+
+    def _statements(self, events: Sequence[Event]) -> list[Any]:
+        statements = []
+        for event in events:
+            item = to_item(event)
+            statements.append({"Statement": self._insert_statement, "Parameters": [item[name] for name in _FIELDS]})
+        return statements
+
+    def _put_items(self, events: Sequence[Event]) -> None:
         absent = self._model.pk.does_not_exist()
         try:
             if len(events) == 1:
@@ -114,8 +143,8 @@ class DynamoStorage:
         raise LaneTaken(taken)
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
-        if self._settings.copy_with == "inserts":
-            return self._insert_statements(events)
+        if self._settings.write_with == "inserts":
+            return self._insert_batch(events)
         outcomes: list[Insert] = []
         for start in range(0, len(events), MAX_TRANSACTION):
             outcomes += self._insert_transaction(events[start : start + MAX_TRANSACTION])
@@ -142,11 +171,8 @@ class DynamoStorage:
             pass  # those that are left stay NOT_NOW
         return [outcomes[(event.lane, event.sequence)] for event in events]
 
-    def _insert_statements(self, events: Sequence[Event]) -> list[Insert]:
-        statements = []
-        for event in events:
-            item = to_item(event)
-            statements.append({"Statement": self._insert_statement, "Parameters": [item[name] for name in _FIELDS]})
+    def _insert_batch(self, events: Sequence[Event]) -> list[Insert]:
+        statements = self._statements(events)
         codes = aws.execute_batch(self._client, self._settings, self.region, self._pool, statements)
         for event, code in zip(events, codes, strict=True):
             if code not in _INSERTS:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from replicator.domain.names import check_region
 from replicator.errors import InvalidConfig, InvalidName
 
-COPY_WITH = ("inserts", "transactions")
+WRITE_WITH = ("inserts", "puts")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -22,8 +22,8 @@ class Settings:
 
     `region` is this process's own region, `peers` the others (each region knows its peers by name only), `prefix`
     begins every table's name, `endpoints` maps a region to the URL of an emulator (none on AWS). Times are seconds.
-    `copy_with` is how copies are written at a peer: "inserts" (PartiQL INSERT, one write unit an event) or
-    "transactions" (two units; for emulators whose streams leave PartiQL writes out): docs/decisions/0003.
+    `write_with` is how events are written: "inserts" (PartiQL INSERT, which IAM can allow without allowing to replace
+    anything) or "puts" (conditional puts; for emulators whose streams leave PartiQL writes out): docs/decisions/0003.
     """
 
     region: str
@@ -35,7 +35,7 @@ class Settings:
     attempts: int = 3
     poll_interval: float = 0.25
     batch_size: int = 1000
-    copy_with: str = "inserts"
+    write_with: str = "inserts"
 
     def __post_init__(self) -> None:
         try:
@@ -59,8 +59,8 @@ class Settings:
         for name in ("connect_timeout", "read_timeout", "poll_interval"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
-        if self.copy_with not in COPY_WITH:
-            raise InvalidConfig(f"copy_with is {self.copy_with!r}; choose from {', '.join(COPY_WITH)}")
+        if self.write_with not in WRITE_WITH:
+            raise InvalidConfig(f"write_with is {self.write_with!r}; choose from {', '.join(WRITE_WITH)}")
         if self.attempts < 1 or not 1 <= self.batch_size <= 1000:
             raise InvalidConfig("attempts must be at least 1, and batch_size from 1 to 1000")
 
@@ -95,7 +95,7 @@ def read_settings(
     endpoints: str | None = None,
 ) -> Settings:
     """Settings from MERIDIAN_REGION, _PEERS, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
-    _POLL_INTERVAL and _COPY_WITH; arguments that are not None win. Raises InvalidConfig naming the value and the remedy."""
+    _POLL_INTERVAL and _WRITE_WITH; arguments that are not None win. Raises InvalidConfig naming the value and the remedy."""
 
     def pick(option: str | None, name: str, default: str = "") -> str:
         return option if option is not None else environment.get(f"MERIDIAN_{name}", default)
@@ -112,7 +112,7 @@ def read_settings(
         read_timeout=_number(environment, "READ_TIMEOUT", 5.0),
         attempts=_whole(environment, "ATTEMPTS", 3),
         poll_interval=_number(environment, "POLL_INTERVAL", 0.25),
-        copy_with=environment.get("MERIDIAN_COPY_WITH", "inserts"),
+        write_with=environment.get("MERIDIAN_WRITE_WITH", "inserts"),
     )
 
 

@@ -25,7 +25,7 @@ from replicator.tables import create_tables
 
 HOMER = LaneId("us-east-1", StreamId("user", "homer"))
 MARGE = LaneId("us-east-1", StreamId("user", "marge"))
-KINDS = ["memory", *(pytest.param(kind, marks=pytest.mark.emulator) for kind in ("inserts", "transactions"))]
+KINDS = ["memory", *(pytest.param(kind, marks=pytest.mark.emulator) for kind in ("inserts", "puts"))]
 
 
 def chain(lane: LaneId, count: int, payload: str = "", by: str = "a writer") -> list[Event]:
@@ -63,7 +63,7 @@ def raw(table: Settings) -> Any:
 
 @pytest.fixture(scope="module")
 def backends(table: Settings) -> dict[str, DynamoStorage]:
-    return {kind: DynamoStorage(replace(table, copy_with=kind)) for kind in ("inserts", "transactions")}
+    return {kind: DynamoStorage(replace(table, write_with=kind)) for kind in ("inserts", "puts")}
 
 
 @pytest.fixture
