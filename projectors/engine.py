@@ -59,6 +59,9 @@ class Engine:
         self._store = store
         self._sink = sink
         self._views: OrderedDict[ViewKey, View] = OrderedDict()
+        self.merged = 0
+        """Events folded so far that were concurrent with one that the view held already: conflicts, resolved by the CRDTs.
+        Regions may differ in it, as it depends on the order of arrival."""
 
     def apply(self, events: Iterable[Event]) -> list[Failure]:
         """Bring every view that these events feed up to them. One write per view, however many events it takes.
@@ -150,11 +153,13 @@ class Engine:
             try:
                 for event in self._lane(stream, region, seen.get(region) + 1, last, wanted.events.get(region, {})):
                     states = projection.apply(states, event)
+                    self.merged += any(other != region for other, _ in seen.beyond(event.observed).items())
                     seen = seen.advance(region, event.sequence)
             except (ProjectionFailed, DamagedEvent) as error:
                 event_id = f"{LaneId(region, stream).key}#{sequence_key(seen.get(region) + 1)}"
-                log.error("projector.failed", projection=projection.name, event_id=event_id, error=str(error))
-                failures[(projection.name, event_id)] = Failure(projection.name, event_id, str(error))
+                reason = error.public if isinstance(error, ProjectionFailed) else str(error)
+                log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
+                failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
         if not seen:
             return None
         try:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
+from traceback import extract_tb
 from typing import Any, ClassVar
 
 from projectors.crdt import Add, Assign, Crdt, LwwRegister, OrSet, PnCounter, Remove, Tag
@@ -26,7 +28,15 @@ Handler = Callable[[Payload], Any]
 
 
 class ProjectionFailed(MeridianError):
-    """A projection cannot digest an event: its code or the event is wrong. The view stays before that event."""
+    """A projection cannot digest an event: its code or the event is wrong. The view stays before that event.
+
+    Its text may hold a part of the payload; `public` says where it happened without that, for logs and dead letters.
+    """
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        super().__init__(f"{where}: {type(error).__name__}: {error}")
+        frame = extract_tb(error.__traceback__)[-1]
+        self.public = f"{where}: {type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +116,7 @@ class Projection:
                     changed[name] = field.crdt.apply(states[name], operation, tag)
             except Exception as error:  # whatever a handler raises concerns this event and this view alone
                 raise ProjectionFailed(
-                    f"projection {cls.name}, field {name}, cannot digest event {event.id} of type {event.type!r}: "
-                    f"{type(error).__name__}: {error}"
+                    f"projection {cls.name}, field {name}, cannot digest event {event.id} of type {event.type!r}", error
                 ) from error
         return changed
 

@@ -13,8 +13,8 @@ from projectors.projection import Projection
 from replicator.control import Checkpoints, DynamoControl, Quarantine
 from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.models import from_item, where
+from replicator.errors import RegionUnavailable
+from replicator.records import read_records
 from replicator.retries import full_jitter
 from replicator.settings import Settings
 from replicator.store import EventStore
@@ -85,23 +85,12 @@ class Projector:
             self._reader.commit(batch)
 
     def _events(self, batches: Sequence[Batch]) -> list[Event]:
-        events = []
-        for record in (record for batch in batches for record in batch.records):
-            change = record.get("dynamodb", {})
-            keys = change.get("Keys", {})
-            if record.get("eventName") != "INSERT":
-                self._refuse(where(keys), f"{record.get('eventName')} of an event: events are immutable, views ignore it")
-                continue
-            try:
-                events.append(from_item(change.get("NewImage") or {}))
-            except DamagedEvent as error:
-                self._refuse(where(keys), str(error))
+        events, refused = read_records(record for batch in batches for record in batch.records)
+        for each in refused:
+            self._quarantine.add(each.item, each.reason)
+            self._log.error("projector.quarantined", item=each.item, reason=each.reason)
         return events
 
     def _report(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
             self._quarantine.add(f"{failure.projection} {failure.event_id}", failure.reason)
-
-    def _refuse(self, item: str, reason: str) -> None:
-        self._quarantine.add(item, reason)
-        self._log.error("projector.quarantined", item=item, reason=reason)

@@ -12,7 +12,7 @@ from replicator.console import Endpoints, Peers, Prefix, Region, out, run, stop_
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidEvent
+from replicator.errors import InvalidEvent, MeridianError
 from replicator.settings import Settings, read_settings
 from replicator.store import EventStore
 
@@ -81,13 +81,35 @@ def read(
 
 @app.command()
 def quarantine(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
-    """List what this region's replicator refused to copy, one JSON object a line. Empty is good."""
+    """List what this region refused to copy or could not project, one JSON object a line. Empty is good."""
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     aws.require_table(settings, settings.region, settings.control_table)
     control = DynamoControl(settings)
-    for link in (settings.region, *(f"{settings.region}>{peer}" for peer in settings.peers)):
+    for link in (settings.region, *(f"{settings.region}>{target}" for target in (*settings.peers, "views"))):
         for event_id, value in Quarantine(control, link).records():
             _json({"link": link, "event": event_id, **value})
+
+
+@app.command()
+def replay(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+    """Send every dead letter of a region deployed by Terraform back to work, after its cause is mended.
+
+    Prints each as a JSON object. What fails again comes back to the dead letters; a letter that is not Meridian's stays.
+    """
+    from replicator.queues import dead_letters
+    from replicator.queues import replay as replay_letters
+
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    strange = 0
+    for text, pointers in replay_letters(settings, dead_letters(settings)):
+        if pointers is None:
+            strange += 1
+            _json({"left": text[:200]})
+        else:
+            lanes = {lane.key: list(span) for lane, span in pointers.lanes.items()}
+            _json({"link": pointers.link, "lanes": lanes, "cause": dict(pointers.cause)})
+    if strange:
+        raise MeridianError(f"{strange} dead letters are not of this region's links and were left; look at them in SQS")
 
 
 def _store(settings: Settings) -> EventStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -166,7 +166,12 @@ class Quarantine:
         self._control.put(self._scope, {event_id: value})
 
     def records(self) -> list[tuple[str, Value]]:
+        """(event id, {reason, held, refused}) of everything that was refused and not released since."""
         return list(self._control.get_all(self._scope))
+
+    def release(self, records: Mapping[str, Value]) -> None:
+        """Take these records out, unless they were renewed meanwhile: what they say has been dealt with."""
+        self._control.delete(self._scope, dict(records))
 
 
 def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:

@@ -10,17 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import structlog
 
 from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, Quarantine
 from replicator.domain.event import Event
-from replicator.domain.names import DELIMITER, LaneId
+from replicator.domain.names import LaneId
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import DamagedEvent, RegionUnavailable
+from replicator.errors import RegionUnavailable
 from replicator.link import Link
-from replicator.models import from_item, where
+from replicator.records import read_records
 from replicator.retries import full_jitter
 from replicator.settings import Settings
 from replicator.storage import LaneStorage
@@ -58,7 +57,6 @@ class Replicator:
         self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
         self._log = structlog.get_logger().bind(region=region)
-        self._prefix = f"{region}{DELIMITER}"
 
     @classmethod
     def connect(cls, settings: Settings) -> Replicator:
@@ -142,27 +140,8 @@ class Replicator:
             link.defer_lanes(lanes)
 
     def _own_events(self, batch: Batch) -> list[Event]:
-        events = []
-        for record in batch.records:
-            event = self._own_event(record)
-            if event is not None:
-                events.append(event)
+        events, refused = read_records(batch.records, self.region)
+        for each in refused:
+            self._quarantine.add(each.item, each.reason)
+            self._log.error("replicator.quarantined", item=each.item, reason=each.reason)
         return events
-
-    def _own_event(self, record: dict[str, Any]) -> Event | None:
-        change: dict[str, Any] = record.get("dynamodb", {})
-        keys = change.get("Keys", {})
-        if record.get("eventName") != "INSERT":
-            self._refuse(keys, f"{record.get('eventName')} of an event: events are immutable, nothing was copied")
-            return None
-        if not str(keys.get("pk", {}).get("S", "")).startswith(self._prefix):
-            return None  # a copy that a peer's replicator wrote here
-        try:
-            return from_item(change.get("NewImage") or {})
-        except DamagedEvent as error:
-            self._refuse(keys, str(error))
-            return None
-
-    def _refuse(self, keys: dict[str, Any], reason: str) -> None:
-        self._quarantine.add(where(keys), reason)
-        self._log.error("replicator.quarantined", item=where(keys), reason=reason)

@@ -1,0 +1,29 @@
+"""The projectors' Lambda functions. Thin: the same engine as the worker's does the work."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from projectors.inbound import Inbound
+from projectors.settings import read_projections
+from replicator import logs
+from replicator.batches import Answer, Message, time_left
+from replicator.records import from_lambda
+from replicator.settings import read_settings
+
+
+def project(event: Message, context: Any) -> Answer:
+    """Records of the own region's stream, own events and copies alike, into views."""
+    return _inbound().project([from_lambda(record) for record in event["Records"]])
+
+
+def catch_up(event: Message, context: Any) -> Answer:
+    """Pointers from the views' backlog: the lanes are read again and folded."""
+    return _inbound().catch_up(event["Records"], time_left(context))
+
+
+@cache
+def _inbound() -> Inbound:
+    logs.configure()
+    return Inbound.connect(read_settings(), read_projections())

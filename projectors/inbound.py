@@ -1,0 +1,190 @@
+"""A region's events into its views, as functions have it: stream batches, the views' own backlog, and poison.
+
+An event that no projection can digest stops its own lane in that view and nothing else. It is recorded once in quarantine
+and sent once to the dead letters, with its key and the error and never its payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from projectors.dynamodb import DynamoSink
+from projectors.engine import Engine, Failure
+from projectors.projection import Projection
+from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
+from replicator.control import DynamoControl, Quarantine, spans
+from replicator.domain.event import Event
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import RegionUnavailable
+from replicator.metrics import Emit, emit
+from replicator.outbound import Refusals
+from replicator.pointers import Pointers, Spans, join
+from replicator.queues import VIEWS, Queue, QueueBacklog, dead_letters
+from replicator.records import Refused, read_records
+from replicator.settings import Settings
+from replicator.store import EventStore, wall_clock
+
+log = structlog.get_logger()
+
+_SLICE = 50
+
+
+@dataclass(slots=True)
+class Inbound:
+    """Projects one region's events. `link` is the name of the way from its events to its views."""
+
+    region: str
+    store: EventStore
+    engine: Engine
+    backlog: QueueBacklog
+    letters: Queue
+    quarantine: Quarantine
+    refusals: Refusals
+    emit: Emit
+    partial: bool = True
+    wall: Callable[[], int] = wall_clock
+
+    @classmethod
+    def connect(cls, settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
+        """Wire the settings' region."""
+        control = DynamoControl(settings)
+        store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
+        backlog = QueueBacklog.connect(settings, VIEWS)
+        return cls(
+            settings.region,
+            store,
+            Engine(projections, store, DynamoSink(settings)),
+            backlog,
+            dead_letters(settings),
+            Quarantine(control, backlog.link),
+            Refusals.connect(settings, control, report),
+            report,
+            partial=partial_batches(settings),
+        )
+
+    def project(self, records: Sequence[Message]) -> Answer:
+        """Fold a stream batch. Whole lanes go to the backlog where the views cannot be reached. Raises BatchFailed or
+        RegionUnavailable when the batch is to come again."""
+        events, refused = read_records(records)
+        merged, lost, failures = self.engine.merged, list[Event](), list[Failure]()
+        try:
+            failures = self.engine.apply(events)
+        except RegionUnavailable as error:
+            log.warning("projector.defers", region=self.region, error=str(error))
+            lost = self._defer(events)
+        self._poison([_poisoned(each) for each in refused] + [_undigested(each) for each in failures])
+        values = {
+            "EventsProjected": len(events) - len(lost),
+            "ProjectionFailures": len(failures) + len(refused),
+            "ConflictsMerged": self.engine.merged - merged,
+        }
+        if events:
+            values["ProjectionLag"] = max(0, self.wall() - min(event.hlc.ms for event in events))
+        self.emit({"region": self.region}, values)
+        self.refusals.report(now=bool(failures or refused))
+        return stream_answer(records, lost, self.partial)
+
+    def catch_up(self, messages: Sequence[Message], fits: Fits) -> Answer:
+        """Bring the views of whole lanes up to what is here. The answer names the messages that are to be kept."""
+        found, failed = read_messages(messages, {self.backlog.link: None})
+        for parts in found.values():
+            pointers = [each for _, each in parts]
+            try:
+                self._bring(join(each.lanes for each in pointers), min(each.since for each in pointers),
+                            max(each.tries for each in pointers), fits)  # fmt: skip
+            except RegionUnavailable as error:
+                log.error("backlog.unavailable", link=self.backlog.link, error=str(error))
+                failed += [message_id for message_id, _ in parts]
+        self.refusals.report(now=True)
+        return item_failures(failed)
+
+    def _bring(self, lanes: Spans, since: int, tries: int, fits: Fits) -> None:
+        names = sorted(lanes, key=lambda lane: lane.key)
+        done: set[LaneId] = set()
+        failures: list[Failure] = []
+        down = False
+        for start in range(0, len(names), _SLICE):
+            part = names[start : start + _SLICE]
+            if down or not fits():
+                break
+            try:
+                failures += self.engine.catch_up({lane: self._last(lane, lanes[lane][1]) for lane in part})
+            except RegionUnavailable as error:
+                log.warning("projector.defers", region=self.region, error=str(error))
+                down = True
+            else:
+                done.update(part)
+        self._poison([_undigested(each) for each in failures])
+        self._release(done, failures)
+        left = {lane: lanes[lane] for lane in names if lane not in done}
+        if left:
+            self.backlog.defer(left, since, tries + 1 if down else 0)
+        age = max(0, self.wall() - since) if left else 0
+        self.emit({"region": self.region}, {"ProjectionFailures": len(failures), "ProjectionLag": age})
+
+    def _last(self, lane: LaneId, named: int) -> int:
+        """What came behind the pointer waits with it: bring the whole lane."""
+        last = self.store.latest(lane.stream, lane.region)
+        return max(named, last.sequence if last is not None else 0)
+
+    def _defer(self, events: Sequence[Event]) -> list[Event]:
+        """Put the events' lanes on the backlog. Returns them all when that cannot be done either."""
+        try:
+            self.backlog.defer(spans(events), min(event.hlc.ms for event in events))
+        except RegionUnavailable as error:
+            log.error("backlog.unavailable", link=self.backlog.link, error=str(error))
+            return list(events)
+        return []
+
+    def _poison(self, found: Sequence[_Poison]) -> None:
+        """Record each once, and send each once to the dead letters (again if killed between the two)."""
+        if not found:
+            return
+        known = dict(self.quarantine.records())
+        for each in found:
+            log.error("projector.quarantined", item=each.key, reason=each.reason)
+            if each.key not in known:
+                cause = {"event": each.key, "error": each.reason}
+                self.letters.send(str(Pointers(self.backlog.link, each.lanes, self.wall(), cause=cause)))
+                self.quarantine.add(each.key, each.reason)
+                known[each.key] = {}
+
+    def _release(self, lanes: set[LaneId], failures: Sequence[Failure]) -> None:
+        """What stood in quarantine for these lanes and did not fail again is dealt with."""
+        again = {_key(each.projection, each.event_id) for each in failures}
+        prefixes = tuple(f"{lane.key}{DELIMITER}" for lane in lanes)
+        found = {
+            key: value
+            for key, value in self.quarantine.records()
+            if key not in again and key.partition(" ")[2].startswith(prefixes)
+        }
+        if found:
+            self.quarantine.release(found)
+            log.info("projector.released", region=self.region, events=sorted(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Poison:
+    key: str
+    reason: str
+    lanes: Mapping[LaneId, tuple[int, int]]
+
+
+def _undigested(failure: Failure) -> _Poison:
+    lane, _, digits = failure.event_id.rpartition(DELIMITER)
+    sequence = parse_sequence_key(digits)
+    return _Poison(_key(failure.projection, failure.event_id), failure.reason, {LaneId.from_key(lane): (sequence, sequence)})
+
+
+def _poisoned(refused: Refused) -> _Poison:
+    named = refused.lane is not None and refused.sequence > 0 and not refused.changed
+    lanes = {refused.lane: (refused.sequence, refused.sequence)} if named and refused.lane else {}
+    return _Poison(refused.item, refused.reason, lanes)
+
+
+def _key(projection: str, event_id: str) -> str:
+    return f"{projection} {event_id}"

@@ -1,0 +1,44 @@
+"""The replicator's Lambda functions. Thin: the same core as the worker's does the work.
+
+A stream batch succeeds once every link has copied it or left pointers on its backlog, so a dead peer never holds up the
+stream; it fails only while the own region takes neither, and then Lambda gives it again.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from replicator import logs
+from replicator.batches import Answer, Message, time_left
+from replicator.outbound import Outbound
+from replicator.records import from_lambda
+from replicator.redrive import Redrive
+from replicator.settings import read_settings
+
+
+def replicate(event: Message, context: Any) -> Answer:
+    """Records of the own region's stream: every event of an own lane goes over every link."""
+    return _outbound().replicate([from_lambda(record) for record in event["Records"]])
+
+
+def catch_up(event: Message, context: Any) -> Answer:
+    """Pointers from the peers' backlogs: the lanes are read again and brought over."""
+    return _outbound().catch_up(event["Records"], time_left(context))
+
+
+def redrive(event: Message, context: Any) -> Answer:
+    """Stream batches that a mapping gave up: what was in them becomes pointers on the backlogs."""
+    return _redrive().redrive(event["Records"])
+
+
+@cache
+def _outbound() -> Outbound:
+    logs.configure()
+    return Outbound.connect(read_settings())
+
+
+@cache
+def _redrive() -> Redrive:
+    logs.configure()
+    return Redrive.connect(read_settings())

@@ -1,0 +1,31 @@
+"""Metrics in CloudWatch's embedded metric format: lines on standard output that CloudWatch makes metrics of.
+
+Terraform's alarms and dashboard go by these names and dimensions: terraform/modules/region/alarms.tf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+NAMESPACE = "Meridian"
+UNITS = {
+    "ReplicationLag": MetricUnit.Milliseconds,
+    "ProjectionLag": MetricUnit.Milliseconds,
+    "BacklogAge": MetricUnit.Seconds,
+}
+"""Of the metrics that are not counts."""
+
+Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
+"""Takes dimensions and values by metric name."""
+
+
+def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
+    """Print one set of metrics under exactly these dimensions."""
+    metrics = EphemeralMetrics(namespace=NAMESPACE)
+    for name, value in values.items():
+        metrics.add_metric(name, UNITS.get(name, MetricUnit.Count), value)
+    for name, text in dimensions.items():
+        metrics.add_dimension(name, text)
+    metrics.flush_metrics()

@@ -1,0 +1,112 @@
+"""The region's SQS queues: a backlog for each link, dead letters, and stream batches that a mapping gave up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from replicator import aws
+from replicator.errors import InvalidConfig
+from replicator.pointers import Pointers, Spans
+from replicator.settings import Settings
+
+VIEWS = "views"
+"""The link from a region's events to its own views: `us-east-1>views`."""
+MAX_DELAY = 30
+"""Seconds between two attempts at what waits, at most: how long after a peer's return its backlog may still rest."""
+
+
+class Queue:
+    """One queue of the settings' region, by the name that Terraform gives it."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self.name = f"{settings.prefix}-{name}"
+        self._client = aws.sqs(settings, settings.region)
+
+    @cached_property
+    def _url(self) -> str:
+        try:
+            return str(self._call(lambda: self._client.get_queue_url(QueueName=self.name))["QueueUrl"])
+        except ClientError as error:
+            if aws.error_code(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+                raise
+            raise InvalidConfig(
+                f"queue {self.name} does not exist in {self._settings.region}; run `terraform apply`, or correct --prefix "
+                "and MERIDIAN_PEERS"
+            ) from None
+
+    def send(self, text: str, delay: int = 0) -> None:
+        """Put one message on the queue. Raises RegionUnavailable; sending again is harmless."""
+        url = self._url
+        self._call(lambda: self._client.send_message(QueueUrl=url, MessageBody=text, DelaySeconds=delay))
+
+    def take(self) -> Iterator[tuple[str, str]]:
+        """(text, receipt) of each message that can be had now. They come back unless `done` within the timeout."""
+        url = self._url
+        while True:
+            answer: Any = self._call(
+                lambda: self._client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            )
+            messages = answer.get("Messages", [])
+            if not messages:
+                return
+            yield from ((message["Body"], message["ReceiptHandle"]) for message in messages)
+
+    def done(self, receipt: str) -> None:
+        """Remove a message that was taken."""
+        url = self._url
+        self._call(lambda: self._client.delete_message(QueueUrl=url, ReceiptHandle=receipt))
+
+    def _call(self, operation: Any) -> Any:
+        return aws.call(self._settings, self._settings.region, operation)
+
+
+class QueueBacklog:
+    """What a link still has to bring over, on its queue. A pointer that fails is sent anew and so never ages away."""
+
+    def __init__(self, link: str, queue: Queue) -> None:
+        self.link = link
+        self._queue = queue
+
+    @classmethod
+    def connect(cls, settings: Settings, target: str) -> QueueBacklog:
+        """The backlog of the settings' region towards a peer, or towards VIEWS."""
+        return cls(f"{settings.region}>{target}", Queue(settings, f"backlog-{target}"))
+
+    def defer(self, lanes: Spans, since: int, tries: int = 0) -> None:
+        """Note that these sequences wait since `since` (ms). After `tries` in vain they rest up to MAX_DELAY seconds.
+
+        Raises RegionUnavailable when the queue takes nothing; deferring again is harmless."""
+        delay = random.randint(1, min(MAX_DELAY, 2**tries)) if tries else 0
+        for part in Pointers(self.link, lanes, since, tries).split():
+            self._queue.send(str(part), delay)
+
+
+def dead_letters(settings: Settings) -> Queue:
+    """Where messages end that need a person: pointers that failed too often, and events that no projection digests."""
+    return Queue(settings, "dead-letters")
+
+
+def replay(settings: Settings, letters: Queue) -> Iterator[tuple[str, Pointers | None]]:
+    """Send every dead letter back to the backlog of its link. Yields each text with its pointers, or with None where it
+    is not pointers: those stay."""
+    links = {f"{settings.region}>{target}": target for target in (*settings.peers, VIEWS)}
+    backlogs: dict[str, QueueBacklog] = {}
+    for text, receipt in letters.take():
+        try:
+            pointers: Pointers | None = Pointers.parse(text)
+        except ValueError:
+            pointers = None
+        if pointers is None or pointers.link not in links:
+            yield text, None
+            continue
+        if pointers.link not in backlogs:
+            backlogs[pointers.link] = QueueBacklog.connect(settings, links[pointers.link])
+        backlogs[pointers.link].defer(pointers.lanes, pointers.since)
+        letters.done(receipt)
+        yield text, pointers

@@ -1,0 +1,86 @@
+"""Stream records, from the poller or from a Lambda batch, and the events in them. Pure."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as BadBase64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from replicator.domain.event import Event
+from replicator.domain.names import DELIMITER, LaneId
+from replicator.errors import DamagedEvent, InvalidName
+from replicator.models import from_item, where
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is no new event. `item` is its key, `lane` the lane that the key names (None: no lane has such a
+    key), `changed` whether somebody modified or removed an event, which nobody may."""
+
+    item: str
+    reason: str
+    lane: LaneId | None = None
+    sequence: int = 0
+    changed: bool = False
+
+
+def read_records(records: Iterable[Record], region: str | None = None) -> tuple[list[Event], list[Refused]]:
+    """The events of INSERT records, in order, and what was refused. With `region`, only that region's own lanes: copies
+    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in."""
+    events: list[Event] = []
+    refused: list[Refused] = []
+    prefix = "" if region is None else f"{region}{DELIMITER}"
+    for record in records:
+        change = record.get("dynamodb") or {}
+        keys = change.get("Keys") or {}
+        name = record.get("eventName")
+        if name != "INSERT":
+            refused.append(
+                _refused(keys, f"{name} of an event: events are immutable, nothing follows from it", changed=True)
+            )
+        elif _text(keys, "pk").startswith(prefix):
+            try:
+                events.append(from_item(change.get("NewImage") or {}))
+            except DamagedEvent as error:
+                refused.append(_refused(keys, str(error)))
+    return events, refused
+
+
+def from_lambda(record: Record) -> Record:
+    """A record as Lambda hands it over, with its binary attributes decoded: JSON carries them as base64 text."""
+    change = dict(record.get("dynamodb") or {})
+    for part in ("Keys", "NewImage"):
+        change[part] = {name: _decoded(value) for name, value in (change.get(part) or {}).items()}
+    return {**record, "dynamodb": change}
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(value.get("B"), str):
+        try:
+            return {"B": b64decode(value["B"], validate=True)}
+        except (BadBase64, ValueError):
+            return value  # whoever reads it says that it is no event
+    return value
+
+
+def position(record: Record) -> str:
+    """The record's sequence number in its shard: what a partial batch failure names."""
+    return str((record.get("dynamodb") or {}).get("SequenceNumber", ""))
+
+
+def _text(keys: Any, name: str) -> str:
+    value = keys.get(name) if isinstance(keys, dict) else None
+    return str(value.get("S", "")) if isinstance(value, dict) else ""
+
+
+def _refused(keys: Any, reason: str, changed: bool = False) -> Refused:
+    try:
+        lane: LaneId | None = LaneId.from_key(_text(keys, "pk"))
+    except InvalidName:
+        lane = None
+    digits = _text(keys, "sk")
+    return Refused(where(keys), reason, lane, int(digits) if digits.isascii() and digits.isdigit() else 0, changed)

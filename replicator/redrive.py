@@ -1,0 +1,101 @@
+"""Stream batches that a mapping gave up, brought back. Lambda's message about one holds positions in the stream and no
+payload. While the stream still has them they become pointers to the lanes that they were in; when it has trimmed them,
+every lane is put on the backlogs, to be compared with what the peer or the view holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicator import aws
+from replicator.batches import Answer, Message, item_failures
+from replicator.domain.names import LaneId
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import RegionUnavailable
+from replicator.pointers import Spans, join
+from replicator.queues import VIEWS, QueueBacklog
+from replicator.records import position, read_records
+from replicator.settings import Settings
+from replicator.storage import LaneStorage
+from replicator.store import wall_clock
+
+log = structlog.get_logger()
+
+_EMPTY_PAGES = 10
+_GONE = {"TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException"}
+
+
+@dataclass(slots=True)
+class Redrive:
+    """Turns positions in the own region's stream back into lanes."""
+
+    region: str
+    home: LaneStorage
+    streams: Any
+    backlogs: Mapping[str, QueueBacklog]
+    wall: Callable[[], int] = wall_clock
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Redrive:
+        return cls(
+            settings.region,
+            DynamoStorage(settings),
+            aws.streams(settings, settings.region),
+            {target: QueueBacklog.connect(settings, target) for target in (*settings.peers, VIEWS)},
+        )
+
+    def redrive(self, messages: Sequence[Message]) -> Answer:
+        """Deal with messages of the failed batches' queue. The answer names those that are to be kept."""
+        failed = []
+        for message in messages:
+            try:
+                self._redrive(json.loads(message["body"]))
+            except (RegionUnavailable, ClientError, BotoCoreError, ValueError, KeyError, TypeError) as error:
+                log.error("redrive.failed", message_id=message["messageId"], error=f"{type(error).__name__}: {error}")
+                failed.append(message["messageId"])
+        return item_failures(failed)
+
+    def _redrive(self, body: Mapping[str, Any]) -> None:
+        function = str(body["requestContext"]["functionArn"])
+        projected = function.partition(":function:")[2].partition(":")[0].endswith("-projector")
+        found = self._lanes(body["DDBStreamBatchInfo"])
+        lanes: Spans = found if found is not None else {lane: (1, last) for lane, last in self.home.lanes()}
+        if not projected:
+            lanes = {lane: span for lane, span in lanes.items() if lane.region == self.region}
+        log.warning("stream.redriven", function=function, lanes=len(lanes), every_lane=found is None)
+        for target, backlog in self.backlogs.items():
+            if (target == VIEWS) == projected and lanes:
+                backlog.defer(lanes, self.wall())
+
+    def _lanes(self, batch: Mapping[str, Any]) -> dict[LaneId, tuple[int, int]] | None:
+        """The lanes and sequences of a batch by its positions, or None when the stream does not give them all."""
+        parts: list[Spans] = []
+        last, empty = int(batch["endSequenceNumber"]), 0
+        try:
+            iterator = self.streams.get_shard_iterator(
+                StreamArn=batch["streamArn"],
+                ShardId=batch["shardId"],
+                ShardIteratorType="AT_SEQUENCE_NUMBER",
+                SequenceNumber=batch["startSequenceNumber"],
+            )["ShardIterator"]
+            while iterator and empty < _EMPTY_PAGES:
+                page = self.streams.get_records(ShardIterator=iterator)
+                for record in page["Records"]:
+                    if int(position(record)) > last:
+                        return None  # the last one is not where it should be
+                    events, refused = read_records([record])
+                    parts += [{event.lane: (event.sequence, event.sequence)} for event in events]
+                    parts += [{r.lane: (r.sequence, r.sequence)} for r in refused if r.lane and r.sequence]
+                    if int(position(record)) == last:
+                        return join(parts)
+                empty += not page["Records"]
+                iterator = page.get("NextShardIterator")
+        except ClientError as error:
+            if aws.error_code(error) not in _GONE:
+                raise
+        return None
