@@ -1,0 +1,112 @@
+"""Build the Lambda package: one zip for all functions, the same bytes from the same tree.
+
+    python terraform/lambda/build.py [--out dist/meridian-lambda.zip] [--include PATH …] [--cache DIR]
+
+The zip holds `replicator`, `projectors`, what requirements.txt pins, and whatever --include adds: packages or modules
+with your projections. Names are sorted, times and modes are fixed, nothing compiled goes in. Needs pip and a package
+index the first time; wheels are kept in the cache and checked by hash each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+REQUIREMENTS = HERE / "requirements.txt"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+LEFT_OUT = re.compile(
+    r"(^|/)__pycache__/|\.py[co]$|\.pyi$|\.dist-info/(RECORD|INSTALLER|REQUESTED|WHEEL|direct_url\.json)$"
+    # The parts of Powertools that serve HTTP, parse and validate: two thirds of it, and nothing here imports them.
+    r"|^aws_lambda_powertools/(event_handler|utilities/(?!__init__|jmespath_utils))"
+    # Commands are for people: Lambda has neither a terminal nor Typer.
+    r"|^(replicator|projectors)/(cli|console)\.py$"
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist" / "meridian-lambda.zip")
+    parser.add_argument("--include", type=Path, action="append", default=[], help="a package directory or a module")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "wheels")
+    given = parser.parse_args()
+    for path in given.include:
+        if not path.exists() or (path.is_file() and path.suffix != ".py"):
+            parser.error(f"--include {path}: give a package directory or a .py file")
+    files = dict(_files(given.include, _wheels(given.cache)))
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    write(given.out, files)
+    digest = hashlib.sha256(given.out.read_bytes()).hexdigest()
+    sys.stdout.write(f"{given.out}: {given.out.stat().st_size / 1e6:.2f} MB, {len(files)} files, sha256 {digest}\n")
+    return 0
+
+
+def write(out: Path, files: dict[str, bytes]) -> None:
+    """Write a zip whose bytes depend on nothing but names and contents."""
+    part = out.with_suffix(".part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system = 3
+            info.external_attr = 0o100644 << 16
+            package.writestr(info, files[name])
+    part.replace(out)
+
+
+def _files(include: list[Path], wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if not name.endswith("/") and not LEFT_OUT.search(name):
+                    yield name, archive.read(name)
+    for source in (ROOT / "replicator", ROOT / "projectors", *include):
+        for name, path in _sources(source.resolve()):
+            if not LEFT_OUT.search(name):
+                yield name, path.read_bytes()
+
+
+def _sources(source: Path) -> Iterator[tuple[str, Path]]:
+    """A package's or module's files, under the name that it is imported by."""
+    base = source.parent
+    while (base / "__init__.py").exists():  # a module of a package keeps the package's name
+        base = base.parent
+    found = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    for path in found:
+        yield path.relative_to(base).as_posix(), path
+    for folder in source.parents:
+        if folder == base:
+            break
+        yield (folder / "__init__.py").relative_to(base).as_posix(), folder / "__init__.py"
+
+
+def _wheels(cache: Path) -> list[Path]:
+    """The pinned wheels, from the cache where they are there and unaltered, otherwise downloaded."""
+    wanted = {
+        digest: name
+        for name, digest in re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", REQUIREMENTS.read_text(), re.MULTILINE)
+    }
+    if not (found := _cached(cache, wanted)):
+        cache.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--require-hashes", "--only-binary", ":all:", "--dest", str(cache), "--requirement", str(REQUIREMENTS)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode or not (found := _cached(cache, wanted)):
+            raise SystemExit(f"the pinned wheels cannot be downloaded: {done.stderr.strip()[-500:]}")
+    return found
+
+
+def _cached(cache: Path, wanted: dict[str, str]) -> list[Path]:
+    have = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in cache.glob("*.whl")}
+    return [have[digest] for digest in sorted(wanted)] if wanted.keys() <= have.keys() else []
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
