@@ -41,6 +41,10 @@ def drill(
     regions: Annotated[int, typer.Option(help="How many regions, 2 to 6.", metavar="N")] = 3,
     seed: Annotated[int, typer.Option(help="Chooses the flights, the region that fails, and when.", metavar="N")] = 1,
     kills: Annotated[int, typer.Option(help="kill -9 a random replicator or projector so many times.", metavar="N")] = 0,
+    terraform: Annotated[
+        bool, typer.Option("--terraform", help="On what `terraform apply` deploys, Lambdas and all, instead of workers.")
+    ] = False,
+    outage: Annotated[float, typer.Option(help="Freeze the region for so many seconds at least.", metavar="SECONDS")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
     breaks: Annotated[
         str | None,
@@ -51,7 +55,7 @@ def drill(
 
     Exits 0 when every promise was kept, 1 when one was broken. Ctrl-C leaves nothing running.
     """
-    config = DrillConfig(_count(events), regions, seed, kills, breaks)
+    config = DrillConfig(_count(events), regions, seed, kills, breaks, terraform, outage)
     if json_file is not None and not json_file.parent.is_dir():
         raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
     if "MERIDIAN_LOG" not in os.environ:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -50,7 +50,7 @@ def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
     watch.phase("reading flights", 1)
     selection = select(config.events, config.seed)
     watch.phase("starting regions", len(regions))
-    with World(regions, [PROJECTION], read_timeout=3.0, attempts=2) as world:
+    with _world(config, regions, watch) as world:
         drill = Drill(config, world, selection, watch)
         try:
             drill.load()
@@ -60,6 +60,14 @@ def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
         drill.check()
         drill.result.total_seconds = time.monotonic() - started
         return drill.result
+
+
+def _world(config: DrillConfig, regions: Sequence[str], watch: Watcher) -> World:
+    if config.terraform:
+        from chaos.terraform import TerraformWorld
+
+        return TerraformWorld(regions, [PROJECTION], read_timeout=3.0, attempts=2, step=watch.say)
+    return World(regions, [PROJECTION], read_timeout=3.0, attempts=2)
 
 
 class Drill:
@@ -109,6 +117,7 @@ class Drill:
         self._until(lambda: self.history.count() >= freeze_at)
         outage = self._freeze()
         self._until(lambda: self.history.count() >= thaw_at or self._others_done())
+        self._until(lambda: self.now - outage.at >= self.result.config.outage)
         self._measure_rpo()
         self._thaw(outage)
         self._until(lambda: all(desk.done for desk in self.desks))

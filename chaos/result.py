@@ -17,13 +17,16 @@ REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "eu-central-
 @dataclass(frozen=True, slots=True)
 class DrillConfig:
     """What to run. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
-    `breaks` names a promise to break on purpose after convergence, to show that the checker sees it."""
+    `breaks` names a promise to break on purpose after convergence, to show that the checker sees it; `terraform` runs it
+    on what `terraform apply` deploys, Lambdas and all; `outage` is how many seconds the region is frozen at least."""
 
     events: int | None = 10_000
     regions: int = 3
     seed: int = 1
     kills: int = 0
     breaks: str | None = None
+    terraform: bool = False
+    outage: float = 0.0
 
     def __post_init__(self) -> None:
         check_count(self.events)
@@ -31,6 +34,10 @@ class DrillConfig:
             raise InvalidConfig(f"--regions {self.regions} is out of range; give 2 to {len(REGIONS)}")
         if self.kills < 0:
             raise InvalidConfig(f"--kills {self.kills} is negative; give how many workers to kill")
+        if self.kills and self.terraform:
+            raise InvalidConfig("--kills needs workers, and with --terraform functions do the work; leave one of them out")
+        if not 0 <= self.outage <= 3600:
+            raise InvalidConfig(f"--outage {self.outage:g} is out of range; give 0 to 3600 seconds")
         if self.breaks is not None and self.breaks not in sabotage.PROMISES:
             raise InvalidConfig(f"--break {self.breaks!r} is unknown; choose from {', '.join(sabotage.PROMISES)}")
 
@@ -78,6 +85,7 @@ class DrillResult:
         return {
             "regions": list(self.regions),
             "seed": self.config.seed,
+            "deployed_by": "terraform" if self.config.terraform else "workers",
             "promises_kept": self.kept,
             "acknowledged": self.acknowledged,
             "unknown": self.unknown,

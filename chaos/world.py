@@ -42,7 +42,10 @@ def free_ports(count: int) -> list[int]:
 class RegionProcesses:
     """One region of the world."""
 
-    def __init__(self, settings: Settings, port: int, projections: Sequence[str], logs: Path) -> None:
+    def __init__(
+        self, settings: Settings, port: int, projections: Sequence[str], logs: Path, services: str, workers: bool
+    ) -> None:
+        self._workers = workers
         self.settings = settings
         self.name = settings.region
         environment = {
@@ -59,7 +62,7 @@ class RegionProcesses:
                 "GATEWAY_PORT": str(port),
                 "BIND_HOST": "127.0.0.1",
                 "MINISTACK_REGION": self.name,
-                "SERVICES": "dynamodb,dynamodbstreams",
+                "SERVICES": services,
                 "LOG_LEVEL": "WARNING",
                 "TMPDIR": str(logs),
             },
@@ -76,7 +79,7 @@ class RegionProcesses:
             "MERIDIAN_CONNECT_TIMEOUT": str(settings.connect_timeout),
             "MERIDIAN_ATTEMPTS": str(settings.attempts),
             "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
-            "MERIDIAN_COPY_WITH": settings.copy_with,
+            "MERIDIAN_WRITE_WITH": settings.write_with,
         }
         self.replicator = Process(
             f"replicator of {self.name}",
@@ -96,8 +99,9 @@ class RegionProcesses:
         return (self.projector, self.replicator, self.emulator)
 
     @property
-    def workers(self) -> tuple[Process, Process]:
-        return (self.replicator, self.projector)
+    def workers(self) -> tuple[Process, ...]:
+        """What runs beside the emulator; nothing where functions inside it do the work."""
+        return (self.replicator, self.projector) if self._workers else ()
 
     def freeze(self) -> None:
         """The whole region stops at one instant: its tables and everything that runs in it."""
@@ -140,10 +144,12 @@ class World:
         workers: bool = True,
         read_timeout: float = 5.0,
         attempts: int = 2,
+        services: str = "dynamodb,dynamodbstreams",
+        step: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._step = step
         self._directory = tempfile.TemporaryDirectory(prefix="meridian-", ignore_cleanup_errors=True)
         self.logs = Path(self._directory.name)
-        self._workers = workers
         ports = free_ports(len(regions))
         endpoints = {region: f"http://127.0.0.1:{port}" for region, port in zip(regions, ports, strict=True)}
         self.regions: dict[str, RegionProcesses] = {}
@@ -154,9 +160,9 @@ class World:
                 endpoints=endpoints,
                 read_timeout=read_timeout,
                 attempts=attempts,
-                copy_with="transactions",  # ministack's streams leave PartiQL writes out: docs/decisions/0003
+                write_with="puts",  # ministack's streams leave PartiQL writes out: docs/decisions/0003
             )
-            self.regions[region] = RegionProcesses(settings, port, projections, self.logs)
+            self.regions[region] = RegionProcesses(settings, port, projections, self.logs, services, workers)
 
     def __enter__(self) -> World:
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
@@ -171,19 +177,22 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def start(self, step: Callable[[str], None] = lambda _: None) -> None:
-        """Start every region, create its tables, start its workers. `step` is told what happens."""
+    def start(self) -> None:
+        """Start every region, give it what it needs, start its workers."""
         for region in self.regions.values():
             region.emulator.start()
         for region in self.regions.values():
-            step(f"starting {region.name}")
             region.wait_healthy()
+        self.furnish()
+        for region in self.regions.values():
+            for process in region.workers:
+                process.start()
+
+    def furnish(self) -> None:
+        """Give every region what it needs before anything runs in it."""
+        for region in self.regions.values():
             create_tables(region.settings)
             DynamoSink(region.settings).create_table()
-        if self._workers:
-            for region in self.regions.values():
-                for process in region.workers:
-                    process.start()
 
     def close(self) -> None:
         """Stop everything that was started, workers first."""
