@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 EVENTS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format clean
+.PHONY: help demo test soak bench lint format lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,6 +38,27 @@ lint: $(READY)  ## ruff and mypy --strict
 format: $(READY)  ## Let ruff arrange the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Where Terraform finds its provider is the machine's business: set TF_CLI_CONFIG_FILE for a mirror.
+TERRAFORM := $(shell command -v terraform)
+TF_WORK := build/terraform
+
+lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" adds your projections)
+	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path))
+
+terraform-test:  ## Terraform's format, validity, and its own tests with a mocked provider
+	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }
+	terraform fmt -check -recursive terraform
+	rm -rf $(TF_WORK) && mkdir -p $(TF_WORK) && cp -r terraform/. $(TF_WORK)/
+	cd $(TF_WORK) && terraform init -backend=false -input=false -no-color >/dev/null && terraform validate -no-color && terraform test -no-color
+
+deploy-test: $(READY)  ## Three regions applied to emulators, Lambdas and all; then destroyed
+	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }
+	$(BIN)/pytest -m deploy
+
+policy:  ## checkov's policies over the Terraform (in an environment of its own: it pins its own boto3)
+	test -x build/policy/bin/checkov || { $(PYTHON) -m venv build/policy && build/policy/bin/pip install --quiet --disable-pip-version-check 'checkov>=3.2,<4'; }
+	build/policy/bin/checkov --directory terraform --framework terraform --compact --quiet
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis out.json

@@ -58,16 +58,17 @@ class Terraform:
         """`terraform destroy` of one region. Raises TerraformFailed."""
         self._act("destroy", settings, variables, "-auto-approve")
 
-    def changes(self, settings: Settings, variables: Mapping[str, Any]) -> list[str]:
-        """What a plan would do now, as `address: actions`. Empty: what is there is what is declared."""
+    def plan(self, settings: Settings, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What a plan would do now: Terraform's `resource_changes`, without what stays as it is."""
         plan = self._directory / f"{settings.region}.plan"
         self._act("plan", settings, variables, f"-out={plan}")
         shown = json.loads(self._run(["show", "-json", str(plan)], self._environment(settings)))
-        return [
-            f"{change['address']}: {'/'.join(change['change']['actions'])}"
-            for change in shown.get("resource_changes", [])
-            if change["change"]["actions"] not in (["no-op"], ["read"])
-        ]
+        found: list[dict[str, Any]] = shown.get("resource_changes", [])
+        return [change for change in found if change["change"]["actions"] not in (["no-op"], ["read"])]
+
+    def changes(self, settings: Settings, variables: Mapping[str, Any]) -> list[str]:
+        """A plan as `address: actions`. Empty: what is there is what is declared."""
+        return [f"{change['address']}: {'/'.join(change['change']['actions'])}" for change in self.plan(settings, variables)]
 
     def _act(self, verb: str, settings: Settings, variables: Mapping[str, Any], *options: str) -> None:
         file = self._directory / f"{settings.region}.tfvars.json"

@@ -1,0 +1,218 @@
+"""Three emulators, three real applies: what operators do with a deployed system, in the order they would do it.
+
+The tests of this module share one world and build on each other: pytest runs them as they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.metrics import lines, publish_metrics
+from chaos.terraform import TerraformWorld
+from projectors.dynamodb import DynamoSink
+from projectors.view import View
+from replicator import EventStore, NewEvent, Observed
+from replicator.cli import main as replicator
+
+pytestmark = pytest.mark.deploy
+
+HERE = Path(__file__).parent
+REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2")
+EAST, WEST, SOUTH = REGIONS
+RETRY_LIMIT = 60
+"""Seconds after which the mappings give a batch up: the least that AWS allows."""
+
+
+def projection(folder: Path, which: str) -> Path:
+    """The module `members` with the mistake, or mended."""
+    return Path(shutil.copy(HERE / f"{which}.py", folder / "members.py"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("members")
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path) -> Iterator[TerraformWorld]:
+    mapping = {"record_age_seconds": RETRY_LIMIT, "retries": 2}
+    include, projections = [projection(folder, "fragile")], ["members:Member"]
+    with TerraformWorld(REGIONS, projections, include=include, variables={"mapping": mapping}, read_timeout=2.0) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stores(world: TerraformWorld) -> dict[str, EventStore]:
+    return {region: world.store(region) for region in REGIONS}
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(0.25)
+    return found
+
+
+def views(world: TerraformWorld, *streams: str) -> dict[str, dict[str, View]]:
+    """By region and stream, the views that are there."""
+    keys = [("member", stream) for stream in streams]
+    return {r: {key[1]: view for key, view in DynamoSink(world.settings(r)).load(keys).items()} for r in REGIONS}
+
+
+def everywhere(world: TerraformWorld, stream: str, value: dict[str, Any]) -> bool:
+    """Does every region have the same view of `stream`, with this value?"""
+    found = [each.get(stream) for each in views(world, stream).values()]
+    return all(view is not None and view.value == value and view.digest == found[0].digest for view in found)
+
+
+def test_a_plan_after_an_apply_is_empty_in_every_region(world: TerraformWorld) -> None:
+    assert [world.terraform.changes(world.settings(region), world.variables(region)) for region in REGIONS] == [[], [], []]
+
+
+def test_events_of_every_region_are_copied_and_projected_everywhere(
+    world: TerraformWorld, stores: dict[str, EventStore]
+) -> None:
+    for region in REGIONS:
+        stores[region].append("member/homer", NewEvent("joined", {"name": "Homer"}), NewEvent("visited", {}))
+    eventually(lambda: everywhere(world, "member/homer", {"called": "Homer", "visits": 3}))
+    lanes = [{region: list(stores[here].read_lane("member/homer", region)) for region in REGIONS} for here in REGIONS]
+    assert lanes[0] == lanes[1] == lanes[2]
+    assert all(len(events) == 2 for events in lanes[0].values())
+
+
+@pytest.fixture(scope="module")
+def alarms(world: TerraformWorld) -> dict[str, dict[str, Any]]:
+    """The alarms that WEST has on AWS, by name, as planned. The emulator describes alarms too poorly to be given any."""
+    planned = world.terraform.plan(world.settings(WEST), {**world.variables(WEST), "emulator": None})
+    found = [change["change"]["after"] for change in planned if change["type"] == "aws_cloudwatch_metric_alarm"]
+    return {alarm["alarm_name"]: alarm for alarm in found}
+
+
+def metrics(world: TerraformWorld, region: str) -> list[dict[str, Any]]:
+    """What the functions of a region wrote as embedded metrics, put into its CloudWatch."""
+    logs = world.client(region, "logs")
+    groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    return publish_metrics(logs, world.client(region, "cloudwatch"), groups)
+
+
+def test_every_alarm_of_ours_watches_a_metric_that_the_functions_write(
+    world: TerraformWorld, alarms: dict[str, dict[str, Any]]
+) -> None:
+    assert len(alarms) > 15
+    put = metrics(world, WEST)
+    written = {(d["MetricName"], frozenset((x["Name"], x["Value"]) for x in d["Dimensions"])) for d in put}
+    watched = {
+        (alarm["metric_name"], frozenset(alarm["dimensions"].items()))
+        for alarm in alarms.values()
+        if alarm["namespace"] == "Meridian"
+    }
+    assert len(watched) >= 6
+    only_when_it_happens = {"BacklogAge", "EventsChanged"}
+    assert {key for key in watched - written if key[0] not in only_when_it_happens} == set()
+
+
+def test_poison_stops_only_its_own_lane_and_is_replayed_after_the_fix(
+    world: TerraformWorld,
+    stores: dict[str, EventStore],
+    alarms: dict[str, dict[str, Any]],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (poison,) = stores[EAST].append("member/marge", NewEvent("joined", {"nickname": "Marge, and this is private"}))
+    stores[EAST].append("member/marge", NewEvent("visited", {}))
+    stores[EAST].append("member/bart", NewEvent("joined", {"name": "Bart"}))
+    eventually(lambda: everywhere(world, "member/bart", {"called": "Bart", "visits": 0}))
+    eventually(lambda: all(world.dead_letters(region) == 1 for region in REGIONS))
+    assert not any(views(world, "member/marge").values())
+
+    for region in REGIONS:
+        queues = world.client(region, "sqs")
+        url = queues.get_queue_url(QueueName="meridian-dead-letters")["QueueUrl"]
+        (message,) = queues.receive_message(QueueUrl=url, VisibilityTimeout=0)["Messages"]
+        cause = json.loads(message["Body"])["cause"]
+        assert poison.id in cause["event"]
+        assert "KeyError at members.py:" in cause["error"]
+        assert "private" not in message["Body"]
+
+    assert not any("private" in line for line in lines(world.client(WEST, "logs"), "/aws/lambda/meridian-projector"))
+    planned = alarms["meridian-projection-failures"]
+    cloudwatch = world.client(WEST, "cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=planned["alarm_name"],
+        Namespace=planned["namespace"],
+        MetricName=planned["metric_name"],
+        Dimensions=[{"Name": name, "Value": value} for name, value in planned["dimensions"].items()],
+        Statistic=planned["statistic"],
+        Period=planned["period"],
+        EvaluationPeriods=1,
+        Threshold=planned["threshold"],
+        ComparisonOperator=planned["comparison_operator"],
+    )
+    metrics(world, WEST)
+    find = {"AlarmNames": [planned["alarm_name"]]}
+    eventually(lambda: cloudwatch.describe_alarms(**find)["MetricAlarms"][0]["StateValue"] == "ALARM", 90)
+
+    world.build([projection(folder, "mended")])
+    for region in REGIONS:
+        changed = world.terraform.changes(world.settings(region), world.variables(region))
+        assert all(".aws_lambda_function.function[" in change and change.endswith(": update") for change in changed), changed
+        world.apply(region)
+        settings = world.settings(region)
+        endpoints = ",".join(f"{name}={url}" for name, url in settings.endpoints.items())
+        with pytest.MonkeyPatch.context() as patch:
+            command = ["replicator", "replay", "--region", region, "--peers", ",".join(settings.peers)]
+            patch.setattr("sys.argv", [*command, "--endpoints", endpoints])
+            with pytest.raises(SystemExit) as ended:
+                replicator()
+        assert ended.value.code in (0, None)
+        assert poison.id in capsys.readouterr().out
+    eventually(lambda: everywhere(world, "member/marge", {"called": "nobody", "visits": 1}))
+    eventually(lambda: not any(world.dead_letters(region) for region in REGIONS), 10)
+    assert everywhere(world, "member/bart", {"called": "Bart", "visits": 0})
+
+
+def test_a_region_applied_again_with_a_change_disturbs_nothing(world: TerraformWorld, stores: dict[str, EventStore]) -> None:
+    variables = {**world.variables(WEST), "log_retention_days": 90}
+    changed = world.terraform.changes(world.settings(WEST), variables)
+    assert changed
+    assert all(".aws_cloudwatch_log_group." in change and change.endswith(": update") for change in changed), changed
+    stores[EAST].append("member/lisa", NewEvent("joined", {"name": "Lisa"}))
+    world.terraform.apply(world.settings(WEST), variables)
+    stores[WEST].append("member/lisa", NewEvent("visited", {}), observed=Observed.of(stores[WEST].read("member/lisa")))
+    eventually(lambda: everywhere(world, "member/lisa", {"called": "Lisa", "visits": 1}))
+    assert world.terraform.changes(world.settings(EAST), world.variables(EAST)) == []
+
+
+def test_a_region_frozen_beyond_the_retry_limit_converges_through_the_backlog(
+    world: TerraformWorld, stores: dict[str, EventStore]
+) -> None:
+    world.regions[WEST].freeze()
+    frozen = time.monotonic()
+    count = 0
+    while time.monotonic() - frozen < RETRY_LIMIT + 10:
+        stores[EAST].append("member/maggie", NewEvent("visited", {}))
+        stores[SOUTH].append(f"member/abe{count % 7}", NewEvent("visited", {}))
+        count += 1
+        time.sleep(0.5)
+    assert len(list(stores[SOUTH].read_lane("member/maggie", EAST))) > count - 10, "a frozen peer holds up nobody else"
+    world.regions[WEST].thaw()
+    eventually(lambda: everywhere(world, "member/maggie", {"called": None, "visits": count}), 120)
+    abes = {f"member/abe{n}": len(range(n, count, 7)) for n in range(7)}
+    for stream, visits in abes.items():
+        eventually(lambda s=stream, v=visits: everywhere(world, s, {"called": None, "visits": v}), 120)
+    assert [world.dead_letters(region) for region in REGIONS] == [0, 0, 0]
+
+
+def test_a_destroyed_region_leaves_nothing_behind(world: TerraformWorld) -> None:
+    for region in REGIONS:
+        world.terraform.destroy(world.settings(region), world.variables(region))
+        assert world.client(region, "dynamodb").list_tables()["TableNames"] == []
+        assert world.client(region, "lambda").list_functions()["Functions"] == []
