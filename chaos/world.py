@@ -145,9 +145,11 @@ class World:
         read_timeout: float = 5.0,
         attempts: int = 2,
         services: str = "dynamodb,dynamodbstreams",
+        tables: bool = True,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._step = step
+        self._tables = tables
         self._directory = tempfile.TemporaryDirectory(prefix="meridian-", ignore_cleanup_errors=True)
         self.logs = Path(self._directory.name)
         ports = free_ports(len(regions))
@@ -190,7 +192,7 @@ class World:
 
     def furnish(self) -> None:
         """Give every region what it needs before anything runs in it."""
-        for region in self.regions.values():
+        for region in self.regions.values() if self._tables else ():
             create_tables(region.settings)
             DynamoSink(region.settings).create_table()
 

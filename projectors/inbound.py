@@ -109,7 +109,7 @@ class Inbound:
         down = False
         for start in range(0, len(names), _SLICE):
             part = names[start : start + _SLICE]
-            if down or not fits():
+            if down or (start and not fits()):  # the first slice always has its turn
                 break
             try:
                 failures += self.engine.catch_up({lane: self._last(lane, lanes[lane][1]) for lane in part})

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from replicator import aws
-from replicator.console import Endpoints, Peers, Prefix, Region, out, run, stop_on_signals
+from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, stop_on_signals
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidEvent, MeridianError
+from replicator.errors import InvalidConfig, InvalidEvent, MeridianError
 from replicator.settings import Settings, read_settings
 from replicator.store import EventStore
 
@@ -110,6 +110,35 @@ def replay(region: Region = None, peers: Peers = None, prefix: Prefix = None, en
             _json({"link": pointers.link, "lanes": lanes, "cause": dict(pointers.cause)})
     if strange:
         raise MeridianError(f"{strange} dead letters are not of this region's links and were left; look at them in SQS")
+
+
+@app.command()
+def reconcile(
+    to: Annotated[str | None, typer.Option(help="Only this peer, or 'views'.", metavar="NAME")] = None,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Have every lane of a region deployed by Terraform compared with its peers and views, and what is missing brought over.
+
+    For a peer that was added later, or when in doubt. Reads every key of the events table once.
+    """
+    from replicator.dynamodb import DynamoStorage
+    from replicator.queues import VIEWS, QueueBacklog
+    from replicator.redrive import reconcile as put_on_backlogs
+    from replicator.store import wall_clock
+
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    targets = (*settings.peers, VIEWS)
+    if to is not None and to not in targets:
+        raise InvalidConfig(f"--to {to!r} is no way out of {settings.region}; choose from {', '.join(targets)}")
+    aws.require_table(settings, settings.region, settings.events_table)
+    backlogs = {target: QueueBacklog.connect(settings, target) for target in targets if to in (None, target)}
+    count = 0
+    for count in put_on_backlogs(DynamoStorage(settings), settings.region, backlogs, wall_clock()):
+        err.print(f"{count:,} lanes …", highlight=False)
+    out.print(f"{settings.region}: {count:,} lanes are on the backlogs of {', '.join(backlogs)}")
 
 
 def _store(settings: Settings) -> EventStore:

@@ -89,9 +89,9 @@ class Courier:
         rest: list[LaneId] = []
         for start in range(0, len(names), _SLICE):
             part = names[start : start + _SLICE]
-            if not fits():
-                rest += part
-                continue
+            if start and not fits():  # the first slice always has its turn: a short time limit is no reason to stand still
+                rest += names[start:]
+                break
             try:
                 failed += self.copier.catch_up(part)
             except RegionUnavailable as error:

@@ -5,7 +5,7 @@ every lane is put on the backlogs, to be compared with what the peer or the view
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,3 +99,30 @@ class Redrive:
             if aws.error_code(error) not in _GONE:
                 raise
         return None
+
+
+_TOLD_LANES = 1000
+
+
+def reconcile(home: LaneStorage, region: str, backlogs: Mapping[str, QueueBacklog], now: int) -> Iterator[int]:
+    """Put every lane on the backlogs, to be compared with what is there: own lanes for peers, all of them for VIEWS.
+    Reads every key once. Yields how many lanes have been put there so far; doing it again is harmless."""
+    part: dict[LaneId, tuple[int, int]] = {}
+    count = 0
+
+    def put() -> None:
+        own = {lane: span for lane, span in part.items() if lane.region == region}
+        for target, backlog in backlogs.items():
+            lanes = part if target == VIEWS else own
+            if lanes:
+                backlog.defer(lanes, now)
+        part.clear()
+
+    for lane, last in home.lanes():
+        part[lane] = (1, last)
+        count += 1
+        if len(part) == _TOLD_LANES:
+            put()
+            yield count
+    put()
+    yield count

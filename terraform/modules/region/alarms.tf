@@ -1,0 +1,222 @@
+# Every alarm says what it means and what to do. All go to one topic. Names bear no region: alarms are regional.
+
+locals {
+  namespace = "Meridian"
+  links     = { for peer in local.peers : peer => "${var.region}>${peer}" }
+
+  # The common shape: the largest value in each minute, three minutes of five. `missing` is what silence means.
+  usual = { statistic = "Maximum", period = 60, evaluate = 5, breach = 3, missing = "notBreaching", expression = null }
+
+  alarm_of = merge(
+    {
+      for peer, link in local.links : "replication-lag-${peer}" => merge(local.usual, {
+        namespace   = local.namespace
+        metric      = "ReplicationLag"
+        dimensions  = { region = var.region, link = link }
+        threshold   = var.thresholds.lag_seconds * 1000
+        description = "Events of ${var.region} reach ${peer} more than ${var.thresholds.lag_seconds} s after they were written. Look at the replicator's errors and throttles here, and at ${peer}; nothing is lost, what cannot be copied waits."
+      })
+    },
+    {
+      for peer, link in local.links : "backlog-age-${peer}" => merge(local.usual, {
+        namespace   = local.namespace
+        metric      = "BacklogAge"
+        dimensions  = { region = var.region, link = link }
+        threshold   = var.thresholds.backlog_age_seconds
+        description = "Events for ${peer} have waited in the backlog for more than ${var.thresholds.backlog_age_seconds} s: ${peer} is down, slow or throttled. When it is back the backlog empties by itself; if it does not, look at the log of ${var.prefix}-catch-up."
+      })
+    },
+    {
+      for peer in concat(local.peers, [for name in ["views"] : name if local.projects]) : "backlog-stuck-${peer}" => merge(local.usual, {
+        namespace   = "AWS/SQS"
+        metric      = "ApproximateAgeOfOldestMessage"
+        dimensions  = { QueueName = local.queues["backlog-${peer}"] }
+        threshold   = var.thresholds.backlog_stuck_seconds
+        description = "A message has been in the backlog of ${peer} for more than ${var.thresholds.backlog_stuck_seconds} s: nobody consumes it, or it fails each time. Check that the event source mapping is enabled and that the catch-up function runs."
+      })
+    },
+    {
+      quarantine = merge(local.usual, {
+        namespace   = local.namespace
+        metric      = "Quarantined"
+        dimensions  = { region = var.region }
+        threshold   = 0
+        evaluate    = 1
+        breach      = 1
+        missing     = "ignore" # stays until an explicit 0
+        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot digest. It was not applied; compare the digests in quarantine, and repair the lane or mend the projection. The alarm stays until quarantine is empty."
+      })
+      events-changed = merge(local.usual, {
+        namespace   = local.namespace
+        metric      = "EventsChanged"
+        dimensions  = { region = var.region }
+        statistic   = "Sum"
+        threshold   = 0
+        evaluate    = 1
+        breach      = 1
+        description = "Somebody modified or removed an event in ${var.region}. That takes removing the table's policy first: find out who did, put the policy back with an apply. It was not copied, and every peer still has the original."
+      })
+      dead-letters = merge(local.usual, {
+        namespace   = "AWS/SQS"
+        metric      = "ApproximateNumberOfMessagesVisible"
+        dimensions  = { QueueName = local.queues["dead-letters"] }
+        threshold   = 0
+        evaluate    = 1
+        breach      = 1
+        description = "Something failed for good and waits in ${local.queues["dead-letters"]} with its key and error. Mend the cause, then replay the queue; messages are kept for 14 days."
+      })
+      failed-batches = merge(local.usual, {
+        namespace   = "AWS/SQS"
+        metric      = "ApproximateNumberOfMessagesVisible"
+        dimensions  = { QueueName = local.queues["failed-batches"] }
+        threshold   = 0
+        evaluate    = 15
+        breach      = 15
+        description = "Batches of the stream that failed for good have waited for 15 minutes to be redriven. Look at the log of ${var.prefix}-redrive; no event is lost, since lanes are read again from the table."
+      })
+    },
+    {
+      throttles = merge(local.usual, {
+        namespace   = "AWS/DynamoDB"
+        metric      = null
+        expression  = "FILL(reads, 0) + FILL(writes, 0)"
+        metrics     = { reads = "ReadThrottleEvents", writes = "WriteThrottleEvents" }
+        dimensions  = { TableName = local.tables.events }
+        statistic   = "Sum"
+        threshold   = var.thresholds.throttles_per_minute
+        description = "DynamoDB throttles requests to ${local.tables.events}. Appends and copies are tried again and slow down; if it lasts, look for a lane that is too hot, or raise the account's table limits."
+      })
+    },
+    {
+      for name, alarm in {
+        projection-failures = merge(local.usual, {
+          namespace   = local.namespace
+          metric      = "ProjectionFailures"
+          dimensions  = { region = var.region }
+          statistic   = "Sum"
+          threshold   = 0
+          evaluate    = 1
+          breach      = 1
+          description = "A projection could not take an event; its view stands still before that event, others go on. Find the event in quarantine or the dead letters, mend the projection, and replay."
+        })
+      } : name => alarm if local.projects
+    },
+    {
+      for name in local.stream_readers : "iterator-age-${name}" => merge(local.usual, {
+        namespace   = "AWS/Lambda"
+        metric      = "IteratorAge"
+        dimensions  = { FunctionName = local.functions[name].name }
+        threshold   = var.thresholds.iterator_age_seconds * 1000
+        description = "The ${name} reads the stream more than ${var.thresholds.iterator_age_seconds} s behind. Look at its errors, throttles and duration, and raise mapping.parallelization if it is only busy; the stream keeps 24 hours."
+      })
+    },
+    {
+      for name, function in local.functions : "errors-${name}" => merge(local.usual, {
+        namespace   = "AWS/Lambda"
+        metric      = "Errors"
+        dimensions  = { FunctionName = function.name }
+        statistic   = "Sum"
+        threshold   = 0
+        description = "The function ${function.name} keeps failing. Its log says why; the work is tried again until it succeeds or is noted in failed-batches or dead-letters."
+      })
+    },
+    {
+      for name, function in local.functions : "throttled-${name}" => merge(local.usual, {
+        namespace   = "AWS/Lambda"
+        metric      = "Throttles"
+        dimensions  = { FunctionName = function.name }
+        statistic   = "Sum"
+        threshold   = 0
+        description = "The function ${function.name} is not given enough concurrency. Raise function.reserved_concurrency, or the account's limit."
+      })
+    },
+  )
+}
+
+resource "aws_sns_topic" "alarms" {
+  name              = local.alarms
+  kms_master_key_id = local.key_arn
+}
+
+resource "aws_sns_topic_policy" "alarms" {
+  arn = aws_sns_topic.alarms.arn
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      for statement in [
+        {
+          Sid       = "AlarmsPublish"
+          Effect    = "Allow"
+          Principal = { Service = "cloudwatch.amazonaws.com" }
+          Action    = "sns:Publish"
+          Resource  = local.topic_arn
+          Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+        },
+        {
+          Sid       = "DenyInsecureTransport"
+          Effect    = "Deny"
+          Principal = "*"
+          Action    = "sns:Publish"
+          Resource  = local.topic_arn
+          Condition = { Bool = { "aws:SecureTransport" = "false" } }
+        },
+      ] : statement if statement.Effect == "Allow" || !local.emulator
+    ]
+  })
+}
+
+resource "aws_sns_topic_subscription" "email" {
+  for_each = var.alarm_emails
+
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = each.key
+}
+
+# None on an emulator. MiniStack describes alarms without half of their settings in the protocol that provider 5 speaks, so
+# every plan would set them again; and it takes no metrics out of logs, so none of Meridian's own would ever go off.
+resource "aws_cloudwatch_metric_alarm" "alarm" {
+  for_each = { for name, alarm in local.alarm_of : name => alarm if !local.emulator }
+
+  alarm_name          = "${var.prefix}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = each.value.expression == null ? each.value.namespace : null
+  metric_name         = each.value.metric
+  dimensions          = each.value.expression == null ? each.value.dimensions : null
+  statistic           = each.value.expression == null ? each.value.statistic : null
+  period              = each.value.expression == null ? each.value.period : null
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.evaluate
+  datapoints_to_alarm = each.value.breach
+  treat_missing_data  = each.value.missing
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  dynamic "metric_query" {
+    for_each = each.value.expression == null ? {} : { result = each.value.expression }
+    content {
+      id          = metric_query.key
+      label       = each.key
+      expression  = metric_query.value
+      return_data = true
+    }
+  }
+
+  dynamic "metric_query" {
+    for_each = each.value.expression == null ? {} : each.value.metrics
+    content {
+      id          = metric_query.key
+      return_data = false
+
+      metric {
+        namespace   = each.value.namespace
+        metric_name = metric_query.value
+        dimensions  = each.value.dimensions
+        stat        = each.value.statistic
+        period      = each.value.period
+      }
+    }
+  }
+}

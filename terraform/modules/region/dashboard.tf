@@ -1,0 +1,79 @@
+locals {
+  # One row a line: title, metrics, statistic. Two widgets side by side.
+  widgets = [
+    { title = "Replication lag (ms)", stat = "Maximum", metrics = [
+      for link in values(local.links) : [local.namespace, "ReplicationLag", "region", var.region, "link", link, { label = link }]
+    ] },
+    { title = "Events copied and deferred", stat = "Sum", metrics = flatten([
+      for link in values(local.links) : [
+        for metric in ["EventsCopied", "EventsKnown", "EventsDeferred"] :
+        { row = [local.namespace, metric, "region", var.region, "link", link, { label = "${link} ${metric}" }] }
+      ]
+    ])[*].row },
+    { title = "Age of backlogs (s)", stat = "Maximum", metrics = [
+      for link in values(local.links) : [local.namespace, "BacklogAge", "region", var.region, "link", link, { label = link }]
+    ] },
+    { title = "Depth of backlogs (messages)", stat = "Maximum", metrics = [
+      for name in sort(tolist(local.backlogs)) : ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.queues["backlog-${name}"], { label = name }]
+    ] },
+    { title = "Refused, changed, in quarantine", stat = "Maximum", metrics = [
+      [local.namespace, "Quarantined", "region", var.region, { label = "in quarantine" }],
+      [local.namespace, "EventsRefused", "region", var.region, { label = "refused", stat = "Sum" }],
+      [local.namespace, "EventsChanged", "region", var.region, { label = "changed", stat = "Sum" }],
+    ] },
+    { title = "Dead letters and failed batches (messages)", stat = "Maximum", metrics = [
+      for queue in ["dead-letters", "failed-batches"] : ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", local.queues[queue], { label = queue }]
+    ] },
+    { title = "How far readers are behind the stream (ms)", stat = "Maximum", metrics = [
+      for name in local.stream_readers : ["AWS/Lambda", "IteratorAge", "FunctionName", local.functions[name].name, { label = name }]
+    ] },
+    { title = "Errors and throttles of functions", stat = "Sum", metrics = flatten([
+      for name, function in local.functions : [
+        for metric in ["Errors", "Throttles"] :
+        { row = ["AWS/Lambda", metric, "FunctionName", function.name, { label = "${name} ${metric}" }] }
+      ]
+    ])[*].row },
+    { title = "Duration of functions (ms, 99th percentile)", stat = "p99", metrics = [
+      for name, function in local.functions : ["AWS/Lambda", "Duration", "FunctionName", function.name, { label = name }]
+    ] },
+    { title = "Events table: throttled requests", stat = "Sum", metrics = [
+      for metric in ["ReadThrottleEvents", "WriteThrottleEvents"] : ["AWS/DynamoDB", metric, "TableName", local.tables.events]
+    ] },
+    { title = "Consumed capacity (units)", stat = "Sum", metrics = flatten([
+      for table in ["events", "control", "views"] : [
+        for metric in ["ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"] :
+        { row = ["AWS/DynamoDB", metric, "TableName", local.tables[table], { label = "${table} ${metric}" }] }
+      ]
+    ])[*].row },
+    { title = "Projection lag (ms)", stat = "Maximum", metrics = [
+      [local.namespace, "ProjectionLag", "region", var.region, { label = var.region }],
+    ] },
+    { title = "Events projected, projection failures, conflicts merged", stat = "Sum", metrics = [
+      for metric in ["EventsProjected", "ProjectionFailures", "ConflictsMerged"] : [local.namespace, metric, "region", var.region, { label = metric }]
+    ] },
+  ]
+}
+
+resource "aws_cloudwatch_dashboard" "region" {
+  dashboard_name = "${var.prefix}-${var.region}"
+
+  dashboard_body = jsonencode({
+    widgets = [
+      for place, widget in local.widgets : {
+        type   = "metric"
+        x      = 12 * (place % 2)
+        y      = 6 * floor(place / 2)
+        width  = 12
+        height = 6
+        properties = {
+          title   = widget.title
+          region  = var.region
+          stat    = widget.stat
+          period  = 60
+          view    = "timeSeries"
+          metrics = widget.metrics
+        }
+      }
+    ]
+  })
+}

@@ -1,0 +1,245 @@
+# Who may do what. Three rules hold throughout:
+# - Every role names exact tables, queues and log groups.
+# - Events are only ever added, and only under this region's own prefix, whether here or at a peer. ForAllValues is true of
+#   a request without keys, so the keys must be there as well (Null).
+# - No role may update or delete an event, or use a call that can.
+
+locals {
+  # PartiQL INSERT never replaces an item. Emulators get conditional puts: their streams may leave PartiQL out.
+  insert = local.emulator ? "dynamodb:PutItem" : "dynamodb:PartiQLInsert"
+
+  own_lanes = {
+    "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["${var.region}#*"] }
+    Null                      = { "dynamodb:LeadingKeys" = "false" }
+  }
+
+  read_items    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
+  send_to       = ["sqs:GetQueueUrl", "sqs:SendMessage"]
+  consume       = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+  keep_control  = ["dynamodb:BatchWriteItem", "dynamodb:PartiQLDelete", "dynamodb:PutItem", "dynamodb:Query"]
+  dead_letters  = local.queue_arns["dead-letters"]
+  views_backlog = local.queue_arns["backlog-views"]
+
+  can = {
+    read_stream = {
+      Sid      = "ReadOwnStream"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"]
+      Resource = [local.events_stream_arn]
+    }
+    read_events = {
+      Sid      = "ReadOwnEvents"
+      Effect   = "Allow"
+      Action   = local.read_items
+      Resource = [local.table_arns.events]
+    }
+    scan_events = {
+      Sid      = "FindLanes"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query", "dynamodb:Scan"]
+      Resource = [local.table_arns.events]
+    }
+    read_peers = {
+      Sid      = "ReadEventsOfPeers"
+      Effect   = "Allow"
+      Action   = local.read_items
+      Resource = local.peer_events_arns
+    }
+    insert_at_peers = {
+      Sid       = "CopyOwnLanesToPeers"
+      Effect    = "Allow"
+      Action    = [local.insert]
+      Resource  = local.peer_events_arns
+      Condition = local.own_lanes
+    }
+    append = {
+      Sid       = "AppendToOwnLanes"
+      Effect    = "Allow"
+      Action    = [local.insert]
+      Resource  = [local.table_arns.events]
+      Condition = local.own_lanes
+    }
+    keep_control = {
+      Sid      = "KeepControl"
+      Effect   = "Allow"
+      Action   = local.keep_control
+      Resource = [local.table_arns.control]
+    }
+    keep_views = {
+      Sid      = "KeepViews"
+      Effect   = "Allow"
+      Action   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"]
+      Resource = [local.table_arns.views]
+    }
+    read_views = {
+      Sid      = "ReadViews"
+      Effect   = "Allow"
+      Action   = local.read_items
+      Resource = [local.table_arns.views]
+    }
+    note_failed_batches = {
+      Sid      = "NoteFailedBatches"
+      Effect   = "Allow"
+      Action   = ["sqs:SendMessage"]
+      Resource = [local.queue_arns["failed-batches"]]
+    }
+    defer_to_peers = {
+      Sid      = "DeferToBacklogs"
+      Effect   = "Allow"
+      Action   = local.send_to
+      Resource = concat(local.peer_backlog_arns, [local.dead_letters])
+    }
+    defer_to_views = {
+      Sid      = "DeferToBacklog"
+      Effect   = "Allow"
+      Action   = local.send_to
+      Resource = [local.views_backlog, local.dead_letters]
+    }
+    defer_to_all = {
+      Sid      = "DeferToAllBacklogs"
+      Effect   = "Allow"
+      Action   = local.send_to
+      Resource = concat(local.peer_backlog_arns, [local.views_backlog, local.dead_letters])
+    }
+    consume_peers = {
+      Sid      = "ConsumeBacklogs"
+      Effect   = "Allow"
+      Action   = local.consume
+      Resource = local.peer_backlog_arns
+    }
+    consume_views = {
+      Sid      = "ConsumeBacklog"
+      Effect   = "Allow"
+      Action   = local.consume
+      Resource = [local.views_backlog]
+    }
+    consume_failed_batches = {
+      Sid      = "ConsumeFailedBatches"
+      Effect   = "Allow"
+      Action   = local.consume
+      Resource = [local.queue_arns["failed-batches"]]
+    }
+    trace = {
+      Sid      = "Trace"
+      Effect   = "Allow"
+      Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+      Resource = "*" # X-Ray has no resources to name
+    }
+  }
+
+  statements = {
+    replicator = [
+      local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
+      local.can.defer_to_peers, local.can.note_failed_batches,
+    ]
+    catch-up = [
+      local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
+      local.can.defer_to_peers, local.can.consume_peers,
+    ]
+    redrive = [
+      local.can.read_stream, local.can.scan_events, local.can.consume_failed_batches, local.can.defer_to_all,
+    ]
+    projector = [
+      local.can.read_stream, local.can.read_events, local.can.keep_views, local.can.keep_control,
+      local.can.defer_to_views, local.can.note_failed_batches,
+    ]
+    projector-catch-up = [
+      local.can.read_events, local.can.keep_views, local.can.keep_control, local.can.defer_to_views,
+      local.can.consume_views,
+    ]
+    writer = [local.can.read_events, local.can.append]
+    reader = [local.can.read_events, local.can.read_views]
+  }
+}
+
+# Role names are global, so the region is part of them.
+resource "aws_iam_role" "function" {
+  for_each = local.functions
+
+  name        = "${var.prefix}-${var.region}-${each.key}"
+  description = "Meridian ${var.prefix} in ${var.region}: the ${each.key} function"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "function" {
+  for_each = local.functions
+
+  name = "meridian"
+  role = aws_iam_role.function[each.key].name
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      local.statements[each.key],
+      [{
+        Sid      = "Log"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = ["arn:${local.partition}:logs:${var.region}:${local.account}:log-group:${each.value.log_group}:*"]
+      }],
+      [for statement in [local.can.trace] : statement if var.function.tracing == "Active"],
+    )
+  })
+}
+
+# Apart from the rest because the key's ARN is not known before the key is made. Other regions' keys are not needed here:
+# their own policies let this account in through DynamoDB.
+resource "aws_iam_role_policy" "kms" {
+  for_each = local.functions
+
+  name = "kms"
+  role = aws_iam_role.function[each.key].name
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "UseOwnKey"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource = [local.key_arn]
+    }]
+  })
+}
+
+resource "aws_iam_policy" "writer" {
+  name        = "${var.prefix}-${var.region}-writer"
+  description = "Append events under ${var.region}'s own prefix, and read events"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.writer })
+}
+
+resource "aws_iam_policy" "reader" {
+  name        = "${var.prefix}-${var.region}-reader"
+  description = "Read events and views in ${var.region}"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.reader })
+}
+
+resource "aws_iam_role" "writer" {
+  count = length(var.writer_principals) > 0 ? 1 : 0
+
+  name        = "${var.prefix}-${var.region}-writer"
+  description = "Meridian ${var.prefix} in ${var.region}: appends events"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { AWS = sort(tolist(var.writer_principals)) }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "writer" {
+  count = length(aws_iam_role.writer)
+
+  role       = aws_iam_role.writer[0].name
+  policy_arn = aws_iam_policy.writer.arn
+}

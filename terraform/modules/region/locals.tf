@@ -1,0 +1,72 @@
+data "aws_partition" "current" {}
+
+data "aws_caller_identity" "current" {
+  lifecycle {
+    postcondition {
+      condition     = var.emulator == null || self.account_id == "000000000000"
+      error_message = "Account ${self.account_id} is not an emulator's; leave `emulator` out on AWS."
+    }
+  }
+}
+
+# Forms of names, for the validations.
+locals {
+  region_form     = "^[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$"
+  projection_form = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+  principal_form  = "^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9_+=,.@/-]+)$"
+  loopback_form   = "^http://(127\\.0\\.0\\.1|localhost):[1-9][0-9]{0,4}/?$"
+}
+
+# Names, and the ARNs that follow from them. ARNs are put together here, not taken from resources, so that every policy is
+# known in full at plan: what will be allowed can be read, and tested, before anything is made.
+locals {
+  account    = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  dns_suffix = data.aws_partition.current.dns_suffix
+
+  peers    = sort(tolist(var.peers))
+  emulator = var.emulator != null
+  projects = length(var.projections) > 0
+
+  tables = { for table in ["events", "control", "views"] : table => "${var.prefix}-${table}" }
+  queues = {
+    for queue in concat([for peer in local.peers : "backlog-${peer}"], ["backlog-views", "dead-letters", "failed-batches"]) :
+    queue => "${var.prefix}-${queue}"
+  }
+  bus    = "${var.prefix}-events"
+  alarms = "${var.prefix}-alarms"
+
+  table_arns        = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
+  peer_events_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
+  events_stream_arn = "${local.table_arns.events}/stream/*"
+  queue_arns        = { for queue, name in local.queues : queue => "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}" }
+  peer_backlog_arns = [for peer in local.peers : local.queue_arns["backlog-${peer}"]]
+  topic_arn         = "arn:${local.partition}:sns:${var.region}:${local.account}:${local.alarms}"
+}
+
+# The functions. `kind` is how each is fed: by the events table's stream, or by queues.
+locals {
+  functions = {
+    for name, function in {
+      replicator         = { handler = "replicator.functions.replicate", projects = false }
+      catch-up           = { handler = "replicator.functions.catch_up", projects = false }
+      redrive            = { handler = "replicator.functions.redrive", projects = false }
+      projector          = { handler = "projectors.functions.project", projects = true }
+      projector-catch-up = { handler = "projectors.functions.catch_up", projects = true }
+    } :
+    name => merge(function, { name = "${var.prefix}-${name}", log_group = "/aws/lambda/${var.prefix}-${name}" })
+    if local.projects || !function.projects
+  }
+  stream_readers = toset([for name in ["replicator", "projector"] : name if contains(keys(local.functions), name)])
+
+  # What an application needs to know, and every function too.
+  environment = merge(
+    {
+      MERIDIAN_REGION     = var.region
+      MERIDIAN_PEERS      = join(",", local.peers)
+      MERIDIAN_PREFIX     = var.prefix
+      MERIDIAN_WRITE_WITH = local.emulator ? "puts" : "inserts"
+    },
+    { for name, url in { MERIDIAN_ENDPOINTS = join(",", [for region, url in try(var.emulator.endpoints, {}) : "${region}=${url}"]) } : name => url if local.emulator },
+  )
+}

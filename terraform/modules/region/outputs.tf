@@ -1,0 +1,63 @@
+output "tables" {
+  description = "Name and ARN of each table: events, control, views."
+  value = {
+    events  = { name = local.events.name, arn = local.events.arn }
+    control = { name = aws_dynamodb_table.control.name, arn = aws_dynamodb_table.control.arn }
+    views   = { name = aws_dynamodb_table.views.name, arn = aws_dynamodb_table.views.arn }
+  }
+}
+
+output "events_stream_arn" {
+  description = "ARN of the events table's DynamoDB stream."
+  value       = local.events.stream_arn
+}
+
+output "queue_urls" {
+  description = "URL of each queue: `backlog-<peer>`, `backlog-views`, `dead-letters`, `failed-batches`."
+  value       = { for name, queue in local.made_queues : name => queue.url }
+}
+
+output "alarm_topic_arn" {
+  description = "ARN of the SNS topic that all alarms go to."
+  value       = aws_sns_topic.alarms.arn
+}
+
+output "bus_arn" {
+  description = "ARN of the event bus, or null where it is off."
+  value       = one(aws_kinesis_stream.bus[*].arn)
+}
+
+output "key_arn" {
+  description = "ARN of the region's KMS key."
+  value       = local.key_arn
+}
+
+output "functions" {
+  description = "Name of each function by its short name."
+  value       = { for name, function in aws_lambda_function.function : name => function.function_name }
+}
+
+output "writer_policy_arn" {
+  description = "ARN of the policy for applications that append events in this region."
+  value       = aws_iam_policy.writer.arn
+}
+
+output "reader_policy_arn" {
+  description = "ARN of the policy for applications that read events and views in this region."
+  value       = aws_iam_policy.reader.arn
+}
+
+output "writer_role_arn" {
+  description = "ARN of the role for writers, or null where nobody may assume it."
+  value       = one(aws_iam_role.writer[*].arn)
+}
+
+output "environment" {
+  description = "The environment variables that an application in this region needs."
+  value       = local.environment
+}
+
+output "dashboard" {
+  description = "Name of the region's CloudWatch dashboard."
+  value       = aws_cloudwatch_dashboard.region.dashboard_name
+}

@@ -1,0 +1,300 @@
+# Every input of a region, with its rules and defaults. `nullable = false`: null means "the default" here.
+
+variable "region" {
+  type        = string
+  nullable    = false
+  description = "The AWS region to apply to, for example `us-east-1`. The provider must be configured for the same region."
+
+  validation {
+    condition     = can(regex(local.region_form, var.region))
+    error_message = "Region ${var.region} is not the name of an AWS region; give one such as us-east-1."
+  }
+}
+
+variable "peers" {
+  type        = set(string)
+  nullable    = false
+  description = "The other regions that run Meridian, by name."
+
+  validation {
+    condition     = length(var.peers) > 0
+    error_message = "There are no peers; name at least one other region, for example [\"eu-west-1\"]."
+  }
+
+  validation {
+    condition     = alltrue([for peer in var.peers : can(regex(local.region_form, peer))])
+    error_message = "Peers ${join(", ", [for peer in var.peers : peer if !can(regex(local.region_form, peer))])} are not names of AWS regions; give names such as eu-west-1."
+  }
+
+  validation {
+    condition     = !contains(var.peers, var.region)
+    error_message = "Region ${var.region} is named as its own peer; list only the other regions."
+  }
+}
+
+variable "prefix" {
+  type        = string
+  nullable    = false
+  default     = "meridian"
+  description = "What every name begins with. It must be the same in all regions."
+
+  # The longest name is the role <prefix>-<region>-projector-catch-up, of at most 64 characters, with regions of up to 15.
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9_-]{0,28}$", var.prefix))
+    error_message = "Prefix ${var.prefix} cannot begin the names of queues, functions and roles; use 1 to 29 letters, digits, '_' and '-', the first a letter or digit."
+  }
+}
+
+variable "package" {
+  type        = string
+  nullable    = false
+  description = "Path of the zip with the functions' code, as `make lambda` builds it."
+
+  validation {
+    condition     = endswith(var.package, ".zip") && fileexists(var.package)
+    error_message = "There is no zip at ${var.package}; build it with `make lambda`, or give its path as `package`."
+  }
+}
+
+variable "projections" {
+  type        = list(string)
+  nullable    = false
+  default     = []
+  description = "The projections to keep views of, each as `module:Class`. Without any, no projector is deployed."
+
+  validation {
+    condition     = alltrue([for name in var.projections : can(regex(local.projection_form, name))])
+    error_message = "Projections ${join(", ", [for name in var.projections : name if !can(regex(local.projection_form, name))])} are not written as module:Class; for example shop.views:Orders."
+  }
+
+  validation {
+    condition     = length(distinct(var.projections)) == length(var.projections)
+    error_message = "A projection is named twice in ${join(", ", var.projections)}; name each once."
+  }
+}
+
+variable "protect_events" {
+  type        = bool
+  nullable    = false
+  default     = true
+  description = <<-EOT
+    Whether nothing may destroy the events table or the key that it is encrypted with: deletion protection, and
+    `prevent_destroy`. `false` on a protected table fails at plan; `terraform state mv` the table and the key from their
+    protected to their unprotected address first. See the root module's variable of the same name for the commands.
+  EOT
+}
+
+variable "log_retention_days" {
+  type        = number
+  nullable    = false
+  default     = 365
+  description = "How many days the functions' logs are kept."
+
+  validation {
+    condition = contains(
+      [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+      var.log_retention_days
+    )
+    error_message = "CloudWatch cannot keep logs for ${var.log_retention_days} days; choose 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+}
+
+variable "log_level" {
+  type        = string
+  nullable    = false
+  default     = "info"
+  description = "How much the functions log: `debug`, `info`, `warning` or `error`."
+
+  validation {
+    condition     = contains(["debug", "info", "warning", "error"], var.log_level)
+    error_message = "There is no log level ${var.log_level}; choose debug, info, warning or error."
+  }
+}
+
+variable "alarm_emails" {
+  type        = set(string)
+  nullable    = false
+  default     = []
+  description = "Addresses that alarms are mailed to, once each has been confirmed."
+
+  validation {
+    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "One of ${join(", ", var.alarm_emails)} is not a mail address; write each as name@example.com."
+  }
+}
+
+variable "writer_principals" {
+  type        = set(string)
+  nullable    = false
+  default     = []
+  description = "ARNs of the accounts, roles or users that may assume the role for writers. Without any, the role is not made."
+
+  validation {
+    condition     = alltrue([for arn in var.writer_principals : can(regex(local.principal_form, arn))])
+    error_message = "Writer principals ${join(", ", [for arn in var.writer_principals : arn if !can(regex(local.principal_form, arn))])} are not ARNs of an account, role or user; write for example arn:aws:iam::123456789012:role/shop, without wildcards."
+  }
+}
+
+variable "function" {
+  type = object({
+    memory_mb            = optional(number, 512)
+    timeout_seconds      = optional(number, 120)
+    runtime              = optional(string, "python3.13")
+    architecture         = optional(string, "arm64")
+    reserved_concurrency = optional(number)
+    tracing              = optional(string, "PassThrough")
+  })
+  nullable    = false
+  default     = {}
+  description = "How each function runs. `reserved_concurrency` counts for each function alone; null shares the account's."
+
+  validation {
+    condition     = var.function.memory_mb >= 128 && var.function.memory_mb <= 10240 && floor(var.function.memory_mb) == var.function.memory_mb
+    error_message = "A function cannot have ${var.function.memory_mb} MB; set function.memory_mb to a whole number from 128 to 10240."
+  }
+
+  validation {
+    condition     = var.function.timeout_seconds >= 1 && var.function.timeout_seconds <= 900 && floor(var.function.timeout_seconds) == var.function.timeout_seconds
+    error_message = "A function cannot run for ${var.function.timeout_seconds} seconds; set function.timeout_seconds to a whole number from 1 to 900."
+  }
+
+  validation {
+    condition     = can(regex("^python3\\.1[1-9]$", var.function.runtime))
+    error_message = "Runtime ${var.function.runtime} does not run Meridian; set function.runtime to python3.11 or later, the one that the package was built for."
+  }
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.function.architecture)
+    error_message = "There is no architecture ${var.function.architecture}; set function.architecture to arm64 or x86_64, the one that the package was built for."
+  }
+
+  validation {
+    condition     = coalesce(var.function.reserved_concurrency, 1) >= 1
+    error_message = "With a reserved concurrency of ${coalesce(var.function.reserved_concurrency, 0)} no function would run; set function.reserved_concurrency to 1 or more, or leave it out."
+  }
+
+  validation {
+    condition     = contains(["PassThrough", "Active"], var.function.tracing)
+    error_message = "There is no tracing mode ${var.function.tracing}; set function.tracing to PassThrough or Active."
+  }
+}
+
+variable "mapping" {
+  type = object({
+    batch_size           = optional(number, 500)
+    window_seconds       = optional(number, 0)
+    parallelization      = optional(number, 2)
+    retries              = optional(number, 100)
+    record_age_seconds   = optional(number, 21600)
+    bisect               = optional(bool, true)
+    catch_up_batch_size  = optional(number, 10)
+    catch_up_concurrency = optional(number, 2)
+    max_receives         = optional(number, 10)
+  })
+  nullable    = false
+  default     = {}
+  description = <<-EOT
+    How functions are fed. From the stream: `batch_size` records at most, waiting up to `window_seconds` for them,
+    `parallelization` batches of one shard at once, failing batches halved (`bisect`) and tried again `retries` times
+    while their records are younger than `record_age_seconds`; -1 means without a limit. From a backlog:
+    `catch_up_batch_size` messages, `catch_up_concurrency` batches at once, and `max_receives` attempts before a message
+    goes to the dead letters.
+  EOT
+
+  validation {
+    condition     = var.mapping.batch_size >= 1 && var.mapping.batch_size <= 1000
+    error_message = "A batch cannot have ${var.mapping.batch_size} records; set mapping.batch_size from 1 to 1000."
+  }
+
+  validation {
+    condition     = var.mapping.window_seconds >= 0 && var.mapping.window_seconds <= 300
+    error_message = "A batch cannot wait ${var.mapping.window_seconds} seconds; set mapping.window_seconds from 0 to 300."
+  }
+
+  validation {
+    condition     = var.mapping.parallelization >= 1 && var.mapping.parallelization <= 10
+    error_message = "A shard cannot be read ${var.mapping.parallelization} times at once; set mapping.parallelization from 1 to 10."
+  }
+
+  validation {
+    condition     = var.mapping.retries >= -1 && var.mapping.retries <= 10000
+    error_message = "A batch cannot be tried again ${var.mapping.retries} times; set mapping.retries from 0 to 10000, or to -1 for no limit."
+  }
+
+  validation {
+    condition     = var.mapping.record_age_seconds == -1 || (var.mapping.record_age_seconds >= 60 && var.mapping.record_age_seconds <= 86400)
+    error_message = "A record cannot be tried for ${var.mapping.record_age_seconds} seconds; set mapping.record_age_seconds from 60 to 86400 (the stream keeps 24 hours), or to -1 for no limit."
+  }
+
+  validation {
+    condition     = var.mapping.catch_up_batch_size >= 1 && var.mapping.catch_up_batch_size <= 10
+    error_message = "A batch from a backlog cannot have ${var.mapping.catch_up_batch_size} messages; set mapping.catch_up_batch_size from 1 to 10."
+  }
+
+  validation {
+    condition     = var.mapping.catch_up_concurrency >= 2 && var.mapping.catch_up_concurrency <= 1000
+    error_message = "A backlog cannot be read ${var.mapping.catch_up_concurrency} times at once; set mapping.catch_up_concurrency from 2 to 1000 (AWS takes no less than 2)."
+  }
+
+  validation {
+    condition     = var.mapping.max_receives >= 1 && var.mapping.max_receives <= 1000
+    error_message = "A message cannot be tried ${var.mapping.max_receives} times; set mapping.max_receives from 1 to 1000."
+  }
+}
+
+variable "bus" {
+  type = object({
+    enabled         = optional(bool, true)
+    retention_hours = optional(number, 24)
+  })
+  nullable    = false
+  default     = {}
+  description = "The event bus: a Kinesis stream that DynamoDB itself feeds with every new event."
+
+  validation {
+    condition     = var.bus.retention_hours >= 24 && var.bus.retention_hours <= 8760
+    error_message = "The bus cannot keep events for ${var.bus.retention_hours} hours; set bus.retention_hours from 24 to 8760."
+  }
+}
+
+variable "thresholds" {
+  type = object({
+    lag_seconds           = optional(number, 60)
+    backlog_age_seconds   = optional(number, 300)
+    backlog_stuck_seconds = optional(number, 1800)
+    iterator_age_seconds  = optional(number, 300)
+    throttles_per_minute  = optional(number, 10)
+  })
+  nullable    = false
+  default     = {}
+  description = "When alarms go off. An alarm goes off above its threshold, not at it."
+
+  validation {
+    condition     = alltrue([for value in values(var.thresholds) : value > 0])
+    error_message = "Thresholds ${join(", ", [for name, value in var.thresholds : "${name} = ${value}" if value <= 0])} would always alarm; give numbers above 0."
+  }
+}
+
+variable "emulator" {
+  type = object({
+    endpoints   = map(string)
+    environment = optional(map(string), {})
+  })
+  default     = null
+  description = <<-EOT
+    For an emulator on this machine only: the loopback URL of every region, and more environment variables for the
+    functions. Events are then written by conditional puts instead of PartiQL inserts, and the policies allow what that
+    needs. On AWS this stays null. Loopback URLs alone are taken, and only the emulators' account 000000000000, so that
+    these weaker settings cannot reach a real account.
+  EOT
+
+  validation {
+    condition     = alltrue([for url in values(try(var.emulator.endpoints, {})) : can(regex(local.loopback_form, url))])
+    error_message = "Endpoints ${join(", ", [for url in values(try(var.emulator.endpoints, {})) : url if !can(regex(local.loopback_form, url))])} are not on this machine; write http://127.0.0.1:<port>, and leave `emulator` out on AWS."
+  }
+
+  validation {
+    condition     = var.emulator == null || length(setsubtract(setunion([var.region], var.peers), keys(try(var.emulator.endpoints, {})))) == 0
+    error_message = "The emulator's endpoints lack ${join(", ", setsubtract(setunion([var.region], var.peers), keys(try(var.emulator.endpoints, {}))))}; give the URL of every region."
+  }
+}

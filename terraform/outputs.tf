@@ -1,0 +1,59 @@
+output "tables" {
+  description = "Name and ARN of each table: events, control, views."
+  value       = module.region.tables
+}
+
+output "events_stream_arn" {
+  description = "ARN of the events table's DynamoDB stream. It bears two readers, and both are taken: the replicator and the projector."
+  value       = module.region.events_stream_arn
+}
+
+output "queue_urls" {
+  description = "URL of each queue: `backlog-<peer>`, `backlog-views`, `dead-letters`, `failed-batches`."
+  value       = module.region.queue_urls
+}
+
+output "alarm_topic_arn" {
+  description = "ARN of the SNS topic that all alarms go to."
+  value       = module.region.alarm_topic_arn
+}
+
+output "bus_arn" {
+  description = "ARN of the event bus, or null where it is off."
+  value       = module.region.bus_arn
+}
+
+output "key_arn" {
+  description = "ARN of the region's KMS key. Consumers of the event bus need kms:Decrypt on it."
+  value       = module.region.key_arn
+}
+
+output "functions" {
+  description = "Name of each function by its short name."
+  value       = module.region.functions
+}
+
+output "writer_policy_arn" {
+  description = "ARN of the policy for applications that append events in this region."
+  value       = module.region.writer_policy_arn
+}
+
+output "reader_policy_arn" {
+  description = "ARN of the policy for applications that read events and views in this region."
+  value       = module.region.reader_policy_arn
+}
+
+output "writer_role_arn" {
+  description = "ARN of the role for writers, or null where `writer_principals` names nobody."
+  value       = module.region.writer_role_arn
+}
+
+output "environment" {
+  description = "The environment variables that an application in this region needs."
+  value       = module.region.environment
+}
+
+output "dashboard" {
+  description = "Name of the region's CloudWatch dashboard."
+  value       = module.region.dashboard
+}

@@ -1,0 +1,611 @@
+# The shape of a plan. No account, credentials or network needed.
+
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::123456789012:role/mocked" }
+  }
+  mock_resource "aws_iam_policy" {
+    defaults = { arn = "arn:aws:iam::123456789012:policy/mocked" }
+  }
+  mock_resource "aws_lambda_function" {
+    defaults = { arn = "arn:aws:lambda:us-east-1:123456789012:function:mocked" }
+  }
+  mock_resource "aws_kms_key" {
+    defaults = { arn = "arn:aws:kms:us-east-1:123456789012:key/mocked" }
+  }
+  mock_resource "aws_kinesis_stream" {
+    defaults = { arn = "arn:aws:kinesis:us-east-1:123456789012:stream/mocked" }
+  }
+  mock_resource "aws_dynamodb_table" {
+    defaults = {
+      arn        = "arn:aws:dynamodb:us-east-1:123456789012:table/mocked"
+      stream_arn = "arn:aws:dynamodb:us-east-1:123456789012:table/mocked/stream/2026-01-01T00:00:00.000"
+    }
+  }
+  mock_resource "aws_sns_topic" {
+    defaults = { arn = "arn:aws:sns:us-east-1:123456789012:mocked" }
+  }
+  mock_resource "aws_sqs_queue" {
+    defaults = { arn = "arn:aws:sqs:us-east-1:123456789012:mocked", url = "https://sqs.us-east-1.amazonaws.com/123456789012/mocked" }
+  }
+}
+
+variables {
+  region  = "us-east-1"
+  peers   = ["eu-west-1", "ap-southeast-2"]
+  package = "tests/package.zip"
+}
+
+run "root" {
+  command = plan
+
+  variables {
+    allow_default_workspace = true
+    peers                   = ["eu-west-1"]
+    package                 = "tests/package.zip"
+  }
+
+  assert {
+    condition     = output.functions == { replicator = "meridian-replicator", catch-up = "meridian-catch-up", redrive = "meridian-redrive" }
+    error_message = "the functions are not as named"
+  }
+  assert {
+    condition = output.environment == {
+      MERIDIAN_REGION = "us-east-1", MERIDIAN_PEERS = "eu-west-1", MERIDIAN_PREFIX = "meridian", MERIDIAN_WRITE_WITH = "inserts"
+    }
+    error_message = "an application's environment is not as expected"
+  }
+}
+
+run "state_is_made_for_a_region" {
+  variables {
+    allow_default_workspace = true
+    protect_events          = false
+  }
+
+  assert {
+    condition     = terraform_data.region.output == "us-east-1"
+    error_message = "the state does not remember its region"
+  }
+}
+
+run "state_takes_no_other_region" {
+  command = plan
+
+  variables {
+    allow_default_workspace = true
+    protect_events          = false
+    region                  = "eu-west-1"
+    peers                   = ["us-east-1", "ap-southeast-2"]
+  }
+
+  expect_failures = [terraform_data.region]
+}
+
+run "events_are_protected" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition     = length(aws_dynamodb_table.protected_events) == 1 && length(aws_dynamodb_table.unprotected_events) == 0
+    error_message = "the events table is not protected by default"
+  }
+  assert {
+    condition     = aws_dynamodb_table.protected_events[0].deletion_protection_enabled
+    error_message = "the events table has no deletion protection"
+  }
+  assert {
+    condition     = length(aws_kms_key.protected) == 1 && length(aws_kms_key.unprotected) == 0 && aws_kms_key.protected[0].enable_key_rotation
+    error_message = "the key is not protected by default, or does not rotate"
+  }
+  assert {
+    condition = toset(jsondecode(aws_dynamodb_resource_policy.events.policy).Statement[0].Action) == toset([
+      "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PartiQLDelete", "dynamodb:PartiQLUpdate",
+      "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:UpdateTimeToLive",
+    ])
+    error_message = "the events table's policy leaves a way to change an event"
+  }
+  assert {
+    condition = (
+      jsondecode(aws_dynamodb_resource_policy.events.policy).Statement[0].Effect == "Deny" &&
+      jsondecode(aws_dynamodb_resource_policy.events.policy).Statement[0].Principal == "*" &&
+      !can(jsondecode(aws_dynamodb_resource_policy.events.policy).Statement[0].Condition)
+    )
+    error_message = "the events table's policy does not deny everybody"
+  }
+}
+
+run "events_unprotected_on_request" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    protect_events = false
+  }
+
+  assert {
+    condition     = length(aws_dynamodb_table.protected_events) == 0 && !aws_dynamodb_table.unprotected_events[0].deletion_protection_enabled
+    error_message = "protect_events = false does not take the protection off"
+  }
+  assert {
+    condition     = length(aws_kms_key.protected) == 0 && length(aws_kms_key.unprotected) == 1
+    error_message = "protect_events = false does not take the key's protection off"
+  }
+}
+
+run "tables" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition = (
+      aws_dynamodb_table.protected_events[0].name == "meridian-events" &&
+      aws_dynamodb_table.protected_events[0].hash_key == "pk" &&
+      aws_dynamodb_table.protected_events[0].range_key == "sk" &&
+      aws_dynamodb_table.protected_events[0].billing_mode == "PAY_PER_REQUEST" &&
+      aws_dynamodb_table.protected_events[0].stream_enabled &&
+      aws_dynamodb_table.protected_events[0].stream_view_type == "NEW_IMAGE"
+    )
+    error_message = "the events table is not as the code expects it"
+  }
+  assert {
+    condition = (
+      aws_dynamodb_table.control.name == "meridian-control" && aws_dynamodb_table.control.hash_key == "pk" && aws_dynamodb_table.control.range_key == "sk" &&
+      aws_dynamodb_table.views.name == "meridian-views" && aws_dynamodb_table.views.hash_key == "pk" && aws_dynamodb_table.views.range_key == null
+    )
+    error_message = "the control or views table is not as the code expects it"
+  }
+  assert {
+    condition = alltrue([
+      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.control, aws_dynamodb_table.views] :
+      table.point_in_time_recovery[0].enabled && table.server_side_encryption[0].enabled
+    ])
+    error_message = "a table lacks point-in-time recovery or encryption"
+  }
+}
+
+run "queues_take_tls_only" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition = alltrue([
+      for queue in concat(values(aws_sqs_queue.backlog), [aws_sqs_queue.failed_batches, aws_sqs_queue.dead_letters]) :
+      jsondecode(queue.policy).Statement == [{
+        Sid       = "DenyInsecureTransport"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "sqs:*"
+        Resource  = "arn:aws:sqs:us-east-1:123456789012:${queue.name}"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      }]
+    ])
+    error_message = "a queue can be used without TLS"
+  }
+}
+
+run "mappings" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.stream["replicator"].starting_position == "TRIM_HORIZON" &&
+      aws_lambda_event_source_mapping.stream["replicator"].batch_size == 500 &&
+      aws_lambda_event_source_mapping.stream["replicator"].maximum_batching_window_in_seconds == 0 &&
+      aws_lambda_event_source_mapping.stream["replicator"].parallelization_factor == 2 &&
+      aws_lambda_event_source_mapping.stream["replicator"].bisect_batch_on_function_error &&
+      aws_lambda_event_source_mapping.stream["replicator"].maximum_retry_attempts == 100 &&
+      aws_lambda_event_source_mapping.stream["replicator"].maximum_record_age_in_seconds == 21600 &&
+      aws_lambda_event_source_mapping.stream["replicator"].function_response_types == toset(["ReportBatchItemFailures"]) &&
+      length(aws_lambda_event_source_mapping.stream["replicator"].destination_config[0].on_failure) == 1
+    )
+    error_message = "the stream's mapping does not have the documented defaults"
+  }
+  assert {
+    condition = alltrue([
+      for mapping in values(aws_lambda_event_source_mapping.backlog) :
+      mapping.batch_size == 10 && mapping.scaling_config[0].maximum_concurrency == 2 && mapping.function_response_types == toset(["ReportBatchItemFailures"])
+    ])
+    error_message = "a backlog's mapping does not have the documented defaults"
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.failed_batches.batch_size == 1
+    error_message = "failed batches are not redriven one by one"
+  }
+  assert {
+    condition     = alltrue([for queue in values(aws_sqs_queue.backlog) : queue.visibility_timeout_seconds == 720 && queue.message_retention_seconds == 1209600])
+    error_message = "a backlog's visibility time-out is not six times the function's, or it keeps messages for less than 14 days"
+  }
+}
+
+run "mappings_take_options" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping  = { batch_size = 50, window_seconds = 5, parallelization = 4, retries = -1, record_age_seconds = -1, bisect = false, catch_up_concurrency = 7 }
+    function = { timeout_seconds = 60 }
+  }
+
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.stream["replicator"].batch_size == 50 &&
+      aws_lambda_event_source_mapping.stream["replicator"].maximum_batching_window_in_seconds == 5 &&
+      aws_lambda_event_source_mapping.stream["replicator"].parallelization_factor == 4 &&
+      aws_lambda_event_source_mapping.stream["replicator"].maximum_retry_attempts == -1 &&
+      aws_lambda_event_source_mapping.stream["replicator"].maximum_record_age_in_seconds == -1 &&
+      !aws_lambda_event_source_mapping.stream["replicator"].bisect_batch_on_function_error &&
+      aws_lambda_event_source_mapping.backlog["eu-west-1"].scaling_config[0].maximum_concurrency == 7
+    )
+    error_message = "the mappings do not take their options"
+  }
+  assert {
+    condition     = aws_sqs_queue.failed_batches.visibility_timeout_seconds == 360 && aws_lambda_function.function["replicator"].timeout == 60
+    error_message = "the queues' visibility time-out does not follow the functions'"
+  }
+}
+
+run "without_projections" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition = alltrue([
+      for names in [keys(aws_lambda_function.function), keys(aws_iam_role.function), keys(aws_iam_role_policy.function), keys(aws_iam_role_policy.kms), keys(aws_cloudwatch_log_group.function)] :
+      toset(names) == toset(["replicator", "catch-up", "redrive"])
+    ])
+    error_message = "there is a projector, or a role or log of one, without projections"
+  }
+  assert {
+    condition     = keys(aws_lambda_event_source_mapping.stream) == ["replicator"] && length(aws_lambda_event_source_mapping.backlog_views) == 0
+    error_message = "something is mapped to a projector without projections"
+  }
+  assert {
+    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("project|views", name))]) == 0
+    error_message = "there are alarms of a projector without projections"
+  }
+}
+
+run "with_projections" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders", "shop.views:Stock"]
+  }
+
+  assert {
+    condition = { for name, function in aws_lambda_function.function : function.function_name => function.handler } == {
+      meridian-replicator         = "replicator.functions.replicate"
+      meridian-catch-up           = "replicator.functions.catch_up"
+      meridian-redrive            = "replicator.functions.redrive"
+      meridian-projector          = "projectors.functions.project"
+      meridian-projector-catch-up = "projectors.functions.catch_up"
+    }
+    error_message = "the functions or their handlers are not as named"
+  }
+  assert {
+    condition     = toset(keys(aws_lambda_event_source_mapping.stream)) == toset(["projector", "replicator"]) && length(aws_lambda_event_source_mapping.backlog_views) == 1
+    error_message = "the projector is not fed by the stream and its backlog"
+  }
+  assert {
+    condition = aws_lambda_function.function["projector"].environment[0].variables == tomap({
+      MERIDIAN_REGION      = "us-east-1"
+      MERIDIAN_PEERS       = "ap-southeast-2,eu-west-1"
+      MERIDIAN_PREFIX      = "meridian"
+      MERIDIAN_WRITE_WITH  = "inserts"
+      MERIDIAN_PROJECTIONS = "shop.views:Orders,shop.views:Stock"
+      MERIDIAN_LOG         = "info"
+    })
+    error_message = "the projector's environment is not as expected"
+  }
+  assert {
+    condition     = !contains(keys(aws_lambda_function.function["replicator"].environment[0].variables), "MERIDIAN_PROJECTIONS")
+    error_message = "the replicator is told of projections"
+  }
+  assert {
+    condition     = alltrue([for name in ["projection-failures", "iterator-age-projector", "errors-projector", "errors-projector-catch-up", "throttled-projector", "backlog-stuck-views"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)])
+    error_message = "a projector lacks one of its alarms"
+  }
+}
+
+run "three_regions" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition     = toset(values(aws_sqs_queue.backlog)[*].name) == toset(["meridian-backlog-ap-southeast-2", "meridian-backlog-eu-west-1", "meridian-backlog-views"])
+    error_message = "there is not one backlog for each peer and one for the views"
+  }
+  assert {
+    condition     = toset(keys(aws_lambda_event_source_mapping.backlog)) == toset(["ap-southeast-2", "eu-west-1"])
+    error_message = "not every peer's backlog is consumed"
+  }
+  assert {
+    condition = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset([
+      "backlog-age-ap-southeast-2", "backlog-age-eu-west-1", "backlog-stuck-ap-southeast-2", "backlog-stuck-eu-west-1",
+      "dead-letters", "errors-catch-up", "errors-redrive", "errors-replicator", "events-changed", "failed-batches",
+      "iterator-age-replicator", "quarantine", "replication-lag-ap-southeast-2", "replication-lag-eu-west-1",
+      "throttled-catch-up", "throttled-redrive", "throttled-replicator", "throttles",
+    ])
+    error_message = "the alarms are not the documented ones"
+  }
+  assert {
+    condition     = length(local.functions) == 3 && length(aws_iam_role.function) == 3
+    error_message = "there are not three functions"
+  }
+}
+
+# A fourth region is one more peer: a backlog, its mapping, three alarms, and nothing else.
+run "fourth_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    peers = ["eu-west-1", "ap-southeast-2", "sa-east-1"]
+  }
+
+  assert {
+    condition     = length(aws_sqs_queue.backlog) == 4 && aws_sqs_queue.backlog["sa-east-1"].name == "meridian-backlog-sa-east-1"
+    error_message = "the fourth region has no backlog, or more than one"
+  }
+  assert {
+    condition     = length(aws_lambda_event_source_mapping.backlog) == 3
+    error_message = "the fourth region's backlog is not consumed"
+  }
+  assert {
+    condition = length(aws_cloudwatch_metric_alarm.alarm) == 18 + 3 && alltrue([
+      for name in ["replication-lag-sa-east-1", "backlog-age-sa-east-1", "backlog-stuck-sa-east-1"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)
+    ])
+    error_message = "the fourth region's alarms are not the three of a link"
+  }
+  assert {
+    condition     = length(aws_lambda_function.function) == 3 && length(aws_lambda_event_source_mapping.stream) == 1 && length(aws_iam_role.function) == 3 && length(aws_cloudwatch_log_group.function) == 3
+    error_message = "a fourth region adds functions, roles or logs"
+  }
+  assert {
+    condition     = alltrue([for function in values(aws_lambda_function.function) : function.environment[0].variables.MERIDIAN_PEERS == "ap-southeast-2,eu-west-1,sa-east-1"])
+    error_message = "a function is not told of the fourth region"
+  }
+  assert {
+    condition = contains(
+      flatten([for statement in jsondecode(aws_iam_role_policy.function["replicator"].policy).Statement : statement.Resource if statement.Sid == "CopyOwnLanesToPeers"]),
+      "arn:aws:dynamodb:sa-east-1:123456789012:table/meridian-events"
+    )
+    error_message = "the replicator may not write to the fourth region"
+  }
+}
+
+run "policies" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections       = ["shop.views:Orders"]
+    writer_principals = ["arn:aws:iam::123456789012:role/shop"]
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) : [
+        for statement in jsondecode(policy).Statement : [
+          for resource in flatten([statement.Resource]) : !endswith(resource, "table/meridian-events") || length(setintersection(flatten([statement.Action]), [
+            "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PartiQLDelete", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem",
+          ])) == 0
+        ]
+      ]
+    ]))
+    error_message = "a role may change or delete an event"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) : [
+        for statement in jsondecode(policy).Statement :
+        statement.Effect == "Allow" && !contains(flatten([statement.Resource]), "*") && length([for action in flatten([statement.Action]) : action if strcontains(action, "*")]) == 0
+      ]
+    ]))
+    error_message = "a role has a wildcard for its actions or resources"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy]) : [
+        for statement in jsondecode(policy).Statement :
+        statement.Condition == {
+          "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["us-east-1#*"] }
+          Null                      = { "dynamodb:LeadingKeys" = "false" }
+        }
+        if contains(flatten([statement.Action]), "dynamodb:PartiQLInsert") && length([for resource in flatten([statement.Resource]) : resource if endswith(resource, "table/meridian-events")]) > 0
+      ]
+    ]))
+    error_message = "events can be added outside of the region's own prefix"
+  }
+  assert {
+    condition     = toset([for role in values(aws_iam_role.function) : role.name]) == toset([for name in keys(local.functions) : "meridian-us-east-1-${name}"])
+    error_message = "role names, which are global, do not bear the region"
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.writer[0].assume_role_policy).Statement[0].Principal.AWS == ["arn:aws:iam::123456789012:role/shop"]
+    error_message = "the role for writers is not for those who were named"
+  }
+}
+
+run "no_role_for_writers_unless_named" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  assert {
+    condition     = length(aws_iam_role.writer) == 0 && length(aws_iam_role_policy_attachment.writer) == 0
+    error_message = "there is a role for writers that nobody asked for"
+  }
+}
+
+run "bus_can_be_off" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    bus = { enabled = false }
+  }
+  assert {
+    condition     = length(aws_kinesis_stream.bus) == 0 && length(aws_dynamodb_kinesis_streaming_destination.bus) == 0 && output.bus_arn == null
+    error_message = "the bus is not off"
+  }
+}
+
+run "bus_is_on" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  assert {
+    condition = (
+      aws_kinesis_stream.bus[0].name == "meridian-events" && aws_kinesis_stream.bus[0].encryption_type == "KMS" &&
+      aws_kinesis_stream.bus[0].stream_mode_details[0].stream_mode == "ON_DEMAND" && length(aws_dynamodb_kinesis_streaming_destination.bus) == 1
+    )
+    error_message = "the bus is not as documented"
+  }
+}
+
+run "emulator" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  override_data {
+    target = data.aws_caller_identity.current
+    values = { account_id = "000000000000" }
+  }
+  variables {
+    emulator = {
+      endpoints   = { us-east-1 = "http://127.0.0.1:4566", eu-west-1 = "http://localhost:4567", ap-southeast-2 = "http://127.0.0.1:4568" }
+      environment = { AWS_ENDPOINT_URL = "http://127.0.0.1:4566" }
+    }
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function.function["replicator"].environment[0].variables.MERIDIAN_WRITE_WITH == "puts" &&
+      aws_lambda_function.function["replicator"].environment[0].variables.MERIDIAN_ENDPOINTS == "ap-southeast-2=http://127.0.0.1:4568,eu-west-1=http://localhost:4567,us-east-1=http://127.0.0.1:4566" &&
+      aws_lambda_function.function["replicator"].environment[0].variables.AWS_ENDPOINT_URL == "http://127.0.0.1:4566"
+    )
+    error_message = "the functions are not told of the emulator"
+  }
+  assert {
+    condition     = !contains(jsondecode(aws_dynamodb_resource_policy.events.policy).Statement[0].Action, "dynamodb:PutItem")
+    error_message = "an emulator's events table denies the puts that it needs"
+  }
+  assert {
+    condition = [for statement in jsondecode(aws_iam_policy.writer.policy).Statement : statement if statement.Sid == "AppendToOwnLanes"] == [{
+      Sid      = "AppendToOwnLanes"
+      Effect   = "Allow"
+      Action   = ["dynamodb:PutItem"]
+      Resource = ["arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events"]
+      Condition = {
+        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["us-east-1#*"] }
+        Null                      = { "dynamodb:LeadingKeys" = "false" }
+      }
+    }]
+    error_message = "an emulator's writer may not put under its own prefix, or may elsewhere"
+  }
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.alarm) == 0
+    error_message = "there are alarms on an emulator, which cannot keep them"
+  }
+}
+
+# Made with the mocked provider, so that what one thing says of another is known.
+run "wiring" {
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    protect_events = false
+    projections    = ["shop.views:Orders"]
+    alarm_emails   = ["on-call@example.com"]
+  }
+  override_resource {
+    target = aws_sns_topic.alarms
+    values = { arn = "arn:aws:sns:us-east-1:123456789012:meridian-alarms" }
+  }
+  override_resource {
+    target = aws_sqs_queue.dead_letters
+    values = { arn = "arn:aws:sqs:us-east-1:123456789012:meridian-dead-letters" }
+  }
+  override_resource {
+    target = aws_sqs_queue.failed_batches
+    values = { arn = "arn:aws:sqs:us-east-1:123456789012:meridian-failed-batches" }
+  }
+
+  assert {
+    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.alarm) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn]) && length(alarm.alarm_description) > 60])
+    error_message = "an alarm does not go to the topic, or does not say what to do"
+  }
+  assert {
+    condition     = aws_sns_topic_subscription.email["on-call@example.com"].topic_arn == aws_sns_topic.alarms.arn
+    error_message = "the address is not subscribed to the alarms"
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.alarm["replication-lag-eu-west-1"].metric_name == "ReplicationLag" &&
+      aws_cloudwatch_metric_alarm.alarm["replication-lag-eu-west-1"].namespace == "Meridian" &&
+      aws_cloudwatch_metric_alarm.alarm["replication-lag-eu-west-1"].dimensions == tomap({ region = "us-east-1", link = "us-east-1>eu-west-1" }) &&
+      aws_cloudwatch_metric_alarm.alarm["replication-lag-eu-west-1"].threshold == 60000 &&
+      aws_cloudwatch_metric_alarm.alarm["replication-lag-eu-west-1"].treat_missing_data == "notBreaching"
+    )
+    error_message = "the alarm on lag does not look at the link's lag"
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.alarm["quarantine"].metric_name == "Quarantined" && aws_cloudwatch_metric_alarm.alarm["quarantine"].threshold == 0 &&
+      aws_cloudwatch_metric_alarm.alarm["quarantine"].treat_missing_data == "ignore"
+    )
+    error_message = "the alarm on quarantine does not stay until an explicit 0"
+  }
+  assert {
+    condition = alltrue([
+      for queue in concat(values(aws_sqs_queue.backlog), [aws_sqs_queue.failed_batches]) :
+      jsondecode(queue.redrive_policy) == { deadLetterTargetArn = aws_sqs_queue.dead_letters.arn, maxReceiveCount = 10 }
+    ])
+    error_message = "a queue does not lead to the dead letters"
+  }
+  assert {
+    condition = alltrue([
+      for mapping in values(aws_lambda_event_source_mapping.stream) :
+      mapping.destination_config[0].on_failure[0].destination_arn == aws_sqs_queue.failed_batches.arn && mapping.event_source_arn == aws_dynamodb_table.unprotected_events[0].stream_arn
+    ])
+    error_message = "failed batches of the stream are not noted"
+  }
+  assert {
+    condition = alltrue([
+      for queue in concat(values(aws_sqs_queue.backlog), [aws_sqs_queue.failed_batches, aws_sqs_queue.dead_letters]) :
+      queue.kms_master_key_id == aws_kms_key.unprotected[0].arn
+    ])
+    error_message = "a queue is not encrypted with the region's key"
+  }
+}

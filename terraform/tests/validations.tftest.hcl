@@ -1,0 +1,485 @@
+# Every wrong input fails at plan. No account, credentials or network needed.
+
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "123456789012" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
+  }
+}
+
+variables {
+  region  = "us-east-1"
+  peers   = ["eu-west-1", "ap-southeast-2"]
+  package = "tests/package.zip"
+}
+
+run "region_is_not_a_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    region = "virginia"
+  }
+  expect_failures = [var.region]
+}
+
+run "region_has_upper_case" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    region = "US-EAST-1"
+  }
+  expect_failures = [var.region]
+}
+
+run "region_ends_in_a_zone" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    region = "us-east-1a"
+  }
+  expect_failures = [var.region]
+}
+
+run "no_peers" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    peers = []
+  }
+  expect_failures = [var.peers]
+}
+
+run "peer_is_not_a_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    peers = ["eu-west-1", "ireland"]
+  }
+  expect_failures = [var.peers]
+}
+
+run "region_is_its_own_peer" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    peers = ["eu-west-1", "us-east-1"]
+  }
+  expect_failures = [var.peers]
+}
+
+run "prefix_is_empty" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    prefix = ""
+  }
+  expect_failures = [var.prefix]
+}
+
+run "prefix_is_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    prefix = "a-prefix-that-has-30-characters"
+  }
+  expect_failures = [var.prefix]
+}
+
+run "prefix_has_a_dot" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    prefix = "shop.events"
+  }
+  expect_failures = [var.prefix]
+}
+
+run "prefix_begins_with_a_hyphen" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    prefix = "-shop"
+  }
+  expect_failures = [var.prefix]
+}
+
+run "package_is_missing" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    package = "tests/missing.zip"
+  }
+  expect_failures = [var.package]
+}
+
+run "package_is_not_a_zip" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    package = "main.tf"
+  }
+  expect_failures = [var.package]
+}
+
+run "projection_without_a_class" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views"]
+  }
+  expect_failures = [var.projections]
+}
+
+run "projection_with_a_comma" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders,Stock"]
+  }
+  expect_failures = [var.projections]
+}
+
+run "projection_is_named_twice" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders", "shop.views:Orders"]
+  }
+  expect_failures = [var.projections]
+}
+
+run "log_retention_is_not_offered" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    log_retention_days = 100
+  }
+  expect_failures = [var.log_retention_days]
+}
+
+run "log_level_is_unknown" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    log_level = "verbose"
+  }
+  expect_failures = [var.log_level]
+}
+
+run "alarm_email_is_no_address" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    alarm_emails = ["on-call"]
+  }
+  expect_failures = [var.alarm_emails]
+}
+
+run "writer_is_anybody" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    writer_principals = ["*"]
+  }
+  expect_failures = [var.writer_principals]
+}
+
+run "writer_is_a_wildcard" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    writer_principals = ["arn:aws:iam::123456789012:role/*"]
+  }
+  expect_failures = [var.writer_principals]
+}
+
+run "memory_is_too_small" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { memory_mb = 64 }
+  }
+  expect_failures = [var.function]
+}
+
+run "timeout_is_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { timeout_seconds = 901 }
+  }
+  expect_failures = [var.function]
+}
+
+run "timeout_is_not_whole" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { timeout_seconds = 1.5 }
+  }
+  expect_failures = [var.function]
+}
+
+run "runtime_is_too_old" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { runtime = "python3.9" }
+  }
+  expect_failures = [var.function]
+}
+
+run "architecture_is_unknown" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { architecture = "riscv" }
+  }
+  expect_failures = [var.function]
+}
+
+run "reserved_concurrency_is_none" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { reserved_concurrency = 0 }
+  }
+  expect_failures = [var.function]
+}
+
+run "tracing_is_unknown" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    function = { tracing = "On" }
+  }
+  expect_failures = [var.function]
+}
+
+run "batch_is_empty" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { batch_size = 0 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "batch_is_larger_than_dynamodb_reads" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { batch_size = 1001 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "window_is_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { window_seconds = 301 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "parallelization_is_too_high" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { parallelization = 11 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "retries_are_negative" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { retries = -2 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "record_age_is_longer_than_the_stream" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { record_age_seconds = 86401 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "catch_up_batch_is_too_large" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { catch_up_batch_size = 11 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "catch_up_concurrency_is_too_low" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { catch_up_concurrency = 1 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "message_is_never_received" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping = { max_receives = 0 }
+  }
+  expect_failures = [var.mapping]
+}
+
+run "bus_forgets_too_soon" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    bus = { retention_hours = 23 }
+  }
+  expect_failures = [var.bus]
+}
+
+run "threshold_is_zero" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    thresholds = { lag_seconds = 0 }
+  }
+  expect_failures = [var.thresholds]
+}
+
+run "emulator_is_not_on_this_machine" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    emulator = { endpoints = { us-east-1 = "http://127.0.0.1:4566", eu-west-1 = "http://127.0.0.1:4567", ap-southeast-2 = "http://emulator.example.com:4566" } }
+  }
+  expect_failures = [var.emulator]
+}
+
+run "emulator_only_looks_like_this_machine" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    emulator = { endpoints = { us-east-1 = "http://127.0.0.1:4566", eu-west-1 = "http://127.0.0.1:4567", ap-southeast-2 = "http://localhost:4566@example.com" } }
+  }
+  expect_failures = [var.emulator]
+}
+
+run "emulator_lacks_a_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    emulator = { endpoints = { us-east-1 = "http://127.0.0.1:4566", eu-west-1 = "http://127.0.0.1:4567" } }
+  }
+  expect_failures = [var.emulator]
+}
+
+run "emulator_settings_in_a_real_account" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    emulator = { endpoints = { us-east-1 = "http://127.0.0.1:4566", eu-west-1 = "http://127.0.0.1:4567", ap-southeast-2 = "http://localhost:4568" } }
+  }
+  expect_failures = [data.aws_caller_identity.current]
+}
+
+# In the root: a workspace bears its region's name, and `default` must be allowed.
+
+run "workspace_is_not_the_regions" {
+  command         = plan
+  expect_failures = [var.region]
+}

@@ -1,0 +1,151 @@
+# What a region can be told. The rules that values must keep, and the defaults of whatever is left out here, are in
+# modules/region/variables.tf: one place for both.
+
+variable "region" {
+  type        = string
+  description = "The AWS region to apply to, for example `us-east-1`."
+
+  validation {
+    condition     = terraform.workspace == var.region || (terraform.workspace == "default" && var.allow_default_workspace)
+    error_message = "Workspace ${terraform.workspace} is not that of region ${var.region}. Run `terraform workspace select -or-create ${var.region}`, or give the variables of the workspace's own region. If you keep each region's state in a backend of its own instead, set allow_default_workspace."
+  }
+}
+
+variable "allow_default_workspace" {
+  type        = bool
+  default     = false
+  description = "Whether the workspace `default` may hold a region. Set it when each region's state has a backend of its own, so that the workspace need not tell them apart."
+}
+
+variable "peers" {
+  type        = set(string)
+  description = "The other regions that run Meridian, by name. Events of this region are copied to each of them. A region that is added or removed is added or removed here, in every other region."
+}
+
+variable "prefix" {
+  type        = string
+  default     = "meridian"
+  description = "What every name begins with. It must be the same in all regions. Changing it makes new tables, so it is chosen once."
+}
+
+variable "package" {
+  type        = string
+  default     = "../dist/meridian-lambda.zip"
+  description = "The zip with the functions' code, as `make lambda` builds it. A relative path counts from the root module's directory."
+}
+
+variable "projections" {
+  type        = list(string)
+  default     = []
+  description = "The projections to keep views of, each as `module:Class`. The modules must be in the package. Without any, no projector is deployed."
+}
+
+variable "protect_events" {
+  type        = bool
+  default     = true
+  description = <<-EOT
+    Whether nothing may destroy the events table or the key that it is encrypted with: deletion protection, and
+    `prevent_destroy`. With `true`, a destroy fails at plan. Setting it to `false` alone fails at plan as well. To give
+    a region up, events included, say so for both in the state first:
+
+        terraform state mv 'module.region.aws_dynamodb_table.protected_events[0]' 'module.region.aws_dynamodb_table.unprotected_events[0]'
+        terraform state mv 'module.region.aws_kms_key.protected[0]' 'module.region.aws_kms_key.unprotected[0]'
+        terraform apply -var-file=regions/<region>.tfvars -var protect_events=false
+        terraform destroy -var-file=regions/<region>.tfvars -var protect_events=false
+
+    To give the region up but leave its events behind, take the table, its policy and its key out of the state instead.
+    They then stay as they are, protected, and no longer belong to Terraform:
+
+        terraform state rm 'module.region.aws_dynamodb_table.protected_events[0]' module.region.aws_dynamodb_resource_policy.events 'module.region.aws_kms_key.protected[0]'
+        terraform destroy -var-file=regions/<region>.tfvars
+  EOT
+}
+
+variable "log_retention_days" {
+  type        = number
+  default     = null
+  description = "How many days the functions' logs are kept. The default is 365."
+}
+
+variable "log_level" {
+  type        = string
+  default     = null
+  description = "How much the functions log: `debug`, `info`, `warning` or `error`. The default is `info`."
+}
+
+variable "alarm_emails" {
+  type        = set(string)
+  default     = []
+  description = "Addresses that alarms are mailed to. Each gets a mail first and has to confirm it. Anything else can subscribe to the topic in the output `alarm_topic_arn`."
+}
+
+variable "writer_principals" {
+  type        = set(string)
+  default     = []
+  description = "ARNs of the accounts, roles or users that may assume the role for writers. Without any, the role is not made: attach the policy in the output `writer_policy_arn` to a role of your own."
+}
+
+variable "tags" {
+  type        = map(string)
+  default     = {}
+  description = "Tags for everything that can bear tags. `Meridian = <prefix>` is always there."
+}
+
+variable "function" {
+  type = object({
+    memory_mb            = optional(number)
+    timeout_seconds      = optional(number)
+    runtime              = optional(string)
+    architecture         = optional(string)
+    reserved_concurrency = optional(number)
+    tracing              = optional(string)
+  })
+  default     = {}
+  description = "How each function runs. The defaults are 512 MB, 120 seconds, `python3.13`, `arm64`, no reserved concurrency and `PassThrough` tracing."
+}
+
+variable "mapping" {
+  type = object({
+    batch_size           = optional(number)
+    window_seconds       = optional(number)
+    parallelization      = optional(number)
+    retries              = optional(number)
+    record_age_seconds   = optional(number)
+    bisect               = optional(bool)
+    catch_up_batch_size  = optional(number)
+    catch_up_concurrency = optional(number)
+    max_receives         = optional(number)
+  })
+  default     = {}
+  description = "How functions are fed. From the stream: up to 500 records a batch, without waiting, 2 batches of a shard at once, 100 retries, records up to 6 hours old, failing batches halved. From a backlog: 10 messages a batch, 2 at once, and 10 attempts before the dead letters."
+}
+
+variable "bus" {
+  type = object({
+    enabled         = optional(bool)
+    retention_hours = optional(number)
+  })
+  default     = {}
+  description = "The event bus: a Kinesis stream that DynamoDB itself feeds with every new event. The defaults are on, and 24 hours."
+}
+
+variable "thresholds" {
+  type = object({
+    lag_seconds           = optional(number)
+    backlog_age_seconds   = optional(number)
+    backlog_stuck_seconds = optional(number)
+    iterator_age_seconds  = optional(number)
+    throttles_per_minute  = optional(number)
+  })
+  default     = {}
+  description = "When alarms go off: lag of a link (60 seconds), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), throttled requests of the events table (10 a minute)."
+}
+
+variable "emulator" {
+  type = object({
+    endpoints   = map(string)
+    environment = optional(map(string))
+  })
+  default     = null
+  description = "For an emulator on this machine only: the loopback URL of every region, and more environment variables for the functions. Events are then written by conditional puts, since an emulator's stream may leave PartiQL statements out. On AWS this stays null, and anything but a loopback URL is refused."
+}

@@ -1,0 +1,304 @@
+"""Who may do what, read from the plan and put to requests that must and must not pass.
+
+The evaluator is ministack's, an implementation of IAM's documented algorithm that knows condition keys; what its server
+enforces (`AUTH=true`) is asked of the server itself, which does not look at `dynamodb:LeadingKeys`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+from chaos.terraform import SERVICES, Terraform
+from chaos.world import World
+from replicator.domain.names import sequence_key
+
+pytestmark = pytest.mark.deploy
+
+HERE = Path(__file__).parent
+ACCOUNT = "000000000000"
+OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
+FUNCTIONS = ("replicator", "catch-up", "redrive", "projector", "projector-catch-up")
+ROLES = (*FUNCTIONS, "writer", "reader")
+WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
+CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
+
+
+def events(region: str, prefix: str = "meridian") -> str:
+    return f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{prefix}-events"
+
+
+class Plan:
+    """The policies of a plan: by role, and the events table's own."""
+
+    def __init__(self, changes: list[dict[str, Any]]) -> None:
+        self.roles: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
+        self.own: dict[str, Any] = {}
+        for change in changes:
+            after, address = change["change"]["after"], change["address"]
+            if change["type"] == "aws_iam_role_policy" and ".kms[" not in address:
+                self.roles[change["index"]].append(json.loads(after["policy"]))
+            elif change["type"] == "aws_iam_policy":
+                self.roles[change["name"]].append(json.loads(after["policy"]))
+            elif change["type"] == "aws_dynamodb_resource_policy":
+                self.own = json.loads(after["policy"])
+
+    def decide(self, role: str, action: str, resource: str, keys: list[str] | None = None) -> str:
+        """What IAM says to a request: Allow, Deny or ImplicitDeny."""
+        return decide(self.roles[role], action, resource, keys)
+
+    def table_says(self, action: str, resource: str) -> str:
+        """What the events table's own policy says to anybody, an administrator for example."""
+        return decide([{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}, self.own], action, resource)
+
+
+def decide(policies: list[dict[str, Any]], action: str, resource: str, keys: list[str] | None = None) -> str:
+    context = {} if keys is None else {"dynamodb:LeadingKeys": keys, "dynamodb:leadingkeys": keys}
+    request = EvalContext(
+        f"arn:aws:sts::{ACCOUNT}:assumed-role/r/s", "AssumedRole", ACCOUNT, action, resource, OWN, service_context=context
+    )
+    return evaluate(request, [parse_policy_document(policy) for policy in policies]).decision
+
+
+def variables(emulator: Mapping[str, Any] | None) -> dict[str, Any]:
+    package = HERE.parent.parent / "terraform" / "tests" / "package.zip"
+    return {
+        "region": OWN,
+        "peers": [PEER, "ap-southeast-2"],
+        "package": str(package),
+        "projections": ["members:Member"],
+        "writer_principals": [f"arn:aws:iam::{ACCOUNT}:root"],
+        "protect_events": False,
+        "emulator": emulator,
+    }
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[World]:
+    """One region whose emulator checks who may do what."""
+    before = os.environ.get("AUTH")
+    os.environ["AUTH"] = "true"
+    try:
+        with World([OWN], workers=False, services=SERVICES, tables=False) as world:
+            yield world
+    finally:
+        del os.environ["AUTH"]
+        if before is not None:
+            os.environ["AUTH"] = before
+
+
+@pytest.fixture(scope="module")
+def terraform(guarded: World) -> Terraform:
+    made = Terraform(guarded.logs, guarded.logs / "terraform.log")
+    made.init([OWN])
+    return made
+
+
+@pytest.fixture(scope="module")
+def plan(guarded: World, terraform: Terraform) -> Plan:
+    return Plan(terraform.plan(guarded.settings(OWN), variables(None)))
+
+
+def test_every_role_has_its_policy_and_the_table_one_of_its_own(plan: Plan) -> None:
+    assert {role: len(policies) for role, policies in plan.roles.items()} == dict.fromkeys(ROLES, 1)
+    assert plan.own["Statement"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("region", [OWN, PEER, "ap-southeast-2", STRANGER])
+def test_no_role_may_change_or_remove_an_event_anywhere(plan: Plan, role: str, region: str) -> None:
+    lanes = (None, [f"{OWN}#user#homer"], [f"{PEER}#user#homer"])
+    decisions = {plan.decide(role, action, events(region), keys) for action in CHANGES for keys in lanes}
+    assert "Allow" not in decisions
+
+
+@pytest.mark.parametrize("action", CHANGES)
+def test_the_table_itself_denies_everybody_to_change_an_event(plan: Plan, action: str) -> None:
+    assert plan.table_says(action, events(OWN)) == "Deny"
+
+
+@pytest.mark.parametrize("action", ["dynamodb:PartiQLInsert", "dynamodb:Query", "dynamodb:GetItem", "dynamodb:BatchGetItem"])
+def test_the_table_denies_nobody_to_add_and_to_read(plan: Plan, action: str) -> None:
+    assert plan.table_says(action, events(OWN)) == "Allow"
+
+
+KEYS = {
+    "its own lane": ([f"{OWN}#user#homer"], "Allow"),
+    "several own lanes": ([f"{OWN}#user#homer", f"{OWN}#user#marge"], "Allow"),
+    "a peer's lane": ([f"{PEER}#user#homer"], "ImplicitDeny"),
+    "own and foreign lanes together": ([f"{OWN}#user#homer", f"{PEER}#user#homer"], "ImplicitDeny"),
+    "a region whose name goes on": ([f"{OWN}0#user#homer"], "ImplicitDeny"),
+    "another case": ([f"{OWN.upper()}#user#homer"], "ImplicitDeny"),
+    "no key at all": (None, "ImplicitDeny"),
+}
+
+
+@pytest.mark.parametrize(("keys", "decision"), KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize(
+    ("role", "region"),
+    [("writer", OWN), *((role, peer) for role in ("replicator", "catch-up") for peer in (PEER, "ap-southeast-2"))],
+)
+def test_events_are_added_under_the_own_prefix_only(
+    plan: Plan, role: str, region: str, keys: list[str] | None, decision: str
+) -> None:
+    assert plan.decide(role, "dynamodb:PartiQLInsert", events(region), keys) == decision
+
+
+def test_the_condition_is_what_decides(plan: Plan) -> None:
+    """The evaluator is not blind: without its condition the same policy lets a foreign lane through."""
+    (policy,) = json.loads(json.dumps(plan.roles["writer"]))
+    for statement in policy["Statement"]:
+        statement.pop("Condition", None)
+    assert decide([policy], "dynamodb:PartiQLInsert", events(OWN), [f"{PEER}#user#homer"]) == "Allow"
+
+
+@pytest.mark.parametrize(
+    ("role", "region"),
+    [
+        *((role, OWN) for role in ROLES if role != "writer"),
+        *(("writer", region) for region in (PEER, STRANGER)),
+        *((role, STRANGER) for role in FUNCTIONS),
+        *((role, PEER) for role in ("redrive", "projector", "projector-catch-up", "reader")),
+    ],
+)
+def test_nobody_else_adds_events_and_nobody_elsewhere(plan: Plan, role: str, region: str) -> None:
+    assert plan.decide(role, "dynamodb:PartiQLInsert", events(region), [f"{OWN}#user#homer"]) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_reaches_beyond_the_prefix_or_names_everything(plan: Plan, role: str) -> None:
+    for action in ("PartiQLInsert", "Query", "GetItem", "PutItem", "PartiQLUpdate", "Scan"):
+        foreign = events(OWN, "payroll")
+        assert plan.decide(role, f"dynamodb:{action}", foreign, [f"{OWN}#user#homer"]) == "ImplicitDeny"
+    for policy in plan.roles[role]:
+        for statement in policy["Statement"]:
+            resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert not any("*" in action for action in actions), statement
+            wild = [arn for arn in resources if "*" in arn]
+            assert all(
+                (arn.endswith((f"{events(OWN)}/stream/*", ":*")) and "log-group" in arn) or "/stream/" in arn for arn in wild
+            )
+
+
+def queue(name: str) -> str:
+    return f"arn:aws:sqs:{OWN}:{ACCOUNT}:meridian-{name}"
+
+
+NEEDS = {
+    "replicator": [
+        ("dynamodb:GetRecords", f"{events(OWN)}/stream/2026"),
+        ("dynamodb:Query", events(OWN)),
+        ("dynamodb:Query", events(PEER)),
+        ("dynamodb:BatchGetItem", events(PEER)),
+        ("dynamodb:BatchWriteItem", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-control"),
+        ("sqs:SendMessage", queue("backlog-eu-west-1")),
+        ("sqs:SendMessage", queue("failed-batches")),
+    ],
+    "catch-up": [
+        ("dynamodb:Query", events(OWN)),
+        ("dynamodb:BatchGetItem", events(PEER)),
+        ("sqs:ReceiveMessage", queue("backlog-eu-west-1")),
+        ("sqs:DeleteMessage", queue("backlog-eu-west-1")),
+        ("sqs:SendMessage", queue("backlog-eu-west-1")),
+    ],
+    "redrive": [
+        ("dynamodb:GetShardIterator", f"{events(OWN)}/stream/2026"),
+        ("dynamodb:Scan", events(OWN)),
+        ("sqs:ReceiveMessage", queue("failed-batches")),
+        ("sqs:SendMessage", queue("backlog-views")),
+        ("sqs:SendMessage", queue("backlog-eu-west-1")),
+    ],
+    "projector": [
+        ("dynamodb:GetRecords", f"{events(OWN)}/stream/2026"),
+        ("dynamodb:Query", events(OWN)),
+        ("dynamodb:PartiQLInsert", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+        ("dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+        ("dynamodb:PartiQLDelete", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-control"),
+        ("sqs:SendMessage", queue("backlog-views")),
+        ("sqs:SendMessage", queue("dead-letters")),
+    ],
+    "projector-catch-up": [
+        ("dynamodb:Query", events(OWN)),
+        ("dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+        ("sqs:ReceiveMessage", queue("backlog-views")),
+        ("sqs:SendMessage", queue("dead-letters")),
+    ],
+    "writer": [("dynamodb:Query", events(OWN)), ("dynamodb:BatchGetItem", events(OWN))],
+    "reader": [
+        ("dynamodb:Query", events(OWN)),
+        ("dynamodb:GetItem", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("role", "action", "resource"), [(role, *need) for role, needs in NEEDS.items() for need in needs])
+def test_every_role_may_do_what_its_code_does(plan: Plan, role: str, action: str, resource: str) -> None:
+    assert plan.decide(role, action, resource) == "Allow"
+
+
+NOT_THEIRS = [
+    ("reader", "sqs:SendMessage", queue("backlog-eu-west-1")),
+    ("writer", "dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+    ("writer", "dynamodb:PutItem", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-control"),
+    ("replicator", "dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+    ("replicator", "dynamodb:PutItem", f"arn:aws:dynamodb:{PEER}:{ACCOUNT}:table/meridian-control"),
+    ("replicator", "sqs:ReceiveMessage", queue("backlog-eu-west-1")),
+    ("projector", "dynamodb:Query", events(PEER)),
+    ("replicator", "dynamodb:DeleteTable", events(OWN)),
+    ("replicator", "dynamodb:PutResourcePolicy", events(OWN)),
+    ("replicator", "dynamodb:DeleteResourcePolicy", events(OWN)),
+]
+
+
+@pytest.mark.parametrize(("role", "action", "resource"), NOT_THEIRS)
+def test_no_role_may_do_what_is_not_its_own(plan: Plan, role: str, action: str, resource: str) -> None:
+    assert plan.decide(role, action, resource) == "ImplicitDeny"
+
+
+def test_the_emulator_lets_a_writer_add_an_event_and_neither_change_nor_remove_it(
+    guarded: World, terraform: Terraform
+) -> None:
+    settings = guarded.settings(OWN)
+    emulator = {"endpoints": {region: settings.endpoint(OWN) for region in (OWN, PEER, "ap-southeast-2")}}
+    terraform.apply(settings, variables(emulator))
+    admin = {"region_name": OWN, "endpoint_url": settings.endpoint(OWN)}
+    keys = boto3.client("sts", **admin).assume_role(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/meridian-{OWN}-writer", RoleSessionName="desk"
+    )["Credentials"]
+    client = boto3.client(
+        "dynamodb",
+        **admin,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
+    table, key = "meridian-events", {"pk": {"S": f"{OWN}#user#homer"}, "sk": {"S": sequence_key(1)}}
+    client.put_item(TableName=table, Item={**key, "payload": {"S": "{}"}}, ConditionExpression="attribute_not_exists(pk)")
+    assert client.get_item(TableName=table, Key=key)["Item"]["payload"] == {"S": "{}"}
+    forbidden = {
+        "update_item": {"Key": key, "UpdateExpression": "SET payload = :x", "ExpressionAttributeValues": {":x": {"S": "x"}}},
+        "delete_item": {"Key": key},
+        "scan": {},
+    }
+    for operation, request in forbidden.items():
+        with pytest.raises(ClientError) as refused:
+            getattr(client, operation)(TableName=table, **request)
+        assert refused.value.response["Error"]["Code"] == "AccessDeniedException", operation
+    batch: Any = {table: [{"DeleteRequest": {"Key": key}}]}
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.batch_write_item(RequestItems=batch)
+    transaction: Any = [{"Delete": {"TableName": table, "Key": key}}]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.transact_write_items(TransactItems=transaction)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.put_item(TableName="meridian-control", Item=key)
+    assert client.get_item(TableName=table, Key=key)["Item"]["payload"] == {"S": "{}"}
