@@ -58,7 +58,7 @@ deploy-test: $(READY)  ## Three regions applied to emulators, Lambdas and all; t
 
 policy:  ## checkov's policies over the Terraform (in an environment of its own: it pins its own boto3)
 	test -x build/policy/bin/checkov || { $(PYTHON) -m venv build/policy && build/policy/bin/pip install --quiet --disable-pip-version-check 'checkov>=3.2,<4'; }
-	build/policy/bin/checkov --directory terraform --framework terraform --compact --quiet
+	build/policy/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis out.json

@@ -90,7 +90,20 @@ class Copier:
         return throttled
 
     def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
-        return self._home_events(lane, self._head(lane).sequence + 1, None)
+        """What the peer lacks, after a look at the last event that it has: home must hold the same one there."""
+        head = self._head(lane)
+        found, more = self._home_events(lane, max(head.sequence, 1), None)
+        if not head.sequence or lane in self._blocked:
+            return found, more
+        if not found or found[0].sequence != head.sequence:
+            self._refuse(lane, _id(lane, head.sequence), "held by the peer and missing from its home lane", head.digest)
+        elif found[0].digest != head.digest:
+            self._fork(found[0], head.digest)
+        elif found[1:] or not more:
+            return found[1:], more
+        else:  # the one behind it is damaged: asked for alone, it is refused
+            return self._home_events(lane, head.sequence + 1, None)
+        return [], False
 
     def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
         """Up to 100 events of the home lane, and whether there is more to read behind them.
@@ -191,7 +204,7 @@ class Copier:
         """True when inserted. False when some of it is there already: an attempt that got no answer had landed, another
         copier is at it, or what is there is damaged."""
         try:
-            self.peer.insert([event for part in group for event in part])
+            added = self.peer.insert([event for part in group for event in part])
         except (LaneTaken, DamagedEvent):
             return False
         except (RegionUnavailable, OutcomeUnknown) as error:  # copying again is harmless: there is nothing to settle
@@ -199,7 +212,10 @@ class Copier:
         self._answered = True
         for part in group:
             self._advance(part[-1])
-            self.state.copied += len(part)
+            if added:
+                self.state.copied += len(part)
+            else:
+                self.state.known += len(part)
         return True
 
     def _insert_again(self, part: list[Event]) -> None:
@@ -245,10 +261,10 @@ class Copier:
         """Quarantine one event and stop copying its lane on this link; every other lane goes on."""
         if lane in self._blocked:
             return
+        self.quarantine.add(event_id, reason, ours, theirs)  # first: should it fail, the lane is not stopped in silence
         self._blocked.add(lane)
         self._heads.pop(lane, None)
         self.state.quarantined += 1
-        self.quarantine.add(event_id, reason, ours, theirs)
         self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
 
     # -- the peer's heads --------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ class Courier:
         if failed:
             self.backlog.defer({lane: lanes[lane] for lane in failed}, since, tries + 1)
         if rest:
-            self.backlog.defer({lane: lanes[lane] for lane in rest}, since)
+            self.backlog.defer({lane: lanes[lane] for lane in rest}, since, tries)
         age = max(0, self.wall() - since) if failed or rest else 0
         self._report(BacklogAge=age / 1000, ReplicationLag=age, EventsCopied=self.copier.state.copied - before)
 

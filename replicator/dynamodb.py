@@ -48,11 +48,11 @@ class DynamoStorage:
         # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
         self._insert_statement = f'INSERT INTO "{self._table}" VALUE {{{columns}}}'
 
-    def insert(self, events: Sequence[Event]) -> None:
+    def insert(self, events: Sequence[Event]) -> bool:
         if len(events) > MAX_TRANSACTION:
             raise ValueError(f"{len(events)} events in one insert; the limit is {MAX_TRANSACTION}")
         if not events:
-            return
+            return False
         perhaps_sent = False
 
         def once() -> None:
@@ -67,6 +67,7 @@ class DynamoStorage:
             transient(self._settings.attempts)(once)
         except _Taken:
             self._settle(events, perhaps_sent)
+            return False
         except Transient as failure:
             if not perhaps_sent:
                 raise RegionUnavailable(
@@ -77,6 +78,7 @@ class DynamoStorage:
                 "written. EventStore.resolve(error.events) settles it once the region answers",
                 events,
             ) from failure
+        return True
 
     def _put(self, events: Sequence[Event]) -> None:
         """Write all or none, once. Raises _Taken or Transient."""

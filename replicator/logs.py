@@ -21,7 +21,7 @@ def configure(level: str | None = None) -> None:
     final: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=True)]
         if machine
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # Rich's shows payloads
     )
     structlog.configure(
         processors=[*shared, *final],

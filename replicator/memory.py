@@ -18,18 +18,19 @@ class MemoryStorage:
         self._lanes: dict[LaneId, dict[int, Event]] = {}
         self._lock = threading.Lock()
 
-    def insert(self, events: Sequence[Event]) -> None:
+    def insert(self, events: Sequence[Event]) -> bool:
         if len(events) > MAX_TRANSACTION:
             raise ValueError(f"{len(events)} events in one insert; the limit is {MAX_TRANSACTION}")
         with self._lock:
             held = [self._lanes.get(event.lane, {}).get(event.sequence) for event in events]
-            if events and held == list(events):
-                return
+            if held == list(events):
+                return False
             taken = [event for event, other in zip(events, held, strict=True) if other is not None]
             if taken:
                 raise LaneTaken(taken)
             for event in events:
                 self._lanes.setdefault(event.lane, {})[event.sequence] = event
+        return True
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
         with self._lock:

@@ -46,7 +46,7 @@ class Pointers:
         }
         if self.cause:
             value["cause"] = dict(self.cause)
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, separators=(",", ":"))  # ASCII: SQS refuses some characters that a name may hold
 
     @classmethod
     def parse(cls, text: str) -> Pointers:
@@ -58,8 +58,11 @@ class Pointers:
             lanes = {LaneId.from_key(key): (_sequence(span[0]), _sequence(span[1])) for key, span in value["lanes"].items()}
             if any(low > high for low, high in lanes.values()):
                 raise InvalidPointers("a pointer ends before it begins")
-            return cls(str(value["link"]), lanes, int(value["since"]), int(value["tries"]), dict(value.get("cause", {})))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, InvalidName) as error:
+            since, tries = int(value["since"]), int(value["tries"])
+            if since < 0 or tries < 0:
+                raise InvalidPointers(f"pointers since {since} after {tries} tries")
+            return cls(str(value["link"]), lanes, since, tries, dict(value.get("cause", {})))
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, InvalidName) as error:
             if isinstance(error, InvalidPointers):
                 raise
             raise InvalidPointers(f"not pointers: {type(error).__name__}: {error}") from None
@@ -69,7 +72,7 @@ class Pointers:
         part: dict[LaneId, tuple[int, int]] = {}
         size = 0
         for lane, span in self.lanes.items():
-            weight = 2 * len(lane.key.encode()) + 60  # JSON may escape; sequences have up to 16 digits each
+            weight = len(json.dumps(lane.key)) + 40  # sequences have up to 16 digits each
             if part and size + weight > max_bytes:
                 yield Pointers(self.link, part, self.since, self.tries, self.cause)
                 part, size = {}, 0

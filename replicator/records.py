@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicator.domain.event import Event
-from replicator.domain.names import DELIMITER, LaneId
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
 from replicator.errors import DamagedEvent, InvalidName
 from replicator.models import from_item, where
 
@@ -44,9 +44,14 @@ def read_records(records: Iterable[Record], region: str | None = None) -> tuple[
             )
         elif _text(keys, "pk").startswith(prefix):
             try:
-                events.append(from_item(change.get("NewImage") or {}))
+                event = from_item(change.get("NewImage") or {})
             except DamagedEvent as error:
                 refused.append(_refused(keys, str(error)))
+            else:
+                if (event.lane.key, sequence_key(event.sequence)) == (_text(keys, "pk"), _text(keys, "sk")):
+                    events.append(event)
+                else:
+                    refused.append(_refused(keys, f"the record's key is not its image's, {event.id}"))
     return events, refused
 
 
@@ -82,5 +87,8 @@ def _refused(keys: Any, reason: str, changed: bool = False) -> Refused:
         lane: LaneId | None = LaneId.from_key(_text(keys, "pk"))
     except InvalidName:
         lane = None
-    digits = _text(keys, "sk")
-    return Refused(where(keys), reason, lane, int(digits) if digits.isascii() and digits.isdigit() else 0, changed)
+    try:
+        sequence = parse_sequence_key(_text(keys, "sk"))
+    except InvalidName:
+        sequence = 0
+    return Refused(where(keys), reason, lane, sequence, changed)

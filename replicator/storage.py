@@ -32,8 +32,8 @@ class Insert(Enum):
 class LaneStorage(Protocol):
     """One region's events table. Events can be added and read; no verb changes or removes one."""
 
-    def insert(self, events: Sequence[Event]) -> None:
-        """Add up to 100 events, all or none. Adding the same events again is a no-op.
+    def insert(self, events: Sequence[Event]) -> bool:
+        """Add up to 100 events, all or none. Adding the same events again is a no-op: False says that they were there.
 
         Raises LaneTaken when a different event holds one of the positions (nothing was written), RegionUnavailable
         when nothing was written, and OutcomeUnknown when nobody can tell yet.

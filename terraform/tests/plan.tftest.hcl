@@ -528,7 +528,6 @@ run "emulator" {
       Resource = ["arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events"]
       Condition = {
         "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["us-east-1#*"] }
-        Null                      = { "dynamodb:LeadingKeys" = "false" }
       }
     }]
     error_message = "an emulator's writer may not put under its own prefix, or may elsewhere"

@@ -51,7 +51,7 @@ class Faulty(MemoryStorage):
         if self.down:
             raise RegionUnavailable("down")
 
-    def insert(self, events: Sequence[Event]) -> None:
+    def insert(self, events: Sequence[Event]) -> bool:
         self._call()
         if self.unanswered:
             super().insert(events)
@@ -59,7 +59,7 @@ class Faulty(MemoryStorage):
         if self.throttled & {event.lane for event in events}:
             raise RegionUnavailable("throttled")
         try:
-            super().insert(events)
+            return super().insert(events)
         except LaneTaken:
             self.get({(event.lane, event.sequence) for event in events})  # as DynamoStorage finds out what holds them
             raise

@@ -58,9 +58,9 @@ class Counted(MemoryStorage):
         super().__init__()
         self.calls: Counter[str] = Counter()
 
-    def insert(self, events: Sequence[Event]) -> None:
+    def insert(self, events: Sequence[Event]) -> bool:
         self.calls["insert"] += 1
-        super().insert(events)
+        return super().insert(events)
 
     def read(self, *args: Any, **options: Any) -> Iterator[Event]:
         self.calls["read"] += 1
@@ -72,13 +72,13 @@ class NoAnswer(MemoryStorage):
 
     lands, quiet = True, False
 
-    def insert(self, events: Sequence[Event]) -> None:
+    def insert(self, events: Sequence[Event]) -> bool:
         if self.quiet:
             self.quiet = False
             if self.lands:
                 super().insert(events)
             raise OutcomeUnknown("no answer", events)
-        super().insert(events)
+        return super().insert(events)
 
 
 # -- appending -------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_two_processes_on_one_lane_take_turns_without_knowing_of_each_other(stor
 
 def test_an_append_that_always_loses_gives_up_after_its_attempts() -> None:
     class Taken(Counted):
-        def insert(self, events: Sequence[Event]) -> None:
+        def insert(self, events: Sequence[Event]) -> bool:
             self.calls["insert"] += 1
             raise LaneTaken(events[:1])
 

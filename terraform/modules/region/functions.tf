@@ -63,6 +63,18 @@ resource "aws_lambda_event_source_mapping" "stream" {
   maximum_retry_attempts             = var.mapping.retries
   maximum_record_age_in_seconds      = var.mapping.record_age_seconds
 
+  dynamic "filter_criteria" {
+    for_each = local.stream_filters[each.key]
+    content {
+      dynamic "filter" {
+        for_each = filter_criteria.value
+        content {
+          pattern = jsonencode(filter.value)
+        }
+      }
+    }
+  }
+
   destination_config {
     on_failure {
       destination_arn = aws_sqs_queue.failed_batches.arn

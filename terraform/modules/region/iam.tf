@@ -8,10 +8,11 @@ locals {
   # PartiQL INSERT never replaces an item. Emulators get conditional puts: their streams may leave PartiQL out.
   insert = local.emulator ? "dynamodb:PutItem" : "dynamodb:PartiQLInsert"
 
-  own_lanes = {
-    "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["${var.region}#*"] }
-    Null                      = { "dynamodb:LeadingKeys" = "false" }
-  }
+  own_lanes = merge(
+    { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["${var.region}#*"] } },
+    # Emulators do not say which keys a request has, and would refuse them all.
+    local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
+  )
 
   read_items    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
   send_to       = ["sqs:GetQueueUrl", "sqs:SendMessage"]

@@ -59,6 +59,16 @@ locals {
   }
   stream_readers = toset([for name in ["replicator", "projector"] : name if contains(keys(local.functions), name)])
 
+  # The replicator is not called for copies that peers wrote here, only for this region's own lanes; and for whatever
+  # changes or removes an event, in any lane. The projector is called for everything. A record passes if one filter fits.
+  stream_filters = {
+    replicator = [[
+      { dynamodb = { Keys = { pk = { S = [{ prefix = "${var.region}#" }] } } } },
+      { eventName = [{ anything-but = ["INSERT"] }] },
+    ]]
+    projector = []
+  }
+
   # What an application needs to know, and every function too.
   environment = merge(
     {
