@@ -162,9 +162,17 @@ class TerraformWorld(World):
         """Apply every region, in whatever order they come: they know each other by name only."""
         self._step("terraform init")
         self.terraform.init(list(self.regions))
+        self.everywhere(self.apply, "applied")
+
+    def everywhere(self, do: Callable[[str], None], done: str = "done") -> None:
+        """Do something in every region at once."""
         with ThreadPoolExecutor(len(self.regions)) as pool:
-            for region, _ in zip(self.regions, pool.map(self.apply, self.regions), strict=True):
-                self._step(f"{region} is applied")
+            for region, _ in zip(self.regions, pool.map(do, self.regions), strict=True):
+                self._step(f"{region} is {done}")
+
+    def destroy(self, region: str) -> None:
+        """`terraform destroy` of one region."""
+        self.terraform.destroy(self.settings(region), self.variables(region))
 
     def client(self, region: str, service: str) -> Any:
         """A boto3 client of a service in a region."""

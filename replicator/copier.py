@@ -80,6 +80,8 @@ class Copier:
         """Bring whole lanes up to date by reading them at home. Returns the lanes that were throttled; as `copy`."""
         wanted = [lane for lane in lanes if lane not in self._blocked]
         throttled: set[LaneId] = set()
+        for lane in wanted:  # what the peer has now, not what we remember: something may have been taken from it
+            self._heads.pop(lane, None)
         self._learn(wanted)
         while wanted:
             pages = list(self.pool.map(self._tail, wanted))

@@ -26,6 +26,6 @@ def configure(level: str | None = None) -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, chosen, logging.INFO)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # each line in one piece: metrics are printed beside it
         cache_logger_on_first_use=True,
     )

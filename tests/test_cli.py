@@ -150,6 +150,7 @@ WRONG = [
     Wrong(f"replicator read user/homer {EAST}", "'inf'", "number", (("MERIDIAN_ATTEMPTS", "inf"),)),
     Wrong(f"replicator read user/homer {EAST}", "'nan'", "number", (("MERIDIAN_ATTEMPTS", "nan"),)),
     Wrong(f"replicator read user/homer {EAST}", "'tapes'", "choose from", (("MERIDIAN_WRITE_WITH", "tapes"),)),
+    Wrong(f"replicator reconcile --to mars {EAST}", "'mars'", "choose from"),
     Wrong(f"projectors run {EAST}", "no projection given", "--projection"),
     Wrong(f"projectors run {EAST} --projection nonsense", "'nonsense'", "package.module:Class"),
     Wrong(f"projectors run {EAST} --projection no.such:Thing", "'no.such:Thing'", "cannot be loaded"),

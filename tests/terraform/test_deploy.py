@@ -20,6 +20,7 @@ from projectors.dynamodb import DynamoSink
 from projectors.view import View
 from replicator import EventStore, NewEvent, Observed
 from replicator.cli import main as replicator
+from replicator.domain.names import sequence_key
 
 pytestmark = pytest.mark.deploy
 
@@ -59,6 +60,19 @@ def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         assert time.monotonic() < end, f"not within {seconds:.0f} s"
         time.sleep(0.25)
     return found
+
+
+def run(capsys: pytest.CaptureFixture[str], world: TerraformWorld, region: str, *command: str) -> str:
+    """What a `replicator` command prints for a region. It must succeed."""
+    settings = world.settings(region)
+    endpoints = ",".join(f"{name}={url}" for name, url in settings.endpoints.items())
+    options = ["--region", region, "--peers", ",".join(settings.peers), "--endpoints", endpoints]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["replicator", *command, *options])
+        with pytest.raises(SystemExit) as ended:
+            replicator()
+    assert ended.value.code in (0, None)
+    return capsys.readouterr().out
 
 
 def views(world: TerraformWorld, *streams: str) -> dict[str, dict[str, View]]:
@@ -161,19 +175,12 @@ def test_poison_stops_only_its_own_lane_and_is_replayed_after_the_fix(
     eventually(lambda: cloudwatch.describe_alarms(**find)["MetricAlarms"][0]["StateValue"] == "ALARM", 90)
 
     world.build([projection(folder, "mended")])
+    changed = world.terraform.changes(world.settings(WEST), world.variables(WEST))
+    assert changed
+    assert all(".aws_lambda_function.function[" in change and change.endswith(": update") for change in changed), changed
+    world.everywhere(world.apply)
     for region in REGIONS:
-        changed = world.terraform.changes(world.settings(region), world.variables(region))
-        assert all(".aws_lambda_function.function[" in change and change.endswith(": update") for change in changed), changed
-        world.apply(region)
-        settings = world.settings(region)
-        endpoints = ",".join(f"{name}={url}" for name, url in settings.endpoints.items())
-        with pytest.MonkeyPatch.context() as patch:
-            command = ["replicator", "replay", "--region", region, "--peers", ",".join(settings.peers)]
-            patch.setattr("sys.argv", [*command, "--endpoints", endpoints])
-            with pytest.raises(SystemExit) as ended:
-                replicator()
-        assert ended.value.code in (0, None)
-        assert poison.id in capsys.readouterr().out
+        assert poison.id in run(capsys, world, region, "replay")
     eventually(lambda: everywhere(world, "member/marge", {"called": "nobody", "visits": 1}))
     eventually(lambda: not any(world.dead_letters(region) for region in REGIONS), 10)
     assert everywhere(world, "member/bart", {"called": "Bart", "visits": 0})
@@ -189,6 +196,19 @@ def test_a_region_applied_again_with_a_change_disturbs_nothing(world: TerraformW
     stores[WEST].append("member/lisa", NewEvent("visited", {}), observed=Observed.of(stores[WEST].read("member/lisa")))
     eventually(lambda: everywhere(world, "member/lisa", {"called": "Lisa", "visits": 1}))
     assert world.terraform.changes(world.settings(EAST), world.variables(EAST)) == []
+
+
+def test_a_removed_event_is_noticed_and_reconcile_brings_it_back(
+    world: TerraformWorld, stores: dict[str, EventStore], capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = list(stores[WEST].read_lane("member/homer", EAST))[-1]
+    table = world.client(WEST, "dynamodb")
+    table.delete_item(
+        TableName="meridian-events", Key={"pk": {"S": last.lane.key}, "sk": {"S": sequence_key(last.sequence)}}
+    )
+    eventually(lambda: any(d["MetricName"] == "EventsChanged" and d["Value"] == 1 for d in metrics(world, WEST)))
+    assert run(capsys, world, EAST, "reconcile", "--to", WEST).startswith(f"{EAST}: ")
+    eventually(lambda: list(stores[WEST].read_lane("member/homer", EAST))[-1:] == [last])
 
 
 def test_a_region_frozen_beyond_the_retry_limit_converges_through_the_backlog(
@@ -212,7 +232,7 @@ def test_a_region_frozen_beyond_the_retry_limit_converges_through_the_backlog(
 
 
 def test_a_destroyed_region_leaves_nothing_behind(world: TerraformWorld) -> None:
+    world.everywhere(world.destroy)
     for region in REGIONS:
-        world.terraform.destroy(world.settings(region), world.variables(region))
         assert world.client(region, "dynamodb").list_tables()["TableNames"] == []
         assert world.client(region, "lambda").list_functions()["Functions"] == []
