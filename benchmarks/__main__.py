@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import appending, copying, folding
+from benchmarks import appending, copying, folding, starting
 from chaos.world import World
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     for name in ("work", "baseline in the same run", "CPU us/event", "CPU ratio", "events/s", "rate ratio"):
         table.add_column(name, justify="left" if name in ("work", "baseline in the same run") else "right")
     with World(["us-east-1"], workers=False, read_timeout=30.0) as world:
-        for module in (appending, copying, folding):
+        for module in (appending, copying, folding, starting):
             for row in module.rows(world.settings("us-east-1")):
                 table.add_row(
                     row.work,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -22,14 +23,16 @@ class Row:
     baseline_rate: float
 
 
-def compare(work: str, ours: Callable[[], None], baseline: str, theirs: Callable[[], None], events: int) -> Row:
-    """Medians of ROUNDS runs of each; every run does `events` events."""
+def compare(
+    work: str, ours: Callable[[], None], baseline: str, theirs: Callable[[], None], events: int, children: bool = False
+) -> Row:
+    """Medians of ROUNDS runs of each; every run does `events` events. `children`: processes do it, and theirs is the CPU."""
     ours()  # warm: clients, connections, heads
     theirs()
     mine, other = [], []
     for _ in range(ROUNDS):
-        mine.append(_once(ours, events))
-        other.append(_once(theirs, events))
+        mine.append(_once(ours, events, children))
+        other.append(_once(theirs, events, children))
     return Row(
         work,
         baseline,
@@ -40,7 +43,13 @@ def compare(work: str, ours: Callable[[], None], baseline: str, theirs: Callable
     )
 
 
-def _once(run: Callable[[], None], events: int) -> tuple[float, float]:
-    cpu, wall = time.process_time(), time.perf_counter()
+def _once(run: Callable[[], None], events: int, children: bool) -> tuple[float, float]:
+    clock = _children if children else time.process_time
+    cpu, wall = clock(), time.perf_counter()
     run()
-    return (time.process_time() - cpu) / events * 1e6, events / (time.perf_counter() - wall)
+    return (clock() - cpu) / events * 1e6, events / (time.perf_counter() - wall)
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
