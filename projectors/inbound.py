@@ -148,8 +148,9 @@ class Inbound:
         for each in found:
             log.error("projector.quarantined", item=each.key, reason=each.reason)
             if each.key not in known:
-                cause = {"event": each.key, "error": each.reason}
-                self.letters.send(str(Pointers(self.backlog.link, each.lanes, self.wall(), cause=cause)))
+                if each.lanes:  # what is in no lane, or was changed behind our back, cannot be replayed
+                    cause = {"event": each.key, "error": each.reason}
+                    self.letters.send(str(Pointers(self.backlog.link, each.lanes, self.wall(), cause=cause)))
                 self.quarantine.add(each.key, each.reason)
                 known[each.key] = {}
 

@@ -80,14 +80,33 @@ def read(
 
 
 @app.command()
-def quarantine(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
-    """List what this region refused to copy or could not project, one JSON object a line. Empty is good."""
+def quarantine(
+    release: Annotated[
+        str | None, typer.Option(help="Take this event out, as listed: it has been dealt with.", metavar="EVENT")
+    ] = None,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """List what this region refused to copy or could not project, one JSON object a line. Empty is good.
+
+    With --release, take one out of the list and so end its alarm. What is still wrong comes back with its lane's next event.
+    """
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     aws.require_table(settings, settings.region, settings.control_table)
     control = DynamoControl(settings)
+    released = 0
     for link in (settings.region, *(f"{settings.region}>{target}" for target in (*settings.peers, "views"))):
-        for event_id, value in Quarantine(control, link).records():
-            _json({"link": link, "event": event_id, **value})
+        kept = Quarantine(control, link)
+        for event_id, value in kept.records():
+            if release is None or event_id == release:
+                _json({"link": link, "event": event_id, **value})
+            if event_id == release:
+                kept.release({event_id: value})
+                released += 1
+    if release is not None and not released:
+        raise InvalidConfig(f"--release {release!r} is not in quarantine; give an event as `replicator quarantine` lists it")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -75,6 +76,10 @@ class Copier:
         if self._failure is not None and not self._answered:
             raise self._failure
         return [event for event in events if event.lane in self._throttled]
+
+    def look_again(self) -> None:
+        """Forget which lanes were stopped: somebody may have mended them. What is still wrong is refused anew."""
+        self._blocked.clear()
 
     def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
         """Bring whole lanes up to date by reading them at home. Returns the lanes that were throttled; as `copy`."""
@@ -255,7 +260,26 @@ class Copier:
                 self.state.known += 1
 
     def _fork(self, event: Event, held: bytes) -> None:
+        """Refuse the event at which the two histories part, which may come before the one that showed it."""
+        with suppress(DamagedEvent):  # then it is refused where it was seen
+            event, held = self._parting(event, held)
         self._refuse(event.lane, event.id, "fork: the peer holds a different history", held, event.digest)
+
+    def _parting(self, event: Event, held: bytes) -> tuple[Event, bytes]:
+        """The first event that differs, with the digest that the peer holds there. Digests are chained: where they are
+        equal all before is equal, so halving finds it."""
+        low, high = 1, event.sequence
+        while low < high:
+            middle = (low + high) // 2
+            position = {(event.lane, middle)}
+            ours, theirs = self.home.get(position), self.peer.get(position)
+            if ours and theirs and all(theirs[p].digest == ours[p].digest for p in ours):
+                low = middle + 1
+            else:
+                high = middle
+                if ours and theirs:
+                    event, held = ours[(event.lane, middle)], theirs[(event.lane, middle)].digest
+        return event, held
 
     def _refuse(
         self, lane: LaneId, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None

@@ -41,6 +41,7 @@ class Courier:
         """Copy these events or put pointers to them on the backlog. Returns those of which neither could be done."""
         if not events:
             return []
+        self.copier.look_again()  # nobody restarts a function after a lane has been mended
         before = self.copier.state.copied, self.copier.state.known
         left = self._copy(events)
         lost: list[Event] = []
@@ -84,6 +85,7 @@ class Courier:
         since = min(since for _, since, _ in waiting)
         tries = max(tries for _, _, tries in waiting)
         names = sorted(lanes, key=lambda lane: lane.key)
+        self.copier.look_again()
         before = self.copier.state.copied
         failed: list[LaneId] = []
         rest: list[LaneId] = []

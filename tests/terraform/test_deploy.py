@@ -209,6 +209,12 @@ def test_a_removed_event_is_noticed_and_reconcile_brings_it_back(
     eventually(lambda: any(d["MetricName"] == "EventsChanged" and d["Value"] == 1 for d in metrics(world, WEST)))
     assert run(capsys, world, EAST, "reconcile", "--to", WEST).startswith(f"{EAST}: ")
     eventually(lambda: list(stores[WEST].read_lane("member/homer", EAST))[-1:] == [last])
+    key = f"{last.lane.key} {sequence_key(last.sequence)}"
+    listed = [json.loads(line) for line in run(capsys, world, WEST, "quarantine").splitlines()]
+    assert {(record["link"], record["event"]) for record in listed} == {(WEST, key), (f"{WEST}>views", key)}
+    run(capsys, world, WEST, "quarantine", "--release", key)
+    assert run(capsys, world, WEST, "quarantine") == ""
+    assert world.dead_letters(WEST) == 0
 
 
 def test_a_region_frozen_beyond_the_retry_limit_converges_through_the_backlog(
