@@ -3,9 +3,10 @@ as pointers on the link's backlog. The long-running worker's Link does the same 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -36,30 +37,33 @@ class Courier:
     wall: Callable[[], int]
     monotonic: Callable[[], float] = time.monotonic
     _blown: float | None = None
+    _copying: threading.Lock = field(default_factory=threading.Lock)
 
     def deliver(self, events: Sequence[Event]) -> list[Event]:
         """Copy these events or put pointers to them on the backlog. Returns those of which neither could be done."""
         if not events:
             return []
-        self.copier.look_again()  # nobody restarts a function after a lane has been mended
         before = self.copier.state.copied, self.copier.state.known
         left = self._copy(events)
-        lost: list[Event] = []
-        if left:
-            try:
-                self.backlog.defer(spans(left), self._oldest(left))
-            except RegionUnavailable as error:
-                structlog.get_logger().error("backlog.unavailable", link=self.name, error=str(error))
-                lost = left
+        lost = self._defer(left)
         lag = max(0, self.wall() - self._oldest(events))
         self._report(ReplicationLag=lag, EventsCopied=self.copier.state.copied - before[0],
                      EventsKnown=self.copier.state.known - before[1], EventsDeferred=len(left))  # fmt: skip
         return lost
 
+    def overtake(self, events: Sequence[Event]) -> list[Event]:
+        """Others have long delivered: leave these events to the backlog, and the peer alone for a while. The delivery that
+        hangs may end as it likes; copying twice adds nothing. Returns those that could not be deferred."""
+        self._down("slower than the others by far")
+        return self._defer(events)
+
     def _copy(self, events: Sequence[Event]) -> list[Event]:
         if self._blown is not None and self.monotonic() - self._blown < FUSE_SECONDS:
             return list(events)
+        if not self._copying.acquire(blocking=False):  # an earlier batch hangs in there yet
+            return list(events)
         try:
+            self.copier.look_again()  # nobody restarts a function after a lane has been mended
             left = self.copier.copy(events)
         except RegionUnavailable as error:
             self._down(str(error))
@@ -68,8 +72,20 @@ class Courier:
             structlog.get_logger().exception("link.failed", link=self.name)
             self._down(f"{type(error).__name__}: {error}")
             return list(events)
+        finally:
+            self._copying.release()
         self._blown = None
         return left
+
+    def _defer(self, events: Sequence[Event]) -> list[Event]:
+        """Put pointers to these on the backlog. Returns them when it takes nothing."""
+        if events:
+            try:
+                self.backlog.defer(spans(events), self._oldest(events))
+            except RegionUnavailable as error:
+                structlog.get_logger().error("backlog.unavailable", link=self.name, error=str(error))
+                return list(events)
+        return []
 
     def _down(self, why: str) -> None:
         self._blown = self.monotonic()

@@ -3,8 +3,9 @@ that could not be lost."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,6 +14,7 @@ from replicator.batches import Answer, Fits, Message, item_failures, partial_bat
 from replicator.control import ControlStorage, DynamoControl, Quarantine
 from replicator.copier import Copier, LinkState
 from replicator.courier import Courier
+from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.metrics import Emit, emit
@@ -24,6 +26,7 @@ from replicator.store import wall_clock
 log = structlog.get_logger()
 
 _TELL_MS = 30_000
+_PATIENCE = 2.0
 
 
 @dataclass(slots=True)
@@ -39,16 +42,16 @@ class Refusals:
 
     def report(self, now: bool = False) -> None:
         """Count and tell, at most every half minute unless `now`: the alarm needs no more."""
-        time = self.wall()
-        if not now and self._told is not None and time - self._told < _TELL_MS:
+        at = self.wall()
+        if not now and self._told is not None and at - self._told < _TELL_MS:
             return
         try:
             count = sum(len(Quarantine(self.control, scope).records()) for scope in self.scopes)
-        except RegionUnavailable as error:  # a metric is no reason to fail a batch that has been dealt with
-            log.warning("quarantine.not_counted", error=str(error))
+        except Exception as error:  # a metric is no reason to fail a batch that has been dealt with
+            log.warning("quarantine.not_counted", error=f"{type(error).__name__}: {error}")
             return
         self.emit({"region": self.region}, {"Quarantined": count})
-        self._told = time
+        self._told = at
 
     @classmethod
     def connect(cls, settings: Settings, control: ControlStorage, report: Emit) -> Refusals:
@@ -71,7 +74,7 @@ class Outbound:
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max(len(self.couriers), 1), thread_name_prefix="courier")
+        self._pool = ThreadPoolExecutor(2 * max(len(self.couriers), 1), thread_name_prefix="courier")
 
     @classmethod
     def connect(cls, settings: Settings, report: Emit = emit) -> Outbound:
@@ -96,12 +99,22 @@ class Outbound:
         for each in refused:
             self.quarantine.add(each.item, each.reason)
             log.error("replicator.quarantined", item=each.item, reason=each.reason)
-        lost = [event for part in self._pool.map(lambda c: c.deliver(events), self.couriers.values()) for event in part]
+        lost = self._deliver(events)
         if refused:
             changed = sum(each.changed for each in refused)
             self.emit({"region": self.region}, {"EventsRefused": len(refused), "EventsChanged": changed})
         self.refusals.report(now=bool(refused))
         return stream_answer(records, lost, self.partial)
+
+    def _deliver(self, events: Sequence[Event]) -> list[Event]:
+        """Every link at once. When the first is done the others have as long again three times, and two seconds at least:
+        what a slower one has not copied by then waits on its backlog. Returns what some link could not even defer."""
+        running = {self._pool.submit(courier.deliver, events): courier for courier in self.couriers.values()}
+        began = time.monotonic()
+        wait(running, return_when=FIRST_COMPLETED)
+        done, slow = wait(running, timeout=max(_PATIENCE, 3 * (time.monotonic() - began)))
+        lost = [event for each in done for event in each.result()]
+        return lost + [event for each in slow for event in running[each].overtake(events)]
 
     def catch_up(self, messages: Sequence[Message], fits: Fits) -> Answer:
         """Bring over what messages of the backlogs point to. The answer names the messages that are to be kept."""

@@ -82,7 +82,7 @@ class QueueBacklog:
         """Note that these sequences wait since `since` (ms). After `tries` in vain they rest up to MAX_DELAY seconds.
 
         Raises RegionUnavailable when the queue takes nothing; deferring again is harmless."""
-        delay = random.randint(1, min(MAX_DELAY, 2**tries)) if tries else 0
+        delay = random.randint(1, min(MAX_DELAY, 2 ** min(tries, 10))) if tries else 0
         for part in Pointers(self.link, lanes, since, tries).split():
             self._queue.send(str(part), delay)
 
