@@ -25,7 +25,7 @@ Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
 
 def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     """Print one set of metrics under exactly these dimensions."""
-    metrics = EphemeralMetrics(namespace=NAMESPACE)
+    metrics = EphemeralMetrics(namespace=NAMESPACE, service="")  # not from the environment: it would be one more dimension
     for name, value in values.items():
         metrics.add_metric(name, UNITS.get(name, MetricUnit.Count), value)
     for name, text in dimensions.items():

@@ -1,0 +1,136 @@
+"""The Lambda package: the same bytes from the same tree, small, and whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HANDLERS = (
+    "replicator.functions.replicate",
+    "replicator.functions.catch_up",
+    "replicator.functions.redrive",
+    "projectors.functions.project",
+    "projectors.functions.catch_up",
+)
+LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "dateutil", "six", "urllib3", "jmespath")
+
+
+def build(root: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(root / "terraform" / "lambda" / "build.py"), "--out", str(out), *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wheels")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    out = tmp_path_factory.mktemp("package") / "package.zip"
+    built = build(ROOT, out, "--cache", str(cache))
+    assert built.returncode == 0, built.stderr
+    return out
+
+
+def test_the_same_tree_gives_the_same_bytes_wherever_and_whenever(package: Path, cache: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    for part in ("replicator", "projectors", "terraform/lambda"):
+        shutil.copytree(ROOT / part, copy / part, copy_function=shutil.copyfile)
+    for path in copy.rglob("*.py"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        path.chmod(0o600)
+    (copy / "replicator" / "__pycache__").mkdir(exist_ok=True)
+    (copy / "replicator" / "__pycache__" / "store.cpython-311.pyc").write_bytes(b"stale")
+    built = build(copy, tmp_path / "package.zip", "--cache", str(cache))
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "package.zip").read_bytes() == package.read_bytes()
+
+
+def test_a_changed_line_gives_other_bytes(package: Path, cache: Path, tmp_path: Path) -> None:
+    for part in ("replicator", "projectors", "terraform/lambda"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    with (tmp_path / "replicator" / "store.py").open("a") as source:
+        source.write("# changed\n")
+    assert build(tmp_path, tmp_path / "package.zip", "--cache", str(cache)).returncode == 0
+    assert (tmp_path / "package.zip").read_bytes() != package.read_bytes()
+
+
+def test_it_is_small_and_holds_neither_commands_nor_what_is_compiled(package: Path) -> None:
+    assert package.stat().st_size < 1_000_000
+    names = zipfile.ZipFile(package).namelist()
+    assert names == sorted(names)
+    assert not [name for name in names if name.endswith((".pyc", ".so")) or "test" in name.split("/")[0]]
+    assert not [name for name in names if name.split("/")[0] in ("typer", "rich", "boto3", "botocore", "chaos")]
+    assert "replicator/functions.py" in names
+    assert "replicator/cli.py" not in names
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_every_handler_is_there_with_nothing_but_the_package_and_what_lambda_has(
+    package: Path, tmp_path: Path, handler: str
+) -> None:
+    for name in LAMBDA_HAS:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin)
+        (tmp_path / (source.name if source.name != "__init__.py" else name)).symlink_to(
+            source if source.name != "__init__.py" else source.parent
+        )
+    module, _, function = handler.rpartition(".")
+    code = (
+        f"import sys; sys.path[:0] = [{str(package)!r}, {str(tmp_path)!r}]; import {module} as found; "
+        f"assert callable(found.{function}); assert found.__file__.startswith({str(package)!r}), found.__file__; "
+        "print(sorted(name for name in ('typer', 'rich', 'replicator.console') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_ones_own_projections_go_in_under_the_name_they_are_imported_by(cache: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "src" / "shop"
+    (shop / "views").mkdir(parents=True)
+    for path in (shop / "__init__.py", shop / "views" / "__init__.py", shop / "views" / "orders.py", shop / "other.py"):
+        path.write_text("")
+    (tmp_path / "alone.py").write_text("")
+    options = [
+        "--include",
+        str(shop / "views" / "orders.py"),
+        "--include",
+        str(tmp_path / "alone.py"),
+        "--cache",
+        str(cache),
+    ]
+    assert build(ROOT, tmp_path / "package.zip", *options).returncode == 0
+    names = set(zipfile.ZipFile(tmp_path / "package.zip").namelist())
+    assert {"shop/__init__.py", "shop/views/__init__.py", "shop/views/orders.py", "alone.py"} <= names
+    assert "shop/other.py" not in names
+
+
+@pytest.mark.parametrize("path", ["no/such/place", "README.md"])
+def test_what_cannot_be_included_is_named(path: str, cache: Path, tmp_path: Path) -> None:
+    done = build(ROOT, tmp_path / "package.zip", "--include", path, "--cache", str(cache))
+    assert done.returncode == 2
+    assert f"--include {path}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "package.zip").exists()
+
+
+def test_a_wheel_that_was_tampered_with_is_not_used(package: Path, cache: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "wheels"
+    shutil.copytree(cache, mine)
+    wheel = next(mine.glob("tenacity-*.whl"))
+    wheel.write_bytes(wheel.read_bytes() + b"x")
+    done = build(ROOT, tmp_path / "package.zip", "--cache", str(mine))
+    # Either pip replaces it by the pinned one, or it is refused; never is it packed.
+    assert done.returncode != 0 or (tmp_path / "package.zip").read_bytes() == package.read_bytes()
