@@ -27,6 +27,10 @@ from replicator.store import wall_clock
 log = structlog.get_logger()
 
 _EMPTY_PAGES = 10
+_UNREADABLE = (
+    RegionUnavailable, ClientError, BotoCoreError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+    RecursionError,
+)  # fmt: skip
 _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException"}
 
 
@@ -55,7 +59,7 @@ class Redrive:
         for message in messages:
             try:
                 self._redrive(json.loads(message["body"]))
-            except (RegionUnavailable, ClientError, BotoCoreError, ValueError, KeyError, TypeError) as error:
+            except _UNREADABLE as error:
                 log.error("redrive.failed", message_id=message["messageId"], error=f"{type(error).__name__}: {error}")
                 failed.append(message["messageId"])
         return item_failures(failed)
@@ -75,7 +79,7 @@ class Redrive:
     def _lanes(self, batch: Mapping[str, Any]) -> dict[LaneId, tuple[int, int]] | None:
         """The lanes and sequences of a batch by its positions, or None when the stream does not give them all."""
         parts: list[Spans] = []
-        last, empty = int(batch["endSequenceNumber"]), 0
+        last, empty, begun = int(batch["endSequenceNumber"]), 0, False
         try:
             iterator = self.streams.get_shard_iterator(
                 StreamArn=batch["streamArn"],
@@ -86,8 +90,10 @@ class Redrive:
             while iterator and empty < _EMPTY_PAGES:
                 page = self.streams.get_records(ShardIterator=iterator)
                 for record in page["Records"]:
-                    if int(position(record)) > last:
-                        return None  # the last one is not where it should be
+                    missing = not begun and int(position(record)) != int(batch["startSequenceNumber"])
+                    if missing or int(position(record)) > last:
+                        return None  # the first or the last one is not where it should be
+                    begun = True
                     events, refused = read_records([record])
                     parts += [{event.lane: (event.sequence, event.sequence)} for event in events]
                     parts += [{r.lane: (r.sequence, r.sequence)} for r in refused if r.lane and r.sequence]
