@@ -22,6 +22,7 @@ class Settings:
 
     `region` is this process's own region, `peers` the others (each region knows its peers by name only), `prefix`
     begins every table's name, `endpoints` maps a region to the URL of an emulator (none on AWS). Times are seconds.
+    `retired` are regions that no longer run Meridian and whose lanes are still read: nothing is copied to them.
     `write_with` is how events are written: "inserts" (PartiQL INSERT, which IAM can allow without allowing to replace
     anything) or "puts" (conditional puts; for emulators whose streams leave PartiQL writes out): docs/decisions/0003.
     """
@@ -36,10 +37,11 @@ class Settings:
     poll_interval: float = 0.25
     batch_size: int = 1000
     write_with: str = "inserts"
+    retired: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         try:
-            for region in (self.region, *self.peers, *self.endpoints):
+            for region in (self.region, *self.peers, *self.endpoints, *self.retired):
                 check_region(region)
         except InvalidName as error:
             raise InvalidConfig(str(error)) from None
@@ -47,6 +49,8 @@ class Settings:
             raise InvalidConfig(f"region {self.region} is named as its own peer; list only the other regions")
         if len(set(self.peers)) != len(self.peers):
             raise InvalidConfig(f"a peer is named twice in {', '.join(self.peers)}")
+        if both := {self.region, *self.peers} & set(self.retired):
+            raise InvalidConfig(f"{', '.join(sorted(both))} is named both as retired and as running; name it once")
         if not _PREFIX.fullmatch(self.prefix):
             raise InvalidConfig(f"prefix {self.prefix!r} cannot begin a table's name; use letters, digits, '_', '.', '-'")
         for region, url in self.endpoints.items():
@@ -66,8 +70,8 @@ class Settings:
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Every region, in name order."""
-        return tuple(sorted((self.region, *self.peers)))
+        """Every region that has or had lanes, in name order."""
+        return tuple(sorted({self.region, *self.peers, *self.retired}))
 
     @property
     def events_table(self) -> str:
@@ -94,8 +98,9 @@ def read_settings(
     prefix: str | None = None,
     endpoints: str | None = None,
 ) -> Settings:
-    """Settings from MERIDIAN_REGION, _PEERS, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
-    _POLL_INTERVAL and _WRITE_WITH; arguments that are not None win. Raises InvalidConfig naming the value and the remedy."""
+    """Settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
+    _POLL_INTERVAL and _WRITE_WITH; arguments that are not None win. Raises InvalidConfig naming the value and the remedy.
+    """
 
     def pick(option: str | None, name: str, default: str = "") -> str:
         return option if option is not None else environment.get(f"MERIDIAN_{name}", default)
@@ -113,6 +118,7 @@ def read_settings(
         attempts=_whole(environment, "ATTEMPTS", 3),
         poll_interval=_number(environment, "POLL_INTERVAL", 0.25),
         write_with=environment.get("MERIDIAN_WRITE_WITH", "inserts"),
+        retired=tuple(r.strip() for r in environment.get("MERIDIAN_RETIRED", "").split(",") if r.strip()),
     )
 
 

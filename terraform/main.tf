@@ -38,6 +38,7 @@ module "region" {
 
   region             = var.region
   peers              = var.peers
+  retired_peers      = var.retired_peers
   prefix             = var.prefix
   package            = local.package
   projections        = var.projections

@@ -22,6 +22,12 @@ variable "peers" {
   description = "The other regions that run Meridian, by name. Events of this region are copied to each of them. A region that is added or removed is added or removed here, in every other region."
 }
 
+variable "retired_peers" {
+  type        = set(string)
+  default     = []
+  description = "Regions that ran Meridian once and were taken out of `peers`. Their events stay part of every stream; nothing is copied to them any more."
+}
+
 variable "prefix" {
   type        = string
   default     = "meridian"

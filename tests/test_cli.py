@@ -151,6 +151,8 @@ WRONG = [
     Wrong(f"replicator read user/homer {EAST}", "'nan'", "number", (("MERIDIAN_ATTEMPTS", "nan"),)),
     Wrong(f"replicator read user/homer {EAST}", "'tapes'", "choose from", (("MERIDIAN_WRITE_WITH", "tapes"),)),
     Wrong(f"replicator reconcile --to mars {EAST}", "'mars'", "choose from"),
+    Wrong(f"replicator read user/homer {EAST}", "us-east-1 is named both", "once", (("MERIDIAN_RETIRED", "us-east-1"),)),
+    Wrong(f"replicator read user/homer {EAST}", "'ireland'", "region", (("MERIDIAN_RETIRED", "ireland"),)),
     Wrong(f"projectors run {EAST}", "no projection given", "--projection"),
     Wrong(f"projectors run {EAST} --projection nonsense", "'nonsense'", "package.module:Class"),
     Wrong(f"projectors run {EAST} --projection no.such:Thing", "'no.such:Thing'", "cannot be loaded"),

@@ -81,6 +81,28 @@ run "region_is_its_own_peer" {
   expect_failures = [var.peers]
 }
 
+run "retired_peer_is_not_a_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    retired_peers = ["ireland"]
+  }
+  expect_failures = [var.retired_peers]
+}
+
+run "retired_peer_still_runs" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    retired_peers = ["eu-west-1"]
+  }
+  expect_failures = [var.retired_peers]
+}
+
 run "prefix_is_empty" {
   command = plan
   module {

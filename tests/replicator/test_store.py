@@ -27,7 +27,7 @@ from replicator.errors import (
     RegionUnavailable,
 )
 from replicator.memory import MemoryStorage
-from replicator.settings import Settings
+from replicator.settings import Settings, read_settings
 from replicator.storage import LaneStorage
 from replicator.store import EventStore, Write
 
@@ -335,3 +335,12 @@ def test_connect_uses_the_settings_region_and_peers(settings: Settings) -> None:
     store = EventStore.connect(settings)
     assert (store.region, store.regions) == (EAST, (WEST, EAST))
     assert list(store.read(HOMER)) == []
+
+
+def test_what_a_retired_region_wrote_stays_part_of_every_stream() -> None:
+    storage = MemoryStorage()
+    (old,) = EventStore(storage, "eu-west-1", []).append("user/homer", NewEvent("renamed", {}))
+    settings = read_settings({"MERIDIAN_REGION": "us-east-1", "MERIDIAN_RETIRED": "eu-west-1"})
+    assert settings.peers == ()
+    assert list(EventStore(storage, settings.region, settings.regions).read("user/homer")) == [old]
+    assert list(EventStore(storage, settings.region, settings.peers).read("user/homer")) == []

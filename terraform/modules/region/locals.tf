@@ -77,6 +77,7 @@ locals {
       MERIDIAN_PREFIX     = var.prefix
       MERIDIAN_WRITE_WITH = local.emulator ? "puts" : "inserts"
     },
+    length(var.retired_peers) > 0 ? { MERIDIAN_RETIRED = join(",", sort(tolist(var.retired_peers))) } : {},
     { for name, url in { MERIDIAN_ENDPOINTS = join(",", [for region, url in try(var.emulator.endpoints, {}) : "${region}=${url}"]) } : name => url if local.emulator },
   )
 }

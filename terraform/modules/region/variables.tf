@@ -32,6 +32,23 @@ variable "peers" {
   }
 }
 
+variable "retired_peers" {
+  type        = set(string)
+  nullable    = false
+  default     = []
+  description = "Regions that ran Meridian once. Their events stay part of every stream; nothing is copied to them."
+
+  validation {
+    condition     = alltrue([for peer in var.retired_peers : can(regex(local.region_form, peer))])
+    error_message = "Retired peers ${join(", ", [for peer in var.retired_peers : peer if !can(regex(local.region_form, peer))])} are not names of AWS regions; give names such as eu-west-1."
+  }
+
+  validation {
+    condition     = length(setintersection(var.retired_peers, setunion([var.region], var.peers))) == 0
+    error_message = "${join(", ", setintersection(var.retired_peers, setunion([var.region], var.peers)))} is named both as retired and as running; name it once."
+  }
+}
+
 variable "prefix" {
   type        = string
   nullable    = false
