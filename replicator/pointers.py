@@ -45,7 +45,7 @@ class Pointers:
             "lanes": {lane.key: list(span) for lane, span in sorted(self.lanes.items(), key=lambda pair: pair[0].key)},
         }
         if self.cause:
-            value["cause"] = dict(self.cause)
+            value["cause"] = dict(sorted(self.cause.items()))
         return json.dumps(value, separators=(",", ":"))  # ASCII: SQS refuses some characters that a name may hold
 
     @classmethod
