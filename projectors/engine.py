@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from projectors.projection import Projection, ProjectionFailed
+from projectors.projection import Projection, ProjectionFailed, place
 from projectors.sink import Change, Sink, ViewKey
 from projectors.view import MAX_VIEW_BYTES, View
 from replicator.domain.event import Event
@@ -114,9 +114,12 @@ class Engine:
         wanted: Mapping[StreamId, _Wanted],
         failures: _Failures,
     ) -> set[ViewKey]:
-        self._load([key for key in waiting if key not in self._views])
+        damaged = self._load([key for key in waiting if key not in self._views])
         changes: list[Change] = []
         for key, (projection, stream) in waiting.items():
+            if key in damaged:
+                self._fail(failures, projection, stream, wanted[stream].upto, EMPTY, damaged[key])
+                continue
             view = self._views.get(key)
             before = view.vector if view is not None else None
             if view is not None and view.version != projection.version:
@@ -168,11 +171,24 @@ class Engine:
                 return folded
             reason = f"its view would have {folded.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it"
         except InvalidEvent as error:
-            reason = str(error)
-        region, last = next(upto.beyond(view.vector if view is not None else EMPTY).items())
-        event_id = f"{LaneId(region, stream).key}#{sequence_key(last)}"
-        failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
+            reason = f"its view cannot be written down: {place(error)}"
+        self._fail(failures, projection, stream, upto, view.vector if view is not None else EMPTY, reason)
         return None
+
+    @staticmethod
+    def _fail(
+        failures: _Failures,
+        projection: type[Projection],
+        stream: StreamId,
+        upto: VersionVector,
+        seen: VersionVector,
+        reason: str,
+    ) -> None:
+        """Note that a whole view stands still, by the first event that it lacks: later events do not change that."""
+        region, _ = next(upto.beyond(seen).items())
+        event_id = f"{LaneId(region, stream).key}#{sequence_key(seen.get(region) + 1)}"
+        log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
+        failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
 
     def _lane(self, stream: StreamId, region: str, first: int, last: int, at_hand: Mapping[int, Event]) -> Iterable[Event]:
         """Events `first` to `last` of a lane: those at hand, and what is missing among them from the store."""
@@ -191,10 +207,23 @@ class Engine:
             if sequence <= end:
                 return  # not here yet: its own arrival will bring it
 
-    def _load(self, keys: Sequence[ViewKey]) -> None:
-        if keys:
-            for key, view in self._sink.load(keys).items():
-                self._remember(key, view)
+    def _load(self, keys: Sequence[ViewKey]) -> dict[ViewKey, str]:
+        """Fetch views. Returns why, for those whose rows are damaged: they stand alone, the others are fetched."""
+        damaged: dict[ViewKey, str] = {}
+        if not keys:
+            return damaged
+        try:
+            found = dict(self._sink.load(keys))
+        except DamagedEvent:
+            found = {}
+            for key in keys:
+                try:
+                    found.update(self._sink.load([key]))
+                except DamagedEvent as error:
+                    damaged[key] = str(error)
+        for key, view in found.items():
+            self._remember(key, view)
+        return damaged
 
     def _remember(self, key: ViewKey, view: View) -> None:
         self._views[key] = view

@@ -17,9 +17,9 @@ from projectors.projection import Projection
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
 from replicator.control import DynamoControl, Quarantine, spans
 from replicator.domain.event import Event
-from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import RegionUnavailable
+from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.metrics import Emit, emit
 from replicator.outbound import Refusals
 from replicator.pointers import Pointers, Spans, join
@@ -70,15 +70,17 @@ class Inbound:
         """Fold a stream batch. Whole lanes go to the backlog where the views cannot be reached. Raises BatchFailed or
         RegionUnavailable when the batch is to come again."""
         events, refused = read_records(records)
-        merged, lost, failures = self.engine.merged, list[Event](), list[Failure]()
+        merged, projected = self.engine.merged, len(events)
+        lost: list[Event] = []
+        failures: list[Failure] = []
         try:
             failures = self.engine.apply(events)
         except RegionUnavailable as error:
             log.warning("projector.defers", region=self.region, error=str(error))
-            lost = self._defer(events)
+            lost, projected = self._defer(events), 0
         self._poison([_poisoned(each) for each in refused] + [_undigested(each) for each in failures])
         values = {
-            "EventsProjected": len(events) - len(lost),
+            "EventsProjected": projected,
             "ProjectionFailures": len(failures) + len(refused),
             "ConflictsMerged": self.engine.merged - merged,
         }
@@ -122,13 +124,16 @@ class Inbound:
         self._release(done, failures)
         left = {lane: lanes[lane] for lane in names if lane not in done}
         if left:
-            self.backlog.defer(left, since, tries + 1 if down else 0)
+            self.backlog.defer(left, since, tries + 1 if down else tries)
         age = max(0, self.wall() - since) if left else 0
         self.emit({"region": self.region}, {"ProjectionFailures": len(failures), "ProjectionLag": age})
 
     def _last(self, lane: LaneId, named: int) -> int:
         """What came behind the pointer waits with it: bring the whole lane."""
-        last = self.store.latest(lane.stream, lane.region)
+        try:
+            last = self.store.latest(lane.stream, lane.region)
+        except DamagedEvent:
+            return named  # whoever folds it says so, for this lane alone
         return max(named, last.sequence if last is not None else 0)
 
     def _defer(self, events: Sequence[Event]) -> list[Event]:
@@ -157,11 +162,11 @@ class Inbound:
     def _release(self, lanes: set[LaneId], failures: Sequence[Failure]) -> None:
         """What stood in quarantine for these lanes and did not fail again is dealt with."""
         again = {_key(each.projection, each.event_id) for each in failures}
-        prefixes = tuple(f"{lane.key}{DELIMITER}" for lane in lanes)
+        ends = tuple(f" {lane.key}" for lane in lanes)  # neither names nor keys hold a delimiter, so no other key ends so
         found = {
             key: value
             for key, value in self.quarantine.records()
-            if key not in again and key.partition(" ")[2].startswith(prefixes)
+            if key not in again and key.rpartition(DELIMITER)[0].endswith(ends)
         }
         if found:
             self.quarantine.release(found)
@@ -182,9 +187,10 @@ def _undigested(failure: Failure) -> _Poison:
 
 
 def _poisoned(refused: Refused) -> _Poison:
-    named = refused.lane is not None and refused.sequence > 0 and not refused.changed
-    lanes = {refused.lane: (refused.sequence, refused.sequence)} if named and refused.lane else {}
-    return _Poison(refused.item, refused.reason, lanes)
+    if refused.lane is None or not refused.sequence or refused.changed:
+        return _Poison(refused.item, refused.reason, {})
+    event_id = f"{refused.lane.key}{DELIMITER}{sequence_key(refused.sequence)}"
+    return _Poison(_key("record", event_id), refused.reason, {refused.lane: (refused.sequence, refused.sequence)})
 
 
 def _key(projection: str, event_id: str) -> str:

@@ -34,9 +34,18 @@ class ProjectionFailed(MeridianError):
     """
 
     def __init__(self, where: str, error: BaseException) -> None:
-        super().__init__(f"{where}: {type(error).__name__}: {error}")
-        frame = extract_tb(error.__traceback__)[-1]
-        self.public = f"{where}: {type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
+        try:
+            text = str(error)
+        except Exception:  # a handler's own exception may be as wrong as its handler
+            text = "(it cannot be shown)"
+        super().__init__(f"{where}: {type(error).__name__}: {text}")
+        self.public = f"{where}: {place(error)}"
+
+
+def place(error: BaseException) -> str:
+    """An error's type and the line it came from, without its text: that may quote the payload, and have any size."""
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {PurePath(frame.filename).name}:{frame.lineno}"
 
 
 @dataclass(frozen=True, slots=True)
