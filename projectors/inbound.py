@@ -6,7 +6,7 @@ and sent once to the dead letters, with its key and the error and never its payl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -22,7 +22,7 @@ from replicator.dynamodb import DynamoStorage
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.metrics import Emit, emit
 from replicator.outbound import Refusals
-from replicator.pointers import Pointers, Spans, join
+from replicator.pointers import Pointers, join
 from replicator.queues import VIEWS, Queue, QueueBacklog, dead_letters
 from replicator.records import Refused, read_records
 from replicator.settings import Settings
@@ -94,17 +94,18 @@ class Inbound:
         """Bring the views of whole lanes up to what is here. The answer names the messages that are to be kept."""
         found, failed = read_messages(messages, {self.backlog.link: None})
         for parts in found.values():
-            pointers = [each for _, each in parts]
             try:
-                self._bring(join(each.lanes for each in pointers), min(each.since for each in pointers),
-                            max(each.tries for each in pointers), fits)  # fmt: skip
+                self._bring([each for _, each in parts], fits)
             except RegionUnavailable as error:
                 log.error("backlog.unavailable", link=self.backlog.link, error=str(error))
                 failed += [message_id for message_id, _ in parts]
         self.refusals.report(now=True)
         return item_failures(failed)
 
-    def _bring(self, lanes: Spans, since: int, tries: int, fits: Fits) -> None:
+    def _bring(self, pointers: Sequence[Pointers], fits: Fits) -> None:
+        lanes = join(each.lanes for each in pointers)
+        since, tries = min(each.since for each in pointers), max(each.tries for each in pointers)
+        replayed = {lane: each.cause for each in pointers if each.cause for lane in each.lanes}
         names = sorted(lanes, key=lambda lane: lane.key)
         done: set[LaneId] = set()
         failures: list[Failure] = []
@@ -120,11 +121,14 @@ class Inbound:
                 down = True
             else:
                 done.update(part)
-        self._poison([_undigested(each) for each in failures])
+        self._poison([_undigested(each) for each in failures], replayed)
         self._release(done, failures)
         left = {lane: lanes[lane] for lane in names if lane not in done}
-        if left:
-            self.backlog.defer(left, since, tries + 1 if down else tries)
+        tries += down
+        if first := {lane: span for lane, span in left.items() if lane not in replayed}:
+            self.backlog.defer(first, since, tries)
+        for lane in left.keys() & replayed.keys():
+            self.backlog.defer({lane: left[lane]}, since, tries, replayed[lane])
         age = max(0, self.wall() - since) if left else 0
         self.emit({"region": self.region}, {"ProjectionFailures": len(failures), "ProjectionLag": age})
 
@@ -145,14 +149,15 @@ class Inbound:
             return list(events)
         return []
 
-    def _poison(self, found: Sequence[_Poison]) -> None:
-        """Record each once, and send each once to the dead letters (again if killed between the two)."""
+    def _poison(self, found: Sequence[_Poison], replayed: Collection[LaneId] = ()) -> None:
+        """Record each once, and send each once to the dead letters (again if killed between the two). What was replayed
+        from there and failed goes back there."""
         if not found:
             return
         known = dict(self.quarantine.records())
         for each in found:
             log.error("projector.quarantined", item=each.key, reason=each.reason)
-            if each.key not in known:
+            if each.key not in known or not each.lanes.keys().isdisjoint(replayed):
                 if each.lanes:  # what is in no lane, or was changed behind our back, cannot be replayed
                     cause = {"event": each.key, "error": each.reason}
                     self.letters.send(str(Pointers(self.backlog.link, each.lanes, self.wall(), cause=cause)))

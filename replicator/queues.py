@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,6 +17,7 @@ from replicator.settings import Settings
 
 VIEWS = "views"
 """The link from a region's events to its own views: `us-east-1>views`."""
+NO_CAUSE: Mapping[str, str] = MappingProxyType({})
 MAX_DELAY = 30
 """Seconds between two attempts at what waits, at most: how long after a peer's return its backlog may still rest."""
 
@@ -78,12 +80,13 @@ class QueueBacklog:
         """The backlog of the settings' region towards a peer, or towards VIEWS."""
         return cls(f"{settings.region}>{target}", Queue(settings, f"backlog-{target}"))
 
-    def defer(self, lanes: Spans, since: int, tries: int = 0) -> None:
+    def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
         """Note that these sequences wait since `since` (ms). After `tries` in vain they rest up to MAX_DELAY seconds.
+        `cause` is that of a dead letter which is replayed: what fails again goes back there.
 
         Raises RegionUnavailable when the queue takes nothing; deferring again is harmless."""
         delay = random.randint(1, min(MAX_DELAY, 2 ** min(tries, 10))) if tries else 0
-        for part in Pointers(self.link, lanes, since, tries).split():
+        for part in Pointers(self.link, lanes, since, tries, cause).split():
             self._queue.send(str(part), delay)
 
 
@@ -107,6 +110,6 @@ def replay(settings: Settings, letters: Queue) -> Iterator[tuple[str, Pointers |
             continue
         if pointers.link not in backlogs:
             backlogs[pointers.link] = QueueBacklog.connect(settings, links[pointers.link])
-        backlogs[pointers.link].defer(pointers.lanes, pointers.since)
+        backlogs[pointers.link].defer(pointers.lanes, pointers.since, cause=pointers.cause)
         letters.done(receipt)
         yield text, pointers

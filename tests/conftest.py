@@ -7,9 +7,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from chaos.world import World
 from replicator.settings import Settings
+
+# How fast examples are drawn depends on the machine and on chance: no reason to fail.
+hypothesis.register_profile(
+    "meridian", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+hypothesis.load_profile("meridian")
 
 
 @pytest.fixture(scope="session")

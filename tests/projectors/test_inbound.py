@@ -669,6 +669,17 @@ def test_a_poison_lane_in_a_message_leaves_the_others_alone(bench: Bench) -> Non
     assert bench.backlog.sent == []
 
 
+def test_poison_that_fails_again_after_a_replay_is_a_letter_again(bench: Bench) -> None:
+    poison, events = poisoned(bench)
+    bench.inbound.project(batch(*events))
+    for _ in range(2):
+        assert bench.inbound.catch_up(bench.letters.take(), lambda: True) == ALL_IS_WELL
+        assert [dict(letter.lanes) for letter in bench.letters.found()] == [
+            {poison.lane: (poison.sequence, poison.sequence)}
+        ]
+        assert len(bench.refused()) == 1
+
+
 # -- all of it together ------------------------------------------------------------------------------------------------
 
 

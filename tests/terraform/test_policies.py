@@ -269,7 +269,7 @@ def test_the_emulator_lets_a_writer_add_an_event_and_neither_change_nor_remove_i
 ) -> None:
     settings = guarded.settings(OWN)
     emulator = {"endpoints": {region: settings.endpoint(OWN) for region in (OWN, PEER, "ap-southeast-2")}}
-    terraform.apply(settings, variables(emulator))
+    terraform.apply(settings, {**variables(emulator), "bus": {"enabled": False}})
     admin = {"region_name": OWN, "endpoint_url": settings.endpoint(OWN)}
     keys = boto3.client("sts", **admin).assume_role(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/meridian-{OWN}-writer", RoleSessionName="desk"
