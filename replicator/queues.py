@@ -18,6 +18,8 @@ from replicator.settings import Settings
 VIEWS = "views"
 """The link from a region's events to its own views: `us-east-1>views`."""
 NO_CAUSE: Mapping[str, str] = MappingProxyType({})
+LONG_POLL = 1
+"""Seconds to wait for a message before a queue counts as empty. Without waiting, SQS asks only some of its servers."""
 MAX_DELAY = 30
 """Seconds between two attempts at what waits, at most: how long after a peer's return its backlog may still rest."""
 
@@ -48,21 +50,28 @@ class Queue:
         self._call(lambda: self._client.send_message(QueueUrl=url, MessageBody=text, DelaySeconds=delay))
 
     def take(self) -> Iterator[tuple[str, str]]:
-        """(text, receipt) of each message that can be had now. They come back unless `done` within the timeout."""
+        """(text, receipt) of each message that can be had now, once. They come back unless `done` within the queue's
+        timeout; what comes back while this goes on is for the next time, so it ends whatever the timeout is."""
         url = self._url
+        seen: set[str] = set()
         while True:
             answer: Any = self._call(
-                lambda: self._client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+                lambda: self._client.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=LONG_POLL)
             )
-            messages = answer.get("Messages", [])
-            if not messages:
+            fresh = [message for message in answer.get("Messages", []) if message["MessageId"] not in seen]
+            if not fresh:
                 return
-            yield from ((message["Body"], message["ReceiptHandle"]) for message in messages)
+            seen.update(message["MessageId"] for message in fresh)
+            yield from ((message["Body"], message["ReceiptHandle"]) for message in fresh)
 
     def done(self, receipt: str) -> None:
-        """Remove a message that was taken."""
+        """Remove a message that was taken. Done twice is done; one whose timeout has passed may come back."""
         url = self._url
-        self._call(lambda: self._client.delete_message(QueueUrl=url, ReceiptHandle=receipt))
+        try:
+            self._call(lambda: self._client.delete_message(QueueUrl=url, ReceiptHandle=receipt))
+        except ClientError as error:
+            if aws.error_code(error) != "ReceiptHandleIsInvalid":
+                raise
 
     def _call(self, operation: Any) -> Any:
         return aws.call(self._settings, self._settings.region, operation)
