@@ -17,10 +17,11 @@ import structlog
 
 from chaos.flights import Report
 from chaos.history import History
+from replicator.appending import Write
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import StreamId
 from replicator.errors import AppendContention, OutcomeUnknown, RegionUnavailable
-from replicator.store import EventStore, Write
+from replicator.store import EventStore
 
 log = structlog.get_logger()
 

@@ -14,6 +14,7 @@ from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.retries import Transient
 from replicator.settings import Settings
+from replicator.storage import Guard, control_text
 
 Value = dict[str, Any]
 
@@ -23,6 +24,9 @@ class ControlStorage(Protocol):
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
         """Write these values, replacing what was there. Not atomic together."""
+
+    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+        """Replace `before` (None: there is nothing yet) by `after`; False when something else is there."""
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         """The scope's keys behind `after`, in order, with their values, consistently read."""
@@ -40,18 +44,34 @@ class MemoryControl:
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
         with self._lock:
-            self._scopes.setdefault(scope, {}).update({key: _text(value) for key, value in values.items()})
+            self._scopes.setdefault(scope, {}).update({key: control_text(value) for key, value in values.items()})
+
+    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+        with self._lock:
+            held = self._scopes.setdefault(scope, {})
+            if held.get(key) != (None if before is None else control_text(before)):
+                return False
+            held[key] = control_text(after)
+        return True
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         with self._lock:
             held = sorted((key, text) for key, text in self._scopes.get(scope, {}).items() if key > after)
         yield from ((key, json.loads(text)) for key, text in held[:limit])
 
+    def still(self) -> threading.Lock:
+        """A lock under which nothing here changes: what a guarded insert in memory holds."""
+        return self._lock
+
+    def holds(self, guard: Guard) -> bool:
+        """Whether the guard holds. To be asked under `still()`."""
+        return self._scopes.get(guard.scope, {}).get(guard.key) == control_text(guard.value)
+
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         with self._lock:
             held = self._scopes.get(scope, {})
             for key, value in values.items():
-                if held.get(key) == _text(value):
+                if held.get(key) == control_text(value):
                     del held[key]
 
 
@@ -67,7 +87,7 @@ class DynamoControl:
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
         puts: list[Any] = [
-            {"PutRequest": {"Item": {"pk": {"S": scope}, "sk": {"S": key}, "value": {"S": _text(value)}}}}
+            {"PutRequest": {"Item": {"pk": {"S": scope}, "sk": {"S": key}, "value": {"S": control_text(value)}}}}
             for key, value in values.items()
         ]
         for start in range(0, len(puts), 25):
@@ -81,6 +101,21 @@ class DynamoControl:
                 raise Transient("throttled", sent=True)
 
         aws.call(self._settings, self._region, once)
+
+    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+        place, new = [{"S": scope}, {"S": key}], {"S": control_text(after)}
+        if before is None:
+            statement = f"INSERT INTO \"{self._table}\" VALUE {{'pk': ?, 'sk': ?, 'value': ?}}"
+            parameters: list[Any] = [*place, new]
+        else:
+            statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+            parameters = [new, *place, {"S": control_text(before)}]
+        request: Any = [{"Statement": statement, "Parameters": parameters}]
+        (code,) = aws.execute_batch(self._client, self._settings, self._region, self._pool, request)
+        if not code:
+            return True
+        # A request that was sent again after its answer was lost fails on what it wrote itself.
+        return next((value for held, value in self.get_all(scope) if held == key), None) == after
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         request: dict[str, Any] = {
@@ -107,7 +142,7 @@ class DynamoControl:
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         statement = f'DELETE FROM "{self._table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
         statements = [
-            {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": _text(value)}]}
+            {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": control_text(value)}]}
             for key, value in values.items()
         ]
         aws.execute_batch(self._client, self._settings, self._region, self._pool, statements)
@@ -181,7 +216,3 @@ def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:
         low, high = found.get(event.lane, (event.sequence, event.sequence))
         found[event.lane] = (min(low, event.sequence), max(high, event.sequence))
     return found
-
-
-def _text(value: Value) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

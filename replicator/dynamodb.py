@@ -15,11 +15,11 @@ from pynamodb.transactions import TransactWrite
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.errors import DamagedEvent, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
-from replicator.models import EventItem, bind, from_item, from_model, to_item, to_model
+from replicator.errors import DamagedEvent, GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.models import ControlItem, EventItem, bind, from_item, from_model, to_item, to_model
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
-from replicator.storage import MAX_TRANSACTION, Insert, Position
+from replicator.storage import MAX_TRANSACTION, Guard, Insert, Position, check_transaction, control_text
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -27,6 +27,10 @@ log = structlog.get_logger()
 _FIELDS = ("pk", "sk", "hlc", "type", "version", "payload", "metadata", "observed", "prev", "digest")
 _GET_BATCH = 100
 _INSERTS = {"": Insert.ADDED, "DuplicateItem": Insert.TAKEN, aws.NOT_NOW: Insert.NOT_NOW}
+
+
+# A condition of the write did not hold: an INSERT's, an EXISTS's, a put's.
+_CONDITIONS = ("DuplicateItem", "ConditionalCheckFailed")
 
 
 class _Taken(Exception):
@@ -47,10 +51,12 @@ class DynamoStorage:
         columns = ", ".join(f"'{name}': ?" for name in _FIELDS)
         # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
         self._insert_statement = f'INSERT INTO "{self._table}" VALUE {{{columns}}}'
+        self._control = bind(ControlItem, settings.control_table, settings, self.region)
+        found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+        self._guard_statement = f"EXISTS({found})"
 
-    def insert(self, events: Sequence[Event]) -> bool:
-        if len(events) > MAX_TRANSACTION:
-            raise ValueError(f"{len(events)} events in one insert; the limit is {MAX_TRANSACTION}")
+    def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        check_transaction(events, guards)
         if not events:
             return False
         perhaps_sent = False
@@ -58,7 +64,7 @@ class DynamoStorage:
         def once() -> None:
             nonlocal perhaps_sent
             try:
-                self._put(events)
+                self._put(events, guards)
             except Transient as failure:
                 perhaps_sent = perhaps_sent or failure.sent
                 raise
@@ -66,7 +72,7 @@ class DynamoStorage:
         try:
             transient(self._settings.attempts)(once)
         except _Taken:
-            self._settle(events, perhaps_sent)
+            self._settle(events, guards, perhaps_sent)
             return False
         except Transient as failure:
             if not perhaps_sent:
@@ -80,23 +86,26 @@ class DynamoStorage:
             ) from failure
         return True
 
-    def _put(self, events: Sequence[Event]) -> None:
+    def _put(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> None:
         """Write all or none, once. Raises _Taken or Transient."""
         if self._settings.write_with == "inserts":
-            self._put_statements(events)
+            self._put_statements(events, guards)
         else:
-            self._put_items(events)
+            self._put_items(events, guards)
 
-    def _put_statements(self, events: Sequence[Event]) -> None:
+    def _put_statements(self, events: Sequence[Event], guards: Sequence[Guard]) -> None:
         statements = self._statements(events)
+        for guard in guards:
+            parameters = [{"S": guard.scope}, {"S": guard.key}, {"S": control_text(guard.value)}]
+            statements.append({"Statement": self._guard_statement, "Parameters": parameters})
         try:
-            if len(events) == 1:
+            if len(statements) == 1:
                 self._client.execute_statement(**statements[0])
             else:
                 self._client.execute_transaction(TransactStatements=statements)
         except (BotoCoreError, ClientError) as error:
             code, reasons = aws.error_code(error), aws.cancellation_reasons(error)
-            if code.startswith("DuplicateItem") or any(reason.startswith("DuplicateItem") for reason in reasons):
+            if any(each.startswith(_CONDITIONS) for each in (code, *reasons)):
                 raise _Taken from None
             if reasons & aws.THROTTLES:
                 raise Transient(", ".join(sorted(reasons)), sent=False) from error
@@ -109,15 +118,18 @@ class DynamoStorage:
             statements.append({"Statement": self._insert_statement, "Parameters": [item[name] for name in _FIELDS]})
         return statements
 
-    def _put_items(self, events: Sequence[Event]) -> None:
+    def _put_items(self, events: Sequence[Event], guards: Sequence[Guard]) -> None:
         absent = self._model.pk.does_not_exist()
         try:
-            if len(events) == 1:
+            if len(events) == 1 and not guards:
                 to_model(self._model, events[0]).save(condition=absent)
             else:
                 with TransactWrite(connection=self._connection) as transaction:
                     for event in events:
                         transaction.save(to_model(self._model, event), condition=absent)
+                    for guard in guards:
+                        same = self._control.value == control_text(guard.value)
+                        transaction.condition_check(self._control, guard.scope, guard.key, condition=same)
         except PynamoDBException as error:
             reasons = {r.code for r in error.cancellation_reasons if r} if isinstance(error, TransactWriteError) else set()
             code = aws.error_code(error.cause)  # PynamoDB's own cause_response_code fails on time-outs
@@ -127,8 +139,9 @@ class DynamoStorage:
                 raise Transient(", ".join(sorted(reasons)), sent=False) from error
             raise self._sorted(error) from error
 
-    def _settle(self, events: Sequence[Event], perhaps_sent: bool) -> None:
-        """A condition failed: either these very events are there already (an earlier attempt landed), or others are."""
+    def _settle(self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool) -> None:
+        """A condition failed: these very events are there already (an earlier attempt landed), or others are, or a guard
+        does not hold."""
         try:
             held = self.get([(event.lane, event.sequence) for event in events])
         except RegionUnavailable as error:
@@ -142,6 +155,8 @@ class DynamoStorage:
         taken = [event for event in events if (event.lane, event.sequence) in held]
         if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):
             return
+        if guards and not taken:
+            raise GuardFailed(guards)
         raise LaneTaken(taken)
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:

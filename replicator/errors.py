@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from replicator.domain.event import Event
+    from replicator.domain.names import StreamId
+    from replicator.domain.vector import VersionVector
+    from replicator.storage import Guard
 
 
 def shown(value: object) -> str:
@@ -15,6 +20,15 @@ def shown(value: object) -> str:
         return repr(value)
     except ValueError:
         return "an integer of thousands of digits"
+
+
+def place(error: BaseException) -> str:
+    """An error's type and the line it came from, without its text: that may quote the payload, and have any size."""
+    # A field that is not there: the line is the one that asks for it.
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.name != "__missing__"]
+    if not frames:  # never raised: made here, so its text is ours
+        return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__} at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}"
 
 
 class MeridianError(Exception):
@@ -33,6 +47,27 @@ class DamagedEvent(InvalidEvent):
     """Stored content that does not match its own digest, or cannot be decoded at all."""
 
 
+class InvalidToken(MeridianError, ValueError):
+    """A text that is no consistency token of this system: another version, another system, forged or damaged."""
+
+
+class InvalidOperation(MeridianError, ValueError):
+    """A write that cannot be carried out as it is put: its precondition, its streams or their number are wrong."""
+
+
+class NotHereYet(MeridianError):
+    """A read's token names events that could not be had within its time. Nothing is wrong; try again, or without it.
+
+    `missing` maps each stream to the vector entries that could not be reached.
+    """
+
+    def __init__(self, missing: Mapping[StreamId, VersionVector], waited: float) -> None:
+        self.missing = dict(missing)
+        self.waited = waited
+        named = "; ".join(f"{stream} up to {vector}" for stream, vector in self.missing.items())
+        super().__init__(f"not here within {waited:.2f} s: {named}. Read again later, or without the token for what is here")
+
+
 class ClockAhead(MeridianError):
     """A timestamp further ahead of this region's wall clock than the stated bound."""
 
@@ -48,6 +83,14 @@ class LaneTaken(MeridianError):
         self.taken = tuple(event.id for event in taken)
         self.lanes = {event.lane for event in taken}
         super().__init__(f"another writer already appended at {', '.join(self.taken)}; nothing was written")
+
+
+class GuardFailed(MeridianError):
+    """What a write was to depend on is no longer so. Nothing was written."""
+
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        self.guards = tuple(guards)
+        super().__init__(f"{'; '.join(str(guard) for guard in guards)}: no longer so; nothing was written")
 
 
 class AppendContention(MeridianError):

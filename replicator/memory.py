@@ -5,32 +5,35 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from replicator.control import MemoryControl
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.errors import LaneTaken
-from replicator.storage import MAX_TRANSACTION, Insert, Position
+from replicator.errors import GuardFailed, LaneTaken
+from replicator.storage import Guard, Insert, Position, check_transaction
 
 
 class MemoryStorage:
-    """A LaneStorage that lives as long as the process."""
+    """A LaneStorage that lives as long as the process. `control` is the control state that guards speak of."""
 
-    def __init__(self) -> None:
+    def __init__(self, control: MemoryControl | None = None) -> None:
+        self.control = control or MemoryControl()
         self._lanes: dict[LaneId, dict[int, Event]] = {}
         self._lock = threading.Lock()
 
-    def insert(self, events: Sequence[Event]) -> bool:
-        if len(events) > MAX_TRANSACTION:
-            raise ValueError(f"{len(events)} events in one insert; the limit is {MAX_TRANSACTION}")
-        with self._lock:
+    def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        check_transaction(events, guards)
+        with self._lock, self.control.still():
             held = [self._lanes.get(event.lane, {}).get(event.sequence) for event in events]
-            if held == list(events):
+            if events and held == list(events):
                 return False
             taken = [event for event, other in zip(events, held, strict=True) if other is not None]
             if taken:
                 raise LaneTaken(taken)
+            if failed := [guard for guard in guards if not self.control.holds(guard)]:
+                raise GuardFailed(failed)
             for event in events:
                 self._lanes.setdefault(event.lane, {})[event.sequence] = event
-        return True
+        return bool(events)
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
         with self._lock:

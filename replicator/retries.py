@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import random
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from replicator.errors import LaneTaken
 
@@ -34,6 +41,29 @@ def contention(attempts: int = 10) -> Retrying:
         stop=stop_after_attempt(attempts),
         wait=wait_random_exponential(multiplier=0.01, max=0.5),
         reraise=True,
+    )
+
+
+MOVED_HOMES_ATTEMPTS = 3
+
+
+def moved_homes() -> Retrying:
+    """A claim whose homes were moved: look where they are now, while the call returns None."""
+    return Retrying(
+        retry=retry_if_result(lambda result: result is None),
+        stop=stop_after_attempt(MOVED_HOMES_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.05, max=0.5),
+        retry_error_callback=lambda _: None,
+    )
+
+
+def arriving(seconds: float) -> Retrying:
+    """Something is on its way: look again while the call returns True, for `seconds`. Returns the last look's answer."""
+    return Retrying(
+        retry=retry_if_result(bool),
+        stop=stop_after_delay(seconds),
+        wait=wait_random_exponential(multiplier=0.01, max=0.25),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else True,
     )
 
 

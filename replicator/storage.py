@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
@@ -17,6 +19,32 @@ MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 
 Position = tuple[LaneId, int]
 """A lane and a sequence in it: what identifies an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a write depends on, checked in its own transaction: the region's control state under `scope` and `key` is
+    exactly `value`. What fences are made of."""
+
+    scope: str
+    key: str
+    value: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"control {self.scope} {self.key} is {control_text(self.value)}"
+
+
+def control_text(value: Mapping[str, Any]) -> str:
+    """How a piece of control state is written: equal values are equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def check_transaction(events: Sequence[Event], guards: Sequence[Guard]) -> None:
+    """Raise ValueError when these are too many for one `insert`."""
+    if len(events) + len(guards) > MAX_TRANSACTION:
+        raise ValueError(
+            f"{len(events)} events and {len(guards)} guards in one insert; the limit is {MAX_TRANSACTION} together"
+        )
 
 
 class Insert(Enum):
@@ -32,11 +60,12 @@ class Insert(Enum):
 class LaneStorage(Protocol):
     """One region's events table. Events can be added and read; no verb changes or removes one."""
 
-    def insert(self, events: Sequence[Event]) -> bool:
-        """Add up to 100 events, all or none. Adding the same events again is a no-op: False says that they were there.
+    def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        """Add up to 100 events and guards, all or none. Adding the same events again is a no-op: False says that they were
+        there.
 
-        Raises LaneTaken when a different event holds one of the positions (nothing was written), RegionUnavailable
-        when nothing was written, and OutcomeUnknown when nobody can tell yet.
+        Raises LaneTaken when a different event holds one of the positions and GuardFailed when a guard does not hold
+        (nothing was written), RegionUnavailable when nothing was written, and OutcomeUnknown when nobody can tell yet.
         """
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:

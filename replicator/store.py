@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
 from itertools import islice
-from threading import Condition, Lock
 
 import structlog
 
-from replicator.domain.clock import HybridLogicalClock
-from replicator.domain.event import GENESIS, NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
+from replicator.appending import Appender, Write
+from replicator.domain.clock import ZERO, HybridLogicalClock
+from replicator.domain.event import GENESIS, Event, Head, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
+from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import AppendContention, ClockAhead, DamagedEvent, InvalidEvent, LaneTaken, OutcomeUnknown
-from replicator.retries import contention
+from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidToken
+from replicator.freshness import Peer, Puller
+from replicator.operation import Operation, Result
+from replicator.saving import Saving
 from replicator.settings import Settings
-from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, LaneStorage
+from replicator.state import StreamState
+from replicator.storage import MAX_TRANSACTION, Guard, LaneStorage
 
 log = structlog.get_logger()
-
-_HEADS_KEPT = 100_000
 
 
 def wall_clock() -> int:
@@ -32,40 +33,11 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Events to append to one stream, and what their writer had observed of it."""
-
-    stream: StreamId
-    events: tuple[NewEvent, ...]
-    observed: Observed = field(default_factory=Observed)
-
-
-class _BusyLanes:
-    """Appends of one process to the same lanes take turns: only other processes are contention."""
-
-    def __init__(self) -> None:
-        self._held: set[LaneId] = set()
-        self._changed = Condition()
-
-    @contextmanager
-    def hold(self, lanes: Collection[LaneId]) -> Iterator[None]:
-        """Wait until none of `lanes` is held, then hold all of them. All at once, so nothing can deadlock."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._held.isdisjoint(lanes))
-            self._held.update(lanes)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held.difference_update(lanes)
-                self._changed.notify_all()
-
-
 class EventStore:
     """Append to this region's lanes; read every lane that has arrived here. Safe to share between threads.
 
-    `regions` are all regions of the system: a stream is read by merging their lanes.
+    `regions` are all regions of the system: a stream is read by merging their lanes. `peer` gives the storage of another
+    region, for reads that must see what has not arrived here; `tokens` writes and reads consistency tokens.
     """
 
     def __init__(
@@ -75,22 +47,28 @@ class EventStore:
         regions: Sequence[str],
         clock: HybridLogicalClock | None = None,
         attempts: int = 10,
+        *,
+        peer: Peer | None = None,
+        tokens: TokenCodec | None = None,
     ) -> None:
         self.region = region
         self.regions = tuple(sorted({region, *regions}))
+        self.tokens = tokens or TokenCodec("meridian")
         self._storage = storage
         self._clock = clock or HybridLogicalClock(wall_clock)
-        self._attempts = attempts
-        self._heads: OrderedDict[LaneId, Head] = OrderedDict()
-        self._lock = Lock()
-        self._busy = _BusyLanes()
+        self._appender = Appender(storage, region, self._clock, attempts)
+        self._puller = Puller([each for each in self.regions if each != region], peer)
 
     @classmethod
     def connect(cls, settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
         """The event store of the settings' own region, on DynamoDB."""
         from replicator.dynamodb import DynamoStorage
 
-        return cls(DynamoStorage(settings), settings.region, settings.regions, clock)
+        patient = DynamoStorage(settings)
+        hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout))
+        peer = cache(lambda region: DynamoStorage(hasty, region))
+        tokens = TokenCodec(settings.prefix, settings.token_keys)
+        return cls(patient, settings.region, settings.regions, clock, peer=peer, tokens=tokens)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -109,35 +87,17 @@ class EventStore:
         count = sum(len(write.events) for write in writes)
         if not 1 <= count <= MAX_TRANSACTION:
             raise InvalidEvent(f"{count} events in one append; give 1 to {MAX_TRANSACTION}, or append in several calls")
+        return self._appender.append({write.stream for write in writes}, lambda: writes)
 
-        lanes = {LaneId(self.region, write.stream) for write in writes}
+    def save(self, *operations: Operation, timeout: float = 2.0, guards: Sequence[Guard] = ()) -> Result:
+        """Carry out operations on different streams of this region in one transaction: all of them or none.
 
-        def once() -> tuple[Event, ...]:
-            sealed = self._seal(writes)
-            size = sum(size_of(event) for event in sealed)
-            if size > MAX_TRANSACTION_BYTES:
-                raise InvalidEvent(
-                    f"{count} events of {size:,} bytes in one append; the limit is 4 MB ({MAX_TRANSACTION_BYTES:,} bytes) "
-                    "together. Append in several calls"
-                )
-            try:
-                self._storage.insert(sealed)
-            except LaneTaken as error:
-                self._forget(error.lanes)
-                raise
-            except OutcomeUnknown:
-                self._forget(lanes)
-                raise
-            self._remember(sealed)
-            return sealed
-
-        try:
-            with self._busy.hold(lanes):
-                return contention(self._attempts)(once)
-        except LaneTaken as error:
-            raise AppendContention(
-                f"gave up after {self._attempts} attempts: {error}. Spread the writes over more streams, or try again"
-            ) from error
+        Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not held: it may move before the
+        write. What tokens name and this region lacks is pulled, for at most `timeout` seconds a stream. Raises
+        NotHereYet, InvalidToken, InvalidOperation, GuardFailed and ClockAhead when nothing was written; other errors as
+        `append`.
+        """
+        return Saving(self, self._appender, operations, timeout).run(guards)
 
     def resolve(self, events: Sequence[Event]) -> bool:
         """Settle an OutcomeUnknown: True when its events are in the lane, now for certain; False when they never will be.
@@ -145,51 +105,7 @@ class EventStore:
         It writes the same events again: where they had landed that is a no-op, and where another writer has taken
         their place they can never land. May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
         """
-        try:
-            self._storage.insert(events)
-        except LaneTaken:
-            return False
-        finally:
-            self._forget({event.lane for event in events})
-        return True
-
-    def _seal(self, writes: Sequence[Write]) -> tuple[Event, ...]:
-        sealed: list[Event] = []
-        heads: dict[LaneId, Head] = {}
-        for write in writes:
-            lane = LaneId(self.region, write.stream)
-            for new in write.events:
-                head = heads.get(lane) or self._head(lane)
-                stamp = self._clock.tick(after=max(head.hlc, write.observed.hlc))
-                observed = write.observed.vector.advance(self.region, head.sequence) if head.sequence else (
-                    write.observed.vector
-                )  # fmt: skip
-                event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest)
-                heads[lane] = Head.of(event)
-                sealed.append(event)
-        return tuple(sealed)
-
-    def _head(self, lane: LaneId) -> Head:
-        with self._lock:
-            known = self._heads.get(lane)
-            if known is not None:
-                self._heads.move_to_end(lane)
-                return known
-        return Head.of(next(self._storage.read(lane, limit=1, reverse=True), None))
-
-    def _remember(self, events: Sequence[Event]) -> None:
-        with self._lock:
-            for event in events:
-                if event.sequence > self._heads.get(event.lane, NO_EVENTS).sequence:
-                    self._heads[event.lane] = Head.of(event)
-                self._heads.move_to_end(event.lane)
-            while len(self._heads) > _HEADS_KEPT:
-                self._heads.popitem(last=False)
-
-    def _forget(self, lanes: Collection[LaneId]) -> None:
-        with self._lock:
-            for lane in lanes:
-                self._heads.pop(lane, None)
+        return self._appender.resolve(events)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -248,6 +164,57 @@ class EventStore:
             if upto is None or upto.get(region) > after.get(region)
         ]  # fmt: skip
         yield from islice(heapq.merge(*lanes, key=lambda event: event.order, reverse=reverse), limit)
+
+    def token(self, given: ConsistencyToken | str) -> ConsistencyToken:
+        """The token that a text is. Raises InvalidToken, also for one that names a region unknown here."""
+        token = self.tokens.decode(given) if isinstance(given, str) else given
+        strange = {region for vector in token.vectors.values() for region, _ in vector.items()} - set(self.regions)
+        if strange:
+            raise InvalidToken(
+                f"the token names {', '.join(sorted(strange))}, which is no region of this system as {self.region} knows it "
+                f"({', '.join(self.regions)}); add it to the peers, or read anew"
+            )
+        return token
+
+    def state(
+        self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0
+    ) -> StreamState:
+        """The stream as it is here now, with at least what the token names: what is missing is pulled from other regions.
+
+        Raises NotHereYet when that takes longer than `timeout` seconds.
+        """
+        name = _stream(stream)
+        return self.cut(name, self.pull(name, at_least, timeout), at_least)
+
+    def pull(self, stream: StreamId, at_least: ConsistencyToken | str | None, timeout: float = 2.0) -> tuple[Event, ...]:
+        """What the token names of the stream and is not here, from the regions that have it. Raises NotHereYet."""
+        wanted = EMPTY if at_least is None else self.token(at_least).vector(stream)
+        if not wanted:
+            return ()
+        return self._puller.bring(stream, wanted, lambda: self.cut(stream).vector, timeout)
+
+    def cut(self, stream: StreamId, pulled: Sequence[Event] = (), seen: ConsistencyToken | str | None = None) -> StreamState:
+        """The stream as it is here now, with `pulled` on top; its next event sorts after all of it and after `seen`."""
+        heads = {region: self.latest(stream, region) for region in self.regions}
+        ends = [event for event in heads.values() if event is not None]
+        latest = max((event.hlc for event in (*ends, *pulled)), default=ZERO)
+        vector = VersionVector({event.region: event.sequence for event in ends})
+        for event in sorted(pulled, key=lambda event: event.sequence):
+            if event.sequence == vector.get(event.region) + 1:
+                vector = vector.advance(event.region, event.sequence)
+        known = Observed(vector, latest if seen is None else max(latest, self.token(seen).hlc))
+        return StreamState(self, stream, known, Head.of(heads[self.region]), pulled, latest)
+
+    def merged(
+        self, stream: StreamId, after: VersionVector, upto: VersionVector, pulled: Sequence[Event]
+    ) -> Iterator[Event]:
+        """`read`, with events on top that were pulled from other regions."""
+        extra = sorted((e for e in pulled if not after.covers(e.region, e.sequence)), key=lambda event: event.order)
+        here = upto
+        for event in extra:
+            here = here.capped(event.region, event.sequence - 1)
+        extra = [event for event in extra if upto.covers(event.region, event.sequence)]
+        yield from heapq.merge(self.read(stream, after, here), extra, key=lambda event: event.order)
 
     def latest(self, stream: StreamId | str, region: str | None = None) -> Event | None:
         """The last event of one region's lane (this region's unless given), or None when it is empty."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
 from chaos.world import World
+from replicator import aws
 from replicator.settings import Settings
 
 # How fast examples are drawn depends on the machine and on chance: no reason to fail.
@@ -39,3 +41,30 @@ def settings(emulated: World) -> Settings:
         create_tables(fresh)
         DynamoSink(fresh).create_table()
     return replace(emulated.settings("us-east-1"), prefix=prefix)
+
+
+@pytest.fixture(scope="session")
+def _kept(emulated: World) -> Settings:
+    from projectors.dynamodb import DynamoSink
+    from replicator.tables import create_tables
+
+    for region in emulated.regions.values():
+        kept = replace(region.settings, prefix="kept")
+        create_tables(kept)
+        DynamoSink(kept).create_table()
+    return replace(emulated.settings("us-east-1"), prefix="kept")
+
+
+@pytest.fixture
+def emptied_settings(_kept: Settings) -> Settings:
+    """Settings of us-east-1 whose tables (in both regions) were emptied: quicker than new ones, where no test reads the
+    tables' streams, which show the emptying."""
+    for region in (_kept.region, *_kept.peers):
+        client: Any = aws.dynamodb(_kept, region)
+        for table in (_kept.events_table, _kept.control_table, _kept.views_table):
+            names = ["pk"] if table == _kept.views_table else ["pk", "sk"]
+            items = client.scan(TableName=table, ConsistentRead=True)["Items"]
+            for start in range(0, len(items), 25):
+                keys = [{name: item[name] for name in names} for item in items[start : start + 25]]
+                client.batch_write_item(RequestItems={table: [{"DeleteRequest": {"Key": key}} for key in keys]})
+    return _kept

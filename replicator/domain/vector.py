@@ -62,6 +62,12 @@ class VersionVector:
             return self
         return VersionVector._trusted({**self._entries, check_region(region): sequence})
 
+    def capped(self, region: str, sequence: int) -> VersionVector:
+        """This vector with `region` at `sequence` at most."""
+        if self.get(region) <= sequence:
+            return self
+        return VersionVector({**self._entries, region: sequence})
+
     def join(self, other: VersionVector) -> VersionVector:
         """The least vector that covers both: the element-wise maximum."""
         if other <= self:

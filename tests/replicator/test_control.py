@@ -41,6 +41,16 @@ def test_scopes_are_listed_in_key_order_a_part_at_a_time_and_apart_from_each_oth
     assert list(control.get_all("one")) == []
 
 
+def test_a_value_is_swapped_only_for_the_one_that_was_read(control: ControlStorage) -> None:
+    assert not control.swap("homes", "claims", {"epoch": 1}, {"epoch": 2})
+    assert control.swap("homes", "claims", None, {"epoch": 1})
+    assert not control.swap("homes", "claims", None, {"epoch": 9})
+    assert not control.swap("homes", "claims", {"epoch": 0}, {"epoch": 9})
+    assert list(control.get_all("homes")) == [("claims", {"epoch": 1})]
+    assert control.swap("homes", "claims", {"epoch": 1}, {"epoch": 2})
+    assert list(control.get_all("homes")) == [("claims", {"epoch": 2})]
+
+
 def test_checkpoints_of_another_stream_or_reader_do_not_count(control: ControlStorage) -> None:
     checkpoints = Checkpoints(control, "replicator")
     assert checkpoints.load("arn:1") == {}

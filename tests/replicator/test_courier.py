@@ -84,7 +84,7 @@ class Peer(MemoryStorage):
             raise OutcomeUnknown("no answer", events)
         return done
 
-    def insert(self, events: Sequence[Event]) -> bool:
+    def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
         if self.throttled & {event.lane for event in events}:
             raise RegionUnavailable("throttled")
         return self._call(lambda: MemoryStorage.insert(self, events), events)

@@ -51,15 +51,15 @@ class Faulty(MemoryStorage):
         if self.down:
             raise RegionUnavailable("down")
 
-    def insert(self, events: Sequence[Event]) -> bool:
+    def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
         self._call()
         if self.unanswered:
-            super().insert(events)
+            super().insert(events, guards)
             raise OutcomeUnknown("no answer", events)
         if self.throttled & {event.lane for event in events}:
             raise RegionUnavailable("throttled")
         try:
-            return super().insert(events)
+            return super().insert(events, guards)
         except LaneTaken:
             self.get({(event.lane, event.sequence) for event in events})  # as DynamoStorage finds out what holds them
             raise

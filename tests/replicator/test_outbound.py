@@ -27,11 +27,14 @@ from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
+from replicator.external.poison import LINK, Poison
 from replicator.memory import MemoryStorage
 from replicator.models import to_item
 from replicator.outbound import Outbound, Refusals
 from replicator.pointers import Pointers, join
 from replicator.queues import QueueBacklog
+from replicator.records import Refused
+from replicator.settings import Settings
 from replicator.storage import Insert
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -62,9 +65,9 @@ class Table(MemoryStorage):
         if next(self.errors, False):
             raise RegionUnavailable("now and then")
 
-    def insert(self, events: Sequence[Event]) -> bool:
+    def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
         self._write()
-        added = super().insert(events)
+        added = super().insert(events, guards)
         self.stream += events if added else ()
         return added
 
@@ -383,6 +386,18 @@ def test_refusals_count_every_scope_that_the_region_has(east: Region) -> None:
                 Quarantine(east.control, scope).add(f"e{n}", "why")
     east.outbound.refusals.report(now=True)
     assert east.metric("Quarantined") == [111]
+
+
+@pytest.mark.parametrize(("external", "count"), [("", 0), ("accounts:Accounts", 1)])
+def test_refusals_count_what_cannot_be_published_where_external_events_are(external: str, count: int) -> None:
+    told: list[float] = []
+    control = MemoryControl()
+    Poison(Quarantine(control, f"{EAST}>{LINK}")).refuse(Refused("record 7", "why"))
+    refusals = Refusals.connect(
+        Settings(EAST, (WEST,), external=external), control, lambda _, v: told.append(v["Quarantined"])
+    )
+    refusals.report()
+    assert told == [count]
 
 
 # -- back --------------------------------------------------------------------------------------------------------------

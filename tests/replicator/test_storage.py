@@ -10,17 +10,18 @@ import pytest
 
 from chaos.world import World
 from replicator import aws
+from replicator.control import ControlStorage, DynamoControl
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.errors import DamagedEvent, GuardFailed, LaneTaken, OutcomeUnknown, RegionUnavailable
 from replicator.memory import MemoryStorage
 from replicator.models import to_item
 from replicator.retries import Transient
 from replicator.settings import Settings
-from replicator.storage import Insert, LaneStorage, Position
+from replicator.storage import Guard, Insert, LaneStorage, Position
 from replicator.tables import create_tables
 
 HOMER = LaneId("us-east-1", StreamId("user", "homer"))
@@ -82,6 +83,12 @@ def storage(request: pytest.FixtureRequest) -> LaneStorage:
 
 
 @pytest.fixture
+def control(request: pytest.FixtureRequest, storage: LaneStorage, table: Settings) -> ControlStorage:
+    """The control state that the storage's guards speak of."""
+    return storage.control if isinstance(storage, MemoryStorage) else DynamoControl(table)
+
+
+@pytest.fixture
 def dynamo(emptied: dict[str, DynamoStorage]) -> DynamoStorage:
     return emptied["inserts"]
 
@@ -93,9 +100,47 @@ def test_insert_takes_a_hundred_events_over_several_lanes(storage: LaneStorage) 
     assert everything(storage) == wanted
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_guarded_insert_happens_while_its_guard_holds(storage: LaneStorage, control: ControlStorage, count: int) -> None:
+    fence = Guard("fences", f"holds {count} {type(storage).__name__}", {"epoch": 1, "open": True})
+    control.put(fence.scope, {fence.key: dict(fence.value)})
+    assert storage.insert(chain(HOMER, count), [fence])
+    assert everything(storage) == {HOMER: chain(HOMER, count)}
+    assert not storage.insert(chain(HOMER, count), [fence])
+
+
+@pytest.mark.parametrize("value", [None, {"epoch": 2, "open": True}, {"epoch": 1, "open": False}])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_guard_that_does_not_hold_refuses_the_whole_insert(
+    storage: LaneStorage, control: ControlStorage, count: int, value: dict[str, Any] | None
+) -> None:
+    fence = Guard("fences", f"fails {count} {value}", {"epoch": 1, "open": True})
+    if value is not None:
+        control.put(fence.scope, {fence.key: value})
+    with pytest.raises(GuardFailed, match="epoch"):
+        storage.insert(chain(HOMER, count), [fence])
+    assert everything(storage) == {}
+
+
+def test_events_that_are_there_already_need_no_guard_any_more(storage: LaneStorage, control: ControlStorage) -> None:
+    fence = Guard("fences", "closed since", {"open": True})
+    control.put(fence.scope, {fence.key: {"open": True}})
+    storage.insert(chain(HOMER, 2), [fence])
+    control.put(fence.scope, {fence.key: {"open": False}})
+    assert not storage.insert(chain(HOMER, 2), [fence])  # an answer was lost, and it is sent again
+
+
+def test_a_taken_position_counts_before_a_guard(storage: LaneStorage) -> None:
+    storage.insert(chain(HOMER, 1))
+    with pytest.raises(LaneTaken):
+        storage.insert(chain(HOMER, 2, by="another writer"), [Guard("fences", "absent", {})])
+
+
 def test_insert_refuses_more_than_a_hundred_and_writes_nothing(storage: LaneStorage) -> None:
     with pytest.raises(ValueError, match="101"):
         storage.insert(chain(HOMER, 101))
+    with pytest.raises(ValueError, match="100 events and 1 guards"):
+        storage.insert(chain(HOMER, 100), [Guard("fences", "one", {})])
     assert everything(storage) == {}
 
 
@@ -255,8 +300,8 @@ class _AnswerLost(DynamoStorage):
 
     lost = False
 
-    def _put(self, events: object) -> None:
-        super()._put(events)  # type: ignore[arg-type]
+    def _put(self, events: object, guards: object = ()) -> None:
+        super()._put(events, guards)  # type: ignore[arg-type]
         if not self.lost:
             self.lost = True
             raise Transient("ReadTimeoutError", sent=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chaos.world import World
+from replicator.appending import Write
 from replicator.domain.clock import Hlc, HybridLogicalClock
 from replicator.domain.event import GENESIS, Event, NewEvent, Observed, seal
 from replicator.domain.names import LaneId, StreamId
@@ -29,7 +30,7 @@ from replicator.errors import (
 from replicator.memory import MemoryStorage
 from replicator.settings import Settings, read_settings
 from replicator.storage import LaneStorage
-from replicator.store import EventStore, Write
+from replicator.store import EventStore
 
 EAST, WEST = "us-east-1", "eu-west-1"
 HOMER = StreamId("user", "homer")
@@ -58,9 +59,9 @@ class Counted(MemoryStorage):
         super().__init__()
         self.calls: Counter[str] = Counter()
 
-    def insert(self, events: Sequence[Event]) -> bool:
+    def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
         self.calls["insert"] += 1
-        return super().insert(events)
+        return super().insert(events, guards)
 
     def read(self, *args: Any, **options: Any) -> Iterator[Event]:
         self.calls["read"] += 1
@@ -72,13 +73,13 @@ class NoAnswer(MemoryStorage):
 
     lands, quiet = True, False
 
-    def insert(self, events: Sequence[Event]) -> bool:
+    def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
         if self.quiet:
             self.quiet = False
             if self.lands:
-                super().insert(events)
+                super().insert(events, guards)
             raise OutcomeUnknown("no answer", events)
-        return super().insert(events)
+        return super().insert(events, guards)
 
 
 # -- appending -------------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_two_processes_on_one_lane_take_turns_without_knowing_of_each_other(stor
 
 def test_an_append_that_always_loses_gives_up_after_its_attempts() -> None:
     class Taken(Counted):
-        def insert(self, events: Sequence[Event]) -> bool:
+        def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
             self.calls["insert"] += 1
             raise LaneTaken(events[:1])
 

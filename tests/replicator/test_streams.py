@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from replicator.appending import Write
 from replicator.control import Checkpoints, DynamoControl, MemoryControl
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
 from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.models import from_item
 from replicator.settings import Settings
-from replicator.store import EventStore, Write
+from replicator.store import EventStore
 from replicator.streams import Batch, StreamReader
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events/stream/1"

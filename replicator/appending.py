@@ -1,0 +1,162 @@
+"""How events get into this region's lanes: sealed behind a lane's head, all or none, tried again when the head has moved."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Condition, Lock
+
+from replicator.domain.clock import HybridLogicalClock
+from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
+from replicator.domain.names import LaneId, StreamId
+from replicator.errors import AppendContention, InvalidEvent, LaneTaken, OutcomeUnknown
+from replicator.retries import contention
+from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard, LaneStorage
+
+_HEADS_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Events to append to one stream, and what their writer had observed of it.
+
+    `head` is where the own lane must stand for them; None: wherever it stands.
+    """
+
+    stream: StreamId
+    events: tuple[NewEvent, ...]
+    observed: Observed = field(default_factory=Observed)
+    head: Head | None = None
+
+
+class Appender:
+    """Appends to one region's lanes. Safe to share between threads."""
+
+    def __init__(self, storage: LaneStorage, region: str, clock: HybridLogicalClock, attempts: int) -> None:
+        self.attempts = attempts
+        self._storage = storage
+        self._region = region
+        self._clock = clock
+        self._heads: OrderedDict[LaneId, Head] = OrderedDict()
+        self._lock = Lock()
+        self._busy = _BusyLanes()
+
+    def append(
+        self, streams: Collection[StreamId], prepare: Callable[[], Sequence[Write]], guards: Sequence[Guard] = ()
+    ) -> tuple[Event, ...]:
+        """Append what `prepare` returns to lanes of `streams`, all or none; ask it again whenever a lane moved meanwhile.
+
+        Raises AppendContention when lanes kept moving; other errors as EventStore.append, GuardFailed, and whatever
+        `prepare` raises.
+        """
+        lanes = {LaneId(self._region, stream) for stream in streams}
+
+        def once() -> tuple[Event, ...]:
+            writes = prepare()
+            sealed = self._seal(writes)
+            if sealed:
+                _check_size(sealed, guards)
+                self._insert(sealed, guards, lanes)
+            return sealed
+
+        try:
+            with self._busy.hold(lanes):
+                return contention(self.attempts)(once)
+        except LaneTaken as error:
+            raise AppendContention(
+                f"gave up after {self.attempts} attempts: {error}. Spread the writes over more streams, or try again"
+            ) from error
+
+    def resolve(self, events: Sequence[Event]) -> bool:
+        """Whether these events, sent before without an answer, are there; False when they never will be."""
+        try:
+            self._storage.insert(events)
+        except LaneTaken:
+            return False
+        finally:
+            self._forget({event.lane for event in events})
+        return True
+
+    def _insert(self, events: tuple[Event, ...], guards: Sequence[Guard], lanes: Collection[LaneId]) -> None:
+        try:
+            self._storage.insert(events, guards)
+        except LaneTaken as error:
+            self._forget(error.lanes)
+            raise
+        except OutcomeUnknown:
+            self._forget(lanes)
+            raise
+        self._remember(events)
+
+    def _seal(self, writes: Sequence[Write]) -> tuple[Event, ...]:
+        sealed: list[Event] = []
+        heads = {LaneId(self._region, write.stream): write.head for write in writes if write.head is not None}
+        for write in writes:
+            lane = LaneId(self._region, write.stream)
+            for new in write.events:
+                head = heads.get(lane) or self._head(lane)
+                stamp = self._clock.tick(after=max(head.hlc, write.observed.hlc))
+                observed = write.observed.vector.advance(self._region, head.sequence) if head.sequence else (
+                    write.observed.vector
+                )  # fmt: skip
+                event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest)
+                heads[lane] = Head.of(event)
+                sealed.append(event)
+        return tuple(sealed)
+
+    def _head(self, lane: LaneId) -> Head:
+        with self._lock:
+            known = self._heads.get(lane)
+            if known is not None:
+                self._heads.move_to_end(lane)
+                return known
+        return Head.of(next(self._storage.read(lane, limit=1, reverse=True), None))
+
+    def _remember(self, events: Sequence[Event]) -> None:
+        with self._lock:
+            for event in events:
+                if event.sequence > self._heads.get(event.lane, NO_EVENTS).sequence:
+                    self._heads[event.lane] = Head.of(event)
+                self._heads.move_to_end(event.lane)
+            while len(self._heads) > _HEADS_KEPT:
+                self._heads.popitem(last=False)
+
+    def _forget(self, lanes: Collection[LaneId]) -> None:
+        with self._lock:
+            for lane in lanes:
+                self._heads.pop(lane, None)
+
+
+class _BusyLanes:
+    """Appends of one process to the same lanes take turns: only other processes are contention."""
+
+    def __init__(self) -> None:
+        self._held: set[LaneId] = set()
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, lanes: Collection[LaneId]) -> Iterator[None]:
+        """Wait until none of `lanes` is held, then hold all of them. All at once, so nothing can deadlock."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held.isdisjoint(lanes))
+            self._held.update(lanes)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.difference_update(lanes)
+                self._changed.notify_all()
+
+
+def _check_size(events: Sequence[Event], guards: Sequence[Guard]) -> None:
+    limit = MAX_TRANSACTION - len(guards)
+    if len(events) > limit:
+        raise InvalidEvent(f"{len(events)} events in one append; give 1 to {limit}, or append in several calls")
+    size = sum(size_of(event) for event in events)
+    if size > MAX_TRANSACTION_BYTES:
+        raise InvalidEvent(
+            f"{len(events)} events of {size:,} bytes in one append; the limit is 4 MB ({MAX_TRANSACTION_BYTES:,} bytes) "
+            "together. Append in several calls"
+        )

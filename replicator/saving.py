@@ -1,0 +1,99 @@
+"""Carrying operations out: judge every precondition on the streams as they are, write if none objects, start again if a
+stream moved meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from replicator.appending import Appender, Write
+from replicator.domain.event import Event, Observed
+from replicator.domain.names import StreamId
+from replicator.domain.token import ConsistencyToken
+from replicator.errors import AppendContention, InvalidOperation
+from replicator.operation import Accept, GaveUp, Operation, Reject, Rejected, Result, Saved
+from replicator.state import StreamState
+from replicator.storage import Guard
+
+if TYPE_CHECKING:
+    from replicator.store import EventStore
+
+
+class _Declined(Exception):
+    """Internal: a precondition said no."""
+
+    def __init__(self, result: Rejected) -> None:
+        self.result = result
+
+
+class Saving:
+    """One call of EventStore.save."""
+
+    def __init__(self, store: EventStore, appender: Appender, operations: Sequence[Operation], timeout: float) -> None:
+        if not operations:
+            raise InvalidOperation("nothing to save; give at least one operation")
+        streams = [operation.stream for operation in operations]
+        for stream in streams:
+            if streams.count(stream) > 1:
+                raise InvalidOperation(f"two operations on stream {stream} in one save; put their events into one")
+        self._store = store
+        self._appender = appender
+        self._operations = tuple(operations)
+        self._timeout = timeout
+        self._seen: dict[StreamId, Observed] = {}
+
+    def run(self, guards: Sequence[Guard]) -> Result:
+        # What has to come from other regions is fetched before any lane is held.
+        self._after = {each.stream: self._token_of(each) for each in self._operations}
+        self._pulled = {
+            each.stream: self._store.pull(each.stream, self._after[each.stream], self._timeout)
+            for each in self._operations
+            if each.precondition.reads
+        }
+        try:
+            events = self._appender.append(self._after.keys(), self._prepare, guards)
+        except _Declined as declined:
+            return declined.result
+        except AppendContention as error:
+            return GaveUp(self._appender.attempts, str(error))
+        return Saved(self._token(events), events)
+
+    def _prepare(self) -> list[Write]:
+        self._seen.clear()
+        writes: list[Write] = []
+        reasons: list[str] = []
+        for operation in self._operations:
+            write, refused = self._judge(operation)
+            writes.append(write)
+            reasons += refused
+        if reasons:
+            raise _Declined(Rejected(tuple(reasons), self._token(())))
+        return writes
+
+    def _judge(self, operation: Operation) -> tuple[Write, tuple[str, ...]]:
+        stream, after = operation.stream, self._after[operation.stream]
+        if not operation.precondition.reads:
+            observed = after.observed(stream)
+            self._seen[stream] = observed
+            return Write(stream, operation.events, observed), ()
+        state: StreamState = self._store.cut(stream, self._pulled[stream], after)
+        self._seen[stream] = state.observed
+        verdict = operation.precondition.judge(state)
+        if isinstance(verdict, Reject):
+            return Write(stream, ()), verdict.reasons
+        assert isinstance(verdict, Accept)
+        return Write(stream, (*operation.events, *verdict.events), state.observed, state.head), ()
+
+    def _token_of(self, operation: Operation) -> ConsistencyToken:
+        """All that the operation's writer says to have seen."""
+        token = ConsistencyToken()
+        for given in (operation.after, *operation.precondition.tokens()):
+            if given is not None:
+                token = token.join(self._store.token(given))
+        return token
+
+    def _token(self, events: Sequence[Event]) -> ConsistencyToken:
+        token = ConsistencyToken.of(events)
+        for stream, observed in self._seen.items():
+            token = token.join(ConsistencyToken.seen(stream, observed))
+        return token

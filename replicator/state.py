@@ -1,0 +1,59 @@
+"""A stream as one region knows it at one moment: what preconditions are judged on and values are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from replicator.domain.clock import ZERO, Hlc
+from replicator.domain.event import Event, Head, Observed
+from replicator.domain.names import StreamId
+from replicator.domain.token import ConsistencyToken
+from replicator.domain.vector import EMPTY, VersionVector
+
+if TYPE_CHECKING:
+    from replicator.store import EventStore
+
+
+class StreamState:
+    """A stream cut at `vector`. Reading its events later gives the same ones: lanes only grow.
+
+    `observed` is what a writer who decides on it has seen; `head` is where the region's own lane stands. `pulled` are
+    events that were fetched from the regions that wrote them because they had not arrived here. `latest` is the time of
+    the latest event, Hlc(0, 0) where there is none.
+    """
+
+    def __init__(
+        self, store: EventStore, stream: StreamId, seen: Observed, head: Head, pulled: Sequence[Event], latest: Hlc
+    ) -> None:
+        self.stream = stream
+        self.observed = seen
+        self.head = head
+        self.pulled = tuple(pulled)
+        self.latest = latest
+        self._store = store
+
+    @property
+    def vector(self) -> VersionVector:
+        """How far each lane is known."""
+        return self.observed.vector
+
+    def events(self, after: VersionVector = EMPTY) -> Iterator[Event]:
+        """The stream's events up to `vector` that `after` does not cover, in stream order, which is HLC order."""
+        return self._store.merged(self.stream, after, self.vector, self.pulled)
+
+    def cut(self, upto: VersionVector) -> StreamState:
+        """The same stream, no further than `upto`."""
+        vector = VersionVector({region: min(last, self.vector.get(region)) for region, last in upto.items()})
+        if vector == self.vector:
+            return self
+        ends = (
+            self._store.merged(self.stream, vector.capped(region, last - 1), vector, self.pulled)
+            for region, last in vector.items()
+        )
+        latest = max((event.hlc for events in ends for event in events), default=ZERO)
+        return StreamState(self._store, self.stream, Observed(vector, latest), self.head, self.pulled, latest)
+
+    def token(self, given: ConsistencyToken | str | None = None) -> ConsistencyToken:
+        """A token of this state, or the one that `given` is."""
+        return ConsistencyToken.seen(self.stream, self.observed) if given is None else self._store.token(given)

@@ -1,0 +1,200 @@
+"""Reads with a token: read-your-writes across regions, from whichever region has it, in bounded time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chaos.world import World
+from replicator import (
+    AtToken,
+    ConsistencyToken,
+    Event,
+    EventStore,
+    MemoryStorage,
+    NewEvent,
+    NotHereYet,
+    Operation,
+    RegionUnavailable,
+    Saved,
+    StreamId,
+    VersionVector,
+)
+from replicator.settings import Settings
+
+EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
+REGIONS = [EAST, WEST, SOUTH]
+HOMER = StreamId("user", "homer")
+
+
+class Region(MemoryStorage):
+    """A region that can be cut off, and be slow to answer."""
+
+    down, delay, asked = False, 0.0, 0
+    asked_of_all = 0
+
+    def read(self, *args: Any, **options: Any) -> Iterator[Event]:
+        Region.asked_of_all += 1
+        self.asked += 1
+        time.sleep(self.delay)
+        if self.down:
+            raise RegionUnavailable("cut off")
+        return super().read(*args, **options)
+
+
+@pytest.fixture
+def held() -> dict[str, Region]:
+    return {region: Region() for region in REGIONS}
+
+
+def store(held: dict[str, Region], region: str) -> EventStore:
+    """A store whose own region always answers: only what it asks of others is cut off."""
+    own = MemoryStorage()
+    own._lanes, own._lock = held[region]._lanes, held[region]._lock
+    return EventStore(own, region, REGIONS, peer=held.__getitem__)
+
+
+def append(held: dict[str, Region], region: str, count: int = 1) -> ConsistencyToken:
+    result = store(held, region).save(Operation(HOMER, [NewEvent("set", {"n": n}) for n in range(count)]))
+    assert isinstance(result, Saved)
+    return result.token
+
+
+def numbers(state: Any) -> list[tuple[str, int]]:
+    return [(event.region, event.sequence) for event in state.events()]
+
+
+def test_read_your_writes_holds_across_regions_with_a_token_and_fails_without(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 3)
+    west = store(held, WEST)
+    assert numbers(west.state(HOMER)) == []
+    assert numbers(west.state(HOMER, token)) == [(EAST, 1), (EAST, 2), (EAST, 3)]
+    assert west.state(HOMER, token).vector == token.vector(HOMER)
+
+
+def test_what_is_pulled_is_not_stored(held: dict[str, Region]) -> None:
+    token = append(held, EAST)
+    west = store(held, WEST)
+    west.state(HOMER, token)
+    assert list(west.read(HOMER)) == []
+
+
+def test_only_what_is_missing_is_pulled_and_merged_in_order(held: dict[str, Region]) -> None:
+    append(held, EAST, 2)
+    for event in list(held[EAST].read(store(held, EAST).latest(HOMER).lane))[:1]:  # type: ignore[union-attr]
+        held[WEST].insert([event])
+    token = append(held, WEST).join(append(held, EAST))
+    state = store(held, WEST).state(HOMER, token)
+    assert sorted(numbers(state)) == [(WEST, 1), (EAST, 1), (EAST, 2), (EAST, 3)]
+    orders = [event.order for event in state.events()]
+    assert orders == sorted(orders)
+
+
+def test_a_token_that_is_reached_already_asks_nobody(held: dict[str, Region]) -> None:
+    token = append(held, EAST)
+    before = Region.asked_of_all
+    store(held, EAST).state(HOMER, token)
+    assert Region.asked_of_all == before
+
+
+def test_another_region_stands_in_for_one_that_died(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 2)
+    for event in held[EAST].read(next(iter(held[EAST].lanes()))[0]):
+        held[SOUTH].insert([event])
+    held[EAST].down = True
+    assert store(held, WEST).state(HOMER, token).vector == token.vector(HOMER)
+
+
+def test_what_arrives_while_a_read_waits_ends_the_waiting(held: dict[str, Region]) -> None:
+    token = append(held, EAST)
+    held[EAST].down = held[SOUTH].down = True
+    west = store(held, WEST)
+
+    class Arriving(MemoryStorage):
+        """The replicator's copy lands at the third look."""
+
+        looks = 0
+
+        def read(self, *args: Any, **options: Any) -> Iterator[Event]:
+            type(self).looks += 1
+            if type(self).looks == 6:
+                held[EAST].down = False
+                held[WEST].insert(list(held[EAST].read(store(held, EAST).latest(HOMER).lane)))  # type: ignore[union-attr]
+                held[EAST].down = True
+            return super().read(*args, **options)
+
+    own = Arriving()
+    own._lanes, own._lock = held[WEST]._lanes, held[WEST]._lock
+    west._storage = own
+    assert west.state(HOMER, token, timeout=5).vector == token.vector(HOMER)
+
+
+def test_a_read_that_cannot_be_had_says_what_is_missing_within_its_time(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 4)
+    held[EAST].down = held[SOUTH].down = True
+    started = time.monotonic()
+    with pytest.raises(NotHereYet) as raised:
+        store(held, WEST).state(HOMER, token, timeout=0.3)
+    assert time.monotonic() - started < 1.5
+    assert raised.value.missing == {HOMER: VersionVector({EAST: 4})}
+    assert 'user/homer up to {"us-east-1":4}' in str(raised.value)
+
+
+def test_a_region_that_hangs_costs_no_more_than_the_time_given(held: dict[str, Region]) -> None:
+    token = append(held, EAST)
+    held[EAST].delay = 3.0
+    started = time.monotonic()
+    with pytest.raises(NotHereYet):
+        store(held, WEST).state(HOMER, token, timeout=0.2)
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_region_that_failed_is_left_alone_for_a_while(held: dict[str, Region]) -> None:
+    token = append(held, EAST)
+    held[EAST].down = held[SOUTH].down = True
+    west = store(held, WEST)
+    for _ in range(5):
+        with pytest.raises(NotHereYet):
+            west.state(HOMER, token, timeout=0.05)
+    assert held[EAST].asked == 1
+
+
+def test_a_store_without_peers_waits_for_the_replicator_alone(held: dict[str, Region]) -> None:
+    alone = EventStore(held[WEST], WEST, REGIONS)
+    with pytest.raises(NotHereYet):
+        alone.state(HOMER, append(held, EAST), timeout=0.1)
+
+
+def test_a_peer_s_damaged_lane_is_not_used(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 3)
+    lane = held[EAST]._lanes[store(held, EAST).latest(HOMER).lane]  # type: ignore[union-attr]
+    del lane[2]
+    with pytest.raises(NotHereYet) as raised:
+        store(held, WEST).state(HOMER, token, timeout=0.1)
+    assert raised.value.missing[HOMER] == VersionVector({EAST: 3})
+
+
+@pytest.mark.emulator
+def test_a_frozen_region_is_waited_for_in_bounded_time_and_pulled_from_when_it_is_back(
+    emulated: World, emptied_settings: Settings
+) -> None:
+    east, west = (EventStore.connect(emptied_settings.at(region)) for region in (EAST, WEST))
+    saved = east.save(Operation(HOMER, NewEvent("set", {"n": 1})))
+    assert isinstance(saved, Saved)
+    text = east.tokens.encode(saved.token)
+    emulated.regions[EAST].freeze()
+    try:
+        started = time.monotonic()
+        with pytest.raises(NotHereYet, match="us-east-1"):
+            west.state(HOMER, text, timeout=0.5)
+        assert time.monotonic() - started < 2
+    finally:
+        emulated.regions[EAST].thaw()
+    west._puller._resting.clear()
+    assert [event.digest for event in west.state(HOMER, text, timeout=10).events()] == [saved.events[0].digest]
+    written = west.save(Operation(HOMER, NewEvent("set", {"n": 2}), AtToken(text)))
+    assert isinstance(written, Saved)
+    assert written.events[0].observed == VersionVector({EAST: 1})
