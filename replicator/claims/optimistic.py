@@ -1,0 +1,72 @@
+"""The optimistic rule: every region grants at once what is free as far as it knows, and conflicts are settled afterwards.
+
+Available rather than consistent: two regions that do not hear of each other may both grant. Once they do, both see the
+same first claim in stream order own it (`ownership`), and the region that granted the other one tells its owner: it appends
+the loss and the owner's compensating events, in one transaction and exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from replicator.claims.ownership import LOST, OWNERSHIP, Claim, Lost, Ownership, Release
+from replicator.domain.event import NewEvent
+from replicator.domain.names import StreamId
+from replicator.errors import AppendContention
+from replicator.operation import Accept, GaveUp, Operation, Reject, Result, Saved, Verdict, When
+from replicator.store import EventStore
+
+log = structlog.get_logger()
+
+Compensation = Callable[[StreamId, Lost], Sequence[NewEvent]]
+"""What the owner of a lost claim is to be told, as events of its own stream: from the claim's stream and the loss."""
+
+
+def told_plainly(claim: StreamId, lost: Lost) -> Sequence[NewEvent]:
+    """One event `meridian.claim_lost` with the claim, and who has it."""
+    return [NewEvent(LOST, {"claim": str(claim), "event": lost.event_id, "owned_by": str(lost.to_owner)})]
+
+
+class OptimisticClaims:
+    """Claims and releases in one region, and the settling of those that turn out to have lost."""
+
+    def __init__(self, store: EventStore, compensation: Compensation = told_plainly) -> None:
+        self._store = store
+        self._compensation = compensation
+
+    def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
+        """Claims and releases, and operations on other streams, in one transaction in this region. Saved means: granted as
+        far as this region knows. Errors as EventStore.save."""
+        return self._store.save(*(each.operation() for each in claims), *operations, timeout=timeout)
+
+    def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
+        """Who owns a claim, as far as this region knows."""
+        return OWNERSHIP.value_of(self._store.state(claim, timeout=timeout))
+
+    def settle(self, claim: StreamId | str) -> list[Lost]:
+        """Tell the owners of claims of this region that lost. Returns those told now; run it whenever a claim's stream has
+        got events from elsewhere. Killed at any point and run again, each is told exactly once.
+        """
+        stream = claim if isinstance(claim, StreamId) else StreamId.parse(claim)
+        told = []
+        for lost in self.owner(stream).lost.values():
+            if lost.region == self._store.region and self._tell(stream, lost):
+                log.info("claim.lost", claim=str(stream), owner=str(lost.owner), event_id=lost.event_id, to=lost.to_event_id)
+                told.append(lost)
+        return told
+
+    def _tell(self, stream: StreamId, lost: Lost) -> bool:
+        def still_untold(owned: Ownership) -> Verdict:
+            if lost.event_id not in owned.lost:
+                return Reject("told already")  # by another process; then nothing of this is written
+            return Accept(NewEvent(LOST, {"claim": lost.event_id, "owner": str(lost.owner)}))
+
+        result = self._store.save(
+            Operation(stream, (), When(OWNERSHIP, still_untold)),
+            Operation(lost.owner, self._compensation(stream, lost)),
+        )
+        if isinstance(result, GaveUp):
+            raise AppendContention(f"{stream}: {result.reason}")
+        return isinstance(result, Saved)

@@ -1,0 +1,125 @@
+"""Who owns a claim: a pure fold of the claim's stream, the same in every region that knows the same events.
+
+The first claim in stream order (HLC, region, sequence) of what is free owns it. A claim by another while it is owned has
+lost; so it was when the two regions did not know of each other. A claim that lost stays lost, also when the winner
+releases: its owner has been told, or will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import StreamId
+from replicator.operation import Accept, Operation, Reject, Verdict, When
+from replicator.state import StreamState
+
+CLAIMED, RELEASED, LOST = "meridian.claimed", "meridian.released", "meridian.claim_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A claim that lost: the event that made it, who made it, and the event and owner that it lost to."""
+
+    event_id: str
+    region: str
+    owner: StreamId
+    to_event_id: str
+    to_owner: StreamId
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """A claim's owner, by which event, and the claims that lost and whose owners have not been told yet."""
+
+    owner: StreamId | None = None
+    event_id: str = ""
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> Ownership:
+        """The ownership after one more event, in stream order."""
+        if event.type == CLAIMED:
+            return self._claimed(event, StreamId.parse(event.payload["owner"]))
+        if event.type == RELEASED:
+            return self._released(StreamId.parse(event.payload["owner"]))
+        return self._told(event.payload["claim"]) if event.type == LOST else self
+
+    def _claimed(self, event: Event, owner: StreamId) -> Ownership:
+        if self.owner is None:
+            return replace(self, owner=owner, event_id=event.id)
+        if self.owner == owner:
+            return self
+        loser = Lost(event.id, event.region, owner, self.event_id, self.owner)
+        return replace(self, lost={**self.lost, event.id: loser})
+
+    def _released(self, owner: StreamId) -> Ownership:
+        left = {event_id: each for event_id, each in self.lost.items() if each.owner != owner}
+        if self.owner == owner:
+            return replace(self, owner=None, event_id="", lost=left)
+        return replace(self, lost=left)
+
+    def _told(self, event_id: str) -> Ownership:
+        """Its owner has been told that this claim lost. Should it hold after all, by an event that came late, it is over."""
+        left = {other: each for other, each in self.lost.items() if other != event_id}
+        if self.event_id == event_id:
+            return replace(self, owner=None, event_id="", lost=left)
+        return replace(self, lost=left)
+
+
+class _OwnershipOf:
+    """The valuer that preconditions and queries ask."""
+
+    def value_of(self, state: StreamState) -> Ownership:
+        owned = Ownership()
+        for event in state.events():
+            owned = owned.apply(event)
+        return owned
+
+
+OWNERSHIP = _OwnershipOf()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`owner` (a stream: what will own it) claims `stream`: `Claim("email/homer@example.com", "user/homer")`."""
+
+    stream: StreamId | str
+    owner: StreamId | str
+
+    def operation(self, extra: Mapping[str, Any] | None = None) -> Operation:
+        """Accepted when it is free, or already the owner's (then nothing is written)."""
+        stream, owner = _id(self.stream), _id(self.owner)
+
+        def test(owned: Ownership) -> Verdict:
+            if owned.owner is None:
+                return Accept(NewEvent(CLAIMED, {"owner": str(owner), **(extra or {})}))
+            if owned.owner == owner:
+                return Accept()
+            return Reject(f"{stream} is owned by {owned.owner}")
+
+        return Operation(stream, (), When(OWNERSHIP, test))
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """`owner` gives `stream` up."""
+
+    stream: StreamId | str
+    owner: StreamId | str
+
+    def operation(self, extra: Mapping[str, Any] | None = None) -> Operation:
+        """Accepted when it is the owner's."""
+        stream, owner = _id(self.stream), _id(self.owner)
+
+        def test(owned: Ownership) -> Verdict:
+            if owned.owner == owner:
+                return Accept(NewEvent(RELEASED, {"owner": str(owner), **(extra or {})}))
+            return Reject(f"{stream} is not owned by {owner}, but by {owned.owner or 'nobody'}")
+
+        return Operation(stream, (), When(OWNERSHIP, test))
+
+
+def _id(stream: StreamId | str) -> StreamId:
+    return stream if isinstance(stream, StreamId) else StreamId.parse(stream)
