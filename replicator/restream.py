@@ -1,0 +1,151 @@
+"""Splitting and merging streams by replay: an offline operation with a checkpoint of its own.
+
+The events of some streams are appended anew to the streams where they belong, in stream order, by one region. Old events
+stay where they are. Each step appends its events and the checkpoint, itself an event of the stream `restream/<name>`, in
+one transaction: killed anywhere and run again, every event is moved exactly once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import StreamId
+from replicator.domain.personal import Protected, holds_personal
+from replicator.domain.vector import EMPTY, VersionVector
+from replicator.errors import AppendContention, InvalidOperation
+from replicator.history import CAUSATION
+from replicator.operation import Accept, Operation, Reject, Rejected, Saved, Verdict, When
+from replicator.reducer import Reducer
+from replicator.schemas import PLAIN, Schemas
+from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES
+from replicator.store import EventStore
+
+_ROOM_BYTES = 4096  # what an event takes beside its payload, at most
+MOVED = "meridian.restreamed"
+ORIGIN, ORIGIN_TIME = "origin", "origin_time"
+"""Metadata of a moved event: the id and the HLC of the one it was made from."""
+
+Route = Callable[[Event, dict[str, object]], Iterable[tuple[StreamId | str, NewEvent]]]
+"""Where an event (with its payload as its latest version has it) belongs: streams, each with the event to append there."""
+
+
+_Routed = tuple[Event, list[tuple[StreamId, NewEvent]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a restreaming is: events read of `total`, and events appended."""
+
+    read: int
+    total: int
+    appended: int
+
+
+class Restream:
+    """Replays `sources` through `route`. `name` is its checkpoint: the same name goes on where it stopped.
+
+    Offline: nobody may write to the sources while it runs; that nobody did is checked at the end. A split routes one
+    source's events to many streams, a merge those of many sources to one (in the order of their times).
+    """
+
+    def __init__(
+        self, store: EventStore, name: str, sources: Sequence[StreamId | str], route: Route, schemas: Schemas = PLAIN
+    ) -> None:
+        self._store = store
+        self._checkpoint = StreamId("restream", name)
+        self._sources = [s if isinstance(s, StreamId) else StreamId.parse(s) for s in sources]
+        self._route = route
+        self._schemas = schemas
+        if not self._sources or len(set(self._sources)) != len(self._sources):
+            raise InvalidOperation(
+                f"restream {name!r} needs sources, each named once; it has {', '.join(map(str, sources))}"
+            )
+
+    def run(self, progress: Callable[[Progress], None] = lambda _: None) -> Progress:
+        """Move what is not moved yet. Raises InvalidOperation when a source was written to meanwhile, or when the route
+        leads back into a source; errors as EventStore.save. Run it again after any of them."""
+        ends = {source: self._store.state(source).vector for source in self._sources}
+        done = self._done()
+        total = sum(sequence for vector in ends.values() for _, sequence in vector.items())
+        state = Progress(sum(s for vector in done.values() for _, s in vector.items()), total, 0)
+        progress(state)
+        for batch in self._batches(done, ends):
+            moved = self._move(batch, done)
+            state = Progress(state.read + len(batch), total, state.appended + moved)
+            progress(state)
+        for source, end in ends.items():
+            if (now := self._store.state(source).vector) != end:
+                raise InvalidOperation(
+                    f"{source} went on from {end} to {now} meanwhile; stop its writers and run this again"
+                )
+        return state
+
+    def _done(self) -> dict[StreamId, VersionVector]:
+        moved = _MOVED.value_of(self._store.state(self._checkpoint))
+        return {StreamId.parse(name): VersionVector(entries) for name, entries in moved.items()}
+
+    def _batches(self, done: dict[StreamId, VersionVector], ends: dict[StreamId, VersionVector]) -> Iterator[list[_Routed]]:
+        """The events to move, in the order of their times, in parts that fit one transaction with the checkpoint."""
+        events = heapq.merge(
+            *(self._store.read(source, done.get(source, EMPTY), ends[source]) for source in self._sources),
+            key=lambda event: (*event.order, event.stream),
+        )
+        batch: list[_Routed] = []
+        count = size = 0
+        for event in events:
+            routed = self._routed(event)
+            more = sum(len(new.payload_text.encode()) + _ROOM_BYTES for _, new in routed)
+            if batch and (count + len(routed) > MAX_TRANSACTION - 1 or size + more > MAX_TRANSACTION_BYTES // 2):
+                yield batch
+                batch, count, size = [], 0, 0
+            batch.append((event, routed))
+            count, size = count + len(routed), size + more
+        if batch:
+            yield batch
+
+    def _routed(self, event: Event) -> list[tuple[StreamId, NewEvent]]:
+        routed = []
+        payload = self._schemas.payload(event)
+        for to, new in self._route(event, Protected(payload) if holds_personal(payload) else payload):
+            stream = to if isinstance(to, StreamId) else StreamId.parse(to)
+            if stream in self._sources:
+                raise InvalidOperation(f"event {event.id} is routed to {stream}, which is a source; choose another stream")
+            metadata = {**event.metadata, **new.metadata, ORIGIN: event.id, ORIGIN_TIME: str(event.hlc), CAUSATION: event.id}
+            routed.append((stream, replace(new, metadata=metadata)))
+        if len(routed) > MAX_TRANSACTION - 1:
+            raise InvalidOperation(f"event {event.id} is routed to {len(routed)} events; at most {MAX_TRANSACTION - 1} fit")
+        return routed
+
+    def _move(self, batch: list[_Routed], done: dict[StreamId, VersionVector]) -> int:
+        before = dict(done)
+        for event, _ in batch:
+            done[event.stream] = done.get(event.stream, EMPTY).advance(event.region, event.sequence)
+        wanted: dict[StreamId, list[NewEvent]] = {}
+        for _, routed in batch:
+            for stream, new in routed:
+                wanted.setdefault(stream, []).append(new)
+
+        def nobody_else(moved: dict[str, dict[str, int]]) -> Verdict:
+            if moved != _plain(before):
+                return Reject(f"{self._checkpoint} is run elsewhere too; wait for that run, or stop it")
+            return Accept(NewEvent(MOVED, {"done": _plain(done)}))
+
+        result = self._store.save(
+            Operation(self._checkpoint, (), When(_MOVED, nobody_else)),
+            *(Operation(stream, events) for stream, events in wanted.items()),
+        )
+        if isinstance(result, Rejected):
+            raise InvalidOperation("; ".join(result.reasons))
+        if not isinstance(result, Saved):
+            raise AppendContention(f"{self._checkpoint}: {result.reason}")
+        return len(result.events) - 1
+
+
+_MOVED: Reducer[dict[str, dict[str, int]]] = Reducer({}, {MOVED: lambda _, payload: payload["done"]})
+
+
+def _plain(done: dict[StreamId, VersionVector]) -> dict[str, dict[str, int]]:
+    return {str(stream): dict(vector.items()) for stream, vector in sorted(done.items()) if vector}
