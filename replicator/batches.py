@@ -46,13 +46,24 @@ def stream_answer(records: Sequence[Message], lost: Sequence[Event], partial: bo
     if not lost:
         return item_failures([])
     wanted = {(event.lane.key, sequence_key(event.sequence)) for event in lost}
+    first = 0
     for index, record in enumerate(records):
         keys = (record.get("dynamodb") or {}).get("Keys") or {}
         if ((keys.get("pk") or {}).get("S"), (keys.get("sk") or {}).get("S")) in wanted:
-            if index and partial and position(record):
-                return item_failures([position(record)])
+            first = index
             break
-    raise BatchFailed(f"{len(wanted)} events could neither be dealt with nor put on a backlog; the batch is to come again")
+    reason = f"{len(wanted)} events could neither be dealt with nor put on a backlog"
+    return answer_from(first, [position(record) for record in records], partial, reason)
+
+
+def answer_from(first: int, positions: Sequence[str], partial: bool, reason: str) -> Answer:
+    """The answer for a stream batch that is to come again from the record at index `first`, given all sequence numbers.
+
+    Raises BatchFailed instead when that is the first record, or cannot be said.
+    """
+    if first and partial and positions[first]:
+        return item_failures([positions[first]])
+    raise BatchFailed(f"{reason}; the batch is to come again")
 
 
 def partial_batches(settings: Settings) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
+from replicator.external.batch import PublishBatches
 from replicator.outbound import Outbound
 from replicator.records import from_lambda
 from replicator.redrive import Redrive
@@ -27,6 +28,11 @@ def catch_up(event: Message, context: Any) -> Answer:
     return _outbound().catch_up(event["Records"], time_left(context))
 
 
+def publish(event: Message, context: Any) -> Answer:
+    """Records of the internal bus: what is declared of them is published as external events."""
+    return _published().publish(event["Records"], time_left(context))
+
+
 def redrive(event: Message, context: Any) -> Answer:
     """Stream batches that a mapping gave up: what was in them becomes pointers on the backlogs."""
     return _redrive().redrive(event["Records"])
@@ -36,6 +42,12 @@ def redrive(event: Message, context: Any) -> Answer:
 def _outbound() -> Outbound:
     logs.configure()
     return Outbound.connect(read_settings())
+
+
+@cache
+def _published() -> PublishBatches:
+    logs.configure()
+    return PublishBatches.connect(read_settings())
 
 
 @cache

@@ -1,0 +1,118 @@
+"""The consumer library: external events from the Kinesis stream to a handler, without duplicates and in lane order.
+
+The guarantee: the handler is called at least once for every external event that the stream still holds, in lane order.
+While the consumer runs it is called once each; an event comes again only if the consumer is killed, or its marks cannot be
+saved, between the handler's return and the mark's being kept. Marks are kept before the checkpoint, so nothing is skipped.
+With marks that the handler's own transaction stores (see Marks), each event has its effect exactly once.
+"""
+
+from __future__ import annotations
+
+import threading
+from base64 import b64decode
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from replicator.control import Checkpoints, ControlStorage
+from replicator.errors import InvalidEvent, RegionUnavailable
+from replicator.external.event import ExternalEvent
+from replicator.external.kinesis import KinesisReader
+from replicator.external.marks import ControlMarks, Deduplicator, Marks, Missed, log_missed
+from replicator.retries import full_jitter
+from replicator.settings import Settings
+from replicator.shards import Batch, ShardReader
+
+Handler = Callable[[ExternalEvent], None]
+NotOurs = Callable[[str, InvalidEvent], None]
+"""Told the sequence number of a record that is no external event, and why."""
+
+log = structlog.get_logger()
+
+
+def log_not_ours(position: str, error: InvalidEvent) -> None:
+    """Log a record that is no external event. Meridian writes none; raise instead to stop before it."""
+    log.error("consumer.not_an_external_event", record=position, error=str(error))
+
+
+class ExternalConsumer:
+    """Calls `handler` for every external event. One consumer reads all shards; run one of each name at a time.
+
+    What `handler` raises ends `run`; run again, the consumer begins with the same event.
+    """
+
+    def __init__(
+        self, reader: ShardReader, handler: Handler, deduplicator: Deduplicator, *, not_ours: NotOurs = log_not_ours,
+        poll_interval: float = 0.25,
+    ) -> None:  # fmt: skip
+        self._reader = reader
+        self._handler = handler
+        self._marks = deduplicator
+        self._not_ours = not_ours
+        self._poll_interval = poll_interval
+        self._pending: deque[Batch] = deque()
+
+    @classmethod
+    def connect(
+        cls, settings: Settings, name: str, handler: Handler, control: ControlStorage, *, marks: Marks | None = None,
+        missed: Missed = log_missed, not_ours: NotOurs = log_not_ours,
+    ) -> ExternalConsumer:  # fmt: skip
+        """A consumer of `{prefix}-external` in the settings' region, called `name`.
+
+        `control` holds its checkpoints and, unless `marks` are given, its marks: let it be a table of the consumer's own.
+        To go on in another region, use marks that are there too. Raises InvalidConfig when there is no such stream.
+        """
+        reader = KinesisReader.connect(settings, settings.external_stream, Checkpoints(control, f"consumer#{name}"))
+        deduplicator = Deduplicator(marks or ControlMarks(control, name), missed=missed, alone=True)
+        return cls(reader, handler, deduplicator, not_ours=not_ours, poll_interval=settings.poll_interval)
+
+    def run(self, stop: threading.Event) -> None:
+        """Consume until `stop` is set. Outages are waited out; only what the handler raises ends it."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                busy = self.step()
+            except RegionUnavailable as error:
+                failures += 1
+                log.warning("consumer.waits", error=str(error))
+                stop.wait(full_jitter(failures))
+                continue
+            failures = 0
+            if not busy:
+                stop.wait(self._poll_interval)
+
+    def step(self) -> bool:
+        """Handle what is new. Says whether there was anything. Raises what the handler raises, or RegionUnavailable."""
+        if not self._pending:
+            self._pending.extend(self._reader.poll())
+        busy = bool(self._pending)
+        while self._pending:
+            try:
+                for record in self._pending[0].records:
+                    self._handle(record)
+            finally:
+                self._marks.save()
+            self._reader.commit(self._pending[0])
+            self._pending.popleft()
+        return busy
+
+    def _handle(self, record: Mapping[str, Any]) -> None:
+        try:
+            event = ExternalEvent.parse(record["Data"])
+        except InvalidEvent as error:
+            self._not_ours(str(record.get("SequenceNumber", "")), error)
+            return
+        if self._marks.is_new(event):
+            self._handler(event)
+            self._marks.done(event)
+
+
+def from_lambda(record: Mapping[str, Any]) -> ExternalEvent:
+    """The external event in a record of a Kinesis stream as Lambda hands it over. Raises InvalidEvent."""
+    try:
+        data = b64decode(record["kinesis"]["data"], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidEvent(f"record without readable data: {type(error).__name__}") from None
+    return ExternalEvent.parse(data)

@@ -1,0 +1,80 @@
+"""Events that cannot be published: recorded once each, and taken out again when their lane has gone past them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import structlog
+
+from replicator.control import Quarantine, Value
+from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
+from replicator.errors import InvalidName
+from replicator.records import Refused
+
+log = structlog.get_logger()
+
+LINK = "external"
+"""The end of the publisher's link: `us-east-1>external`."""
+_MAX_KEY_BYTES = 1024
+
+
+class Poison:
+    """The quarantine of a region's external events, with what is in it remembered."""
+
+    def __init__(self, quarantine: Quarantine) -> None:
+        self._quarantine = quarantine
+        self._known: dict[str, Value] | None = None
+        self._lanes: dict[LaneId, int] = {}
+
+    def lanes(self) -> dict[LaneId, int]:
+        """The lanes that stood still when they were last tried, with the event before which they do."""
+        self._records()
+        return dict(self._lanes)
+
+    def stop(self, lane: LaneId, sequence: int, reason: str) -> None:
+        """Record that `lane` cannot go past this event."""
+        self._add(_key(lane, sequence), reason)
+        self._lanes[lane] = sequence
+
+    def refuse(self, refused: Refused) -> None:
+        """Record something on the internal bus that is no new event."""
+        self._add(_fitting(refused.item), refused.reason)
+
+    def passed(self, lane: LaneId, sequence: int) -> None:
+        """`lane` has come to `sequence`: an event before which it stood is dealt with."""
+        stood = self._lanes.get(lane) if self._known is not None else None
+        if stood is not None and stood <= sequence:
+            key = _key(lane, stood)
+            value = self._records().get(key)
+            if value is not None:
+                self._quarantine.release({key: value})
+                del self._records()[key]
+            del self._lanes[lane]
+            log.info("publisher.released", event_id=key)
+
+    def _add(self, key: str, reason: str) -> None:
+        held = self._records().get(key)
+        self._quarantine.add(key, reason)  # also when it is known: somebody may have released what is still wrong
+        self._records()[key] = {"reason": reason, "held": None, "refused": None}
+        if held is None or held["reason"] != reason:
+            log.error("publisher.quarantined", item=key, reason=reason)
+
+    def _records(self) -> dict[str, Value]:
+        if self._known is None:
+            self._known = dict(self._quarantine.records())
+            for key in self._known:
+                name, _, digits = key.rpartition("#")
+                try:
+                    self._lanes[LaneId.from_key(name)] = parse_sequence_key(digits)
+                except InvalidName:
+                    continue  # something that was on the bus, in no lane
+        return self._known
+
+
+def _key(lane: LaneId, sequence: int) -> str:
+    return _fitting(f"{lane.key}#{sequence_key(sequence)}")
+
+
+def _fitting(key: str) -> str:
+    """`key`, shortened to what a sort key may have."""
+    return key if len(key.encode()) <= _MAX_KEY_BYTES else f"{key[:200]}… {sha256(key.encode()).hexdigest()}"

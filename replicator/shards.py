@@ -1,0 +1,197 @@
+"""Reading a sharded stream: every shard, parents before children, resumed from checkpoints. DynamoDB Streams and Kinesis
+differ in their requests only.
+
+Records that a stream has trimmed cannot be read. The reader never passes over them in silence: the batch that follows
+says `trimmed`, and whoever reads then compares lanes, which hold everything for good.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import structlog
+from botocore.exceptions import ClientError
+
+from replicator import aws
+from replicator.control import Checkpoints
+from replicator.errors import RegionUnavailable
+from replicator.settings import Settings
+
+log = structlog.get_logger()
+
+_LOOK_FOR_SHARDS_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive records of one shard. `position` is the last one's sequence number; `closed` means it was the
+    shard's end; `trimmed` means that records before this batch may have been lost from the stream."""
+
+    shard: str
+    records: tuple[dict[str, Any], ...]
+    position: str | None
+    closed: bool = False
+    trimmed: bool = False
+
+
+@dataclass(slots=True)
+class Shard:
+    """Where a reader stands in one shard. Two parents: the shard is what they were merged into."""
+
+    parents: tuple[str, ...] = ()
+    position: str | None = None
+    iterator: str | None = None
+    finished: bool = False
+    trimmed: bool = False
+    resumed: str | None = None
+    """The record that the next page must begin with, where a stream does not say that it has trimmed it."""
+
+
+@dataclass(slots=True)
+class ShardReader(ABC):
+    """Reads one stream for one reader.
+
+    `poll` returns what is new; `commit` records that a batch has been dealt with. Batches of a shard must be committed
+    in order. A reader that is killed starts again after its last commit, so records may come twice, never not at all.
+    """
+
+    client: Any
+    stream_arn: str
+    checkpoints: Checkpoints
+    settings: Settings
+    monotonic: Callable[[], float] = time.monotonic
+    _shards: dict[str, Shard] = field(default_factory=dict)
+    _looked: float | None = None
+    _resumed: bool = False
+    _vanished: set[str] = field(default_factory=set)
+
+    trimmed_codes: ClassVar[tuple[str, ...]] = ("TrimmedDataAccessException", "ResourceNotFoundException")
+    """The errors that mean: what was asked for is gone from the stream."""
+
+    @abstractmethod
+    def _describe(self) -> Mapping[str, tuple[str, ...]]:
+        """Every shard of the stream with its parents."""
+
+    @abstractmethod
+    def _iterator(self, name: str, shard: Shard) -> str:
+        """An iterator behind the shard's position, or from the oldest record when it has none."""
+
+    @abstractmethod
+    def _page(self, iterator: str) -> Mapping[str, Any]:
+        """The answer of GetRecords."""
+
+    @abstractmethod
+    def _sequence_number(self, record: Mapping[str, Any]) -> str:
+        """The record's place in its shard."""
+
+    def poll(self) -> list[Batch]:
+        """New records of every open shard, at most one batch a shard. Raises RegionUnavailable."""
+        now = self.monotonic()
+        if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
+            self._look_for_shards()
+            self._looked = now
+        batches: list[Batch] = []
+        failure: RegionUnavailable | None = None
+        for name, shard in list(self._shards.items()):
+            parents = [self._shards[parent] for parent in shard.parents if parent in self._shards]
+            if not shard.finished and all(parent.finished for parent in parents):
+                try:
+                    batch = self._read(name, shard)
+                except RegionUnavailable as error:  # this shard's turn comes again; what others gave is not lost for it
+                    failure = error
+                    continue
+                if batch is not None:
+                    batches.append(batch)
+        if failure is not None and not batches:
+            raise failure
+        return batches
+
+    def commit(self, batch: Batch) -> None:
+        """Record that `batch` has been dealt with."""
+        if batch.position is not None or batch.closed:
+            self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
+        if batch.trimmed and self._vanished:  # their loss has been dealt with: the next start need not do it again
+            for shard in self._vanished:
+                self.checkpoints.save(self.stream_arn, shard, None, True)
+            self._vanished = set()
+
+    def _look_for_shards(self) -> None:
+        found = {name: Shard(parents) for name, parents in self._describe().items()}
+        if not self._resumed:
+            self._resume(found)
+            return
+        vanished = {name for name, shard in self._shards.items() if name not in found and not shard.finished}
+        self._vanished |= vanished
+        lost = bool(vanished) or _orphans(found, self._shards.keys())
+        self._shards = {name: self._shards.get(name, shard) for name, shard in found.items()}
+        if lost:  # a shard aged out before it was read to its end
+            for shard in self._shards.values():
+                shard.trimmed = not shard.finished
+
+    def _resume(self, found: dict[str, Shard]) -> None:
+        saved = self.checkpoints.load(self.stream_arn)
+        for name, shard in found.items():
+            state = saved.get(name)
+            if state:
+                shard.position, shard.finished = state["position"], bool(state["closed"])
+        # Without any checkpoint nobody knows what the stream has trimmed already.
+        self._vanished = {name for name, state in saved.items() if not state["closed"] and name not in found}
+        if not saved or self._vanished or _orphans(found, saved.keys()):
+            for shard in found.values():
+                shard.trimmed = True
+        self._resumed = True
+        self._shards = found
+
+    def _read(self, name: str, shard: Shard) -> Batch | None:
+        try:
+            if shard.iterator is None:
+                shard.iterator = self._iterator(name, shard)
+            iterator = shard.iterator
+            page = self._call(lambda: self._page(iterator))
+        except ClientError as error:
+            return self._failed(name, shard, error)
+        records: list[Any] = page.get("Records", [])
+        if records and shard.resumed is not None:
+            if self._sequence_number(records[0]) == shard.resumed:
+                records = records[1:]
+            else:
+                log.warning("stream.trimmed", shard=name, after=shard.resumed)
+                shard.trimmed = True
+            shard.resumed = None
+        shard.iterator = page.get("NextShardIterator")
+        shard.finished = shard.iterator is None
+        if shard.finished:
+            self._looked = None  # its children can be read now
+        if not records and not shard.finished and not shard.trimmed:
+            return None
+        if records:
+            shard.position = self._sequence_number(records[-1])
+        trimmed, shard.trimmed = shard.trimmed, False
+        return Batch(name, tuple(records), shard.position, shard.finished, trimmed)
+
+    def _failed(self, name: str, shard: Shard, error: ClientError) -> Batch | None:
+        code = aws.error_code(error)
+        if code == "ExpiredIteratorException":
+            shard.iterator = None  # the next poll asks for one from the last position
+            return None
+        if code not in self.trimmed_codes or (code == "InvalidArgumentException" and shard.position is None):
+            raise error
+        log.warning("stream.trimmed", shard=name, code=code)
+        shard.position, shard.iterator, shard.resumed, shard.trimmed = None, None, None, True
+        if code != "ResourceNotFoundException":
+            return None
+        shard.finished, self._looked = True, None
+        return Batch(name, (), None, closed=True, trimmed=True)
+
+    def _call(self, operation: Callable[[], Any]) -> Any:
+        return aws.call(self.settings, self.settings.region, operation)
+
+
+def _orphans(found: Mapping[str, Shard], known: Any) -> bool:
+    """Whether a shard that was not known before has a parent that is known to nobody: that one aged out unread."""
+    everything = known | found.keys()
+    return any(not everything.issuperset(shard.parents) for name, shard in found.items() if name not in known)
