@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import structlog
 
 from projectors.dynamodb import DynamoSink
-from projectors.engine import Engine, Failure
+from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
+from replicator import erasure
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
 from replicator.control import DynamoControl, Quarantine, spans
 from replicator.domain.event import Event
@@ -57,7 +58,7 @@ class Inbound:
         return cls(
             settings.region,
             store,
-            Engine(projections, store, DynamoSink(settings)),
+            Engine(projections, store, DynamoSink(settings), erasure.connect(settings)),
             backlog,
             dead_letters(settings),
             Quarantine(control, backlog.link),
@@ -75,6 +76,9 @@ class Inbound:
         failures: list[Failure] = []
         try:
             failures = self.engine.apply(events)
+        except LanesWait as error:
+            log.warning("projector.lanes_wait", region=self.region, lanes=len(error.lanes), error=str(error))
+            failures, lost = error.failures, self._defer(events, error.lanes)
         except RegionUnavailable as error:
             log.warning("projector.defers", region=self.region, error=str(error))
             lost, projected = self._defer(events), 0
@@ -109,13 +113,18 @@ class Inbound:
         names = sorted(lanes, key=lambda lane: lane.key)
         done: set[LaneId] = set()
         failures: list[Failure] = []
-        down = False
+        down = waits = False
         for start in range(0, len(names), _SLICE):
             part = names[start : start + _SLICE]
             if down or (start and not fits()):  # the first slice always has its turn
                 break
             try:
                 failures += self.engine.catch_up({lane: self._last(lane, lanes[lane][1]) for lane in part})
+            except LanesWait as error:
+                log.warning("projector.lanes_wait", region=self.region, lanes=len(error.lanes), error=str(error))
+                failures += error.failures
+                done.update(lane for lane in part if lane not in error.lanes)
+                waits = True
             except RegionUnavailable as error:
                 log.warning("projector.defers", region=self.region, error=str(error))
                 down = True
@@ -124,7 +133,7 @@ class Inbound:
         self._poison([_undigested(each) for each in failures], replayed)
         self._release(done, failures)
         left = {lane: lanes[lane] for lane in names if lane not in done}
-        tries += down
+        tries += down or waits
         if first := {lane: span for lane, span in left.items() if lane not in replayed}:
             self.backlog.defer(first, since, tries)
         for lane in left.keys() & replayed.keys():
@@ -140,10 +149,10 @@ class Inbound:
             return named  # whoever folds it says so, for this lane alone
         return max(named, last.sequence if last is not None else 0)
 
-    def _defer(self, events: Sequence[Event]) -> list[Event]:
-        """Put the events' lanes on the backlog. Returns them all when that cannot be done either."""
+    def _defer(self, events: Sequence[Event], lanes: Mapping[LaneId, tuple[int, int]] | None = None) -> list[Event]:
+        """Put the events' lanes, or only these, on the backlog. Returns all events when that cannot be done either."""
         try:
-            self.backlog.defer(spans(events), min(event.hlc.ms for event in events))
+            self.backlog.defer(spans(events) if lanes is None else lanes, min(event.hlc.ms for event in events))
         except RegionUnavailable as error:
             log.error("backlog.unavailable", link=self.backlog.link, error=str(error))
             return list(events)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
 from projectors.dynamodb import DynamoSink
-from projectors.engine import Engine, Failure
+from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
-from replicator.control import Checkpoints, DynamoControl, Quarantine
+from replicator import aws, erasure
+from replicator.control import Backlog, Checkpoints, DynamoControl, Quarantine
 from replicator.domain.event import Event
+from replicator.domain.names import LaneId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.records import read_records
@@ -21,6 +24,8 @@ from replicator.store import EventStore
 from replicator.streams import Batch, StreamReader
 
 READER = "projector"
+_WAITING_SECONDS = 10.0
+_WAITING_PAGE = 100
 
 
 class Projector:
@@ -34,6 +39,7 @@ class Projector:
         engine: Engine,
         quarantine: Quarantine,
         poll_interval: float,
+        waiting: Backlog,
     ) -> None:
         self.region = region
         self._reader = reader
@@ -41,17 +47,22 @@ class Projector:
         self._engine = engine
         self._quarantine = quarantine
         self._poll_interval = poll_interval
+        self._waiting = waiting
+        self._look_again = 0.0
         self._log = structlog.get_logger().bind(region=region)
 
     @classmethod
     def connect(cls, settings: Settings, projections: Sequence[type[Projection]]) -> Projector:
         """Wire the projector of the settings' region."""
         control = DynamoControl(settings)
+        if settings.personal_key:
+            aws.require_table(settings, settings.region, settings.keys_table)
         reader = StreamReader.connect(settings, Checkpoints(control, READER))
         store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
-        engine = Engine(projections, store, DynamoSink(settings))
+        engine = Engine(projections, store, DynamoSink(settings), erasure.connect(settings))
+        link = f"{settings.region}>views"
         return cls(
-            settings.region, reader, store, engine, Quarantine(control, f"{settings.region}>views"), settings.poll_interval
+            settings.region, reader, store, engine, Quarantine(control, link), settings.poll_interval, Backlog(control, link)
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -63,6 +74,7 @@ class Projector:
             try:
                 pending = pending or self._reader.poll()
                 self._project(pending)
+                self._resume()
             except RegionUnavailable as error:
                 failures += 1
                 self._log.warning("projector.waits", error=str(error))
@@ -79,10 +91,35 @@ class Projector:
         if any(batch.trimmed for batch in batches):
             lanes = dict(self._store.lanes())
             self._log.info("projector.reconciles", lanes=len(lanes))
-            self._report(self._engine.catch_up(lanes))
-        self._report(self._engine.apply(self._events(batches)))
+            self._fold(lambda: self._engine.catch_up(lanes))
+        events = self._events(batches)
+        self._fold(lambda: self._engine.apply(events))
         for batch in batches:
             self._reader.commit(batch)
+
+    def _fold(self, fold: Callable[[], list[Failure]]) -> Collection[LaneId]:
+        """Fold, and put what waits for a key of another region on the backlog: it holds up nothing else."""
+        waits: dict[LaneId, tuple[int, int]] = {}
+        try:
+            failures = fold()
+        except LanesWait as error:
+            failures, waits = error.failures, error.lanes
+            self._waiting.defer(waits)
+            self._log.warning("projector.lanes_wait", lanes=len(waits), error=str(error))
+        self._report(failures)
+        return waits
+
+    def _resume(self) -> None:
+        """Now and then, look whether the keys that lanes wait for can be had."""
+        if time.monotonic() < self._look_again:
+            return
+        after: LaneId | None = None
+        while page := self._waiting.page(_WAITING_PAGE, after):
+            after = max(page, key=lambda lane: lane.key)
+            ends = {lane: value["to"] for lane, value in page.items()}
+            waits = self._fold(lambda ends=ends: self._engine.catch_up(ends))  # type: ignore[misc]
+            self._waiting.done({lane: value for lane, value in page.items() if lane not in waits})
+        self._look_again = time.monotonic() + _WAITING_SECONDS
 
     def _events(self, batches: Sequence[Batch]) -> list[Event]:
         events, refused = read_records(record for batch in batches for record in batch.records)

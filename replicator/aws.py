@@ -20,6 +20,8 @@ from replicator.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
+    from mypy_boto3_kinesis import KinesisClient
+    from mypy_boto3_kms import KMSClient
     from mypy_boto3_sqs import SQSClient
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ T = TypeVar("T")
 THROTTLES = {
     "ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
     "ThrottlingException", "ThrottlingError", "TransactionConflictException", "TransactionConflict",
-    "TransactionInProgressException",
+    "TransactionInProgressException", "KMSThrottlingException", "LimitExceededException",
 }  # fmt: skip
 BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}
 BATCH_STATEMENTS = 25
@@ -67,10 +69,24 @@ def streams(settings: Settings, region: str) -> DynamoDBStreamsClient:
         )
 
 
+def kinesis(settings: Settings, region: str) -> KinesisClient:
+    """A Kinesis client of `region`."""
+    with config_errors(settings, region), _creating:
+        return _session().client(
+            "kinesis", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
+        )
+
+
 def sqs(settings: Settings, region: str) -> SQSClient:
     """An SQS client of `region`."""
     with config_errors(settings, region), _creating:
         return _session().client("sqs", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings))
+
+
+def kms(settings: Settings, region: str) -> KMSClient:
+    """A KMS client of `region`."""
+    with config_errors(settings, region), _creating:
+        return _session().client("kms", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings))
 
 
 def error_code(error: BaseException | None) -> str:

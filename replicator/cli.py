@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, 
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidConfig, InvalidEvent, MeridianError
+from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, RegionUnavailable
 from replicator.settings import Settings, read_settings
 from replicator.store import EventStore
 
@@ -26,11 +27,16 @@ app = typer.Typer(
 
 @app.command()
 def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
-    """Create the events and control tables on an emulator. (On AWS, Terraform does.)"""
+    """Create the events, control and keys tables on an emulator. (On AWS, Terraform does.)
+
+    Where MERIDIAN_EXTERNAL is set, also the internal bus, fed by the events table, and the stream of external events.
+    """
+    from replicator.external.kinesis import create_streams
     from replicator.tables import create_tables
 
     settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
     created = create_tables(settings)
+    created += create_streams(settings) if settings.external else []
     out.print(f"{settings.region}: created {', '.join(created)}" if created else f"{settings.region}: tables exist")
 
 
@@ -43,6 +49,28 @@ def run_worker(region: Region = None, peers: Peers = None, prefix: Prefix = None
     stop = stop_on_signals()
     aws.require_table(settings, settings.region, settings.control_table)
     Replicator.connect(settings).run(stop)
+
+
+@app.command()
+def publish(
+    external: Annotated[
+        str | None,
+        typer.Option(help="The transformation, module:Class. (env: MERIDIAN_EXTERNAL)", metavar="NAME"),
+    ] = None,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Publish this region's events as external ones until SIGTERM or Ctrl-C. May be killed at any instant."""
+    from replicator.external.worker import PublishWorker
+
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    if external is not None:
+        settings = replace(settings, external=external)
+    stop = stop_on_signals()
+    aws.require_table(settings, settings.region, settings.control_table)
+    PublishWorker.connect(settings).run(stop)
 
 
 @app.command()
@@ -80,6 +108,35 @@ def read(
 
 
 @app.command()
+def forget(
+    subject: Annotated[str, typer.Argument(help="Whose personal data, as it was protected, e.g. user/homer")],
+    streams: Annotated[
+        list[str] | None,
+        typer.Option("--stream", help="A stream that has data of it; repeat for more. Default: SUBJECT.", metavar="TYPE/ID"),
+    ] = None,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Forget a subject for good: destroy the keys of its personal data in every region. There is no way back.
+
+    Prints a line for each region. Exits with 1 when some are pending: they follow by themselves, or run it again.
+    """
+    from replicator.erasure import connect_keys
+    from replicator.erasure import forget as forget_subject
+
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    aws.require_table(settings, settings.region, settings.keys_table)
+    answer = forget_subject(_store(settings), connect_keys(settings), subject, streams or ())
+    for name in settings.regions:
+        if name not in settings.retired:
+            typer.echo(f"{name}: " + (f"pending ({answer.pending[name]})" if name in answer.pending else "destroyed"))
+    if answer.pending:
+        raise RegionUnavailable(f"{subject} is not forgotten yet in {', '.join(sorted(answer.pending))}; run it again")
+
+
+@app.command()
 def quarantine(
     release: Annotated[
         str | None, typer.Option(help="Take this event out, as listed: it has been dealt with.", metavar="EVENT")
@@ -97,7 +154,7 @@ def quarantine(
     aws.require_table(settings, settings.region, settings.control_table)
     control = DynamoControl(settings)
     released = 0
-    for link in (settings.region, *(f"{settings.region}>{target}" for target in (*settings.peers, "views"))):
+    for link in (settings.region, *(f"{settings.region}>{target}" for target in (*settings.peers, "views", "external"))):
         kept = Quarantine(control, link)
         for event_id, value in kept.records():
             if release is None or event_id == release:

@@ -38,6 +38,13 @@ class ControlItem(Model):
     value = UnicodeAttribute()
 
 
+class KeysItem(Model):
+    """The data keys of one subject of personal data, each wrapped, in an attribute named by its id; or that the subject was
+    forgotten, and then nothing else. One item, so that forgetting and storing a key cannot miss each other."""
+
+    pk = UnicodeAttribute(hash_key=True)
+
+
 def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any:
     """A subclass of `model` that talks to `table` in `region`. PynamoDB binds a class, so each region gets its own."""
     meta = type(

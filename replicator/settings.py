@@ -6,13 +6,15 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from replicator.domain.names import check_region
 from replicator.errors import InvalidConfig, InvalidName
 
 WRITE_WITH = ("inserts", "puts")
+EXTERNAL_LANES = ("all", "own")
+_MIN_KEY_BYTES = 32
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -25,6 +27,10 @@ class Settings:
     `retired` are regions that no longer run Meridian and whose lanes are still read: nothing is copied to them.
     `write_with` is how events are written: "inserts" (PartiQL INSERT, which IAM can allow without allowing to replace
     anything) or "puts" (conditional puts; for emulators whose streams leave PartiQL writes out): docs/decisions/0003.
+    `token_keys` seal consistency tokens, the same in all regions; the first writes, all are accepted: docs/decisions/0010.
+    `personal_key` wraps the keys of personal data: a KMS key's id, ARN or alias, or `file:` and a path: docs/decisions/0014.
+    `external` names the transformation to external events as `module:Class` (empty: nothing is published), and
+    `external_lanes` says which lanes are published here: "all" that arrive, or this region's "own": docs/decisions/0013.
     """
 
     region: str
@@ -38,6 +44,10 @@ class Settings:
     batch_size: int = 1000
     write_with: str = "inserts"
     retired: tuple[str, ...] = ()
+    token_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    personal_key: str = ""
+    external: str = ""
+    external_lanes: str = "all"
 
     def __post_init__(self) -> None:
         try:
@@ -65,6 +75,8 @@ class Settings:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
         if self.write_with not in WRITE_WITH:
             raise InvalidConfig(f"write_with is {self.write_with!r}; choose from {', '.join(WRITE_WITH)}")
+        if self.external_lanes not in EXTERNAL_LANES:
+            raise InvalidConfig(f"external_lanes is {self.external_lanes!r}; choose from {', '.join(EXTERNAL_LANES)}")
         if self.attempts < 1 or not 1 <= self.batch_size <= 1000:
             raise InvalidConfig("attempts must be at least 1, and batch_size from 1 to 1000")
 
@@ -85,6 +97,26 @@ class Settings:
     def views_table(self) -> str:
         return f"{self.prefix}-views"
 
+    @property
+    def keys_table(self) -> str:
+        """The keys of personal data. A table of its own: keys can be deleted, events never."""
+        return f"{self.prefix}-keys"
+
+    @property
+    def bus_stream(self) -> str:
+        """The Kinesis stream that DynamoDB feeds with every change of the events table: raw, internal."""
+        return f"{self.prefix}-events"
+
+    @property
+    def external_stream(self) -> str:
+        """The Kinesis stream of external events."""
+        return f"{self.prefix}-external"
+
+    def at(self, region: str) -> Settings:
+        """The same system's settings in another of its regions."""
+        others = tuple(other for other in (self.region, *self.peers) if other != region)
+        return replace(self, region=region, peers=others)
+
     def endpoint(self, region: str) -> str | None:
         """The URL to use for `region`, or None for AWS's own."""
         return self.endpoints.get(region)
@@ -99,7 +131,8 @@ def read_settings(
     endpoints: str | None = None,
 ) -> Settings:
     """Settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
-    _POLL_INTERVAL and _WRITE_WITH; arguments that are not None win. Raises InvalidConfig naming the value and the remedy.
+    _POLL_INTERVAL, _WRITE_WITH, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL and _EXTERNAL_LANES; arguments that are not None win.
+    Raises InvalidConfig naming the value and the remedy.
     """
 
     def pick(option: str | None, name: str, default: str = "") -> str:
@@ -118,8 +151,21 @@ def read_settings(
         attempts=_whole(environment, "ATTEMPTS", 3),
         poll_interval=_number(environment, "POLL_INTERVAL", 0.25),
         write_with=environment.get("MERIDIAN_WRITE_WITH", "inserts"),
+        personal_key=environment.get("MERIDIAN_PERSONAL_KEY", "").strip(),
+        token_keys=_keys(environment.get("MERIDIAN_TOKEN_KEYS", "")),
         retired=tuple(r.strip() for r in environment.get("MERIDIAN_RETIRED", "").split(",") if r.strip()),
+        external=environment.get("MERIDIAN_EXTERNAL", "").strip(),
+        external_lanes=environment.get("MERIDIAN_EXTERNAL_LANES", "all").strip(),
     )
+
+
+def _keys(text: str) -> tuple[bytes, ...]:
+    keys = tuple(key.strip().encode() for key in text.split(",") if key.strip())
+    if any(len(key) < _MIN_KEY_BYTES for key in keys):  # the value itself is not shown: it is a secret
+        raise InvalidConfig(
+            f"a key in MERIDIAN_TOKEN_KEYS is shorter than {_MIN_KEY_BYTES} bytes; use `openssl rand -hex 32`"
+        )
+    return keys
 
 
 def _endpoints(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 from replicator.domain.canonical import decode_json, encode_json, netstrings
 from replicator.domain.clock import ZERO, Hlc
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, LaneId, StreamId, check_segment, sequence_key
+from replicator.domain.personal import MARKER, Protected, holds_personal, may_hold_personal
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import DamagedEvent, InvalidEvent
 
@@ -42,7 +43,13 @@ class NewEvent:
         check_segment("event type", self.type, MAX_EVENT_TYPE_BYTES)
         if type(self.version) is not int or not 1 <= self.version <= 65_535:
             raise InvalidEvent(f"schema version {self.version!r} is not a whole number from 1 to 65535")
-        object.__setattr__(self, "payload_text", encode_json(self.payload))
+        payload_text = encode_json(self.payload)
+        if may_hold_personal(payload_text) and not isinstance(self.payload, Protected) and holds_personal(self.payload):
+            raise InvalidEvent(
+                f"payload of {self.type!r} has the key {MARKER!r}, which marks what Meridian has encrypted; rename it, and "
+                "never take it over from users. What is made of a stored event's payload is to be wrapped in Protected"
+            )
+        object.__setattr__(self, "payload_text", payload_text)
         text = "{}" if self.metadata == {} else encode_json(self.metadata, "metadata")
         for key, value in self.metadata.items():
             if not isinstance(value, str):

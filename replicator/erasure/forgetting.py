@@ -1,0 +1,75 @@
+"""Forgetting: first the event, so that it is for good, then the keys, everywhere that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from replicator.domain.event import Event, Observed
+from replicator.domain.names import StreamId
+from replicator.erasure.forgotten import check_subject, forgotten_event, forgotten_subject
+from replicator.erasure.keys import KeyStorage
+from replicator.errors import MeridianError
+from replicator.store import EventStore
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """How far a subject is forgotten. `events` say so in its streams: those that were there and those appended now.
+
+    `destroyed` are the regions whose keys are gone; `pending` maps the others to why. Those destroy them when the event
+    reaches their projector, or when `forget` is run again.
+    """
+
+    subject: str
+    events: tuple[str, ...]
+    destroyed: tuple[str, ...]
+    pending: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        return not self.pending
+
+
+def forget(
+    store: EventStore, keys: Mapping[str, KeyStorage], subject: str, streams: Iterable[StreamId | str] = ()
+) -> Forgetting:
+    """Forget `subject`: append `meridian.forgotten` to each of its streams (by default the one named like the subject),
+    then destroy its keys in every region of `keys`. There is no way back.
+
+    Name every stream whose views hold fields of the subject: they are folded anew when they meet the event, others only
+    when they are rebuilt. Running it again appends nothing twice and finishes what was pending. Raises InvalidName, and
+    what `EventStore.append` raises; then no key has been destroyed, and it is to be run again.
+    """
+    check_subject(subject)
+    names = [name if isinstance(name, StreamId) else StreamId.parse(name) for name in streams]
+    events = [_say(store, subject, stream) for stream in dict.fromkeys(names or [StreamId.parse(subject)])]
+    with ThreadPoolExecutor(len(keys), thread_name_prefix="forget") as pool:
+        reasons = dict(zip(keys, pool.map(lambda storage: _destroy(storage, subject), keys.values()), strict=True))
+    return Forgetting(
+        subject,
+        tuple(event.id for event in events),
+        tuple(region for region, reason in reasons.items() if not reason),
+        {region: reason for region, reason in reasons.items() if reason},
+    )
+
+
+def _say(store: EventStore, subject: str, stream: StreamId) -> Event:
+    """The event that forgets the subject in this stream, appended where there is none yet."""
+    seen = Observed()
+    for event in store.read(stream):
+        if forgotten_subject(event) == subject:
+            return event
+        seen = seen.join(Observed.of([event]))
+    (said,) = store.append(stream, forgotten_event(subject), observed=seen)
+    return said
+
+
+def _destroy(storage: KeyStorage, subject: str) -> str:
+    """Why the keys are not destroyed there; empty when they are."""
+    try:
+        storage.forget(subject)
+    except MeridianError as error:
+        return str(error)
+    return ""

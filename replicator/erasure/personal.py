@@ -1,0 +1,128 @@
+"""Personal data of one region: protect what is written, reveal what is read, forget."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from replicator.domain.names import StreamId
+from replicator.domain.personal import Path, Protected
+from replicator.erasure.cache import KeyCache
+from replicator.erasure.envelope import KEY_BYTES, NONCE_BYTES, Envelope, aes, close, open_
+from replicator.erasure.forgetting import Forgetting, forget
+from replicator.erasure.forgotten import SubjectForgotten, check_subject
+from replicator.erasure.keyring import Keyring
+from replicator.erasure.keys import KeyStorage
+from replicator.erasure.payload import FieldForgotten, Revealed, protect_fields, reveal_fields
+from replicator.erasure.wrapping import LocalWrapping, Wrapping
+from replicator.errors import InvalidConfig
+from replicator.settings import Settings
+from replicator.store import EventStore
+
+FILE = "file:"
+_KEYS_KEPT = 10_000
+_SECONDS_KEPT = 60.0
+
+
+class PersonalData:
+    """Encrypts and decrypts personal fields with a key per subject. Safe to share between threads.
+
+    `keys` are the key storages of this region and of its peers, by region. An unwrapped key stays in this process for up to
+    a minute: so long may another process still read what was forgotten meanwhile, or write what nobody will read.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        keys: Mapping[str, KeyStorage],
+        wrapping: Wrapping,
+        now: Callable[[], float] = time.monotonic,
+        seconds: float = _SECONDS_KEPT,
+    ) -> None:
+        self.region = region
+        self._keys = dict(keys)
+        self._cache = KeyCache(now, seconds, _KEYS_KEPT)
+        self._ring = Keyring(region, self._keys, wrapping, self._cache, now)
+
+    @classmethod
+    def connect(cls, settings: Settings) -> PersonalData:
+        """As the settings say: keys on DynamoDB, wrapped by KMS or by a local key file. Raises InvalidConfig."""
+        if not settings.personal_key:
+            raise InvalidConfig(
+                "no key for personal data given; set MERIDIAN_PERSONAL_KEY to a KMS key's id or alias, or to file:/path"
+            )
+        aes(bytes(KEY_BYTES))  # says at once, not at the first personal event, that the library is missing
+        return cls(settings.region, connect_keys(settings), _wrapping(settings))
+
+    def protect(self, subject: str, payload: Mapping[str, Any], fields: Iterable[str]) -> Protected:
+        """The payload with these fields encrypted for `subject`, whose key is made when there is none yet.
+
+        A field is a name, or names joined by dots for one further inside (`address.street`). Protect again for another
+        subject's fields. Raises SubjectForgotten, InvalidEvent (no such field, or a payload with an envelope of its own),
+        InvalidName, RegionUnavailable.
+        """
+        key_id, key = self._ring.current(check_subject(subject))
+
+        def encrypt(value: Any, path: Path) -> Envelope:
+            return close(value, subject, key_id, key, path, secrets.token_bytes(NONCE_BYTES))
+
+        return protect_fields(payload, fields, encrypt)
+
+    def reveal(
+        self,
+        payload: Mapping[str, Any],
+        forgotten: Collection[str] = (),
+        written: Mapping[str, Any] | None = None,
+    ) -> Revealed:
+        """The payload with its personal fields decrypted, without those of subjects that are forgotten: because they are in
+        `forgotten`, which asks nobody, or because some region says so. `written` is the payload as it was stored, when
+        `payload` is what upcasters made of it.
+
+        Raises DamagedEvent (altered, moved or cut text; a key that nobody has though nobody forgot it), RegionUnavailable
+        when the region that has the key does not answer, InvalidConfig.
+        """
+
+        def decrypt(envelope: Envelope, path: Path) -> Any:
+            if envelope.subject in forgotten:
+                raise FieldForgotten(path[-1])
+            try:
+                key = self._ring.find(envelope.subject, envelope.key)
+            except SubjectForgotten:
+                raise FieldForgotten(path[-1]) from None
+            return open_(envelope, key, path)
+
+        return reveal_fields(payload, decrypt, written)
+
+    def forget(self, store: EventStore, subject: str, streams: Iterable[StreamId | str] = ()) -> Forgetting:
+        """Forget the subject for good, in every region: see `replicator.erasure.forget`."""
+        answer = forget(store, self._keys, subject, streams)
+        self._cache.drop(subject)
+        if self.region in answer.destroyed:
+            self._cache.forget(subject)
+        return answer
+
+    def destroy(self, subject: str) -> None:
+        """Destroy the subject's keys in this region alone, as its projector does when it meets the event. Idempotent."""
+        self._ring.destroy(subject)
+
+
+def _wrapping(settings: Settings) -> Wrapping:
+    if settings.personal_key.startswith(FILE):
+        return LocalWrapping(settings.personal_key.removeprefix(FILE))
+    from replicator.erasure.kms import KmsWrapping
+
+    return KmsWrapping(settings)
+
+
+def connect_keys(settings: Settings) -> dict[str, KeyStorage]:
+    """The key storages on DynamoDB of the settings' region and its peers, by region."""
+    from replicator.erasure.dynamodb import DynamoKeys
+
+    return {region: DynamoKeys(settings, region) for region in (settings.region, *settings.peers)}
+
+
+def connect(settings: Settings) -> PersonalData | None:
+    """`PersonalData.connect` where MERIDIAN_PERSONAL_KEY is set, None elsewhere."""
+    return PersonalData.connect(settings) if settings.personal_key else None
