@@ -77,5 +77,27 @@ def show(
     typer.echo(json.dumps(row, ensure_ascii=False))
 
 
+@app.command()
+def serve(
+    projections: Projections = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8080,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Serve the HTTP API of a region until SIGTERM or Ctrl-C: streams, values, tokens as ETags. See /openapi.json."""
+    import uvicorn
+
+    from projectors.api import Service, application
+
+    chosen = read_projections(projections)
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    for table in (settings.events_table, settings.views_table):
+        aws.require_table(settings, settings.region, table)
+    uvicorn.run(application(Service.connect(settings, chosen)), host=host, port=port, log_level="warning")
+
+
 def main() -> None:
     run(app)

@@ -1,0 +1,103 @@
+"""What goes wrong, as problem details (RFC 9457): every error of Meridian has one type, one status, and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from projectors.projection import ProjectionFailed
+from replicator.errors import (
+    AppendContention,
+    ClockAhead,
+    DamagedEvent,
+    InvalidConfig,
+    InvalidEvent,
+    InvalidName,
+    InvalidOperation,
+    InvalidToken,
+    MeridianError,
+    NotHereYet,
+    OutcomeUnknown,
+    RegionUnavailable,
+)
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+# The first that fits counts: an error's own class stands before those it inherits from.
+_PROBLEMS: tuple[tuple[type[MeridianError], str, int], ...] = (
+    (DamagedEvent, "damaged", 500),
+    (InvalidName, "invalid-name", 400),
+    (InvalidToken, "invalid-token", 400),
+    (InvalidOperation, "invalid-operation", 400),
+    (InvalidEvent, "invalid-event", 422),
+    (ProjectionFailed, "cannot-be-projected", 500),
+    (ClockAhead, "clock-ahead", 409),
+    (AppendContention, "contention", 409),
+    (NotHereYet, "not-here-yet", 503),
+    (OutcomeUnknown, "outcome-unknown", 504),
+    (RegionUnavailable, "region-unavailable", 503),
+    (InvalidConfig, "misconfigured", 500),
+    (MeridianError, "failed", 500),
+)
+_RETRY_AFTER = {"contention", "not-here-yet", "region-unavailable"}
+
+
+class Problem(Exception):
+    """A response that is an error, raised from wherever it is found."""
+
+    def __init__(
+        self, kind: str, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.status = status
+        self.headers = dict(headers or {})
+        self.members = members
+
+    @property
+    def response(self) -> Response:
+        body = {"type": f"urn:meridian:{self.kind}", "title": self.kind.replace("-", " "), "status": self.status}
+        headers = {**({"Retry-After": "1"} if self.kind in _RETRY_AFTER else {}), **self.headers}
+        return JSONResponse(
+            {**body, "detail": str(self), **self.members}, self.status, headers=headers, media_type=MEDIA_TYPE
+        )
+
+
+def of(error: MeridianError) -> Problem:
+    """The problem that an error is."""
+    kind, status = next((kind, status) for each, kind, status in _PROBLEMS if isinstance(error, each))
+    if isinstance(error, NotHereYet):
+        missing = {str(stream): dict(vector.items()) for stream, vector in error.missing.items()}
+        return Problem(kind, status, str(error), missing=missing)
+    if isinstance(error, OutcomeUnknown):
+        return Problem(kind, status, str(error), events=[event.id for event in error.events])
+    if isinstance(error, ProjectionFailed):
+        return Problem(kind, status, error.public)  # its own text may quote the payload
+    return Problem(kind, status, str(error))
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MeridianError)
+    problem = of(error)
+    if problem.status >= 500:
+        log.warning("api.failed", path=request.url.path, kind=problem.kind, error=str(problem))
+    return problem.response
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "refused")
+    return Problem(kind, error.status_code, error.detail, error.headers).response

@@ -1,0 +1,181 @@
+"""Reading requests: every header, parameter and body is checked here, before anything is asked of the store."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+
+from projectors.api.problems import Problem
+from replicator.domain.event import NewEvent
+from replicator.domain.names import StreamId
+from replicator.errors import InvalidOperation
+from replicator.history import AtSequence, Moment
+from replicator.operation import Always, AtToken, IfEmpty, Operation, Precondition
+
+AT_LEAST = "Meridian-At-Least"
+MAX_BODY = 5 * 1024 * 1024
+MAX_LIMIT = 1000
+_ETAG = re.compile(r'"([A-Za-z0-9_-]*)"')
+
+
+def stream_of(request: Request) -> StreamId:
+    """The stream that a path names."""
+    return StreamId(request.path_params["type"], request.path_params["id"])
+
+
+def at_least_of(request: Request) -> str | None:
+    """The token of the header Meridian-At-Least."""
+    return request.headers.get(AT_LEAST)
+
+
+def number(request: Request, name: str, default: int, low: int, high: int) -> int:
+    """A whole number among the query's parameters."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"-?[0-9]{1,16}", text, re.ASCII) or not low <= int(text) <= high:
+        raise _bad(f"{name} is {text!r}; give a whole number from {low} to {high}")
+    return int(text)
+
+
+def moment_of(request: Request) -> Moment | None:
+    """The moment that a read asks for: `token`, or `time` (RFC 3339), or `sequence` with `region`. At most one."""
+    given = {name: request.query_params[name] for name in ("token", "time", "sequence") if name in request.query_params}
+    if len(given) > 1:
+        raise _bad(f"{' and '.join(given)} name more than one moment; give one of them")
+    if "token" in given:
+        return given["token"]
+    if "time" in given:
+        return _time(given["time"])
+    if "sequence" in given:
+        region = request.query_params.get("region")
+        if region is None:
+            raise _bad("sequence names an event of a lane; give the lane's region too")
+        return AtSequence(number(request, "sequence", 0, 0, 10**15), region)
+    return None
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise _bad(f"time {text!r} is not of the form 2026-11-24T18:00:00Z") from None
+
+
+def precondition_of(headers: Mapping[str, str]) -> Precondition:
+    """If-Match with an ETag of ours: the stream is where the token says. If-None-Match: * : it has no event."""
+    match, none_match = headers.get("If-Match"), headers.get("If-None-Match")
+    condition: Precondition = Always()
+    if none_match is not None:
+        if none_match.strip() != "*":
+            raise _bad(f"If-None-Match is {none_match!r}; a write takes only *, meaning that the stream is empty")
+        condition = IfEmpty()
+    if match is not None:
+        found = _ETAG.fullmatch(match.strip())
+        if found is None:
+            raise _bad(f'If-Match is {match!r}; give one strong ETag as a read returned it, for example "Abc…"')
+        condition = AtToken(found[1]) if none_match is None else AtToken(found[1]) & condition
+    return condition
+
+
+def matches(request: Request, etag: str) -> bool:
+    """Whether If-None-Match names this ETag: the reader has it already."""
+    header = request.headers.get("If-None-Match", "")
+    return etag in (each.strip().removeprefix("W/") for each in header.split(","))
+
+
+async def json_of(request: Request) -> dict[str, Any]:
+    """The request's body: a JSON object of at most 5 MB."""
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem("unsupported-media-type", 415, f"Content-Type is {kind!r}; send application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Problem("too-large", 413, f"the body has more than {MAX_BODY:,} bytes; send fewer events at once")
+    try:
+        value = json.loads(body.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise _bad(f"the body is not JSON: {type(error).__name__}: {error}") from None
+    if not isinstance(value, dict):
+        raise _bad(f"the body is a JSON {type(value).__name__}; send an object")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def events_of(value: Any) -> list[NewEvent]:
+    """The new events of a body: 1 to 100 objects with `type` and `payload`, perhaps `version` and `metadata`."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 100:
+        raise _unfit("events is not an array of 1 to 100 events")
+    return [_event(each, f"events[{place}]") for place, each in enumerate(value)]
+
+
+def _event(value: Any, where: str) -> NewEvent:
+    fields = _fields(value, where, {"type": str, "payload": dict}, {"version": int, "metadata": dict})
+    return NewEvent(fields["type"], fields["payload"], fields.get("version", 1), fields.get("metadata", {}))
+
+
+def operations_of(body: Mapping[str, Any], after: str | None) -> list[Operation]:
+    """The operations of a transaction: each a stream, its events, and perhaps `if_match` (a token) or `if_empty`."""
+    listed = body.get("operations")
+    if not isinstance(listed, list) or not 1 <= len(listed) <= 100:
+        raise _unfit("operations is not an array of 1 to 100 operations")
+    _only(body, "the body", ("operations",))
+    return [_operation(each, f"operations[{place}]", after) for place, each in enumerate(listed)]
+
+
+def _operation(value: Any, where: str, after: str | None) -> Operation:
+    fields = _fields(value, where, {"stream": str, "events": list}, {"if_match": str, "if_empty": bool})
+    if fields.get("if_empty") and "if_match" in fields:
+        raise _unfit(f"{where} has both if_match and if_empty; a stream with a token is not empty")
+    condition = AtToken(fields["if_match"]) if "if_match" in fields else IfEmpty() if fields.get("if_empty") else None
+    return Operation(fields["stream"], events_of(fields["events"]), condition, after)
+
+
+def only(body: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse a body with members that mean nothing here: a misspelt one would be lost without a word."""
+    _only(body, "the body", names)
+
+
+def _only(value: Mapping[str, Any], where: str, names: Sequence[str]) -> None:
+    if strange := sorted(set(value) - set(names)):
+        raise _unfit(f"{where} has {strange[0]!r}, which means nothing here; it takes {', '.join(names)}")
+
+
+def _fields(value: Any, where: str, wanted: Mapping[str, type], optional: Mapping[str, type]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _unfit(f"{where} is not an object")
+    _only(value, where, (*wanted, *optional))
+    for name, kind in (*wanted.items(), *optional.items()):
+        if name not in value and name in optional:
+            continue
+        if type(value.get(name)) is not kind:
+            raise _unfit(f"{where}.{name} is missing or no {_KINDS[kind]}")
+    return value
+
+
+_KINDS = {str: "string", dict: "object", list: "array", int: "integer", bool: "boolean"}
+
+
+def _bad(detail: str) -> Problem:
+    return Problem("bad-request", 400, detail)
+
+
+def _unfit(detail: str) -> Problem:
+    return Problem("invalid-event", 422, detail)
+
+
+def token_text(given: str | None, what: str) -> str | None:
+    """A token from a query's parameters; an empty one is a mistake rather than none."""
+    if given == "":
+        raise InvalidOperation(f"{what} is empty; leave it out, or give a token")
+    return given

@@ -1,0 +1,199 @@
+"""What the API asks of Meridian: blocking calls, each run on a thread of its own by the application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from projectors.api.problems import Problem
+from projectors.dynamodb import DynamoSink
+from projectors.projection import Projection, ProjectionFailed
+from projectors.queries import Query, Snapshot
+from projectors.sink import Sink
+from replicator import aws, erasure
+from replicator.domain.clock import ZERO
+from replicator.domain.event import GENESIS, Event, NewEvent, seal
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.token import ConsistencyToken
+from replicator.domain.vector import EMPTY
+from replicator.errors import DamagedEvent
+from replicator.feed import changes
+from replicator.history import AuditEntry, Moment, audit, moment_of
+from replicator.operation import GaveUp, Operation, Rejected
+from replicator.settings import Settings
+from replicator.store import EventStore
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body, and the token that is its ETag."""
+
+    body: Json
+    token: str
+
+
+class Service:
+    """One region's streams and values. `timeout` bounds, in seconds, how long a read waits for what its token names."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        projections: Sequence[type[Projection]] = (),
+        sink: Sink | None = None,
+        *,
+        reveal: Any = None,
+        settings: Settings | None = None,
+        timeout: float = 2.0,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._timeout = timeout
+        self._reveal = reveal
+        self._queries = {projection.name: Query(projection, store, sink, reveal=reveal) for projection in projections}
+
+    @classmethod
+    def connect(cls, settings: Settings, projections: Sequence[type[Projection]]) -> Service:
+        """The settings' region, on DynamoDB."""
+        store, personal = EventStore.connect(settings), erasure.connect(settings)
+        reveal = personal.reveal if personal is not None else None
+        return cls(store, projections, DynamoSink(settings), reveal=reveal, settings=settings)
+
+    def value(self, stream: StreamId, projection: str | None, moment: Moment | None, at_least: str | None) -> Answer:
+        """A stream's value now, or at a moment."""
+        query = self._query(stream, projection)
+        if moment is None:
+            snapshot = query.now(stream, at_least, self._timeout)
+        else:
+            if at_least is not None:
+                self._store.pull(stream, at_least, self._timeout)
+            snapshot = query.at(stream, moment, self._timeout)
+        return self._answer(self._shown(snapshot, query.projection.name), snapshot.token)
+
+    def history(self, stream: StreamId, projection: str | None, after: str | None, limit: int) -> Answer:
+        """The values after each event, at most `limit` of them."""
+        query = self._query(stream, projection)
+        snapshots = list(islice(query.history(stream, after, self._timeout), limit))
+        token = snapshots[-1].token if snapshots else self._given(after)
+        shown = [self._shown(each, query.projection.name) for each in snapshots]
+        return self._answer({"stream": str(stream), "history": shown}, token)
+
+    def changes(self, stream: StreamId, after: str | None, limit: int) -> Answer:
+        """A page of the change feed."""
+        page = changes(self._store, [stream], after, limit, self._timeout)
+        events = [_event(event) for event in page.events]
+        return self._answer({"stream": str(stream), "events": events, "more": page.more}, page.token)
+
+    def audit(self, stream: StreamId, after: str | None, limit: int) -> Answer:
+        """A page of the audit trail."""
+        vector = EMPTY if after is None else self._store.token(after).vector(stream)
+        state = self._store.state(stream, after, self._timeout)
+        entries = list(islice(audit(state, vector), limit))
+        page = changes(self._store, [stream], after, limit, self._timeout)
+        return self._answer({"stream": str(stream), "entries": [_entry(each) for each in entries]}, page.token)
+
+    def save(self, operations: Sequence[Operation]) -> Answer:
+        """Carry operations out in one transaction. Raises Problem 412 with the reasons and the present token, or 409."""
+        for operation in operations:
+            self._digestible(operation.stream, operation.events)
+        result = self._store.save(*operations, timeout=self._timeout)
+        if isinstance(result, Rejected):
+            etag = self._store.tokens.encode(result.token)
+            detail = "; ".join(result.reasons)
+            raise Problem(
+                "precondition-failed", 412, detail, {"ETag": f'"{etag}"'}, reasons=list(result.reasons), token=etag
+            )
+        if isinstance(result, GaveUp):
+            raise Problem("contention", 409, result.reason)
+        return self._answer({"events": [_event(event) for event in result.events]}, result.token)
+
+    def ready(self) -> None:
+        """Raise InvalidConfig or RegionUnavailable unless the region's tables can be reached."""
+        if self._settings is not None:
+            for table in (self._settings.events_table, self._settings.views_table):
+                aws.require_table(self._settings, self._settings.region, table)
+
+    @property
+    def region(self) -> str:
+        return self._store.region
+
+    @property
+    def projections(self) -> Mapping[str, type[Projection]]:
+        return {name: query.projection for name, query in self._queries.items()}
+
+    def _query(self, stream: StreamId, projection: str | None) -> Query:
+        fitting = {name: q for name, q in self._queries.items() if q.projection.stream_type == stream.type}
+        if projection is not None and projection in fitting:
+            return fitting[projection]
+        if projection is None and len(fitting) == 1:
+            return next(iter(fitting.values()))
+        if not fitting:
+            raise Problem("not-found", 404, f"no projection is fed by streams of type {stream.type!r} here")
+        named = f"{projection!r} is none of them" if projection is not None else "name one with ?projection="
+        raise Problem("not-found", 404, f"streams of type {stream.type!r} feed {', '.join(sorted(fitting))}; {named}")
+
+    def _digestible(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
+        """Refuse at the door what a projection here could not digest: once written it would stay for good."""
+        lane = LaneId(self._store.region, stream)
+        for projection in self.projections.values():
+            if projection.stream_type != stream.type:
+                continue
+            for new in events:
+                try:
+                    projection.apply(projection.initial(), seal(lane, 1, ZERO, new, EMPTY, GENESIS), self._reveal)
+                except (ProjectionFailed, DamagedEvent) as error:
+                    why = error.public if isinstance(error, ProjectionFailed) else str(error)
+                    raise Problem(
+                        "invalid-event", 422, f"an event of type {new.type!r} cannot be projected: {why}"
+                    ) from error
+
+    def _given(self, after: str | None) -> ConsistencyToken:
+        return ConsistencyToken() if after is None else self._store.token(after)
+
+    def _answer(self, body: Json, token: ConsistencyToken) -> Answer:
+        text = self._store.tokens.encode(token)
+        return Answer({**body, "token": text}, text)
+
+    def _shown(self, snapshot: Snapshot, projection: str) -> Json:
+        shown = {
+            "stream": str(snapshot.stream),
+            "projection": projection,
+            "value": snapshot.value,
+            "vector": dict(snapshot.vector.items()),
+            "at": snapshot.at.isoformat() if snapshot.at else None,
+            "token": self._store.tokens.encode(snapshot.token),
+        }
+        return {**shown, "event": _event(snapshot.event)} if snapshot.event is not None else shown
+
+
+def _event(event: Event) -> Json:
+    return {
+        "id": event.id,
+        "region": event.region,
+        "sequence": event.sequence,
+        "type": event.type,
+        "version": event.version,
+        "at": moment_of(event.hlc).isoformat(),
+        "payload": event.payload,
+        "metadata": event.metadata,
+        "observed": dict(event.observed.items()),
+        "digest": event.digest.hex(),
+    }
+
+
+def _entry(entry: AuditEntry) -> Json:
+    return {
+        "id": entry.event_id,
+        "region": entry.region,
+        "type": entry.type,
+        "version": entry.version,
+        "at": entry.at.isoformat(),
+        "who": entry.who,
+        "correlation": entry.correlation,
+        "causation": entry.causation,
+        "metadata": dict(entry.metadata),
+        "digest": entry.digest,
+    }
