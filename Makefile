@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 EVENTS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint format lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend bench lint format lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,11 +21,17 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Three regions, real flights, one region frozen: the drill (EVENTS=10000)
 	$(BIN)/chaos drill --events $(EVENTS)
 
+example-identity: $(READY)  ## The identity platform, step by step, in two regions
+	$(BIN)/python -m examples.identity
+
 test: $(READY)  ## All tests but the soaks
 	$(BIN)/pytest
 
 soak: $(READY)  ## Minutes long: kill -9 fifty times, more seeds
 	$(BIN)/pytest -m soak
+
+contend: $(READY)  ## 10,000 operations by 8 writers on 100 hot streams in two regions
+	$(BIN)/chaos contend
 
 bench: $(READY)  ## Measure against named baselines
 	$(BIN)/python -m benchmarks
@@ -43,8 +49,8 @@ format: $(READY)  ## Let ruff arrange the code
 TERRAFORM := $(shell command -v terraform)
 TF_WORK := build/terraform
 
-lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" adds your projections)
-	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path))
+lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" adds your projections, ERASURE=arm64 what personal data needs)
+	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(if $(ERASURE),--erasure $(ERASURE))
 
 terraform-test:  ## Terraform's format, validity, and its own tests with a mocked provider
 	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }

@@ -30,11 +30,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps `drill` a subcommand while it is the only one."""
-
-
 @app.command()
 def drill(
     events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (662,327).", metavar="N")] = "10000",
@@ -68,6 +63,41 @@ def drill(
     raise typer.Exit(0 if result.kept else 1)
 
 
+@app.command()
+def contend(
+    operations: Annotated[int, typer.Option(help="How many operations.", metavar="N")] = 10_000,
+    writers: Annotated[int, typer.Option(help="How many writers at once, half of them in each region.", metavar="N")] = 8,
+    streams: Annotated[int, typer.Option(help="How many streams of each kind they fight for.", metavar="N")] = 100,
+    seed: Annotated[int, typer.Option(help="Chooses who does what.", metavar="N")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
+) -> None:
+    """Many writers on few streams in two regions, cut off from each other for a while: no update lost, no claim owned twice.
+
+    Exits 0 when every promise was kept, 1 when one was broken. Ctrl-C leaves nothing running.
+    """
+    from chaos.contention import Contention, run_contention
+
+    plan = Contention(operations, writers, streams, seed)
+    if json_file is not None and not json_file.parent.is_dir():
+        raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
+    if "MERIDIAN_LOG" not in os.environ:
+        logs.configure("error")
+    with _Bars() as bars:
+        outcome = run_contention(plan, bars.steps)
+    table = Table(title=f"{outcome.operations:,} operations by {writers} writers, seed {seed}", title_justify="left")
+    for column in ("operation", "result"):
+        table.add_column(column)
+    table.add_column("", justify="right")
+    for (kind, result), count in sorted(outcome.counts.items()):
+        table.add_row(kind, result, f"{count:,}")
+    out.print(table)
+    for line in outcome.lines():
+        out.print(line, highlight=False, soft_wrap=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n")
+    raise typer.Exit(0 if outcome.kept else 1)
+
+
 def _count(text: str) -> int | None:
     if text == "all":
         return None
@@ -91,6 +121,7 @@ class _Bars:
             disable=not err.is_terminal,
         )
         self._task: TaskID | None = None
+        self._phase = ""
         self._told = time.monotonic()
 
     def __enter__(self) -> _Bars:
@@ -107,6 +138,13 @@ class _Bars:
         self._task = self._progress.add_task(name, total=total)
         if not err.is_terminal:
             err.print(f"{name} …", highlight=False)
+
+    def steps(self, name: str, done: int, total: int) -> None:
+        """A step of a phase that is begun when it is first heard of."""
+        if name != self._phase:
+            self._phase = name
+            self.phase(name, total)
+        self.progress(done)
 
     def progress(self, done: int) -> None:
         if self._task is None:
