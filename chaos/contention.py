@@ -19,7 +19,7 @@ from typing import Any
 from chaos.contention_check import Findings, Note, check
 from chaos.world import World
 from projectors import Projection, counter
-from replicator.claims import Claim, HomedClaims, OptimisticClaims
+from replicator.claims import Claim, HomedClaims, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover, Homes
 from replicator.control import DynamoControl
 from replicator.domain.event import Event, NewEvent
@@ -32,6 +32,8 @@ from replicator.store import EventStore
 
 REGIONS = ("us-east-1", "eu-west-1")
 KINDS = {"decide": 40, "at token": 20, "transfer": 10, "homed claim": 15, "optimistic claim": 15}
+_RELEASES = 0.4
+_NICKNAMES = 8  # times as many as streams: some are still free when the regions are cut off from each other
 _CONVERGE_SECONDS = 120.0
 
 TOTAL: Reducer[int] = Reducer(0, {"added": lambda total, payload: total + payload["n"]})
@@ -116,6 +118,7 @@ class _Writer(threading.Thread):
         self._stores = cache(run.new_store)
         self._store = self._stores(self._region)
         self._homed = HomedClaims(DynamoControl(run.world.settings(self._region)), self._stores)
+        self._owned: set[StreamId] = set()
         self._optimistic = OptimisticClaims(self._store)
 
     def run(self) -> None:
@@ -145,7 +148,7 @@ class _Writer(threading.Thread):
 
     def _operate(self, kind: str) -> Result:
         if kind == "homed claim":
-            return self._homed.save([Claim(self._run.pick(self._random, "email"), f"user/w{self._number}")])
+            return self._claim_or_release()
         if kind == "optimistic claim":
             return self._optimistic.save([Claim(self._run.pick(self._random, "nickname"), f"user/w{self._number}")])
         stream = self._run.pick(self._random, "tally")
@@ -157,6 +160,19 @@ class _Writer(threading.Thread):
             return store.save(Operation(stream, _added(TOTAL.value_of(seen)), AtToken(seen.token())))
         other = self._run.pick(self._random, "tally", home=self._run.home_of(stream), but=stream)
         return store.save(Operation(stream, (), When(TOTAL, _one_more)), Operation(other, (), When(TOTAL, _one_more)))
+
+    def _claim_or_release(self) -> Result:
+        """Under the home-region rule: claim an address, or give up one that is this writer's."""
+        owner = f"user/w{self._number}"
+        if self._owned and self._random.random() < _RELEASES:
+            email = self._random.choice(sorted(self._owned))
+            self._owned.discard(email)
+            return self._homed.save([Release(email, owner)])
+        email = self._run.pick(self._random, "email")
+        result = self._homed.save([Claim(email, owner)])
+        if isinstance(result, Saved):
+            self._owned.add(email)
+        return result
 
 
 def _one_more(total: int) -> Verdict:
@@ -175,7 +191,7 @@ class _Run:
         self.plan = plan
         self.done = 0
         self._lock = threading.Lock()
-        names = {"tally": plan.streams, "email": plan.streams, "nickname": plan.streams}
+        names = {"tally": plan.streams, "email": plan.streams, "nickname": plan.streams * _NICKNAMES}
         self._streams = {kind: [StreamId(kind, f"{kind}-{n}") for n in range(count)] for kind, count in names.items()}
 
     def take(self) -> bool:

@@ -16,6 +16,7 @@ from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
 from replicator import erasure
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
+from replicator.claims.settling import Settler
 from replicator.control import DynamoControl, Quarantine, spans
 from replicator.domain.event import Event
 from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
@@ -48,6 +49,7 @@ class Inbound:
     emit: Emit
     partial: bool = True
     wall: Callable[[], int] = wall_clock
+    settler: Settler | None = None
 
     @classmethod
     def connect(cls, settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
@@ -65,6 +67,7 @@ class Inbound:
             Refusals.connect(settings, control, report),
             report,
             partial=partial_batches(settings),
+            settler=Settler.connect(settings, store),
         )
 
     def project(self, records: Sequence[Message]) -> Answer:
@@ -82,6 +85,8 @@ class Inbound:
         except RegionUnavailable as error:
             log.warning("projector.defers", region=self.region, error=str(error))
             lost, projected = self._defer(events), 0
+        if self.settler is not None:
+            self.settler.settle(events)
         self._poison([_poisoned(each) for each in refused] + [_undigested(each) for each in failures])
         values = {
             "EventsProjected": projected,
@@ -119,6 +124,8 @@ class Inbound:
             if down or (start and not fits()):  # the first slice always has its turn
                 break
             try:
+                if self.settler is not None:
+                    self.settler.settle_all(lane.stream for lane in part)
                 failures += self.engine.catch_up({lane: self._last(lane, lanes[lane][1]) for lane in part})
             except LanesWait as error:
                 log.warning("projector.lanes_wait", region=self.region, lanes=len(error.lanes), error=str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
@@ -12,9 +12,10 @@ from projectors.dynamodb import DynamoSink
 from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
 from replicator import aws, erasure
+from replicator.claims.settling import Settler
 from replicator.control import Backlog, Checkpoints, DynamoControl, Quarantine
 from replicator.domain.event import Event
-from replicator.domain.names import LaneId
+from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.records import read_records
@@ -40,6 +41,7 @@ class Projector:
         quarantine: Quarantine,
         poll_interval: float,
         waiting: Backlog,
+        settler: Settler | None = None,
     ) -> None:
         self.region = region
         self._reader = reader
@@ -48,6 +50,7 @@ class Projector:
         self._quarantine = quarantine
         self._poll_interval = poll_interval
         self._waiting = waiting
+        self._settler = settler
         self._look_again = 0.0
         self._log = structlog.get_logger().bind(region=region)
 
@@ -62,8 +65,9 @@ class Projector:
         engine = Engine(projections, store, DynamoSink(settings), erasure.connect(settings))
         link = f"{settings.region}>views"
         return cls(
-            settings.region, reader, store, engine, Quarantine(control, link), settings.poll_interval, Backlog(control, link)
-        )
+            settings.region, reader, store, engine, Quarantine(control, link), settings.poll_interval,
+            Backlog(control, link), Settler.connect(settings, store),
+        )  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
         """Project until `stop` is set. The region's outages are waited out; nothing else ends it."""
@@ -92,8 +96,10 @@ class Projector:
             lanes = dict(self._store.lanes())
             self._log.info("projector.reconciles", lanes=len(lanes))
             self._fold(lambda: self._engine.catch_up(lanes))
+            self._settle(lane.stream for lane in lanes)
         events = self._events(batches)
         self._fold(lambda: self._engine.apply(events))
+        self._settle(event.stream for event in events)
         for batch in batches:
             self._reader.commit(batch)
 
@@ -108,6 +114,10 @@ class Projector:
             self._log.warning("projector.lanes_wait", lanes=len(waits), error=str(error))
         self._report(failures)
         return waits
+
+    def _settle(self, streams: Iterable[StreamId]) -> None:
+        if self._settler is not None:
+            self._settler.settle_all(streams)
 
     def _resume(self) -> None:
         """Now and then, look whether the keys that lanes wait for can be had."""

@@ -108,6 +108,51 @@ def read(
 
 
 @app.command()
+def homes(
+    to: Annotated[
+        str | None, typer.Option("--set", help="Move the homes of claims to these regions, by commas.", metavar="NAMES")
+    ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(help="The stream types that are claims, by commas, e.g. email. Needed with --set.", metavar="TYPES"),
+    ] = None,
+    lost: Annotated[
+        str | None,
+        typer.Option(help="Regions that are gone for good and not asked: see docs/decisions/0011.", metavar="NAMES"),
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for claims to arrive in their new homes.", min=0)] = 60.0,
+    region: Region = None,
+    peers: Peers = None,
+    prefix: Prefix = None,
+    endpoints: Endpoints = None,
+) -> None:
+    """Print which regions are home to claims, as each region has it; with --set, name or move them.
+
+    A move closes claims in every region, waits until all claims have arrived, and opens them in the new homes. Killed or
+    refused at any step, run it again.
+    """
+    from replicator.claims.homes import HomeMover, Homes
+    from replicator.dynamodb import DynamoStorage
+
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    regions = (settings.region, *settings.peers)
+    gone = tuple(name.strip() for name in (lost or "").split(",") if name.strip())
+    controls = {name: DynamoControl(settings.at(name)) for name in regions}
+    if to is not None:
+        names = frozenset(name.strip() for name in (types or "").split(",") if name.strip())
+        if not names:
+            raise InvalidConfig("--set needs --types: the stream types that are claims, for example --types email,nickname")
+        for name in names:
+            StreamId(name, "any")
+        storages = {name: DynamoStorage(settings.at(name)) for name in regions}
+        mover = HomeMover(controls, storages, names, lambda text: err.print(text, highlight=False))
+        mover.move([name.strip() for name in to.split(",") if name.strip()], gone, wait)
+    for name in regions:
+        found = None if name in gone else Homes.read(controls[name])
+        _json({"region": name, **(found.value if found is not None else {"epoch": None})})
+
+
+@app.command()
 def forget(
     subject: Annotated[str, typer.Argument(help="Whose personal data, as it was protected, e.g. user/homer")],
     streams: Annotated[

@@ -27,7 +27,9 @@ class Settings:
     `retired` are regions that no longer run Meridian and whose lanes are still read: nothing is copied to them.
     `write_with` is how events are written: "inserts" (PartiQL INSERT, which IAM can allow without allowing to replace
     anything) or "puts" (conditional puts; for emulators whose streams leave PartiQL writes out): docs/decisions/0003.
-    `token_keys` seal consistency tokens, the same in all regions; the first writes, all are accepted: docs/decisions/0010.
+    `optimistic_claims` are the stream types that are claimed by the optimistic rule, and `compensation` names what the
+    losers' streams are told (module:function): docs/decisions/0011. `token_keys` seal consistency tokens, the same in all
+    regions; the first writes, all are accepted: docs/decisions/0010.
     `personal_key` wraps the keys of personal data: a KMS key's id, ARN or alias, or `file:` and a path: docs/decisions/0014.
     `external` names the transformation to external events as `module:Class` (empty: nothing is published), and
     `external_lanes` says which lanes are published here: "all" that arrive, or this region's "own": docs/decisions/0013.
@@ -45,6 +47,8 @@ class Settings:
     write_with: str = "inserts"
     retired: tuple[str, ...] = ()
     token_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    optimistic_claims: tuple[str, ...] = ()
+    compensation: str = ""
     personal_key: str = ""
     external: str = ""
     external_lanes: str = "all"
@@ -152,11 +156,19 @@ def read_settings(
         poll_interval=_number(environment, "POLL_INTERVAL", 0.25),
         write_with=environment.get("MERIDIAN_WRITE_WITH", "inserts"),
         personal_key=environment.get("MERIDIAN_PERSONAL_KEY", "").strip(),
+        optimistic_claims=tuple(
+            t.strip() for t in environment.get("MERIDIAN_OPTIMISTIC_CLAIMS", "").split(",") if t.strip()
+        ),
+        compensation=environment.get("MERIDIAN_COMPENSATION", ""),
         token_keys=_keys(environment.get("MERIDIAN_TOKEN_KEYS", "")),
-        retired=tuple(r.strip() for r in environment.get("MERIDIAN_RETIRED", "").split(",") if r.strip()),
+        retired=_list(environment.get("MERIDIAN_RETIRED", "")),
         external=environment.get("MERIDIAN_EXTERNAL", "").strip(),
         external_lanes=environment.get("MERIDIAN_EXTERNAL_LANES", "all").strip(),
     )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _keys(text: str) -> tuple[bytes, ...]:

@@ -73,18 +73,23 @@ def commands(*lines: tuple[str, dict[str, str]]) -> list[Answer]:
 
 WHERE = ("--region", "--prefix", "--endpoints", "MERIDIAN_REGION", "MERIDIAN_PREFIX", "MERIDIAN_ENDPOINTS")
 HELP = {
-    "replicator": ("init", "run", "append", "read", "quarantine"),
-    "projectors": ("init", "run", "show"),
-    "chaos": ("drill",),
+    "replicator": ("init", "run", "append", "read", "publish", "homes", "forget", "quarantine"),
+    "projectors": ("init", "run", "serve", "show"),
+    "chaos": ("drill", "contend"),
     "replicator init": WHERE,
     "replicator run": (*WHERE, "--peers", "MERIDIAN_PEERS"),
     "replicator append": (*WHERE, "--peers", "stream", "event_type", "payload"),
     "replicator read": (*WHERE, "--peers", "--limit", "--reverse", "stream"),
     "replicator quarantine": (*WHERE, "--peers"),
+    "replicator publish": (*WHERE, "--peers", "--external", "MERIDIAN_EXTERNAL"),
+    "replicator homes": (*WHERE, "--peers", "--set", "--types", "--lost", "--wait"),
+    "replicator forget": (*WHERE, "--peers", "--stream", "subject"),
     "projectors init": WHERE,
     "projectors run": (*WHERE, "--peers", "--projection", "MERIDIAN_PROJECTIONS"),
+    "projectors serve": (*WHERE, "--peers", "--projection", "--host", "--port"),
     "projectors show": (*WHERE, "projection", "stream"),
     "chaos drill": ("--events", "--regions", "--seed", "--kills", "--json", "--break", "lost", "truth_matches"),
+    "chaos contend": ("--operations", "--writers", "--streams", "--seed", "--json"),
 }
 
 
@@ -153,6 +158,12 @@ WRONG = [
     Wrong(f"replicator reconcile --to mars {EAST}", "'mars'", "choose from"),
     Wrong(f"replicator read user/homer {EAST}", "us-east-1 is named both", "once", (("MERIDIAN_RETIRED", "us-east-1"),)),
     Wrong(f"replicator read user/homer {EAST}", "'ireland'", "region", (("MERIDIAN_RETIRED", "ireland"),)),
+    Wrong(f"replicator homes --set us-east-1 {EAST}", "--types", "for example --types email"),
+    Wrong(f"replicator homes --set moon --types email {EAST}", "'moon'", "such as 'us-east-1'"),
+    Wrong(f"replicator homes --set eu-west-1 --types email {EAST}", "eu-west-1", "name regions of this system"),
+    Wrong(f"replicator homes --set us-east-1 --types e#mail {EAST}", "'e#mail'", "replace it"),
+    Wrong(f"replicator read user/homer {EAST}", "MERIDIAN_TOKEN_KEYS", "openssl rand", (("MERIDIAN_TOKEN_KEYS", "short"),)),
+    Wrong(f"projectors serve {EAST}", "no projection given", "--projection"),
     Wrong(f"projectors run {EAST}", "no projection given", "--projection"),
     Wrong(f"projectors run {EAST} --projection nonsense", "'nonsense'", "package.module:Class"),
     Wrong(f"projectors run {EAST} --projection no.such:Thing", "'no.such:Thing'", "cannot be loaded"),
@@ -164,6 +175,8 @@ WRONG = [
     Wrong("chaos drill --regions 9", "9", "give 2 to 6"),
     Wrong("chaos drill --kills -1", "-1", "how many"),
     Wrong("chaos drill --break nonsense", "'nonsense'", "choose from lost"),
+    Wrong("chaos contend --writers 1", "at least 2 writers", "4 streams"),
+    Wrong("chaos contend --json /no/such/directory/result.json", "/no/such/directory", "create it"),
     Wrong("chaos drill --json /no/such/directory/result.json", "/no/such/directory", "create it"),
 ]
 
@@ -231,6 +244,19 @@ def test_what_is_appended_is_read_back(settings: Settings) -> None:
         assert [json.loads(line) for line in result.stdout.splitlines()] == expected
     result = command("replicator", "quarantine", **environment)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.emulator
+def test_homes_are_named_moved_and_printed(settings: Settings) -> None:
+    environment = environment_of(settings)
+    before = command("replicator", "homes", **environment)
+    assert [json.loads(line)["epoch"] for line in before.stdout.splitlines()] == [None, None]
+    for regions, epoch in (("us-east-1,eu-west-1", 1), ("eu-west-1", 2), ("eu-west-1", 2)):
+        moved = command("replicator", "homes", "--set", regions, "--types", "email", **environment)
+        assert moved.returncode == 0, moved.stderr
+        for line in moved.stdout.splitlines():
+            value = json.loads(line)
+            assert (value["epoch"], value["open"], sorted(value["regions"])) == (epoch, True, sorted(regions.split(",")))
 
 
 @pytest.mark.emulator

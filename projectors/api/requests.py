@@ -18,6 +18,8 @@ from replicator.history import AtSequence, Moment
 from replicator.operation import Always, AtToken, IfEmpty, Operation, Precondition
 
 AT_LEAST = "Meridian-At-Least"
+RESERVED = "meridian."
+"""What the types of Meridian's own events begin with: claims, forgetting, restreaming. Nobody may send one."""
 MAX_BODY = 5 * 1024 * 1024
 MAX_LIMIT = 1000
 _ETAG = re.compile(r'"([A-Za-z0-9_-]*)"')
@@ -121,6 +123,8 @@ def events_of(value: Any) -> list[NewEvent]:
 
 def _event(value: Any, where: str) -> NewEvent:
     fields = _fields(value, where, {"type": str, "payload": dict}, {"version": int, "metadata": dict})
+    if fields["type"].startswith(RESERVED):
+        raise _unfit(f"{where}.type is {fields['type']!r}; types that begin with {RESERVED!r} are written by Meridian alone")
     return NewEvent(fields["type"], fields["payload"], fields.get("version", 1), fields.get("metadata", {}))
 
 

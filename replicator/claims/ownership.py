@@ -13,6 +13,7 @@ from typing import Any
 
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
+from replicator.errors import InvalidName
 from replicator.operation import Accept, Operation, Reject, Verdict, When
 from replicator.state import StreamState
 
@@ -39,12 +40,16 @@ class Ownership:
     lost: Mapping[str, Lost] = field(default_factory=dict)
 
     def apply(self, event: Event) -> Ownership:
-        """The ownership after one more event, in stream order."""
-        if event.type == CLAIMED:
-            return self._claimed(event, StreamId.parse(event.payload["owner"]))
-        if event.type == RELEASED:
-            return self._released(StreamId.parse(event.payload["owner"]))
-        return self._told(event.payload["claim"]) if event.type == LOST else self
+        """The ownership after one more event, in stream order. An event that no claim can have written changes nothing."""
+        if event.type == LOST:
+            return self._told(str(event.payload.get("claim")))
+        if event.type not in (CLAIMED, RELEASED):
+            return self
+        try:
+            owner = StreamId.parse(event.payload.get("owner", ""))
+        except InvalidName:
+            return self
+        return self._claimed(event, owner) if event.type == CLAIMED else self._released(owner)
 
     def _claimed(self, event: Event, owner: StreamId) -> Ownership:
         if self.owner is None:

@@ -226,6 +226,7 @@ def test_reads_that_cannot_be_are_refused(request: pytest.FixtureRequest, path: 
         (b'{"events": [{"type": "x", "payload": ' + b'{"a":' * 40 + b"1" + b"}" * 41 + b"]}", {}, 422, "invalid-event"),
         (b'{"events": [{"type": "email_set", "payload": {}}]}', {}, 422, "invalid-event"),
         (b'{"events": [{"type": "x", "payload": {"email": {"$personal": {}}}}]}', {}, 422, "invalid-event"),
+        (b'{"events": [{"type": "meridian.forgotten", "payload": {"subject": "user/bart"}}]}', {}, 422, "invalid-event"),
         (b'{"events": [{"type": "x", "payload": {"t": "' + b"x" * 420_000 + b'"}}]}', {}, 422, "invalid-event"),
         (b'{"events": ["' + b"x" * 6_000_000 + b'"]}', {}, 413, "too-large"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported-media-type"),

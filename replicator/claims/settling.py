@@ -1,0 +1,55 @@
+"""Settling claims of the optimistic rule as their events arrive: what the projector does beside its views."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from importlib import import_module
+
+from replicator.claims.optimistic import Compensation, OptimisticClaims, told_plainly
+from replicator.domain.event import Event
+from replicator.domain.names import StreamId
+from replicator.errors import AppendContention, InvalidConfig, OutcomeUnknown, RegionUnavailable
+from replicator.settings import Settings
+from replicator.store import EventStore
+
+
+class Settler:
+    """Tells the owners of this region's claims that lost, whenever a claim's stream gets an event."""
+
+    def __init__(self, claims: OptimisticClaims, types: Collection[str]) -> None:
+        self._claims = claims
+        self._types = frozenset(types)
+
+    @classmethod
+    def connect(cls, settings: Settings, store: EventStore) -> Settler:
+        """For the stream types of MERIDIAN_OPTIMISTIC_CLAIMS, with the compensation named by MERIDIAN_COMPENSATION."""
+        return cls(OptimisticClaims(store, load_compensation(settings.compensation)), settings.optimistic_claims)
+
+    def settle(self, events: Iterable[Event]) -> None:
+        """Settle the claims that these events belong to. Raises RegionUnavailable; settling again is safe."""
+        self.settle_all(event.stream for event in events)
+
+    def settle_all(self, streams: Iterable[StreamId]) -> None:
+        """As `settle`, by stream; those of other types are passed over."""
+        for stream in dict.fromkeys(each for each in streams if each.type in self._types):
+            try:
+                self._claims.settle(stream)
+            except (AppendContention, OutcomeUnknown) as error:
+                raise RegionUnavailable(f"claim {stream} is not settled yet: {error}") from error
+
+
+def load_compensation(name: str) -> Compensation:
+    """The function named `module:function`, or `told_plainly` for an empty name. Raises InvalidConfig."""
+    if not name:
+        return told_plainly
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute) or module.startswith("."):
+        raise InvalidConfig(f"compensation {name!r} is not of the form 'package.module:function'")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidConfig(f"compensation {name!r} cannot be loaded: {error}") from None
+    if not callable(found):
+        raise InvalidConfig(f"compensation {name!r} is a {type(found).__name__}; name a function of a claim and its loss")
+    compensation: Compensation = found
+    return compensation
