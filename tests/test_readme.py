@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
+EVENTS = README.parent / "docs" / "events.md"
 
 
 def test_the_library_example_runs() -> None:
@@ -13,6 +14,20 @@ def test_the_library_example_runs() -> None:
     assert code.count("\n") <= 25
     assert "assert view.value ==" in code
     exec(compile(code, str(README), "exec"), {"__name__": "readme"})
+
+
+def test_the_example_of_the_events_page_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", EVENTS.read_text(), re.S)
+    assert "assert isinstance(both, Saved)" in code
+    exec(compile(code, str(EVENTS), "exec"), {"__name__": "events"})
+
+
+def test_every_capability_of_the_events_page_has_the_test_that_it_names() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", EVENTS.read_text())
+    rows = [line for line in EVENTS.read_text().splitlines() if line.startswith("| ") and "`tests/" in line]
+    assert len(named) == len(rows) > 30
+    for path, test in named:
+        assert re.search(rf"^def {test}\(", (README.parent / path).read_text(), re.M), f"{path} has no {test}"
 
 
 def test_every_file_that_the_documents_name_exists() -> None:
