@@ -59,7 +59,7 @@ def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any
             "max_retry_attempts": 0,  # retries are ours: replicator/retries.py
             "max_pool_connections": 50,
             "billing_mode": "PAY_PER_REQUEST",
-            "stream_view_type": "NEW_IMAGE" if model is EventItem else None,
+            **({"stream_view_type": "NEW_IMAGE"} if model is EventItem else {}),
         },
     )
     return type(f"{model.__name__}_{region.replace('-', '_')}", (model,), {"Meta": meta})
