@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 from projectors.projection import Projection
 from replicator.errors import InvalidConfig
+from replicator.loading import load
 
 
 def read_projections(
@@ -22,13 +22,7 @@ def load_projections(names: Sequence[str]) -> list[type[Projection]]:
     """Import projections named `module:Class`. Raises InvalidConfig naming what is wrong."""
     found: list[type[Projection]] = []
     for name in names:
-        module, colon, attribute = name.partition(":")
-        if not (module and colon and attribute) or module.startswith("."):
-            raise InvalidConfig(f"projection {name!r} is not of the form 'package.module:Class'")
-        try:
-            value = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InvalidConfig(f"projection {name!r} cannot be loaded: {error}") from None
+        value = load("projection", name)
         if not (isinstance(value, type) and issubclass(value, Projection) and value is not Projection):
             raise InvalidConfig(f"{name!r} is not a subclass of projectors.Projection")
         found.append(value)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from importlib import import_module
 
 from replicator.claims.optimistic import Compensation, OptimisticClaims, told_plainly
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId
 from replicator.errors import AppendContention, InvalidConfig, OutcomeUnknown, RegionUnavailable
+from replicator.loading import load
 from replicator.settings import Settings
 from replicator.store import EventStore
 
@@ -42,13 +42,7 @@ def load_compensation(name: str) -> Compensation:
     """The function named `module:function`, or `told_plainly` for an empty name. Raises InvalidConfig."""
     if not name:
         return told_plainly
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute) or module.startswith("."):
-        raise InvalidConfig(f"compensation {name!r} is not of the form 'package.module:function'")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidConfig(f"compensation {name!r} cannot be loaded: {error}") from None
+    found = load("compensation", name)
     if not callable(found):
         raise InvalidConfig(f"compensation {name!r} is a {type(found).__name__}; name a function of a claim and its loss")
     compensation: Compensation = found

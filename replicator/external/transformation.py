@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, ClassVar
 
 from replicator.domain.canonical import encode_json
@@ -18,6 +17,7 @@ from replicator.domain.event import Event
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, place
 from replicator.external.event import ExternalEvent, rfc3339
 from replicator.external.rules import HIDDEN, Rule, hidden
+from replicator.loading import load
 
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1024}")  # RFC 3986's characters
 
@@ -130,13 +130,7 @@ def load_external(name: str) -> type[External]:
     """Import the transformation named `module:Class`. Raises InvalidConfig naming what is wrong."""
     if not name:
         raise InvalidConfig("no transformation given; pass --external module:Class or set MERIDIAN_EXTERNAL")
-    module, _, attribute = name.partition(":")
-    if not (module and attribute) or module.startswith("."):
-        raise InvalidConfig(f"transformation {name!r} is not of the form 'package.module:Class'")
-    try:
-        value = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidConfig(f"transformation {name!r} cannot be loaded: {error}") from None
+    value = load("transformation", name)
     if not (isinstance(value, type) and issubclass(value, External) and value is not External):
         raise InvalidConfig(f"{name!r} is not a subclass of replicator.external.External")
     return value

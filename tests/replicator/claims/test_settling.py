@@ -86,7 +86,7 @@ def test_the_compensation_is_named_in_the_settings() -> None:
     settings = read_settings(environment)
     assert settings.optimistic_claims == ("nickname", "email")
     assert load_compensation(settings.compensation).__name__ == "compensate"
-    for wrong, says in (("x", "module:function"), ("no.such:f", "loaded"), ("json:decoder", "a module"), (".a:b", "form")):
+    for wrong, says in (("x", "module:Name"), ("no.such:f", "loaded"), ("json:decoder", "a module"), (".a:b", "form")):
         with pytest.raises(InvalidConfig, match=says):
             load_compensation(wrong)
 
