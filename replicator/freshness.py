@@ -15,7 +15,7 @@ import structlog
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, NotHereYet, RegionUnavailable
+from replicator.errors import NotHereYet
 from replicator.retries import arriving
 from replicator.storage import LaneStorage
 
@@ -86,10 +86,10 @@ class Puller:
         future: Future[list[Event]] = self._workers().submit(self._read, region, lane, first, last)
         try:
             return future.result(max(seconds, 0.001))
-        except (RegionUnavailable, DamagedEvent, TimeoutError) as error:
+        except Exception as error:  # whatever is wrong with a peer, this read goes on without it
             future.cancel()
             self._resting[region] = time.monotonic() + _REST_SECONDS
-            log.warning("pull.failed", peer=region, lane=lane.key, error=str(error) or "no answer in time")
+            log.warning("pull.failed", peer=region, lane=lane.key, error=str(error) or type(error).__name__)
             return []
 
     def _read(self, region: str, lane: LaneId, first: int, last: int) -> list[Event]:

@@ -3,6 +3,7 @@ stream moved meanwhile."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,9 @@ class Saving:
     def run(self, guards: Sequence[Guard]) -> Result:
         # What has to come from other regions is fetched before any lane is held.
         self._after = {each.stream: self._token_of(each) for each in self._operations}
+        end = time.monotonic() + self._timeout
         self._pulled = {
-            each.stream: self._store.pull(each.stream, self._after[each.stream], self._timeout)
+            each.stream: self._store.pull(each.stream, self._after[each.stream], max(end - time.monotonic(), 0))
             for each in self._operations
             if each.precondition.reads
         }

@@ -93,7 +93,7 @@ class EventStore:
         """Carry out operations on different streams of this region in one transaction: all of them or none.
 
         Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not held: it may move before the
-        write. What tokens name and this region lacks is pulled, for at most `timeout` seconds a stream. Raises
+        write. What tokens name and this region lacks is pulled, for at most `timeout` seconds in all. Raises
         NotHereYet, InvalidToken, InvalidOperation, GuardFailed and ClockAhead when nothing was written; other errors as
         `append`.
         """

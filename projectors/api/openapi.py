@@ -141,7 +141,10 @@ def _changes() -> Json:
 
 
 def _audit() -> Json:
-    schema = _object({"stream": _TEXT, "entries": {"type": "array", "items": _ref("AuditEntry")}, "token": _TEXT})
+    schema = _object({
+        "stream": _TEXT, "entries": {"type": "array", "items": _ref("AuditEntry")}, "more": {"type": "boolean"},
+        "token": _TEXT,
+    })  # fmt: skip
     return {
         "summary": "Who did what and when",
         "parameters": [_AFTER, _LIMIT, _CACHED],

@@ -20,7 +20,7 @@ from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import EMPTY
 from replicator.errors import DamagedEvent
 from replicator.feed import changes
-from replicator.history import AuditEntry, Moment, audit, moment_of
+from replicator.history import AuditEntry, Moment, moment_of
 from replicator.operation import GaveUp, Operation, Rejected
 from replicator.settings import Settings
 from replicator.store import EventStore
@@ -89,11 +89,9 @@ class Service:
 
     def audit(self, stream: StreamId, after: str | None, limit: int) -> Answer:
         """A page of the audit trail."""
-        vector = EMPTY if after is None else self._store.token(after).vector(stream)
-        state = self._store.state(stream, after, self._timeout)
-        entries = list(islice(audit(state, vector), limit))
         page = changes(self._store, [stream], after, limit, self._timeout)
-        return self._answer({"stream": str(stream), "entries": [_entry(each) for each in entries]}, page.token)
+        entries = [_entry(AuditEntry.of(event)) for event in page.events]
+        return self._answer({"stream": str(stream), "entries": entries, "more": page.more}, page.token)
 
     def save(self, operations: Sequence[Operation]) -> Answer:
         """Carry operations out in one transaction. Raises Problem 412 with the reasons and the present token, or 409."""

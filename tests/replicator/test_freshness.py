@@ -34,6 +34,7 @@ class Region(MemoryStorage):
     """A region that can be cut off, and be slow to answer."""
 
     down, delay, asked = False, 0.0, 0
+    error: Exception = RegionUnavailable("cut off")
     asked_of_all = 0
 
     def read(self, *args: Any, **options: Any) -> Iterator[Event]:
@@ -41,7 +42,7 @@ class Region(MemoryStorage):
         self.asked += 1
         time.sleep(self.delay)
         if self.down:
-            raise RegionUnavailable("cut off")
+            raise self.error
         return super().read(*args, **options)
 
 
@@ -160,6 +161,15 @@ def test_a_region_that_failed_is_left_alone_for_a_while(held: dict[str, Region])
         with pytest.raises(NotHereYet):
             west.state(HOMER, token, timeout=0.05)
     assert held[EAST].asked == 1
+
+
+def test_a_peer_that_fails_in_a_way_nobody_foresaw_is_passed_over(held: dict[str, Region]) -> None:
+    """A retired region's table is gone: that is no outage, and no reason to fail a read that another region can serve."""
+    token = append(held, EAST)
+    for event in held[EAST].read(next(iter(held[EAST].lanes()))[0]):
+        held[SOUTH].insert([event])
+    held[EAST].down, held[EAST].error = True, KeyError("no such table")
+    assert store(held, WEST).state(HOMER, token).vector == token.vector(HOMER)
 
 
 def test_a_store_without_peers_waits_for_the_replicator_alone(held: dict[str, Region]) -> None:

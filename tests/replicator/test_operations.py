@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
@@ -172,6 +173,15 @@ def test_a_token_that_nobody_can_satisfy_is_said_so_in_bounded_time_and_nothing_
     with pytest.raises(NotHereYet, match=r'user/homer up to \{"eu-west-1":5\}'):
         east.save(Operation(HOMER, SET, AtToken(beyond)), timeout=0.2)
     assert list(east.read(HOMER)) == []
+
+
+def test_many_streams_that_lack_what_tokens_name_wait_no_longer_than_one() -> None:
+    streams = [StreamId("user", f"u{n}") for n in range(20)]
+    beyond = [Operation(s, SET, AtToken(ConsistencyToken({s: VersionVector({WEST: 5})}))) for s in streams]
+    started = time.monotonic()
+    with pytest.raises(NotHereYet):
+        regions_in_memory()[EAST].save(*beyond, timeout=0.2)
+    assert time.monotonic() - started < 1.5
 
 
 @pytest.mark.parametrize(
