@@ -49,7 +49,7 @@ format: $(READY)  ## Let ruff arrange the code
 TERRAFORM := $(shell command -v terraform)
 TF_WORK := build/terraform
 
-lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" adds your projections, ERASURE=arm64 what personal data needs)
+lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" your projections, ERASURE=arm64 for personal data)
 	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(if $(ERASURE),--erasure $(ERASURE))
 
 terraform-test:  ## Terraform's format, validity, and its own tests with a mocked provider

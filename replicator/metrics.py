@@ -15,6 +15,7 @@ NAMESPACE = "Meridian"
 UNITS = {
     "ReplicationLag": MetricUnit.Milliseconds,
     "ProjectionLag": MetricUnit.Milliseconds,
+    "PublishLag": MetricUnit.Milliseconds,
     "BacklogAge": MetricUnit.Seconds,
 }
 """Of the metrics that are not counts."""

@@ -17,6 +17,7 @@ from replicator.courier import Courier
 from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
+from replicator.external.poison import LINK as EXTERNAL
 from replicator.metrics import Emit, emit
 from replicator.queues import VIEWS, QueueBacklog
 from replicator.records import read_records
@@ -55,9 +56,11 @@ class Refusals:
 
     @classmethod
     def connect(cls, settings: Settings, control: ControlStorage, report: Emit) -> Refusals:
-        """Of everything that the settings' region keeps in quarantine: its own, each link's, and its views'."""
+        """Of everything that the settings' region keeps in quarantine: its own, each link's, its views' and, where
+        external events are published, theirs."""
         own = settings.region
-        scopes = [own, *(f"{own}>{target}" for target in (*settings.peers, VIEWS))]
+        targets = [*settings.peers, VIEWS, *([EXTERNAL] if settings.external else [])]
+        scopes = [own, *(f"{own}>{target}" for target in targets)]
         return cls(own, control, scopes, report)
 
 

@@ -50,6 +50,9 @@ module "region" {
   function           = var.function
   mapping            = var.mapping
   bus                = var.bus
+  external           = var.external
+  personal_data      = var.personal_data
+  api                = var.api
   thresholds         = var.thresholds
   emulator           = var.emulator
 }

@@ -1,5 +1,5 @@
 output "tables" {
-  description = "Name and ARN of each table: events, control, views."
+  description = "Name and ARN of each table: events, control, views, and keys where personal data is on."
   value       = module.region.tables
 }
 
@@ -21,6 +21,26 @@ output "alarm_topic_arn" {
 output "bus_arn" {
   description = "ARN of the event bus, or null where it is off."
   value       = module.region.bus_arn
+}
+
+output "external_stream_arn" {
+  description = "ARN of the stream of external events, or null where it is off."
+  value       = module.region.external_stream_arn
+}
+
+output "consumer_policy_arn" {
+  description = "ARN of the policy for consumers of external events in this region, or null where they are off."
+  value       = module.region.consumer_policy_arn
+}
+
+output "api_url" {
+  description = "URL of the HTTP API, or null where it is off. Requests must be signed (AWS Signature Version 4, service `lambda`)."
+  value       = module.region.api_url
+}
+
+output "caller_policy_arn" {
+  description = "ARN of the policy for callers of the HTTP API in this region, or null where it is off."
+  value       = module.region.caller_policy_arn
 }
 
 output "key_arn" {

@@ -64,6 +64,9 @@ variable "protect_events" {
 
         terraform state rm 'module.region.aws_dynamodb_table.protected_events[0]' module.region.aws_dynamodb_resource_policy.events 'module.region.aws_kms_key.protected[0]'
         terraform destroy -var-file=regions/<region>.tfvars
+
+    The table of keys of personal data, where there is one, is protected with the events, but must not stay when they do:
+    take its deletion protection off with AWS's own tools before the last command.
   EOT
 }
 
@@ -135,16 +138,46 @@ variable "bus" {
   description = "The event bus: a Kinesis stream that DynamoDB itself feeds with every new event. The defaults are on, and 24 hours."
 }
 
+variable "external" {
+  type = object({
+    transformation  = string
+    lanes           = optional(string)
+    retention_hours = optional(number)
+  })
+  default     = null
+  description = "External events: the class that declares them, as `module:Class` (it must be in the package); which lanes are published here, `all` that arrive or this region's `own`; and how long the stream keeps them. The defaults are `all`, and the bus's hours. Null publishes nothing. Needs the bus."
+}
+
+variable "personal_data" {
+  type = object({
+    key = string
+  })
+  default     = null
+  description = "Personal data that can be forgotten: `key` is the id of a KMS multi-Region key, `mrk-…`, the same in every region; docs/operating.md says how to make it. The package must be built with `make lambda ERASURE=<architecture>`. Null makes no table of keys."
+}
+
+variable "api" {
+  type = object({
+    enabled              = optional(bool)
+    memory_mb            = optional(number)
+    timeout_seconds      = optional(number)
+    reserved_concurrency = optional(number)
+  })
+  default     = {}
+  description = "The HTTP API: a function behind a URL that takes requests signed with AWS credentials only. The defaults are off, the functions' memory, 30 seconds and the functions' reserved concurrency. Needs projections."
+}
+
 variable "thresholds" {
   type = object({
     lag_seconds           = optional(number)
+    publish_lag_seconds   = optional(number)
     backlog_age_seconds   = optional(number)
     backlog_stuck_seconds = optional(number)
     iterator_age_seconds  = optional(number)
     throttles_per_minute  = optional(number)
   })
   default     = {}
-  description = "When alarms go off: lag of a link (60 seconds), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), throttled requests of the events table (10 a minute)."
+  description = "When alarms go off: lag of a link (60 seconds), lag of external events (60), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), throttled requests of the events table (10 a minute)."
 }
 
 variable "emulator" {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ HANDLERS = (
     "replicator.functions.replicate",
     "replicator.functions.catch_up",
     "replicator.functions.redrive",
+    "replicator.functions.publish",
     "projectors.functions.project",
     "projectors.functions.catch_up",
+    "projectors.api.function.handler",
 )
 LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "dateutil", "six", "urllib3", "jmespath")
 
@@ -45,6 +48,7 @@ def test_the_same_tree_gives_the_same_bytes_wherever_and_whenever(package: Path,
     copy = tmp_path / "elsewhere"
     for part in ("replicator", "projectors", "terraform/lambda"):
         shutil.copytree(ROOT / part, copy / part, copy_function=shutil.copyfile)
+    shutil.copyfile(ROOT / "pyproject.toml", copy / "pyproject.toml")
     for path in copy.rglob("*.py"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
         path.chmod(0o600)
@@ -58,6 +62,7 @@ def test_the_same_tree_gives_the_same_bytes_wherever_and_whenever(package: Path,
 def test_a_changed_line_gives_other_bytes(package: Path, cache: Path, tmp_path: Path) -> None:
     for part in ("replicator", "projectors", "terraform/lambda"):
         shutil.copytree(ROOT / part, tmp_path / part)
+    shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
     with (tmp_path / "replicator" / "store.py").open("a") as source:
         source.write("# changed\n")
     assert build(tmp_path, tmp_path / "package.zip", "--cache", str(cache)).returncode == 0
@@ -74,27 +79,107 @@ def test_it_is_small_and_holds_neither_commands_nor_what_is_compiled(package: Pa
     assert "replicator/cli.py" not in names
 
 
-@pytest.mark.parametrize("handler", HANDLERS)
-def test_every_handler_is_there_with_nothing_but_the_package_and_what_lambda_has(
-    package: Path, tmp_path: Path, handler: str
-) -> None:
+def run(package: Path, folder: Path, code: str, **environment: str) -> str:
+    """What Python prints that has nothing on its path but the package, what Lambda has, and `folder`."""
     for name in LAMBDA_HAS:
         spec = importlib.util.find_spec(name)
         assert spec is not None
         assert spec.origin is not None
         source = Path(spec.origin)
-        (tmp_path / (source.name if source.name != "__init__.py" else name)).symlink_to(
+        (folder / (source.name if source.name != "__init__.py" else name)).symlink_to(
             source if source.name != "__init__.py" else source.parent
         )
+    code = f"import sys; sys.path[:0] = [{str(package)!r}, {str(folder)!r}]; {code}"
+    command = [sys.executable, "-S", "-I", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_every_handler_is_there_with_nothing_but_the_package_and_what_lambda_has(
+    package: Path, tmp_path: Path, handler: str
+) -> None:
     module, _, function = handler.rpartition(".")
     code = (
-        f"import sys; sys.path[:0] = [{str(package)!r}, {str(tmp_path)!r}]; import {module} as found; "
+        f"import {module} as found; "
         f"assert callable(found.{function}); assert found.__file__.startswith({str(package)!r}), found.__file__; "
         "print(sorted(name for name in ('typer', 'rich', 'replicator.console') if name in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert run(package, tmp_path, code) == "[]"
+
+
+def test_the_api_answers_from_the_package(package: Path, tmp_path: Path) -> None:
+    """Frameworks import as they go: an answer needs more modules than the handler's."""
+    (tmp_path / "members.py").write_text(
+        "from projectors import Projection, counter\n\n\n"
+        "class Member(Projection):\n    name, stream_type = 'member', 'member'\n    visits = counter(visited=lambda p: 1)\n"
+    )
+    code = """
+from projectors.api.function import handler
+def get(path):
+    http = {"method": "GET", "path": path, "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1", "userAgent": "test"}
+    event = {"version": "2.0", "rawPath": path, "rawQueryString": "", "headers": {"host": "localhost"},
+             "requestContext": {"http": http, "domainName": "localhost"}, "isBase64Encoded": False}
+    return handler(event, None)["statusCode"]
+print(get("/health"), get("/openapi.json"), get("/nowhere"), get("/streams/unknown/7/value"))
+"""
+    settings = {"MERIDIAN_REGION": "us-east-1", "MERIDIAN_PROJECTIONS": "members:Member", "AWS_ACCESS_KEY_ID": "test"}
+    assert run(package, tmp_path, code, **settings, AWS_SECRET_ACCESS_KEY="test") == "200 200 404 404"
+
+
+ARCHITECTURES = {"arm64": "aarch64", "x86_64": "x86_64"}
+
+
+@pytest.fixture(scope="module")
+def erasing(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str, Path]:
+    """The package with what personal data needs, by architecture."""
+    packages = {name: tmp_path_factory.mktemp("erasing") / f"{name}.zip" for name in ARCHITECTURES}
+    for architecture, out in packages.items():
+        built = build(ROOT, out, "--erasure", architecture, "--cache", str(cache))
+        assert built.returncode == 0, built.stderr
+    return packages
+
+
+@pytest.mark.parametrize(("architecture", "machine"), ARCHITECTURES.items())
+def test_with_erasure_it_is_larger_by_what_is_compiled_for_one_architecture(
+    erasing: dict[str, Path], package: Path, cache: Path, tmp_path: Path, architecture: str, machine: str
+) -> None:
+    names = zipfile.ZipFile(erasing[architecture]).namelist()
+    assert set(names) > set(zipfile.ZipFile(package).namelist())
+    compiled = sorted(name for name in names if name.endswith(".so"))
+    backends = [f"_cffi_backend.cpython-{python}-{machine}-linux-gnu.so" for python in (311, 312, 313, 314)]
+    assert compiled == [*backends, "cryptography/hazmat/bindings/_rust.abi3.so"]
+    assert not [name for name in names if name.split("/")[0] in ("cffi", "pycparser")]
+    assert erasing[architecture].stat().st_size < 7_000_000
+    again = tmp_path / "again.zip"
+    assert build(ROOT, again, "--erasure", architecture, "--cache", str(cache)).returncode == 0
+    assert again.read_bytes() == erasing[architecture].read_bytes()
+
+
+def test_with_erasure_personal_data_is_protected_and_revealed(erasing: dict[str, Path], tmp_path: Path) -> None:
+    here = {machine: name for name, machine in ARCHITECTURES.items()}.get(platform.machine())
+    if here is None or sys.platform != "linux":
+        pytest.skip("no Lambda runs on a machine like this one")
+    unpacked = tmp_path / "unpacked"  # as Lambda does: compiled modules are not imported from within a zip
+    zipfile.ZipFile(erasing[here]).extractall(unpacked)
+    (tmp_path / "lambda").mkdir()
+    code = f"""
+from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData
+import cryptography
+assert cryptography.__file__.startswith({str(unpacked)!r})
+data = PersonalData("us-east-1", {{"us-east-1": MemoryKeys()}}, LocalWrapping("key"))
+written = data.protect("user/7", {{"email": "homer@example.com"}}, ["email"])
+print(data.reveal(written)["email"])
+"""
+    assert run(unpacked, tmp_path / "lambda", code) == "homer@example.com"
+
+
+def test_an_architecture_that_lambda_does_not_have_is_named(cache: Path, tmp_path: Path) -> None:
+    done = build(ROOT, tmp_path / "package.zip", "--erasure", "riscv", "--cache", str(cache))
+    assert done.returncode == 2
+    assert "arm64" in done.stderr
+    assert not (tmp_path / "package.zip").exists()
 
 
 def test_ones_own_projections_go_in_under_the_name_they_are_imported_by(cache: Path, tmp_path: Path) -> None:

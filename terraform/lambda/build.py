@@ -1,10 +1,11 @@
 """Build the Lambda package: one zip for all functions, the same bytes from the same tree.
 
-    python terraform/lambda/build.py [--out dist/meridian-lambda.zip] [--include PATH …] [--cache DIR]
+    python terraform/lambda/build.py [--out dist/meridian-lambda.zip] [--include PATH …] [--erasure ARCH] [--cache DIR]
 
 The zip holds `replicator`, `projectors`, what requirements.txt pins, and whatever --include adds: packages or modules
-with your projections. Names are sorted, times and modes are fixed, nothing compiled goes in. Needs pip and a package
-index the first time; wheels are kept in the cache and checked by hash each time.
+with your projections and your external events. Names are sorted, times and modes are fixed, nothing compiled goes in, but
+for --erasure: personal data needs `cryptography`, a binary wheel of the functions' architecture (erasure-ARCH.txt). Needs
+pip and a package index the first time; wheels are kept in the cache and checked by hash each time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "requirements.txt"
+MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
+"""Lambda's names of architectures, and the wheels'."""
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 EPOCH = (1980, 1, 1, 0, 0, 0)
 LEFT_OUT = re.compile(
     r"(^|/)__pycache__/|\.py[co]$|\.pyi$|\.dist-info/(RECORD|INSTALLER|REQUESTED|WHEEL|direct_url\.json)$"
@@ -28,6 +33,10 @@ LEFT_OUT = re.compile(
     r"|^aws_lambda_powertools/(event_handler|utilities/(?!__init__|jmespath_utils))"
     # Commands are for people: Lambda has neither a terminal nor Typer.
     r"|^(replicator|projectors)/(cli|console)\.py$"
+    # Of the web framework, what tests, serves files and renders pages; another event loop; a server for pytest.
+    r"|^starlette/(testclient|templating|staticfiles|schemas)\.py$|^anyio/(_backends/_trio|pytest_plugin)\.py$"
+    # cryptography loads cffi's compiled half, _cffi_backend. The other half compiles C, and nothing here does.
+    r"|^cffi/"
 )
 
 
@@ -35,12 +44,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "dist" / "meridian-lambda.zip")
     parser.add_argument("--include", type=Path, action="append", default=[], help="a package directory or a module")
+    parser.add_argument("--erasure", choices=MACHINES, help="add cryptography for this architecture")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "wheels")
     given = parser.parse_args()
     for path in given.include:
         if not path.exists() or (path.is_file() and path.suffix != ".py"):
             parser.error(f"--include {path}: give a package directory or a .py file")
-    files = dict(_files(given.include, _wheels(given.cache)))
+    wheels = _wheels(given.cache, REQUIREMENTS, [[]])
+    if given.erasure:
+        platform = ["--platform", f"manylinux2014_{MACHINES[given.erasure]}", "--implementation", "cp", "--python-version"]
+        wheels += _wheels(given.cache, HERE / f"erasure-{given.erasure}.txt", [[*platform, each] for each in PYTHONS])
+    files = dict(_files(given.include, wheels))
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write(given.out, files)
     digest = hashlib.sha256(given.out.read_bytes()).hexdigest()
@@ -67,6 +81,9 @@ def _files(include: list[Path], wheels: list[Path]) -> Iterator[tuple[str, bytes
             for name in archive.namelist():
                 if not name.endswith("/") and not LEFT_OUT.search(name):
                     yield name, archive.read(name)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    name, version = project["name"], project["version"]  # what importlib.metadata says of the code: the API's document asks
+    yield f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
     for source in (ROOT / "replicator", ROOT / "projectors", *include):
         for name, path in _sources(source.resolve()):
             if not LEFT_OUT.search(name):
@@ -87,25 +104,26 @@ def _sources(source: Path) -> Iterator[tuple[str, Path]]:
         yield (folder / "__init__.py").relative_to(base).as_posix(), folder / "__init__.py"
 
 
-def _wheels(cache: Path) -> list[Path]:
-    """The pinned wheels, from the cache where they are there and unaltered, otherwise downloaded."""
-    wanted = {
-        digest: name
-        for name, digest in re.findall(r"^(\S+==\S+) --hash=sha256:([0-9a-f]{64})$", REQUIREMENTS.read_text(), re.MULTILINE)
-    }
+def _wheels(cache: Path, requirements: Path, passes: list[list[str]]) -> list[Path]:
+    """The pinned wheels, from the cache where they are there and unaltered, otherwise downloaded in so many passes, each
+    with its own options of pip's."""
+    wanted = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements.read_text()))
     if not (found := _cached(cache, wanted)):
         cache.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--require-hashes", "--only-binary", ":all:", "--dest", str(cache), "--requirement", str(REQUIREMENTS)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode or not (found := _cached(cache, wanted)):
-            raise SystemExit(f"the pinned wheels cannot be downloaded: {done.stderr.strip()[-500:]}")
+        command += ["--require-hashes", "--only-binary", ":all:", "--dest", str(cache), "--requirement", str(requirements)]
+        for options in passes:
+            done = subprocess.run([*command, *options], capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"the pinned wheels cannot be downloaded: {done.stderr.strip()[-500:]}")
+        if not (found := _cached(cache, wanted)):
+            raise SystemExit(f"what was downloaded is not all that {requirements.name} pins; remove {cache} and try again")
     return found
 
 
-def _cached(cache: Path, wanted: dict[str, str]) -> list[Path]:
+def _cached(cache: Path, wanted: set[str]) -> list[Path]:
     have = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in cache.glob("*.whl")}
-    return [have[digest] for digest in sorted(wanted)] if wanted.keys() <= have.keys() else []
+    return [have[digest] for digest in sorted(wanted)] if wanted <= have.keys() else []
 
 
 if __name__ == "__main__":

@@ -399,6 +399,240 @@ run "fourth_region" {
   }
 }
 
+# Nothing of external events, personal data and the API is there until it is asked for.
+run "extras_are_off" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+  }
+
+  assert {
+    condition = (
+      length(aws_kinesis_stream.external) == 0 && length(aws_lambda_event_source_mapping.bus) == 0 && length(aws_kinesis_resource_policy.bus) == 0 &&
+      length(aws_iam_policy.consumer) == 0 && output.external_stream_arn == null && output.consumer_policy_arn == null
+    )
+    error_message = "external events are not off by default"
+  }
+  assert {
+    condition     = length(aws_dynamodb_table.keys) == 0 && length(local.table_arns) == 4 && keys(output.tables) == ["control", "events", "views"]
+    error_message = "there is a table of keys that nobody asked for"
+  }
+  assert {
+    condition     = length(aws_lambda_function_url.api) == 0 && length(aws_iam_policy.caller) == 0 && output.api_url == null && output.caller_policy_arn == null
+    error_message = "the API is not off by default"
+  }
+  assert {
+    condition     = toset(keys(aws_lambda_function.function)) == toset(["replicator", "catch-up", "redrive", "projector", "projector-catch-up"])
+    error_message = "there is a function that nobody asked for"
+  }
+  assert {
+    condition = alltrue([
+      for function in values(aws_lambda_function.function) :
+      length(setintersection(keys(function.environment[0].variables), ["MERIDIAN_EXTERNAL", "MERIDIAN_EXTERNAL_LANES", "MERIDIAN_PERSONAL_KEY"])) == 0
+    ])
+    error_message = "a function is told of what is off"
+  }
+  assert {
+    condition = length(flatten([
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) : [
+        for statement in jsondecode(policy).Statement : [for action in statement.Action : action if startswith(action, "kms:") || startswith(action, "kinesis:")]
+      ]
+    ])) == 0
+    error_message = "a role may use what is off"
+  }
+  assert {
+    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api", name))]) == 0 && length(local.widgets) == 13
+    error_message = "there are alarms or widgets of what is off"
+  }
+}
+
+run "external_events" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    bus         = { retention_hours = 48 }
+    external    = { transformation = "shop.external:Orders" }
+  }
+
+  assert {
+    condition = (
+      aws_kinesis_stream.external[0].name == "meridian-external" && aws_kinesis_stream.external[0].encryption_type == "KMS" &&
+      aws_kinesis_stream.external[0].stream_mode_details[0].stream_mode == "ON_DEMAND" && aws_kinesis_stream.external[0].retention_period == 48
+    )
+    error_message = "the stream of external events is not as documented"
+  }
+  assert {
+    condition     = aws_lambda_function.function["publish"].function_name == "meridian-publish" && aws_lambda_function.function["publish"].handler == "replicator.functions.publish"
+    error_message = "the publisher is not as named"
+  }
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.bus[0].starting_position == "TRIM_HORIZON" &&
+      aws_lambda_event_source_mapping.bus[0].function_response_types == toset(["ReportBatchItemFailures"]) &&
+      aws_lambda_event_source_mapping.bus[0].maximum_retry_attempts == -1 &&
+      aws_lambda_event_source_mapping.bus[0].maximum_record_age_in_seconds == -1 &&
+      aws_lambda_event_source_mapping.bus[0].parallelization_factor == 2
+    )
+    error_message = "the publisher gives records up, or begins too late"
+  }
+  assert {
+    condition = alltrue([
+      for function in values(aws_lambda_function.function) :
+      function.environment[0].variables.MERIDIAN_EXTERNAL == "shop.external:Orders" && !contains(keys(function.environment[0].variables), "MERIDIAN_EXTERNAL_LANES")
+    ])
+    error_message = "a function is not told of external events, so that quarantine is not counted alike"
+  }
+  assert {
+    condition     = aws_iam_policy.consumer[0].name == "meridian-us-east-1-consumer" && aws_iam_role.function["publish"].name == "meridian-us-east-1-publish"
+    error_message = "the consumers' policy or the publisher's role is not as named"
+  }
+  assert {
+    condition     = alltrue([for name in ["publish-lag", "iterator-age-publish", "errors-publish", "throttled-publish"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)])
+    error_message = "the publisher lacks one of its alarms"
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.alarm["publish-lag"].metric_name == "PublishLag" && aws_cloudwatch_metric_alarm.alarm["publish-lag"].namespace == "Meridian" &&
+      aws_cloudwatch_metric_alarm.alarm["publish-lag"].dimensions == tomap({ region = "us-east-1" }) && aws_cloudwatch_metric_alarm.alarm["publish-lag"].threshold == 60000
+    )
+    error_message = "the alarm on external events' lag does not look at it"
+  }
+  assert {
+    condition     = length(local.widgets) == 15
+    error_message = "the dashboard does not show external events"
+  }
+}
+
+run "external_events_take_options" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external   = { transformation = "shop.external:Orders", lanes = "own", retention_hours = 168 }
+    thresholds = { publish_lag_seconds = 5 }
+  }
+
+  assert {
+    condition     = aws_kinesis_stream.external[0].retention_period == 168 && aws_lambda_function.function["publish"].environment[0].variables.MERIDIAN_EXTERNAL_LANES == "own"
+    error_message = "external events do not take their options"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.alarm["publish-lag"].threshold == 5000 && toset(keys(aws_lambda_function.function)) == toset(["replicator", "catch-up", "redrive", "publish"])
+    error_message = "the alarm does not take its threshold, or external events need projections"
+  }
+}
+
+run "personal_data" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections   = ["shop.views:Orders"]
+    api           = { enabled = true }
+    personal_data = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
+  }
+
+  assert {
+    condition = (
+      aws_dynamodb_table.keys[0].name == "meridian-keys" && aws_dynamodb_table.keys[0].hash_key == "pk" && aws_dynamodb_table.keys[0].range_key == null &&
+      aws_dynamodb_table.keys[0].deletion_protection_enabled && aws_dynamodb_table.keys[0].server_side_encryption[0].enabled
+    )
+    error_message = "the table of keys is not as the code expects it, or not protected"
+  }
+  assert {
+    condition     = length(aws_dynamodb_table.keys[0].point_in_time_recovery) == 0 || !try(aws_dynamodb_table.keys[0].point_in_time_recovery[0].enabled, false)
+    error_message = "the keys are backed up, and a backup brings back what was forgotten"
+  }
+  assert {
+    condition = toset([for name, function in aws_lambda_function.function : name if contains(keys(function.environment[0].variables), "MERIDIAN_PERSONAL_KEY")]) == toset([
+      "projector", "projector-catch-up", "api",
+    ])
+    error_message = "others than those who reveal personal data are told of the key, or not all of them"
+  }
+  assert {
+    condition     = output.environment.MERIDIAN_PERSONAL_KEY == "mrk-1234abcd12ab34cd56ef1234567890ab" && keys(output.tables) == ["control", "events", "keys", "views"]
+    error_message = "an application is not told of the key or its table"
+  }
+}
+
+run "personal_data_of_a_region_that_goes" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    protect_events = false
+    personal_data  = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
+  }
+
+  assert {
+    condition     = !aws_dynamodb_table.keys[0].deletion_protection_enabled
+    error_message = "protect_events = false does not take the protection of the keys off"
+  }
+}
+
+run "api" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    function    = { reserved_concurrency = 50 }
+    api         = { enabled = true }
+  }
+
+  assert {
+    condition     = aws_lambda_function_url.api[0].authorization_type == "AWS_IAM"
+    error_message = "the API lets in who did not sign"
+  }
+  assert {
+    condition = (
+      aws_lambda_function.function["api"].function_name == "meridian-api" && aws_lambda_function.function["api"].handler == "projectors.api.function.handler" &&
+      aws_lambda_function.function["api"].memory_size == 512 && aws_lambda_function.function["api"].timeout == 30 && aws_lambda_function.function["api"].reserved_concurrent_executions == 50
+    )
+    error_message = "the API's function is not as documented"
+  }
+  assert {
+    condition = (
+      aws_lambda_function.function["api"].environment[0].variables.MERIDIAN_PROJECTIONS == "shop.views:Orders" &&
+      !contains(keys(aws_lambda_function.function["api"].environment[0].variables), "MERIDIAN_TOKEN_KEYS")
+    )
+    error_message = "the API is not told of the projections, or of keys that would be in the state"
+  }
+  assert {
+    condition     = aws_iam_policy.caller[0].name == "meridian-us-east-1-caller" && contains(keys(aws_cloudwatch_metric_alarm.alarm), "errors-api")
+    error_message = "the callers' policy is not as named, or the API has no alarm"
+  }
+}
+
+run "api_takes_options" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true, memory_mb = 1024, timeout_seconds = 10, reserved_concurrency = 7 }
+  }
+
+  assert {
+    condition = (
+      aws_lambda_function.function["api"].memory_size == 1024 && aws_lambda_function.function["api"].timeout == 10 && aws_lambda_function.function["api"].reserved_concurrent_executions == 7 &&
+      aws_lambda_function.function["projector"].memory_size == 512 && aws_lambda_function.function["projector"].timeout == 120
+    )
+    error_message = "the API does not take its options, or others do"
+  }
+}
+
 run "policies" {
   command = plan
   module {
@@ -407,6 +641,9 @@ run "policies" {
   variables {
     projections       = ["shop.views:Orders"]
     writer_principals = ["arn:aws:iam::123456789012:role/shop"]
+    external          = { transformation = "shop.external:Orders" }
+    personal_data     = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
+    api               = { enabled = true }
   }
 
   assert {
@@ -425,7 +662,7 @@ run "policies" {
     condition = alltrue(flatten([
       for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) : [
         for statement in jsondecode(policy).Statement :
-        statement.Effect == "Allow" && !contains(flatten([statement.Resource]), "*") && length([for action in flatten([statement.Action]) : action if strcontains(action, "*")]) == 0
+        statement.Effect == "Allow" && (!contains(flatten([statement.Resource]), "*") || statement.Action == ["kinesis:ListStreams"]) && length([for action in flatten([statement.Action]) : action if strcontains(action, "*")]) == 0
       ]
     ]))
     error_message = "a role has a wildcard for its actions or resources"
@@ -544,6 +781,9 @@ run "wiring" {
     source = "./modules/region"
   }
   variables {
+    external       = { transformation = "shop.external:Orders" }
+    personal_data  = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
+    api            = { enabled = true }
     protect_events = false
     projections    = ["shop.views:Orders"]
     alarm_emails   = ["on-call@example.com"]
@@ -551,6 +791,14 @@ run "wiring" {
   override_resource {
     target = aws_sns_topic.alarms
     values = { arn = "arn:aws:sns:us-east-1:123456789012:meridian-alarms" }
+  }
+  override_resource {
+    target = aws_kinesis_stream.bus
+    values = { arn = "arn:aws:kinesis:us-east-1:123456789012:stream/bus" }
+  }
+  override_resource {
+    target = aws_kinesis_stream.external
+    values = { arn = "arn:aws:kinesis:us-east-1:123456789012:stream/external" }
   }
   override_resource {
     target = aws_sqs_queue.dead_letters
@@ -599,6 +847,22 @@ run "wiring" {
       mapping.destination_config[0].on_failure[0].destination_arn == aws_sqs_queue.failed_batches.arn && mapping.event_source_arn == aws_dynamodb_table.unprotected_events[0].stream_arn
     ])
     error_message = "failed batches of the stream are not noted"
+  }
+  assert {
+    condition = (
+      aws_lambda_event_source_mapping.bus[0].event_source_arn == "arn:aws:kinesis:us-east-1:123456789012:stream/bus" &&
+      aws_kinesis_resource_policy.bus[0].resource_arn == "arn:aws:kinesis:us-east-1:123456789012:stream/bus" &&
+      output.external_stream_arn == "arn:aws:kinesis:us-east-1:123456789012:stream/external"
+    )
+    error_message = "the bus and the stream of external events are mixed up"
+  }
+  assert {
+    condition     = alltrue([for stream in [aws_kinesis_stream.bus[0], aws_kinesis_stream.external[0]] : stream.kms_key_id == aws_kms_key.unprotected[0].arn]) && aws_dynamodb_table.keys[0].server_side_encryption[0].kms_key_arn == aws_kms_key.unprotected[0].arn
+    error_message = "a stream or the keys are not encrypted with the region's key"
+  }
+  assert {
+    condition     = output.api_url == aws_lambda_function_url.api[0].function_url && aws_lambda_function_url.api[0].function_name == "meridian-api"
+    error_message = "the URL is not the API's"
   }
   assert {
     condition = alltrue([

@@ -444,6 +444,153 @@ run "bus_forgets_too_soon" {
   expect_failures = [var.bus]
 }
 
+run "external_without_a_class" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external = { transformation = "shop.external" }
+  }
+  expect_failures = [var.external]
+}
+
+run "external_lanes_are_unknown" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external = { transformation = "shop.external:Orders", lanes = "mine" }
+  }
+  expect_failures = [var.external]
+}
+
+run "external_events_are_kept_too_short" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external = { transformation = "shop.external:Orders", retention_hours = 23 }
+  }
+  expect_failures = [var.external]
+}
+
+run "external_events_are_kept_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external = { transformation = "shop.external:Orders", retention_hours = 8761 }
+  }
+  expect_failures = [var.external]
+}
+
+run "external_without_a_bus" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external = { transformation = "shop.external:Orders" }
+    bus      = { enabled = false }
+  }
+  expect_failures = [var.external]
+}
+
+run "personal_key_is_an_arn" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = { key = "arn:aws:kms:us-east-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab" }
+  }
+  expect_failures = [var.personal_data]
+}
+
+run "personal_key_is_of_one_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = { key = "1234abcd-12ab-34cd-56ef-1234567890ab" }
+  }
+  expect_failures = [var.personal_data]
+}
+
+run "personal_key_is_an_alias" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = { key = "alias/personal" }
+  }
+  expect_failures = [var.personal_data]
+}
+
+run "personal_key_is_a_file" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = { key = "file:/tmp/key" }
+  }
+  expect_failures = [var.personal_data]
+}
+
+run "api_without_projections" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    api = { enabled = true }
+  }
+  expect_failures = [var.api]
+}
+
+run "api_memory_is_too_small" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true, memory_mb = 64 }
+  }
+  expect_failures = [var.api]
+}
+
+run "api_timeout_is_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true, timeout_seconds = 901 }
+  }
+  expect_failures = [var.api]
+}
+
+run "api_concurrency_is_none" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true, reserved_concurrency = 0 }
+  }
+  expect_failures = [var.api]
+}
+
 run "threshold_is_zero" {
   command = plan
   module {

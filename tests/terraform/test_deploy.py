@@ -8,11 +8,16 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from chaos.metrics import lines, publish_metrics
 from chaos.terraform import TerraformWorld
@@ -21,6 +26,7 @@ from projectors.view import View
 from replicator import EventStore, NewEvent, Observed
 from replicator.cli import main as replicator
 from replicator.domain.names import sequence_key
+from replicator.external import ExternalEvent
 
 pytestmark = pytest.mark.deploy
 
@@ -43,9 +49,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(folder: Path) -> Iterator[TerraformWorld]:
-    mapping = {"record_age_seconds": RETRY_LIMIT, "retries": 2}
-    include, projections = [projection(folder, "fragile")], ["members:Member"]
-    with TerraformWorld(REGIONS, projections, include=include, variables={"mapping": mapping}, read_timeout=2.0) as made:
+    variables = {
+        "mapping": {"record_age_seconds": RETRY_LIMIT, "retries": 2},
+        "external": {"transformation": "directory:Directory"},
+        "api": {"enabled": True},
+    }
+    include, projections = [projection(folder, "fragile"), HERE / "directory.py"], ["members:Member"]
+    with TerraformWorld(REGIONS, projections, include=include, variables=variables, read_timeout=2.0) as made:
         yield made
 
 
@@ -100,6 +110,61 @@ def test_events_of_every_region_are_copied_and_projected_everywhere(
     lanes = [{region: list(stores[here].read_lane("member/homer", region)) for region in REGIONS} for here in REGIONS]
     assert lanes[0] == lanes[1] == lanes[2]
     assert all(len(events) == 2 for events in lanes[0].values())
+
+
+def published(world: TerraformWorld, region: str) -> list[ExternalEvent]:
+    """All external events that the region's stream holds, shard after shard."""
+    kinesis, found = world.client(region, "kinesis"), []
+    for shard in kinesis.list_shards(StreamName="meridian-external")["Shards"]:
+        start = {"ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        iterator = kinesis.get_shard_iterator(StreamName="meridian-external", **start)["ShardIterator"]
+        found += [ExternalEvent.parse(each["Data"]) for each in kinesis.get_records(ShardIterator=iterator)["Records"]]
+    return found
+
+
+def test_every_region_publishes_the_declared_events_of_all_and_nothing_else(world: TerraformWorld) -> None:
+    for region in REGIONS:
+        eventually(lambda here=region: {event.region for event in published(world, here)} == set(REGIONS))
+        for event in published(world, region):
+            assert (event.type, event.subject, event.data) == (
+                "com.example.member.visited",
+                "member/homer",
+                {"member": "homer"},
+            )
+            assert (event.sequence, event.previous) == (2, 0)
+
+
+def call(
+    world: TerraformWorld, region: str, method: str, path: str, body: Any = None, signed: bool = True
+) -> tuple[int, Any]:
+    """The answer of a region's HTTP API, asked over its function URL. The emulator serves that under a path of its own, and
+    refuses requests that bear no signature; whose it is, it leaves to others."""
+    functions = world.client(region, "lambda")
+    made = functions.get_function_url_config(FunctionName="meridian-api")["FunctionUrl"].split("//")[1].split(".")[0]
+    url = f"{world.settings(region).endpoint(region)}/_aws/lambda-url/{made}{path}"
+    request = AWSRequest(
+        method, url, {"Content-Type": "application/json"}, None if body is None else json.dumps(body).encode()
+    )
+    if signed:
+        SigV4Auth(Credentials("test", "test"), "lambda", region).add_auth(request)
+    sent = urllib.request.Request(url, request.data, dict(request.headers), method=method)
+    try:
+        with urllib.request.urlopen(sent, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_api_takes_signed_requests_and_its_events_go_everywhere(world: TerraformWorld) -> None:
+    assert call(world, SOUTH, "GET", "/health", signed=False)[0] == 403
+    assert call(world, SOUTH, "GET", "/health") == (200, {"status": "alive", "region": SOUTH})
+    assert call(world, SOUTH, "GET", "/ready")[0] == 200
+    events = [{"type": "joined", "payload": {"name": "Ned"}}]
+    status, saved = call(world, SOUTH, "POST", "/streams/member/ned/events", {"events": events})
+    assert (status, saved["events"][0]["id"]) == (201, f"{SOUTH}#member#ned#{sequence_key(1)}")
+    eventually(lambda: everywhere(world, "member/ned", {"called": "Ned", "visits": 0}))
+    status, found = call(world, EAST, "GET", f"/streams/member/ned/value?token={saved['token']}")
+    assert (status, found["value"]) == (200, {"called": "Ned", "visits": 0})
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +239,7 @@ def test_poison_stops_only_its_own_lane_and_is_replayed_after_the_fix(
     find = {"AlarmNames": [planned["alarm_name"]]}
     eventually(lambda: cloudwatch.describe_alarms(**find)["MetricAlarms"][0]["StateValue"] == "ALARM", 90)
 
-    world.build([projection(folder, "mended")])
+    world.build([projection(folder, "mended"), HERE / "directory.py"])
     changed = world.terraform.changes(world.settings(WEST), world.variables(WEST))
     assert changed
     assert all(".aws_lambda_function.function[" in change and change.endswith(": update") for change in changed), changed
@@ -211,7 +276,8 @@ def test_a_removed_event_is_noticed_and_reconcile_brings_it_back(
     eventually(lambda: list(stores[WEST].read_lane("member/homer", EAST))[-1:] == [last])
     key = f"{last.lane.key} {sequence_key(last.sequence)}"
     listed = [json.loads(line) for line in run(capsys, world, WEST, "quarantine").splitlines()]
-    assert {(record["link"], record["event"]) for record in listed} == {(WEST, key), (f"{WEST}>views", key)}
+    links = {WEST, f"{WEST}>views", f"{WEST}>external"}
+    assert {(record["link"], record["event"]) for record in listed} == {(link, key) for link in links}
     run(capsys, world, WEST, "quarantine", "--release", key)
     assert run(capsys, world, WEST, "quarantine") == ""
     assert world.dead_letters(WEST) == 0

@@ -26,22 +26,34 @@ pytestmark = pytest.mark.deploy
 HERE = Path(__file__).parent
 ACCOUNT = "000000000000"
 OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
-FUNCTIONS = ("replicator", "catch-up", "redrive", "projector", "projector-catch-up")
-ROLES = (*FUNCTIONS, "writer", "reader")
+FUNCTIONS = ("replicator", "catch-up", "redrive", "publish", "projector", "projector-catch-up", "api")
+ROLES = (*FUNCTIONS, "writer", "reader", "consumer", "caller")
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
 CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
+
+
+KEY = "mrk-1234abcd12ab34cd56ef1234567890ab"
 
 
 def events(region: str, prefix: str = "meridian") -> str:
     return f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{prefix}-events"
 
 
+def table(name: str, region: str = OWN) -> str:
+    return f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/meridian-{name}"
+
+
+def stream(name: str, region: str = OWN) -> str:
+    return f"arn:aws:kinesis:{region}:{ACCOUNT}:stream/meridian-{name}"
+
+
 class Plan:
-    """The policies of a plan: by role, and the events table's own."""
+    """The policies of a plan: by role, and the events table's and the bus's own."""
 
     def __init__(self, changes: list[dict[str, Any]]) -> None:
         self.roles: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
         self.own: dict[str, Any] = {}
+        self.bus: dict[str, Any] = {}
         for change in changes:
             after, address = change["change"]["after"], change["address"]
             if change["type"] == "aws_iam_role_policy" and ".kms[" not in address:
@@ -50,21 +62,31 @@ class Plan:
                 self.roles[change["name"]].append(json.loads(after["policy"]))
             elif change["type"] == "aws_dynamodb_resource_policy":
                 self.own = json.loads(after["policy"])
+            elif change["type"] == "aws_kinesis_resource_policy":
+                self.bus = json.loads(after["policy"])
 
-    def decide(self, role: str, action: str, resource: str, keys: list[str] | None = None) -> str:
-        """What IAM says to a request: Allow, Deny or ImplicitDeny."""
-        return decide(self.roles[role], action, resource, keys)
+    def decide(
+        self, role: str, action: str, resource: str, keys: list[str] | None = None, more: Mapping[str, Any] | None = None
+    ) -> str:
+        """What IAM says to a request: Allow, Deny or ImplicitDeny. `keys` and `more` are what it can ask of the request."""
+        return decide(self.roles[role], action, resource, keys, more)
 
     def table_says(self, action: str, resource: str) -> str:
         """What the events table's own policy says to anybody, an administrator for example."""
         return decide([{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}, self.own], action, resource)
 
 
-def decide(policies: list[dict[str, Any]], action: str, resource: str, keys: list[str] | None = None) -> str:
-    context = {} if keys is None else {"dynamodb:LeadingKeys": keys, "dynamodb:leadingkeys": keys}
-    request = EvalContext(
-        f"arn:aws:sts::{ACCOUNT}:assumed-role/r/s", "AssumedRole", ACCOUNT, action, resource, OWN, service_context=context
-    )
+def decide(
+    policies: list[dict[str, Any]],
+    action: str,
+    resource: str,
+    keys: list[str] | None = None,
+    more: Mapping[str, Any] | None = None,
+    who: str = f"arn:aws:iam::{ACCOUNT}:role/r",
+) -> str:
+    asked = {**({} if keys is None else {"dynamodb:LeadingKeys": keys}), **(more or {})}
+    context = asked | {name.lower(): value for name, value in asked.items()}
+    request = EvalContext(who, "AssumedRole", ACCOUNT, action, resource, OWN, service_context=context)
     return evaluate(request, [parse_policy_document(policy) for policy in policies]).decision
 
 
@@ -76,6 +98,9 @@ def variables(emulator: Mapping[str, Any] | None) -> dict[str, Any]:
         "package": str(package),
         "projections": ["members:Member"],
         "writer_principals": [f"arn:aws:iam::{ACCOUNT}:root"],
+        "external": {"transformation": "directory:Directory"},
+        "personal_data": {"key": KEY},
+        "api": {"enabled": True},
         "protect_events": False,
         "emulator": emulator,
     }
@@ -144,7 +169,11 @@ KEYS = {
 @pytest.mark.parametrize(("keys", "decision"), KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize(
     ("role", "region"),
-    [("writer", OWN), *((role, peer) for role in ("replicator", "catch-up") for peer in (PEER, "ap-southeast-2"))],
+    [
+        ("writer", OWN),
+        ("api", OWN),
+        *((role, peer) for role in ("replicator", "catch-up") for peer in (PEER, "ap-southeast-2")),
+    ],
 )
 def test_events_are_added_under_the_own_prefix_only(
     plan: Plan, role: str, region: str, keys: list[str] | None, decision: str
@@ -163,10 +192,10 @@ def test_the_condition_is_what_decides(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("role", "region"),
     [
-        *((role, OWN) for role in ROLES if role != "writer"),
+        *((role, OWN) for role in ROLES if role not in ("writer", "api")),
         *(("writer", region) for region in (PEER, STRANGER)),
         *((role, STRANGER) for role in FUNCTIONS),
-        *((role, PEER) for role in ("redrive", "projector", "projector-catch-up", "reader")),
+        *((role, PEER) for role in ROLES if role not in ("replicator", "catch-up")),
     ],
 )
 def test_nobody_else_adds_events_and_nobody_elsewhere(plan: Plan, role: str, region: str) -> None:
@@ -183,6 +212,8 @@ def test_no_role_reaches_beyond_the_prefix_or_names_everything(plan: Plan, role:
             resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             assert not any("*" in action for action in actions), statement
+            if actions == ["kinesis:ListStreams"]:
+                continue  # lists have no resources to name
             wild = [arn for arn in resources if "*" in arn]
             assert all(
                 (arn.endswith((f"{events(OWN)}/stream/*", ":*")) and "log-group" in arn) or "/stream/" in arn for arn in wild
@@ -193,13 +224,15 @@ def queue(name: str) -> str:
     return f"arn:aws:sqs:{OWN}:{ACCOUNT}:meridian-{name}"
 
 
+READS_OF_A_STREAM = ("GetRecords", "GetShardIterator", "DescribeStream", "DescribeStreamSummary", "ListShards")
+
 NEEDS = {
     "replicator": [
         ("dynamodb:GetRecords", f"{events(OWN)}/stream/2026"),
         ("dynamodb:Query", events(OWN)),
         ("dynamodb:Query", events(PEER)),
         ("dynamodb:BatchGetItem", events(PEER)),
-        ("dynamodb:BatchWriteItem", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-control"),
+        ("dynamodb:BatchWriteItem", table("control")),
         ("sqs:SendMessage", queue("backlog-eu-west-1")),
         ("sqs:SendMessage", queue("failed-batches")),
     ],
@@ -220,23 +253,43 @@ NEEDS = {
     "projector": [
         ("dynamodb:GetRecords", f"{events(OWN)}/stream/2026"),
         ("dynamodb:Query", events(OWN)),
-        ("dynamodb:PartiQLInsert", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
-        ("dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
-        ("dynamodb:PartiQLDelete", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-control"),
+        ("dynamodb:PartiQLInsert", table("views")),
+        ("dynamodb:PartiQLUpdate", table("views")),
+        ("dynamodb:PartiQLDelete", table("control")),
         ("sqs:SendMessage", queue("backlog-views")),
         ("sqs:SendMessage", queue("dead-letters")),
     ],
     "projector-catch-up": [
         ("dynamodb:Query", events(OWN)),
-        ("dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+        ("dynamodb:PartiQLUpdate", table("views")),
         ("sqs:ReceiveMessage", queue("backlog-views")),
         ("sqs:SendMessage", queue("dead-letters")),
     ],
-    "writer": [("dynamodb:Query", events(OWN)), ("dynamodb:BatchGetItem", events(OWN))],
-    "reader": [
+    "publish": [
+        *((f"kinesis:{action}", stream("events")) for action in READS_OF_A_STREAM),
+        ("kinesis:ListStreams", "*"),
+        ("kinesis:PutRecords", stream("external")),
         ("dynamodb:Query", events(OWN)),
-        ("dynamodb:GetItem", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
+        *((f"dynamodb:{action}", table("control")) for action in ("Query", "BatchWriteItem", "PutItem", "PartiQLDelete")),
     ],
+    "api": [
+        *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
+        ("dynamodb:BatchGetItem", events(OWN)),
+        ("dynamodb:BatchGetItem", table("views")),
+        ("dynamodb:DescribeTable", events(OWN)),
+        ("dynamodb:DescribeTable", table("views")),
+    ],
+    "writer": [
+        *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
+        ("dynamodb:BatchGetItem", events(OWN)),
+        *((f"dynamodb:{action}", table("control")) for action in ("Query", "PartiQLSelect", "ConditionCheckItem")),
+    ],
+    "reader": [
+        *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
+        ("dynamodb:Query", table("control")),
+        ("dynamodb:GetItem", table("views")),
+    ],
+    "consumer": [(f"kinesis:{action}", stream("external")) for action in READS_OF_A_STREAM],
 }
 
 
@@ -245,17 +298,41 @@ def test_every_role_may_do_what_its_code_does(plan: Plan, role: str, action: str
     assert plan.decide(role, action, resource) == "Allow"
 
 
+LAMBDA = f"arn:aws:lambda:{OWN}:{ACCOUNT}:function:meridian"
+API = f"{LAMBDA}-api"
+
 NOT_THEIRS = [
     ("reader", "sqs:SendMessage", queue("backlog-eu-west-1")),
-    ("writer", "dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
-    ("writer", "dynamodb:PutItem", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-control"),
-    ("replicator", "dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{OWN}:{ACCOUNT}:table/meridian-views"),
-    ("replicator", "dynamodb:PutItem", f"arn:aws:dynamodb:{PEER}:{ACCOUNT}:table/meridian-control"),
+    ("writer", "dynamodb:PartiQLUpdate", table("views")),
+    ("writer", "dynamodb:PutItem", table("control")),
+    ("replicator", "dynamodb:PartiQLUpdate", table("views")),
+    ("replicator", "dynamodb:PutItem", table("control", PEER)),
     ("replicator", "sqs:ReceiveMessage", queue("backlog-eu-west-1")),
     ("projector", "dynamodb:Query", events(PEER)),
     ("replicator", "dynamodb:DeleteTable", events(OWN)),
     ("replicator", "dynamodb:PutResourcePolicy", events(OWN)),
     ("replicator", "dynamodb:DeleteResourcePolicy", events(OWN)),
+    *((role, f"kinesis:{put}", stream("events")) for role in ROLES for put in ("PutRecord", "PutRecords")),
+    *((role, "kinesis:PutRecords", stream("external")) for role in ROLES if role != "publish"),
+    ("publish", "dynamodb:GetItem", table("views")),
+    ("publish", "dynamodb:Scan", events(OWN)),
+    ("publish", "dynamodb:Query", events(PEER)),
+    ("publish", "kinesis:PutRecords", stream("external", PEER)),
+    ("consumer", "kinesis:GetRecords", stream("events")),
+    ("consumer", "kinesis:GetRecords", stream("external", PEER)),
+    ("consumer", "dynamodb:Query", events(OWN)),
+    *((role, "kinesis:GetRecords", stream("external")) for role in ROLES if role != "consumer"),
+    *(("api", f"dynamodb:{action}", table("control")) for action in ("Query", "PutItem", "PartiQLSelect")),
+    *(("api", f"dynamodb:PartiQL{action}", table("views")) for action in ("Insert", "Update", "Delete")),
+    ("api", "dynamodb:Scan", events(OWN)),
+    *(
+        (role, f"dynamodb:PartiQL{action}", table("control"))
+        for role in ("writer", "reader")
+        for action in ("Insert", "Delete")
+    ),
+    *((role, "dynamodb:Query", table("control", PEER)) for role in ("writer", "reader")),
+    *((role, "lambda:InvokeFunction", f"{LAMBDA}-replicator") for role in ROLES),
+    *((role, f"lambda:{action}", API) for role in ROLES for action in ("InvokeFunction", "InvokeFunctionUrl")),
 ]
 
 
@@ -264,12 +341,99 @@ def test_no_role_may_do_what_is_not_its_own(plan: Plan, role: str, action: str, 
     assert plan.decide(role, action, resource) == "ImplicitDeny"
 
 
+CALLS = {
+    "by its URL": ("lambda:InvokeFunctionUrl", API, {"lambda:FunctionUrlAuthType": "AWS_IAM"}, "Allow"),
+    "the function behind its URL": ("lambda:InvokeFunction", API, {"lambda:InvokedViaFunctionUrl": "true"}, "Allow"),
+    "the function itself": ("lambda:InvokeFunction", API, {"lambda:InvokedViaFunctionUrl": "false"}, "ImplicitDeny"),
+    "a URL open to all": ("lambda:InvokeFunctionUrl", API, {"lambda:FunctionUrlAuthType": "NONE"}, "ImplicitDeny"),
+    "another function": (
+        "lambda:InvokeFunction", f"{LAMBDA}-projector", {"lambda:InvokedViaFunctionUrl": "true"}, "ImplicitDeny"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "resource", "asked", "decision"), CALLS.values(), ids=CALLS)
+def test_a_caller_calls_the_api_by_its_url_and_nothing_else(
+    plan: Plan, action: str, resource: str, asked: dict[str, str], decision: str
+) -> None:
+    assert plan.decide("caller", action, resource, more=asked) == decision
+
+
+FEED = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/kinesisreplication.dynamodb.amazonaws.com/AWSServiceRoleForX"
+
+
+@pytest.mark.parametrize("action", ["kinesis:PutRecord", "kinesis:PutRecords"])
+@pytest.mark.parametrize(
+    ("who", "decision"),
+    [
+        (FEED, "Allow"),
+        (f"arn:aws:iam::{ACCOUNT}:root", "Deny"),
+        (f"arn:aws:iam::{ACCOUNT}:role/meridian-{OWN}-publish", "Deny"),
+        (f"arn:aws:iam::{ACCOUNT}:role/admin", "Deny"),
+        (FEED.replace("kinesisreplication.dynamodb", "lambda"), "Deny"),
+        (FEED.replace(ACCOUNT, "123456789012"), "Deny"),
+    ],
+)
+def test_nobody_but_dynamodb_puts_records_on_the_bus(plan: Plan, action: str, who: str, decision: str) -> None:
+    anything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    assert decide([anything, plan.bus], action, stream("events"), who=who) == decision
+    assert decide([anything, plan.bus], "kinesis:GetRecords", stream("events"), who=who) == "Allow"
+
+
+REVEAL, WRITE = ("projector", "projector-catch-up", "api"), ("writer",)
+FORGETS, REPLACES = {"dynamodb:Attributes": ["pk", "forgotten"]}, {"dynamodb:Attributes": ["pk", "us-east-1.key"]}
+SUBJECT = {"kms:EncryptionContextKeys": ["subject"], "kms:EncryptionContext:subject": "user/7"}
+NO_SUBJECT = [{}, {"kms:EncryptionContextKeys": ["other"]}, {**SUBJECT, "kms:EncryptionContextKeys": ["subject", "other"]}]
+
+
+def kms(region: str = OWN, key: str = KEY) -> str:
+    return f"arn:aws:kms:{region}:{ACCOUNT}:key/{key}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_keys_of_subjects_are_for_those_who_reveal_and_write(plan: Plan, role: str) -> None:
+    expected = "Allow" if role in REVEAL + WRITE else "ImplicitDeny"
+    for action, resource in (
+        ("dynamodb:GetItem", table("keys")),
+        ("dynamodb:UpdateItem", table("keys")),
+        ("dynamodb:GetItem", table("keys", PEER)),
+        ("dynamodb:GetItem", table("keys", "ap-southeast-2")),
+    ):
+        assert plan.decide(role, action, resource) == expected
+    for action in ("UpdateItem", "DeleteItem", "PartiQLInsert", "PartiQLUpdate"):
+        assert plan.decide(role, f"dynamodb:{action}", table("keys", PEER)) == "ImplicitDeny"
+    for action in ("DeleteItem", "Scan", "Query", "BatchWriteItem", "PartiQLDelete"):
+        assert plan.decide(role, f"dynamodb:{action}", table("keys")) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_put_of_keys_can_only_forget_and_only_a_writer_forgets_elsewhere(plan: Plan, role: str) -> None:
+    here = "Allow" if role in REVEAL + WRITE else "ImplicitDeny"
+    there = "Allow" if role in WRITE else "ImplicitDeny"
+    assert plan.decide(role, "dynamodb:PutItem", table("keys"), more=FORGETS) == here
+    assert plan.decide(role, "dynamodb:PutItem", table("keys", PEER), more=FORGETS) == there
+    for region in (OWN, PEER):
+        for asked in ({}, REPLACES):
+            assert plan.decide(role, "dynamodb:PutItem", table("keys", region), more=asked) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_kms_unwraps_keys_for_those_who_reveal_and_only_for_a_named_subject(plan: Plan, role: str) -> None:
+    may = {"kms:Decrypt": role in REVEAL + WRITE, "kms:GenerateDataKey": role in WRITE, "kms:Encrypt": False}
+    for action, allowed in may.items():
+        assert plan.decide(role, action, kms(), more=SUBJECT) == ("Allow" if allowed else "ImplicitDeny")
+        for asked in NO_SUBJECT:
+            assert plan.decide(role, action, kms(), more=asked) == "ImplicitDeny"
+        for other in (kms(PEER), kms(key="mrk-00000000000000000000000000000000")):
+            assert plan.decide(role, action, other, more=SUBJECT) == "ImplicitDeny"
+
+
 def test_the_emulator_lets_a_writer_add_an_event_and_neither_change_nor_remove_it(
     guarded: World, terraform: Terraform
 ) -> None:
     settings = guarded.settings(OWN)
     emulator = {"endpoints": {region: settings.endpoint(OWN) for region in (OWN, PEER, "ap-southeast-2")}}
-    terraform.apply(settings, {**variables(emulator), "bus": {"enabled": False}})
+    terraform.apply(settings, variables(emulator))
     admin = {"region_name": OWN, "endpoint_url": settings.endpoint(OWN)}
     keys = boto3.client("sts", **admin).assume_role(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/meridian-{OWN}-writer", RoleSessionName="desk"
@@ -281,9 +445,9 @@ def test_the_emulator_lets_a_writer_add_an_event_and_neither_change_nor_remove_i
         aws_secret_access_key=keys["SecretAccessKey"],
         aws_session_token=keys["SessionToken"],
     )
-    table, key = "meridian-events", {"pk": {"S": f"{OWN}#user#homer"}, "sk": {"S": sequence_key(1)}}
-    client.put_item(TableName=table, Item={**key, "payload": {"S": "{}"}}, ConditionExpression="attribute_not_exists(pk)")
-    assert client.get_item(TableName=table, Key=key)["Item"]["payload"] == {"S": "{}"}
+    name, key = "meridian-events", {"pk": {"S": f"{OWN}#user#homer"}, "sk": {"S": sequence_key(1)}}
+    client.put_item(TableName=name, Item={**key, "payload": {"S": "{}"}}, ConditionExpression="attribute_not_exists(pk)")
+    assert client.get_item(TableName=name, Key=key)["Item"]["payload"] == {"S": "{}"}
     forbidden = {
         "update_item": {"Key": key, "UpdateExpression": "SET payload = :x", "ExpressionAttributeValues": {":x": {"S": "x"}}},
         "delete_item": {"Key": key},
@@ -291,14 +455,26 @@ def test_the_emulator_lets_a_writer_add_an_event_and_neither_change_nor_remove_i
     }
     for operation, request in forbidden.items():
         with pytest.raises(ClientError) as refused:
-            getattr(client, operation)(TableName=table, **request)
+            getattr(client, operation)(TableName=name, **request)
         assert refused.value.response["Error"]["Code"] == "AccessDeniedException", operation
-    batch: Any = {table: [{"DeleteRequest": {"Key": key}}]}
+    batch: Any = {name: [{"DeleteRequest": {"Key": key}}]}
     with pytest.raises(ClientError, match="AccessDenied"):
         client.batch_write_item(RequestItems=batch)
-    transaction: Any = [{"Delete": {"TableName": table, "Key": key}}]
+    transaction: Any = [{"Delete": {"TableName": name, "Key": key}}]
     with pytest.raises(ClientError, match="AccessDenied"):
         client.transact_write_items(TransactItems=transaction)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.put_item(TableName="meridian-control", Item=key)
-    assert client.get_item(TableName=table, Key=key)["Item"]["payload"] == {"S": "{}"}
+    homes: Any = {"TableName": "meridian-control", "Key": key, "ConditionExpression": "attribute_not_exists(pk)"}
+    second: Any = {"TableName": name, "Item": {**key, "sk": {"S": sequence_key(2)}}}
+    client.transact_write_items(TransactItems=[{"Put": second}, {"ConditionCheck": homes}])
+    wrapped: Any = {
+        "Key": {"pk": {"S": "user/7"}},
+        "UpdateExpression": "SET #k = :w",
+        "ExpressionAttributeNames": {"#k": "k"},
+    }
+    client.update_item(TableName="meridian-keys", **wrapped, ExpressionAttributeValues={":w": {"B": b"w"}})
+    assert client.get_item(TableName="meridian-keys", Key=wrapped["Key"])["Item"]["k"] == {"B": b"w"}
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.scan(TableName="meridian-keys")
+    assert client.get_item(TableName=name, Key=key)["Item"]["payload"] == {"S": "{}"}

@@ -44,7 +44,7 @@ locals {
         evaluate    = 1
         breach      = 1
         missing     = "ignore" # stays until an explicit 0
-        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot digest. It was not applied; compare the digests in quarantine, and repair the lane or mend the projection. The alarm stays until quarantine is empty."
+        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot digest or a rule for external events cannot publish. It was not applied; compare the digests in quarantine, and repair the lane or mend the projection or rule. The alarm stays until quarantine is empty."
       })
       events-changed = merge(local.usual, {
         namespace   = local.namespace
@@ -102,6 +102,24 @@ locals {
       } : name => alarm if local.projects
     },
     {
+      for name, alarm in {
+        publish-lag = merge(local.usual, {
+          namespace   = local.namespace
+          metric      = "PublishLag"
+          dimensions  = { region = var.region }
+          threshold   = var.thresholds.publish_lag_seconds * 1000
+          description = "External events go out more than ${var.thresholds.publish_lag_seconds} s after they were written. Look at the log of ${var.prefix}-publish and at the throttles of ${local.streams.external}; nothing is lost. It goes off as well when old events go out: when publishing begins, or an outage is caught up with."
+        })
+        iterator-age-publish = merge(local.usual, {
+          namespace   = "AWS/Lambda"
+          metric      = "IteratorAge"
+          dimensions  = { FunctionName = "${var.prefix}-publish" }
+          threshold   = var.thresholds.iterator_age_seconds * 1000
+          description = "The publisher reads the bus more than ${var.thresholds.iterator_age_seconds} s behind. Look at its errors, throttles and duration, and raise mapping.parallelization if it is only busy; the bus keeps ${var.bus.retention_hours} hours, and what it drops goes out with the next event of its lane."
+        })
+      } : name => alarm if local.external
+    },
+    {
       for name in local.stream_readers : "iterator-age-${name}" => merge(local.usual, {
         namespace   = "AWS/Lambda"
         metric      = "IteratorAge"
@@ -117,7 +135,7 @@ locals {
         dimensions  = { FunctionName = function.name }
         statistic   = "Sum"
         threshold   = 0
-        description = "The function ${function.name} keeps failing. Its log says why; the work is tried again until it succeeds or is noted in failed-batches or dead-letters."
+        description = "The function ${function.name} keeps failing. Its log says why; ${name == "api" ? "those who called it got an error and know nothing of their request's outcome, and may repeat it" : "the work is tried again until it succeeds or is noted in failed-batches or dead-letters"}."
       })
     },
     {
@@ -127,7 +145,7 @@ locals {
         dimensions  = { FunctionName = function.name }
         statistic   = "Sum"
         threshold   = 0
-        description = "The function ${function.name} is not given enough concurrency. Raise function.reserved_concurrency, or the account's limit."
+        description = "The function ${function.name} is not given enough concurrency. Raise ${name == "api" ? "api" : "function"}.reserved_concurrency, or the account's limit."
       })
     },
   )

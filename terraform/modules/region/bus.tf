@@ -4,7 +4,7 @@
 resource "aws_kinesis_stream" "bus" {
   count = var.bus.enabled ? 1 : 0
 
-  name             = local.bus
+  name             = local.streams.bus
   retention_period = var.bus.retention_hours
   encryption_type  = "KMS"
   kms_key_id       = local.key_arn

@@ -1,6 +1,6 @@
 locals {
   # One row a line: title, metrics, statistic. Two widgets side by side.
-  widgets = [
+  widgets = concat([
     { title = "Replication lag (ms)", stat = "Maximum", metrics = [
       for link in values(local.links) : [local.namespace, "ReplicationLag", "region", var.region, "link", link, { label = link }]
     ] },
@@ -51,7 +51,14 @@ locals {
     { title = "Events projected, projection failures, conflicts merged", stat = "Sum", metrics = [
       for metric in ["EventsProjected", "ProjectionFailures", "ConflictsMerged"] : [local.namespace, metric, "region", var.region, { label = metric }]
     ] },
-  ]
+    ], local.external ? [
+    { title = "External events: lag (ms)", stat = "Maximum", metrics = [
+      [local.namespace, "PublishLag", "region", var.region, { label = var.region }],
+    ] },
+    { title = "External events published", stat = "Sum", metrics = [
+      [local.namespace, "EventsPublished", "region", var.region, { label = var.region }],
+    ] },
+  ] : [])
 }
 
 resource "aws_cloudwatch_dashboard" "region" {

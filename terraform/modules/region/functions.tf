@@ -8,7 +8,7 @@ resource "aws_cloudwatch_log_group" "function" {
 
 resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_50:The mode is function.tracing, PassThrough by default; checkov does not see defaults of optional attributes.
-  #checkov:skip=CKV_AWS_115:Concurrency is bounded by the mappings (shards times parallelization, and maximum_concurrency); function.reserved_concurrency sets it apart where an account is short of it.
+  #checkov:skip=CKV_AWS_115:Concurrency is bounded by the mappings (shards times parallelization, and maximum_concurrency) and by api.reserved_concurrency; function.reserved_concurrency sets it apart where an account is short of it.
   #checkov:skip=CKV_AWS_116:Nothing invokes these functions asynchronously; what fails goes to the mappings' on-failure queue or the queues' dead letters.
   #checkov:skip=CKV_AWS_117:The functions talk to AWS APIs of several regions only; a VPC would add NAT gateways and guard nothing.
   #checkov:skip=CKV_AWS_272:The package is reproducible and its hash is in the plan; a signing profile belongs to the account that has one.
@@ -23,9 +23,9 @@ resource "aws_lambda_function" "function" {
 
   runtime                        = var.function.runtime
   architectures                  = [var.function.architecture]
-  memory_size                    = var.function.memory_mb
-  timeout                        = var.function.timeout_seconds
-  reserved_concurrent_executions = var.function.reserved_concurrency
+  memory_size                    = each.value.memory
+  timeout                        = each.value.timeout
+  reserved_concurrent_executions = each.value.concurrency
   kms_key_arn                    = local.key_arn
 
   environment {
@@ -34,7 +34,9 @@ resource "aws_lambda_function" "function" {
       {
         MERIDIAN_LOG = var.log_level
       },
+      local.external_environment,
       { for name, value in { MERIDIAN_PROJECTIONS = join(",", var.projections) } : name => value if each.value.projects },
+      { for name, value in local.personal_environment : name => value if each.value.projects },
       try(var.emulator.environment, {}),
     )
   }

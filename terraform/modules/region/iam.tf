@@ -17,9 +17,22 @@ locals {
   read_items    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
   send_to       = ["sqs:GetQueueUrl", "sqs:SendMessage"]
   consume       = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+  read_records  = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
   keep_control  = ["dynamodb:BatchWriteItem", "dynamodb:PartiQLDelete", "dynamodb:PutItem", "dynamodb:Query"]
   dead_letters  = local.queue_arns["dead-letters"]
   views_backlog = local.queue_arns["backlog-views"]
+
+  # Forgetting puts one item over all that a subject had. A put of anything else would be one of keys.
+  only_forget = local.emulator ? null : {
+    "ForAllValues:StringEquals" = { "dynamodb:Attributes" = ["pk", "forgotten"] }
+    Null                        = { "dynamodb:Attributes" = "false" }
+  }
+
+  # A wrapped key is bound to its subject: nobody unwraps one without naming whose it is, and CloudTrail then says so.
+  of_a_subject = {
+    "ForAllValues:StringEquals" = { "kms:EncryptionContextKeys" = ["subject"] }
+    Null                        = { "kms:EncryptionContext:subject" = "false" }
+  }
 
   can = {
     read_stream = {
@@ -32,6 +45,12 @@ locals {
       Sid      = "ReadOwnEvents"
       Effect   = "Allow"
       Action   = local.read_items
+      Resource = [local.table_arns.events]
+    }
+    query_events = {
+      Sid      = "ReadOwnLanes"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
       Resource = [local.table_arns.events]
     }
     scan_events = {
@@ -66,6 +85,20 @@ locals {
       Action   = local.keep_control
       Resource = [local.table_arns.control]
     }
+    read_control = {
+      Sid      = "ReadControl"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
+      Resource = [local.table_arns.control]
+    }
+    # Guards of a transaction: EXISTS in PartiQL, a condition check otherwise. Of EXISTS AWS says that it reads by SELECT and
+    # that it is a condition check; both only look.
+    check_control = {
+      Sid      = "CheckControl"
+      Effect   = "Allow"
+      Action   = local.emulator ? ["dynamodb:ConditionCheckItem"] : ["dynamodb:ConditionCheckItem", "dynamodb:PartiQLSelect"]
+      Resource = [local.table_arns.control]
+    }
     keep_views = {
       Sid      = "KeepViews"
       Effect   = "Allow"
@@ -77,6 +110,85 @@ locals {
       Effect   = "Allow"
       Action   = local.read_items
       Resource = [local.table_arns.views]
+    }
+    describe_tables = {
+      Sid      = "KnowWhetherReady"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DescribeTable"]
+      Resource = [local.table_arns.events, local.table_arns.views]
+    }
+    read_bus = {
+      Sid      = "ReadBus"
+      Effect   = "Allow"
+      Action   = local.read_records
+      Resource = [local.stream_arns.bus]
+    }
+    list_streams = {
+      Sid      = "FindBus"
+      Effect   = "Allow"
+      Action   = ["kinesis:ListStreams"]
+      Resource = "*" # lists have no resources to name
+    }
+    publish = {
+      Sid      = "Publish"
+      Effect   = "Allow"
+      Action   = ["kinesis:PutRecords"]
+      Resource = [local.stream_arns.external]
+    }
+    read_external = {
+      Sid      = "ReadExternalEvents"
+      Effect   = "Allow"
+      Action   = local.read_records
+      Resource = [local.stream_arns.external]
+    }
+    keep_keys = {
+      Sid      = "KeepOwnKeys"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+      Resource = [local.table_arns.keys]
+    }
+    fetch_keys = {
+      Sid      = "FetchKeysOfPeers"
+      Effect   = "Allow"
+      Action   = ["dynamodb:GetItem"]
+      Resource = local.peer_keys_arns
+    }
+    forget_here = {
+      for name, value in { Sid = "ForgetHere", Effect = "Allow", Action = ["dynamodb:PutItem"], Resource = [local.table_arns.keys], Condition = local.only_forget } :
+      name => value if value != null
+    }
+    forget_everywhere = {
+      for name, value in { Sid = "ForgetEverywhere", Effect = "Allow", Action = ["dynamodb:PutItem"], Resource = concat([local.table_arns.keys], local.peer_keys_arns), Condition = local.only_forget } :
+      name => value if value != null
+    }
+    unwrap_keys = {
+      Sid       = "UnwrapKeysOfSubjects"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt"]
+      Resource  = [local.personal_key_arn]
+      Condition = local.of_a_subject
+    }
+    make_keys = {
+      Sid       = "MakeKeysOfSubjects"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource  = [local.personal_key_arn]
+      Condition = local.of_a_subject
+    }
+    call_api = {
+      Sid       = "CallApi"
+      Effect    = "Allow"
+      Action    = ["lambda:InvokeFunctionUrl"]
+      Resource  = [local.api_arn]
+      Condition = { StringEquals = { "lambda:FunctionUrlAuthType" = "AWS_IAM" } }
+    }
+    # URLs made since October 2025 demand this as well; by the URL only, or a caller could hand the function any event.
+    invoke_api = {
+      Sid       = "InvokeApiByItsUrl"
+      Effect    = "Allow"
+      Action    = ["lambda:InvokeFunction"]
+      Resource  = [local.api_arn]
+      Condition = { Bool = { "lambda:InvokedViaFunctionUrl" = "true" } }
     }
     note_failed_batches = {
       Sid      = "NoteFailedBatches"
@@ -128,6 +240,10 @@ locals {
     }
   }
 
+  # Who folds or serves personal data reveals it, and keeps a key that it fetched. Who writes makes keys, and forgets.
+  reveal  = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_here, local.can.unwrap_keys] : statement if local.personal]
+  protect = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
+
   statements = {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
@@ -140,16 +256,27 @@ locals {
     redrive = [
       local.can.read_stream, local.can.scan_events, local.can.consume_failed_batches, local.can.defer_to_all,
     ]
-    projector = [
+    publish = [
+      local.can.read_bus, local.can.list_streams, local.can.query_events, local.can.keep_control, local.can.publish,
+    ]
+    projector = concat([
       local.can.read_stream, local.can.read_events, local.can.keep_views, local.can.keep_control,
       local.can.defer_to_views, local.can.note_failed_batches,
-    ]
-    projector-catch-up = [
+    ], local.reveal)
+    projector-catch-up = concat([
       local.can.read_events, local.can.keep_views, local.can.keep_control, local.can.defer_to_views,
       local.can.consume_views,
-    ]
-    writer = [local.can.read_events, local.can.append]
-    reader = [local.can.read_events, local.can.read_views]
+    ], local.reveal)
+    api = concat([
+      local.can.read_events, local.can.read_peers, local.can.append, local.can.read_views, local.can.describe_tables,
+    ], local.reveal)
+    # What a token names and has not arrived is read at the peers. Claims look up their homes in control, and hold them there.
+    writer = concat([
+      local.can.read_events, local.can.read_peers, local.can.append, local.can.read_control, local.can.check_control,
+    ], local.protect)
+    reader   = [local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views]
+    consumer = [local.can.read_external]
+    caller   = [local.can.call_api, local.can.invoke_api]
   }
 }
 
@@ -220,6 +347,23 @@ resource "aws_iam_policy" "reader" {
   name        = "${var.prefix}-${var.region}-reader"
   description = "Read events and views in ${var.region}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.reader })
+}
+
+# The region's key need not be named: its own policy lets this account in through Kinesis.
+resource "aws_iam_policy" "consumer" {
+  count = local.external ? 1 : 0
+
+  name        = "${var.prefix}-${var.region}-consumer"
+  description = "Read external events in ${var.region}"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.consumer })
+}
+
+resource "aws_iam_policy" "caller" {
+  count = local.api ? 1 : 0
+
+  name        = "${var.prefix}-${var.region}-caller"
+  description = "Call the HTTP API in ${var.region}"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.caller })
 }
 
 resource "aws_iam_role" "writer" {

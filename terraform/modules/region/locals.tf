@@ -11,10 +11,10 @@ data "aws_caller_identity" "current" {
 
 # Forms of names, for the validations.
 locals {
-  region_form     = "^[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$"
-  projection_form = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
-  principal_form  = "^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9_+=,.@/-]+)$"
-  loopback_form   = "^http://(127\\.0\\.0\\.1|localhost):[1-9][0-9]{0,4}/?$"
+  region_form    = "^[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$"
+  class_form     = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+  principal_form = "^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9_+=,.@/-]+)$"
+  loopback_form  = "^http://(127\\.0\\.0\\.1|localhost):[1-9][0-9]{0,4}/?$"
 }
 
 # Names, and the ARNs that follow from them. ARNs are put together here, not taken from resources, so that every policy is
@@ -27,35 +27,50 @@ locals {
   peers    = sort(tolist(var.peers))
   emulator = var.emulator != null
   projects = length(var.projections) > 0
+  external = var.external != null
+  personal = var.personal_data != null
+  api      = var.api.enabled
 
-  tables = { for table in ["events", "control", "views"] : table => "${var.prefix}-${table}" }
+  tables = { for table in ["events", "control", "views", "keys"] : table => "${var.prefix}-${table}" }
   queues = {
     for queue in concat([for peer in local.peers : "backlog-${peer}"], ["backlog-views", "dead-letters", "failed-batches"]) :
     queue => "${var.prefix}-${queue}"
   }
-  bus    = "${var.prefix}-events"
-  alarms = "${var.prefix}-alarms"
+  streams = { bus = "${var.prefix}-events", external = "${var.prefix}-external" }
+  alarms  = "${var.prefix}-alarms"
 
   table_arns        = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
   peer_events_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
+  peer_keys_arns    = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
   events_stream_arn = "${local.table_arns.events}/stream/*"
+  stream_arns       = { for stream, name in local.streams : stream => "arn:${local.partition}:kinesis:${var.region}:${local.account}:stream/${name}" }
   queue_arns        = { for queue, name in local.queues : queue => "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}" }
   peer_backlog_arns = [for peer in local.peers : local.queue_arns["backlog-${peer}"]]
+  api_arn           = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.prefix}-api"
+  personal_key_arn  = "arn:${local.partition}:kms:${var.region}:${local.account}:key/${try(var.personal_data.key, "")}"
   topic_arn         = "arn:${local.partition}:sns:${var.region}:${local.account}:${local.alarms}"
 }
 
-# The functions. `kind` is how each is fed: by the events table's stream, or by queues.
+# The functions. `projects` are those that load projections.
 locals {
   functions = {
     for name, function in {
-      replicator         = { handler = "replicator.functions.replicate", projects = false }
-      catch-up           = { handler = "replicator.functions.catch_up", projects = false }
-      redrive            = { handler = "replicator.functions.redrive", projects = false }
-      projector          = { handler = "projectors.functions.project", projects = true }
-      projector-catch-up = { handler = "projectors.functions.catch_up", projects = true }
+      replicator         = { handler = "replicator.functions.replicate", projects = false, deployed = true }
+      catch-up           = { handler = "replicator.functions.catch_up", projects = false, deployed = true }
+      redrive            = { handler = "replicator.functions.redrive", projects = false, deployed = true }
+      publish            = { handler = "replicator.functions.publish", projects = false, deployed = local.external }
+      projector          = { handler = "projectors.functions.project", projects = true, deployed = local.projects }
+      projector-catch-up = { handler = "projectors.functions.catch_up", projects = true, deployed = local.projects }
+      api                = { handler = "projectors.api.function.handler", projects = true, deployed = local.api }
     } :
-    name => merge(function, { name = "${var.prefix}-${name}", log_group = "/aws/lambda/${var.prefix}-${name}" })
-    if local.projects || !function.projects
+    name => merge(function, {
+      name        = "${var.prefix}-${name}"
+      log_group   = "/aws/lambda/${var.prefix}-${name}"
+      memory      = coalesce(name == "api" ? var.api.memory_mb : null, var.function.memory_mb)
+      timeout     = name == "api" ? var.api.timeout_seconds : var.function.timeout_seconds
+      concurrency = try(coalesce(name == "api" ? var.api.reserved_concurrency : null, var.function.reserved_concurrency), null)
+    })
+    if function.deployed
   }
   stream_readers = toset([for name in ["replicator", "projector"] : name if contains(keys(local.functions), name)])
 
@@ -80,4 +95,14 @@ locals {
     length(var.retired_peers) > 0 ? { MERIDIAN_RETIRED = join(",", sort(tolist(var.retired_peers))) } : {},
     { for name, url in { MERIDIAN_ENDPOINTS = join(",", [for region, url in try(var.emulator.endpoints, {}) : "${region}=${url}"]) } : name => url if local.emulator },
   )
+
+  # Every function is told of external events, not the publisher alone: whichever counts what is in quarantine has to count
+  # the same, or the alarm would come and go.
+  external_environment = merge(
+    { for name, value in { MERIDIAN_EXTERNAL = try(var.external.transformation, "") } : name => value if local.external },
+    { for name, value in { MERIDIAN_EXTERNAL_LANES = try(var.external.lanes, "all") } : name => value if value != "all" },
+  )
+
+  # The id, which is one in all regions: what asks KMS means this region's replica by it.
+  personal_environment = { for name, value in { MERIDIAN_PERSONAL_KEY = try(var.personal_data.key, "") } : name => value if local.personal }
 }

@@ -1,10 +1,10 @@
 output "tables" {
-  description = "Name and ARN of each table: events, control, views."
-  value = {
+  description = "Name and ARN of each table: events, control, views, and keys where personal data is on."
+  value = merge({
     events  = { name = local.events.name, arn = local.events.arn }
     control = { name = aws_dynamodb_table.control.name, arn = aws_dynamodb_table.control.arn }
     views   = { name = aws_dynamodb_table.views.name, arn = aws_dynamodb_table.views.arn }
-  }
+  }, { for table in aws_dynamodb_table.keys : "keys" => { name = table.name, arn = table.arn } })
 }
 
 output "events_stream_arn" {
@@ -25,6 +25,26 @@ output "alarm_topic_arn" {
 output "bus_arn" {
   description = "ARN of the event bus, or null where it is off."
   value       = one(aws_kinesis_stream.bus[*].arn)
+}
+
+output "external_stream_arn" {
+  description = "ARN of the stream of external events, or null where it is off."
+  value       = one(aws_kinesis_stream.external[*].arn)
+}
+
+output "consumer_policy_arn" {
+  description = "ARN of the policy for consumers of external events in this region, or null where they are off."
+  value       = one(aws_iam_policy.consumer[*].arn)
+}
+
+output "api_url" {
+  description = "URL of the HTTP API, or null where it is off."
+  value       = one(aws_lambda_function_url.api[*].function_url)
+}
+
+output "caller_policy_arn" {
+  description = "ARN of the policy for callers of the HTTP API in this region, or null where it is off."
+  value       = one(aws_iam_policy.caller[*].arn)
 }
 
 output "key_arn" {
@@ -54,7 +74,7 @@ output "writer_role_arn" {
 
 output "environment" {
   description = "The environment variables that an application in this region needs."
-  value       = local.environment
+  value       = merge(local.environment, local.personal_environment)
 }
 
 output "dashboard" {

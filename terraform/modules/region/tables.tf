@@ -147,3 +147,24 @@ resource "aws_dynamodb_table" "views" {
     kms_key_arn = local.key_arn
   }
 }
+
+# Keys of personal data, one item a subject: all that `forgotten` destroys. Whoever loses the table has lost the data.
+resource "aws_dynamodb_table" "keys" {
+  #checkov:skip=CKV_AWS_28:No point-in-time recovery on purpose: a backup of the keys would undo forgetting.
+  count = local.personal ? 1 : 0
+
+  name                        = local.tables.keys
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = local.keys[0]
+  deletion_protection_enabled = var.protect_events
+
+  attribute {
+    name = local.keys[0]
+    type = "S"
+  }
+
+  server_side_encryption {
+    enabled     = true
+    kms_key_arn = local.key_arn
+  }
+}

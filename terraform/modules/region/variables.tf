@@ -80,8 +80,8 @@ variable "projections" {
   description = "The projections to keep views of, each as `module:Class`. Without any, no projector is deployed."
 
   validation {
-    condition     = alltrue([for name in var.projections : can(regex(local.projection_form, name))])
-    error_message = "Projections ${join(", ", [for name in var.projections : name if !can(regex(local.projection_form, name))])} are not written as module:Class; for example shop.views:Orders."
+    condition     = alltrue([for name in var.projections : can(regex(local.class_form, name))])
+    error_message = "Projections ${join(", ", [for name in var.projections : name if !can(regex(local.class_form, name))])} are not written as module:Class; for example shop.views:Orders."
   }
 
   validation {
@@ -274,9 +274,92 @@ variable "bus" {
   }
 }
 
+variable "external" {
+  type = object({
+    transformation  = string
+    lanes           = optional(string, "all")
+    retention_hours = optional(number)
+  })
+  default     = null
+  description = <<-EOT
+    External events: the class that declares them (`transformation`, as `module:Class`), which lanes are published here
+    (`lanes`: `all` that arrive, or this region's `own`), and how long the stream keeps them (by default as long as the
+    bus). Null publishes nothing. Needs the bus.
+  EOT
+
+  validation {
+    condition     = var.external == null || can(regex(local.class_form, var.external.transformation))
+    error_message = "External events ${try(var.external.transformation, "")} are not written as module:Class; set external.transformation to for example shop.external:Orders."
+  }
+
+  validation {
+    condition     = var.external == null || contains(["all", "own"], try(var.external.lanes, "all"))
+    error_message = "There are no lanes ${try(var.external.lanes, "")} to publish; set external.lanes to all or own."
+  }
+
+  validation {
+    condition     = try(coalesce(var.external.retention_hours), 24) >= 24 && try(coalesce(var.external.retention_hours), 24) <= 8760
+    error_message = "The stream cannot keep external events for ${try(coalesce(var.external.retention_hours), 0)} hours; set external.retention_hours from 24 to 8760."
+  }
+
+  validation {
+    condition     = var.external == null || var.bus.enabled
+    error_message = "External events are published from the event bus, and bus.enabled is false; set bus.enabled to true, or leave `external` out."
+  }
+}
+
+variable "personal_data" {
+  type = object({
+    key = string
+  })
+  default     = null
+  description = <<-EOT
+    Personal data that can be forgotten: a table of keys, one for each subject, and the KMS key that wraps them. `key` is
+    the id of a multi-Region key, the same in every region. Null makes no table.
+  EOT
+
+  validation {
+    condition     = var.personal_data == null || can(regex("^mrk-[0-9a-f]{32}$", var.personal_data.key))
+    error_message = "Key ${try(var.personal_data.key, "")} is not the id of a KMS multi-Region key; set personal_data.key to one such as mrk-1234abcd12ab34cd56ef1234567890ab, without an ARN or alias around it, the same in every region."
+  }
+}
+
+variable "api" {
+  type = object({
+    enabled              = optional(bool, false)
+    memory_mb            = optional(number)
+    timeout_seconds      = optional(number, 30)
+    reserved_concurrency = optional(number)
+  })
+  nullable    = false
+  default     = {}
+  description = "The HTTP API: a function behind a URL that takes signed requests only. Memory and concurrency are the functions' unless given. Needs projections."
+
+  validation {
+    condition     = !var.api.enabled || length(var.projections) > 0
+    error_message = "The API answers with projections' values, and there are none; set `projections`, or api.enabled to false."
+  }
+
+  validation {
+    condition     = coalesce(var.api.memory_mb, 128) >= 128 && coalesce(var.api.memory_mb, 128) <= 10240 && floor(coalesce(var.api.memory_mb, 128)) == coalesce(var.api.memory_mb, 128)
+    error_message = "The API cannot have ${coalesce(var.api.memory_mb, 0)} MB; set api.memory_mb to a whole number from 128 to 10240."
+  }
+
+  validation {
+    condition     = var.api.timeout_seconds >= 1 && var.api.timeout_seconds <= 900 && floor(var.api.timeout_seconds) == var.api.timeout_seconds
+    error_message = "The API cannot take ${var.api.timeout_seconds} seconds for a request; set api.timeout_seconds to a whole number from 1 to 900."
+  }
+
+  validation {
+    condition     = coalesce(var.api.reserved_concurrency, 1) >= 1
+    error_message = "With a reserved concurrency of ${coalesce(var.api.reserved_concurrency, 0)} the API would answer nobody; set api.reserved_concurrency to 1 or more, or leave it out."
+  }
+}
+
 variable "thresholds" {
   type = object({
     lag_seconds           = optional(number, 60)
+    publish_lag_seconds   = optional(number, 60)
     backlog_age_seconds   = optional(number, 300)
     backlog_stuck_seconds = optional(number, 1800)
     iterator_age_seconds  = optional(number, 300)
