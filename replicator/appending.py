@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from threading import Condition, Lock
 
 from replicator.domain.clock import HybridLogicalClock
@@ -34,7 +36,14 @@ class Write:
 class Appender:
     """Appends to one region's lanes. Safe to share between threads."""
 
-    def __init__(self, storage: LaneStorage, region: str, clock: HybridLogicalClock, attempts: int) -> None:
+    def __init__(
+        self,
+        storage: LaneStorage,
+        region: str,
+        clock: HybridLogicalClock,
+        attempts: int,
+        nonce: Callable[[], str] | None = None,
+    ) -> None:
         self.attempts = attempts
         self._storage = storage
         self._region = region
@@ -42,6 +51,7 @@ class Appender:
         self._heads: OrderedDict[LaneId, Head] = OrderedDict()
         self._lock = Lock()
         self._busy = _BusyLanes()
+        self._nonce = nonce or _nonces()
 
     def append(
         self, streams: Collection[StreamId], prepare: Callable[[], Sequence[Write]], guards: Sequence[Guard] = ()
@@ -101,7 +111,7 @@ class Appender:
                 observed = write.observed.vector.advance(self._region, head.sequence) if head.sequence else (
                     write.observed.vector
                 )  # fmt: skip
-                event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest)
+                event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest, self._nonce())
                 heads[lane] = Head.of(event)
                 sealed.append(event)
         return tuple(sealed)
@@ -127,6 +137,12 @@ class Appender:
         with self._lock:
             for lane in lanes:
                 self._heads.pop(lane, None)
+
+
+def _nonces() -> Callable[[], str]:
+    """Makes texts that nobody else makes: 72 random bits of this appender's, and a count."""
+    own, numbers = secrets.token_urlsafe(9), count()  # `count` may be shared between threads
+    return lambda: f"{own}{next(numbers):x}"
 
 
 class _BusyLanes:

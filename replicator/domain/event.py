@@ -17,6 +17,9 @@ from replicator.errors import DamagedEvent, InvalidEvent
 ENCODING = b"meridian.event.1"
 GENESIS = bytes(32)
 """The digest that stands before the first event of every lane."""
+NONCE = "$nonce"
+"""A metadata key of Meridian's own: what makes every append an event unlike all others, also when two processes append the
+same thing at the same instant. Without it each would take the other's event for its own, and one append would be lost."""
 MAX_ITEM_BYTES = 400 * 1024
 """DynamoDB's limit of one item, attribute names included."""
 
@@ -54,6 +57,8 @@ class NewEvent:
         for key, value in self.metadata.items():
             if not isinstance(value, str):
                 raise InvalidEvent(f"metadata.{key} is {value!r}; metadata values are strings")
+            if key == NONCE:
+                raise InvalidEvent(f"metadata has the key {NONCE!r}, which is Meridian's own; rename it")
         object.__setattr__(self, "metadata_text", text)
 
 
@@ -119,7 +124,10 @@ class Event:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return decode_json(self.metadata_text, "metadata")
+        """What the writer said about the event, parsed anew at each access."""
+        metadata = decode_json(self.metadata_text, "metadata")
+        metadata.pop(NONCE, None)
+        return metadata
 
     @property
     def order(self) -> tuple[Hlc, str, int]:
@@ -171,11 +179,17 @@ def size_of(event: Event) -> int:
     )
 
 
-def seal(lane: LaneId, sequence: int, hlc: Hlc, new: NewEvent, observed: VersionVector, prev: bytes) -> Event:
-    """Turn a writer's NewEvent into the event at `sequence` of `lane`, chained to the event before it."""
+def seal(
+    lane: LaneId, sequence: int, hlc: Hlc, new: NewEvent, observed: VersionVector, prev: bytes, nonce: str = ""
+) -> Event:
+    """Turn a writer's NewEvent into the event at `sequence` of `lane`, chained to the event before it.
+
+    `nonce` is a text that no other append uses, kept in the metadata; none where the event need not be told from its like.
+    """
     sequence_key(sequence)
-    digest = _digest(lane, sequence, hlc, new.type, new.version, new.payload_text, new.metadata_text, observed, prev)
-    return Event(lane, sequence, hlc, new.type, new.version, new.payload_text, new.metadata_text, observed, prev, digest)
+    metadata = encode_json({**new.metadata, NONCE: nonce}, "metadata") if nonce else new.metadata_text
+    digest = _digest(lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev)
+    return Event(lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev, digest)
 
 
 @dataclass(frozen=True, slots=True)

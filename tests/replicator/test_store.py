@@ -345,3 +345,26 @@ def test_what_a_retired_region_wrote_stays_part_of_every_stream() -> None:
     assert settings.peers == ()
     assert list(EventStore(storage, settings.region, settings.regions).read("user/homer")) == [old]
     assert list(EventStore(storage, settings.region, settings.peers).read("user/homer")) == []
+
+
+def test_the_same_event_appended_by_two_processes_at_one_instant_is_two_events(storage: LaneStorage) -> None:
+    """Byte-identical events would each be taken for the other's, and one append that was acknowledged be lost."""
+    stores = [store_on(storage, wall=lambda: 1_763_914_981_000, attempts=1000) for _ in range(4)]
+
+    def work(store: EventStore) -> list[Event]:
+        return [event for _ in range(25) for event in store.append(HOMER, NewEvent("logged_in", {}))]
+
+    with ThreadPoolExecutor(4) as pool:
+        acknowledged = [event for events in pool.map(work, stores) for event in events]
+    stored = list(stores[0].read(HOMER))
+    assert len(stored) == len(acknowledged) == len({event.id for event in acknowledged}) == 100
+    assert {event.digest for event in stored} == {event.digest for event in acknowledged}
+
+
+def test_the_nonce_is_nobody_s_business(storage: LaneStorage) -> None:
+    store = store_on(storage)
+    (event,) = store.append(HOMER, NewEvent("renamed", {}, metadata={"who": "marge"}))
+    assert event.metadata == {"who": "marge"}
+    assert "$nonce" in event.metadata_text
+    with pytest.raises(InvalidEvent, match="Meridian's own"):
+        NewEvent("renamed", {}, metadata={"$nonce": "x"})
