@@ -85,6 +85,10 @@ class LaneTaken(MeridianError):
         super().__init__(f"another writer already appended at {', '.join(self.taken)}; nothing was written")
 
 
+class RegionBehind(MeridianError):
+    """This region lacks events of its own lane that others have: what it wrote now would be a fork. Nothing was written."""
+
+
 class GuardFailed(MeridianError):
     """What a write was to depend on is no longer so. Nothing was written."""
 

@@ -11,7 +11,7 @@ from replicator.appending import Appender, Write
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import StreamId
 from replicator.domain.token import ConsistencyToken
-from replicator.errors import AppendContention, InvalidOperation
+from replicator.errors import AppendContention, InvalidOperation, RegionBehind
 from replicator.operation import Accept, GaveUp, Operation, Reject, Rejected, Result, Saved
 from replicator.state import StreamState
 from replicator.storage import Guard
@@ -50,7 +50,7 @@ class Saving:
         self._pulled = {
             each.stream: self._store.pull(each.stream, self._after[each.stream], max(end - time.monotonic(), 0))
             for each in self._operations
-            if each.precondition.reads
+            if each.precondition.reads or self._after[each.stream].vector(each.stream)
         }
         try:
             events = self._appender.append(self._after.keys(), self._prepare, guards)
@@ -61,7 +61,6 @@ class Saving:
         return Saved(self._token(events), events)
 
     def _prepare(self) -> list[Write]:
-        self._seen.clear()
         writes: list[Write] = []
         reasons: list[str] = []
         for operation in self._operations:
@@ -74,17 +73,29 @@ class Saving:
 
     def _judge(self, operation: Operation) -> tuple[Write, tuple[str, ...]]:
         stream, after = operation.stream, self._after[operation.stream]
-        if not operation.precondition.reads:
-            observed = after.observed(stream)
-            self._seen[stream] = observed
-            return Write(stream, operation.events, observed), ()
-        state: StreamState = self._store.cut(stream, self._pulled[stream], after)
+        if stream not in self._pulled:
+            self._seen[stream] = after.observed(stream)
+            return Write(stream, operation.events, self._seen[stream]), ()
+        state = self._state(stream)
+        if not operation.precondition.reads:  # what the token names is here: nobody's word is recorded unseen
+            self._seen[stream] = after.observed(stream)
+            return Write(stream, operation.events, self._seen[stream], state.head), ()
         self._seen[stream] = state.observed
         verdict = operation.precondition.judge(state)
         if isinstance(verdict, Reject):
             return Write(stream, ()), verdict.reasons
         assert isinstance(verdict, Accept)
         return Write(stream, (*operation.events, *verdict.events), state.observed, state.head), ()
+
+    def _state(self, stream: StreamId) -> StreamState:
+        state = self._store.cut(stream, self._pulled[stream], self._after[stream])
+        if state.vector.get(self._store.region) != state.head.sequence:
+            raise RegionBehind(
+                f"{self._store.region} has event {state.head.sequence} of its own lane of {stream}, others have "
+                f"{state.vector.get(self._store.region)}: it was restored from a backup. Nothing was written, it would be a "
+                "fork; write in another region, and bring this one up from its peers first"
+            )
+        return state
 
     def _token_of(self, operation: Operation) -> ConsistencyToken:
         """All that the operation's writer says to have seen."""

@@ -12,7 +12,7 @@ from itertools import islice
 import structlog
 
 from replicator.appending import Appender, Write
-from replicator.domain.clock import ZERO, HybridLogicalClock
+from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import GENESIS, Event, Head, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken, TokenCodec
@@ -191,19 +191,25 @@ class EventStore:
         wanted = EMPTY if at_least is None else self.token(at_least).vector(stream)
         if not wanted:
             return ()
-        return self._puller.bring(stream, wanted, lambda: self.cut(stream).vector, timeout)
+        return self._puller.bring(stream, wanted, lambda: self._ends(stream), timeout)
+
+    def _ends(self, stream: StreamId) -> dict[str, Head]:
+        return {region: Head.of(self.latest(stream, region)) for region in self.regions}
 
     def cut(self, stream: StreamId, pulled: Sequence[Event] = (), seen: ConsistencyToken | str | None = None) -> StreamState:
         """The stream as it is here now, with `pulled` on top; its next event sorts after all of it and after `seen`."""
-        heads = {region: self.latest(stream, region) for region in self.regions}
-        ends = [event for event in heads.values() if event is not None]
-        latest = max((event.hlc for event in (*ends, *pulled)), default=ZERO)
-        vector = VersionVector({event.region: event.sequence for event in ends})
+        here = self._ends(stream)
+        ends, following = dict(here), []
         for event in sorted(pulled, key=lambda event: event.sequence):
-            if event.sequence == vector.get(event.region) + 1:
-                vector = vector.advance(event.region, event.sequence)
+            # What has arrived here since is read here; what follows something else than is here counts for nothing.
+            end = ends[event.region]
+            if event.sequence == end.sequence + 1 and event.prev == end.digest:
+                ends[event.region] = Head.of(event)
+                following.append(event)
+        latest = max(end.hlc for end in ends.values())
+        vector = VersionVector({region: end.sequence for region, end in ends.items()})
         known = Observed(vector, latest if seen is None else max(latest, self.token(seen).hlc))
-        return StreamState(self, stream, known, Head.of(heads[self.region]), pulled, latest)
+        return StreamState(self, stream, known, here[self.region], following, latest)
 
     def merged(
         self, stream: StreamId, after: VersionVector, upto: VersionVector, pulled: Sequence[Event]

@@ -74,7 +74,9 @@ class TokenCodec:
 
     `system` is the name that all its regions share; `keys` seal tokens: the first one writes, all are accepted, so keys
     can be changed without a gap. Without keys, tokens are sealed with one derived from the system's name: mistakes and
-    damage are found, a determined forger is not. What a forged token could do is small: make a read wait its bounded time.
+    damage are found, a determined forger is not. A forged token can make a read wait its bounded time, and a write carry a
+    time up to the clock's bound ahead (docs/decisions/0005), which drags this region's later events along. So give keys
+    where tokens come from people you do not trust.
     """
 
     def __init__(self, system: str, keys: Sequence[bytes] = ()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from chaos.world import World
 from replicator import (
     AtToken,
     ConsistencyToken,
+    DamagedEvent,
     Event,
     EventStore,
     MemoryStorage,
@@ -23,6 +25,7 @@ from replicator import (
     StreamId,
     VersionVector,
 )
+from replicator.errors import RegionBehind
 from replicator.settings import Settings
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -159,8 +162,83 @@ def test_a_region_that_failed_is_left_alone_for_a_while(held: dict[str, Region])
     west = store(held, WEST)
     for _ in range(5):
         with pytest.raises(NotHereYet):
-            west.state(HOMER, token, timeout=0.05)
+            west.state(HOMER, token, timeout=0.1)
     assert held[EAST].asked == 1
+
+
+def test_a_region_that_hangs_holds_up_no_other_and_a_hurried_read_puts_none_to_rest(held: dict[str, Region]) -> None:
+    token = append(held, EAST)
+    append(held, SOUTH)
+    for event in held[EAST].read(next(iter(held[EAST].lanes()))[0]):
+        held[SOUTH].insert([event])
+    west = store(held, WEST)
+    held[EAST].delay = 3.0
+    with ThreadPoolExecutor(12) as pool:  # more than there are threads for the region that hangs
+        hopeless = [pool.submit(west.state, HOMER, token, 0.3) for _ in range(12)]
+        states = [each.exception() or each.result() for each in hopeless]
+    assert all(isinstance(state, NotHereYet) or state.vector.get(EAST) == 1 for state in states)
+    marge = store(held, SOUTH).save(Operation("user/marge", NewEvent("set", {})))
+    assert isinstance(marge, Saved)
+    started = time.monotonic()
+    assert west.state("user/marge", marge.token, timeout=2).vector == VersionVector({SOUTH: 1})
+    assert time.monotonic() - started < 1
+
+
+def test_what_does_not_follow_what_is_here_is_a_fork_and_no_answer(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 5)
+    forged = {region: Region() for region in REGIONS}
+    append(forged, EAST, 3)  # another history of the same lane, which this region believes
+    lane = store(held, EAST).latest(HOMER).lane  # type: ignore[union-attr]
+    held[WEST].insert(list(forged[EAST].read(lane)))
+    with pytest.raises(DamagedEvent, match="one of the two lanes is a fork"):
+        store(held, WEST).state(HOMER, token)
+
+
+def test_a_region_restored_from_a_backup_is_not_let_to_fork_its_own_lane(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 5)
+    lane = store(held, EAST).latest(HOMER).lane  # type: ignore[union-attr]
+    held[WEST].insert(list(held[EAST].read(lane)))
+    for sequence in (4, 5):  # lost with the region
+        del held[EAST]._lanes[lane][sequence]
+    for operation in (
+        Operation(HOMER, NewEvent("set", {}), AtToken(token)),
+        Operation(HOMER, NewEvent("set", {}), after=token),
+    ):
+        with pytest.raises(RegionBehind, match="restored from a backup"):
+            store(held, EAST).save(operation)
+    assert len(list(held[EAST].read(lane))) == 3
+
+
+def test_a_chain_that_is_broken_on_the_way_is_used_no_further(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 3)
+    forged = {region: Region() for region in REGIONS}
+    append(forged, EAST, 3)
+    lane = store(held, EAST).latest(HOMER).lane  # type: ignore[union-attr]
+    held[EAST]._lanes[lane][2] = forged[EAST]._lanes[lane][2]
+    with pytest.raises(NotHereYet) as raised:
+        store(held, WEST).state(HOMER, token, timeout=0.2)
+    assert raised.value.missing[HOMER] == VersionVector({EAST: 3})
+
+
+def test_of_two_regions_that_have_a_part_the_one_with_more_is_used(held: dict[str, Region]) -> None:
+    token = append(held, EAST, 6)
+    lane = store(held, EAST).latest(HOMER).lane  # type: ignore[union-attr]
+    events = list(held[EAST].read(lane))
+    held[SOUTH].insert(events)
+    for sequence in (4, 5, 6):
+        del held[EAST]._lanes[lane][sequence]
+    assert store(held, WEST).state(HOMER, token).vector == VersionVector({EAST: 6})
+
+
+def test_a_write_after_a_token_looks_for_what_it_names_before_it_says_to_have_seen_it(held: dict[str, Region]) -> None:
+    """A forged token would make the event remove what nobody has written yet, for good."""
+    forged = ConsistencyToken({HOMER: VersionVector({EAST: 10**15})})
+    with pytest.raises(NotHereYet):
+        store(held, WEST).save(Operation(HOMER, NewEvent("left", {}), after=forged), timeout=0.2)
+    token = append(held, EAST, 2)
+    saved = store(held, WEST).save(Operation(HOMER, NewEvent("left", {}), after=token))
+    assert isinstance(saved, Saved)
+    assert saved.events[0].observed == VersionVector({EAST: 2})
 
 
 def test_a_peer_that_fails_in_a_way_nobody_foresaw_is_passed_over(held: dict[str, Region]) -> None:
@@ -203,7 +281,7 @@ def test_a_frozen_region_is_waited_for_in_bounded_time_and_pulled_from_when_it_i
         assert time.monotonic() - started < 2
     finally:
         emulated.regions[EAST].thaw()
-    west._puller._resting.clear()
+    west._puller._peers[EAST]._rests_until = 0.0
     assert [event.digest for event in west.state(HOMER, text, timeout=10).events()] == [saved.events[0].digest]
     written = west.save(Operation(HOMER, NewEvent("set", {"n": 2}), AtToken(text)))
     assert isinstance(written, Saved)

@@ -152,9 +152,9 @@ def test_what_was_read_for_the_decision_is_recorded_as_observed(stores: dict[str
     assert event.hlc > token.hlc
 
 
-def test_a_write_after_a_token_sorts_after_it_without_reading(stores: dict[str, EventStore]) -> None:
+def test_a_write_after_a_token_sorts_after_it(stores: dict[str, EventStore]) -> None:
     token = saved(stores[EAST].save(Operation(HOMER, SET))).token
-    ahead = token.join(ConsistencyToken({MARGE: VersionVector({EAST: 9})}, Hlc(token.hlc.ms + 60_000, 5)))
+    ahead = token.join(OF_MARGE).join(ConsistencyToken({}, Hlc(token.hlc.ms + 60_000, 5)))
     (event,) = saved(stores[WEST].save(Operation(HOMER, SET, after=ahead))).events
     assert event.observed == VersionVector({EAST: 1})
     assert event.hlc > ahead.hlc  # also after what the writer saw of other streams
@@ -262,6 +262,32 @@ def test_concurrent_decisions_lose_no_update(stores: dict[str, EventStore], writ
     events: list[Event] = list(east.read(HOMER))
     assert done == 5 * writers
     assert [event.payload["total"] for event in events] == list(range(1, done + 1))
+
+
+def test_what_another_process_writes_between_the_decision_and_the_write_is_decided_on_anew(
+    stores: dict[str, EventStore],
+) -> None:
+    """The other one writes after the state was judged and before the events are sealed: the moment of the lost update."""
+    east = stores[EAST]
+    other = EventStore(east._storage, EAST, [EAST, WEST])
+    overtakes = [True]
+
+    def overtaken(total: int) -> Accept:
+        if overtakes:
+            overtakes.clear()
+            saved(other.save(Operation(HOMER, (), When(TOTAL, add_one))))
+        return add_one(total)
+
+    saved(east.save(Operation(HOMER, (), When(TOTAL, overtaken))))
+    assert [event.payload["total"] for event in east.read(HOMER)] == [1, 2]
+
+
+def test_a_write_sorts_after_a_later_stream_that_its_token_names_also_with_a_precondition(east: EventStore) -> None:
+    saved(east.save(Operation(HOMER, SET)))
+    later = Hlc(saved(east.save(Operation(MARGE, SET))).token.hlc.ms + 30_000, 0)
+    token = ConsistencyToken({MARGE: VersionVector({EAST: 1})}, later)
+    (event,) = saved(east.save(Operation(HOMER, (), When(TOTAL, add_one), after=token))).events
+    assert event.hlc > later
 
 
 def test_always_takes_one_round_trip_and_reads_nothing() -> None:
