@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
+from replicator.errors import RegionUnavailable
 from replicator.retries import Transient
 from replicator.settings import Settings
 from replicator.storage import Guard, control_text
@@ -26,13 +27,17 @@ class ControlStorage(Protocol):
         """Write these values, replacing what was there. Not atomic together."""
 
     def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
-        """Replace `before` (None: there is nothing yet) by `after`; False when something else is there."""
+        """Replace `before` (None: there is nothing yet) by `after`. True when `after` is there now, by whomever; False when
+        something else is. Raises RegionUnavailable."""
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         """The scope's keys behind `after`, in order, with their values, consistently read."""
 
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         """Remove each key whose value is still exactly the one given; others stay."""
+
+
+_NOT_AS_READ = ("DuplicateItem", "ConditionalCheckFailed")
 
 
 class MemoryControl:
@@ -49,10 +54,9 @@ class MemoryControl:
     def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
         with self._lock:
             held = self._scopes.setdefault(scope, {})
-            if held.get(key) != (None if before is None else control_text(before)):
-                return False
-            held[key] = control_text(after)
-        return True
+            if held.get(key) == (None if before is None else control_text(before)):
+                held[key] = control_text(after)
+            return held.get(key) == control_text(after)
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         with self._lock:
@@ -112,6 +116,8 @@ class DynamoControl:
             parameters = [new, *place, {"S": control_text(before)}]
         request: Any = [{"Statement": statement, "Parameters": parameters}]
         (code,) = aws.execute_batch(self._client, self._settings, self._region, self._pool, request)
+        if code and code not in _NOT_AS_READ:
+            raise RegionUnavailable(f"{self._region} did not change {scope} {key}: {code}")
         if not code:
             return True
         # A request that was sent again after its answer was lost fails on what it wrote itself.

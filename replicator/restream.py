@@ -23,7 +23,8 @@ from replicator.schemas import PLAIN, Schemas
 from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES
 from replicator.store import EventStore
 
-_ROOM_BYTES = 4096  # what an event takes beside its payload, at most
+_ROOM_BYTES = 4096  # what an event takes beside its payload and metadata
+_MOST_READ = 200  # events between two checkpoints, also where nothing is routed: a checkpoint names their streams
 MOVED = "meridian.restreamed"
 ORIGIN, ORIGIN_TIME = "origin", "origin_time"
 """Metadata of a moved event: the id and the HLC of the one it was made from."""
@@ -47,8 +48,10 @@ class Progress:
 class Restream:
     """Replays `sources` through `route`. `name` is its checkpoint: the same name goes on where it stopped.
 
-    Offline: nobody may write to the sources while it runs; that nobody did is checked at the end. A split routes one
-    source's events to many streams, a merge those of many sources to one (in the order of their times).
+    Offline: nobody may write to the sources while it runs; that nobody did is checked at the end. One region runs it, start
+    to end: another finds out only once the checkpoint has arrived there. A split routes one source's events to many
+    streams, a merge those of many sources to one (in the order of their times). A moved event is some 200 bytes larger than
+    what the route made, as it names its origin; one that then passes DynamoDB's limit of an item stops the run.
     """
 
     def __init__(
@@ -84,7 +87,13 @@ class Restream:
         return state
 
     def _done(self) -> dict[StreamId, VersionVector]:
-        moved = _MOVED.value_of(self._store.state(self._checkpoint))
+        state = self._store.state(self._checkpoint)
+        if elsewhere := [region for region, _ in state.vector.items() if region != self._store.region]:
+            raise InvalidOperation(
+                f"{self._checkpoint} was begun in {', '.join(elsewhere)}; go on there, or choose another name. Two regions "
+                "would each move every event"
+            )
+        moved = _MOVED.value_of(state)
         return {StreamId.parse(name): VersionVector(entries) for name, entries in moved.items()}
 
     def _batches(self, done: dict[StreamId, VersionVector], ends: dict[StreamId, VersionVector]) -> Iterator[list[_Routed]]:
@@ -97,8 +106,9 @@ class Restream:
         count = size = 0
         for event in events:
             routed = self._routed(event)
-            more = sum(len(new.payload_text.encode()) + _ROOM_BYTES for _, new in routed)
-            if batch and (count + len(routed) > MAX_TRANSACTION - 1 or size + more > MAX_TRANSACTION_BYTES // 2):
+            more = sum(len((new.payload_text + new.metadata_text).encode()) + _ROOM_BYTES for _, new in routed)
+            full = count + len(routed) > MAX_TRANSACTION - 1 or size + more > MAX_TRANSACTION_BYTES // 2
+            if batch and (full or len(batch) == _MOST_READ):
                 yield batch
                 batch, count, size = [], 0, 0
             batch.append((event, routed))
@@ -123,6 +133,7 @@ class Restream:
         before = dict(done)
         for event, _ in batch:
             done[event.stream] = done.get(event.stream, EMPTY).advance(event.region, event.sequence)
+        changed = {event.stream: done[event.stream] for event, _ in batch}
         wanted: dict[StreamId, list[NewEvent]] = {}
         for _, routed in batch:
             for stream, new in routed:
@@ -131,7 +142,7 @@ class Restream:
         def nobody_else(moved: dict[str, dict[str, int]]) -> Verdict:
             if moved != _plain(before):
                 return Reject(f"{self._checkpoint} is run elsewhere too; wait for that run, or stop it")
-            return Accept(NewEvent(MOVED, {"done": _plain(done)}))
+            return Accept(NewEvent(MOVED, {"done": _plain(changed)}))
 
         result = self._store.save(
             Operation(self._checkpoint, (), When(_MOVED, nobody_else)),
@@ -144,7 +155,7 @@ class Restream:
         return len(result.events) - 1
 
 
-_MOVED: Reducer[dict[str, dict[str, int]]] = Reducer({}, {MOVED: lambda _, payload: payload["done"]})
+_MOVED: Reducer[dict[str, dict[str, int]]] = Reducer({}, {MOVED: lambda moved, payload: {**moved, **payload["done"]}})
 
 
 def _plain(done: dict[StreamId, VersionVector]) -> dict[str, dict[str, int]]:

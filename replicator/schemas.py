@@ -123,8 +123,10 @@ def set_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[NewE
     One fact each: two people who change two fields of one thing at once do not undo each other, as they would with one
     large "updated" event.
     """
-    missing = object()
     events = [
-        NewEvent(f"{name}_set", {"value": value}) for name, value in after.items() if before.get(name, missing) != value
+        NewEvent(f"{name}_set", {"value": value})
+        for name, value in after.items()
+        # As JSON: to Python 1, 1.0 and True are equal.
+        if name not in before or encode_json({"value": before[name]}) != encode_json({"value": value})
     ]
     return events + [NewEvent(f"{name}_cleared", {}) for name in before if name not in after]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine, spans
@@ -9,13 +11,15 @@ from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
+from replicator.errors import RegionUnavailable
+from replicator.settings import Settings
 
 LANES = [LaneId("us-east-1", StreamId("user", name)) for name in ("apu", "bart", "homer", "ned", "Zoë")]
 
 
 @pytest.fixture(params=["memory", pytest.param("emulator", marks=pytest.mark.emulator)])
 def control(request: pytest.FixtureRequest) -> ControlStorage:
-    return MemoryControl() if request.param == "memory" else DynamoControl(request.getfixturevalue("settings"))
+    return MemoryControl() if request.param == "memory" else DynamoControl(request.getfixturevalue("emptied_settings"))
 
 
 def test_scopes_are_listed_in_key_order_a_part_at_a_time_and_apart_from_each_other(control: ControlStorage) -> None:
@@ -49,6 +53,18 @@ def test_a_value_is_swapped_only_for_the_one_that_was_read(control: ControlStora
     assert list(control.get_all("homes")) == [("claims", {"epoch": 1})]
     assert control.swap("homes", "claims", {"epoch": 1}, {"epoch": 2})
     assert list(control.get_all("homes")) == [("claims", {"epoch": 2})]
+
+
+def test_a_swap_whose_answer_was_lost_knows_its_own_value(control: ControlStorage) -> None:
+    assert control.swap("homes", "claims", None, {"epoch": 1})
+    assert control.swap("homes", "claims", None, {"epoch": 1})  # sent again, it fails on what it wrote itself
+    assert control.swap("homes", "claims", {"epoch": 0}, {"epoch": 1})
+
+
+@pytest.mark.emulator
+def test_a_swap_that_is_refused_for_another_reason_says_so(emptied_settings: Settings) -> None:
+    with pytest.raises(RegionUnavailable, match=r"did not change homes claims: \w+"):
+        DynamoControl(replace(emptied_settings, prefix="missing")).swap("homes", "claims", None, {"epoch": 1})
 
 
 def test_checkpoints_of_another_stream_or_reader_do_not_count(control: ControlStorage) -> None:

@@ -203,6 +203,47 @@ def test_large_events_are_moved_in_parts_that_fit_a_transaction() -> None:
     assert checkpoints[-1].payload["done"] == {str(DIRECTORY): dict(VersionVector({EAST: 14}).items())}
 
 
+def test_large_metadata_counts_too() -> None:
+    store = EventStore(MemoryStorage(), EAST, [EAST])
+    for n in range(60):
+        store.append(DIRECTORY, NewEvent("added", {"user": "u", "n": n}, metadata={"note": "x" * 100_000}))
+    Restream(store, "split", [DIRECTORY], by_user).run()
+    assert [event.payload["n"] for event in store.read("user/u")] == list(range(60))
+
+
+def test_a_merge_of_thousands_of_streams_has_checkpoints_that_stay_small() -> None:
+    store = EventStore(MemoryStorage(), EAST, [EAST])
+    sources = [StreamId("user", f"{'x' * 900}{n:06}") for n in range(1200)]
+    for source in sources:
+        store.append(source, NewEvent("added", {"user": "u"}))
+    Restream(store, "merge", sources, lambda event, payload: [("log/all", NewEvent("a", payload))]).run()
+    assert len(list(store.read("log/all"))) == 1200
+    assert max(len(event.payload_text) for event in store.read("restream/merge")) < 250_000
+    assert (
+        Restream(store, "merge", sources, lambda event, payload: [("log/all", NewEvent("a", payload))]).run().appended == 0
+    )
+
+
+def test_events_that_are_routed_nowhere_have_checkpoints_too() -> None:
+    store = EventStore(MemoryStorage(), EAST, [EAST])
+    for _ in range(10):
+        store.append(DIRECTORY, *[NewEvent("noted", {"user": "u", "n": 0})] * 100)
+    seen: list[int] = []
+    Restream(store, "split", [DIRECTORY], lambda event, payload: []).run(lambda progress: seen.append(progress.read))
+    assert seen == [0, 200, 400, 600, 800, 1000]
+
+
+def test_another_region_does_not_move_everything_again() -> None:
+    held = {region: MemoryStorage() for region in (EAST, WEST)}
+    stores = {region: EventStore(held[region], region, [EAST, WEST]) for region in held}
+    fill(stores[EAST], 4)
+    Restream(stores[EAST], "split", [DIRECTORY], by_user).run()
+    for lane, _ in list(held[EAST].lanes()):
+        held[WEST].insert(list(held[EAST].read(lane)))
+    with pytest.raises(InvalidOperation, match="begun in us-east-1; go on there"):
+        Restream(stores[WEST], "split", [DIRECTORY], by_user).run()
+
+
 def test_errors_of_a_region_pass_through() -> None:
     for error in (RegionUnavailable("down"), OutcomeUnknown("?", []), InvalidEvent("x")):
         store = EventStore(MemoryStorage(), EAST, [EAST])

@@ -129,6 +129,7 @@ def test_set_events_are_one_fact_for_each_difference() -> None:
         ("name_set", {"value": "Homer J."}), ("beer_set", {"value": None}), ("age_cleared", {}),
     ]  # fmt: skip
     assert set_events({"a": 1}, {"a": 1}) == []
+    assert [e.payload["value"] for e in set_events({"a": 1, "b": 0}, {"a": True, "b": False})] == [True, False]
 
 
 def test_two_people_who_set_two_fields_at_once_undo_nothing() -> None:
