@@ -51,6 +51,7 @@ module "region" {
   mapping            = var.mapping
   bus                = var.bus
   external           = var.external
+  claims             = var.claims
   personal_data      = var.personal_data
   api                = var.api
   thresholds         = var.thresholds

@@ -148,6 +148,15 @@ variable "external" {
   description = "External events: the class that declares them, as `module:Class` (it must be in the package); which lanes are published here, `all` that arrive or this region's `own`; and how long the stream keeps them. The defaults are `all`, and the bus's hours. Null publishes nothing. Needs the bus."
 }
 
+variable "claims" {
+  type = object({
+    optimistic   = set(string)
+    compensation = optional(string)
+  })
+  default     = null
+  description = "Unique values claimed by the optimistic rule: the stream types that are claims (`optimistic`), and what the owners of claims that lost are told (`compensation`, as `module:function`, in the package; without it one plain event). The projector then appends. Needs projections; claims with a home need nothing here."
+}
+
 variable "personal_data" {
   type = object({
     key = string

@@ -529,6 +529,37 @@ run "external_events_take_options" {
   }
 }
 
+run "optimistic_claims" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    claims      = { optimistic = ["nickname", "email"], compensation = "shop.claims:compensate" }
+  }
+
+  assert {
+    condition = toset([for name, function in aws_lambda_function.function : name if contains(keys(function.environment[0].variables), "MERIDIAN_OPTIMISTIC_CLAIMS")]) == toset([
+      "projector", "projector-catch-up",
+    ])
+    error_message = "others than those who settle claims are told of them, or not all of them"
+  }
+  assert {
+    condition = (
+      aws_lambda_function.function["projector"].environment[0].variables.MERIDIAN_OPTIMISTIC_CLAIMS == "email,nickname" &&
+      aws_lambda_function.function["projector"].environment[0].variables.MERIDIAN_COMPENSATION == "shop.claims:compensate"
+    )
+    error_message = "the projector does not know which claims to settle, or how"
+  }
+  assert {
+    condition = toset([for name, policy in aws_iam_role_policy.function : name if strcontains(policy.policy, "AppendToOwnLanes")]) == toset([
+      "projector", "projector-catch-up",
+    ])
+    error_message = "others than those who settle claims may append, or not all of them"
+  }
+}
+
 run "personal_data" {
   command = plan
   module {

@@ -500,6 +500,53 @@ run "external_without_a_bus" {
   expect_failures = [var.external]
 }
 
+run "claims_without_a_type" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    claims      = { optimistic = [] }
+  }
+  expect_failures = [var.claims]
+}
+
+run "claims_of_no_stream_type" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    claims      = { optimistic = ["nick#name"] }
+  }
+  expect_failures = [var.claims]
+}
+
+run "claims_with_a_compensation_that_is_no_name" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    claims      = { optimistic = ["nickname"], compensation = "shop.claims" }
+  }
+  expect_failures = [var.claims]
+}
+
+run "claims_without_a_projector" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    claims = { optimistic = ["nickname"] }
+  }
+  expect_failures = [var.claims]
+}
+
 run "personal_key_is_an_arn" {
   command = plan
   module {

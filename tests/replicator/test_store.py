@@ -39,7 +39,7 @@ BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]
 
 @pytest.fixture(params=BACKENDS)
 def storage(request: pytest.FixtureRequest) -> LaneStorage:
-    return MemoryStorage() if request.param == "memory" else DynamoStorage(request.getfixturevalue("settings"))
+    return MemoryStorage() if request.param == "memory" else DynamoStorage(request.getfixturevalue("emptied_settings"))
 
 
 def store_on(

@@ -244,6 +244,9 @@ locals {
   reveal  = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_here, local.can.unwrap_keys] : statement if local.personal]
   protect = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
 
+  # Settling claims appends to own lanes, nowhere else.
+  settle = [for statement in [local.can.append] : statement if local.settles]
+
   statements = {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
@@ -262,11 +265,11 @@ locals {
     projector = concat([
       local.can.read_stream, local.can.read_events, local.can.keep_views, local.can.keep_control,
       local.can.defer_to_views, local.can.note_failed_batches,
-    ], local.reveal)
+    ], local.reveal, local.settle)
     projector-catch-up = concat([
       local.can.read_events, local.can.keep_views, local.can.keep_control, local.can.defer_to_views,
       local.can.consume_views,
-    ], local.reveal)
+    ], local.reveal, local.settle)
     api = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_views, local.can.describe_tables,
     ], local.reveal)

@@ -103,6 +103,13 @@ locals {
     { for name, value in { MERIDIAN_EXTERNAL_LANES = try(var.external.lanes, "all") } : name => value if value != "all" },
   )
 
+  # Who settles claims tells the owners of those that lost.
+  settles = var.claims != null
+  claims_environment = merge(
+    { for name, value in { MERIDIAN_OPTIMISTIC_CLAIMS = join(",", sort(tolist(try(var.claims.optimistic, [])))) } : name => value if local.settles },
+    { for name, value in { MERIDIAN_COMPENSATION = try(coalesce(var.claims.compensation), "") } : name => value if value != "" },
+  )
+
   # The id, which is one in all regions: what asks KMS means this region's replica by it.
   personal_environment = { for name, value in { MERIDIAN_PERSONAL_KEY = try(var.personal_data.key, "") } : name => value if local.personal }
 }

@@ -308,6 +308,39 @@ variable "external" {
   }
 }
 
+variable "claims" {
+  type = object({
+    optimistic   = set(string)
+    compensation = optional(string)
+  })
+  default     = null
+  description = <<-EOT
+    Unique values claimed by the optimistic rule: the stream types that are claims (`optimistic`), and what the owners of
+    claims that lost are told (`compensation`, as `module:function`; without it one plain event). The projector tells them,
+    so it may then append under this region's own prefix. Needs projections. Claims with a home need nothing here.
+  EOT
+
+  validation {
+    condition     = alltrue([for type in try(var.claims.optimistic, []) : can(regex("^[^#/,\\s]{1,128}$", type))])
+    error_message = "Claims ${join(", ", try(var.claims.optimistic, []))} are not all stream types; set claims.optimistic to for example [\"nickname\"]."
+  }
+
+  validation {
+    condition     = var.claims == null || length(try(var.claims.optimistic, [])) > 0
+    error_message = "No stream type is claimed; set claims.optimistic to for example [\"nickname\"], or leave `claims` out."
+  }
+
+  validation {
+    condition     = try(var.claims.compensation, null) == null || can(regex(local.class_form, var.claims.compensation))
+    error_message = "Compensation ${try(coalesce(var.claims.compensation), "")} is not written as module:function; set claims.compensation to for example shop.claims:compensate."
+  }
+
+  validation {
+    condition     = var.claims == null || length(var.projections) > 0
+    error_message = "The projector settles claims, and there is none without projections; set `projections`, or leave `claims` out."
+  }
+}
+
 variable "personal_data" {
   type = object({
     key = string
