@@ -24,8 +24,8 @@ demo: $(READY)  ## Three regions, real flights, one region frozen: the drill (EV
 example-identity: $(READY)  ## The identity platform, step by step, in two regions
 	$(BIN)/python -m examples.identity
 
-test: $(READY)  ## All tests but the soaks
-	$(BIN)/pytest
+test: $(READY)  ## All tests but the soaks, a file at a time on each core
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 soak: $(READY)  ## Minutes long: kill -9 fifty times, more seeds
 	$(BIN)/pytest -m soak

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Barrier
+from threading import Event as Signal
 from typing import Any
 
 import pytest
@@ -288,6 +289,30 @@ def test_a_write_sorts_after_a_later_stream_that_its_token_names_also_with_a_pre
     token = ConsistencyToken({MARGE: VersionVector({EAST: 1})}, later)
     (event,) = saved(east.save(Operation(HOMER, (), When(TOTAL, add_one), after=token))).events
     assert event.hlc > later
+
+
+def test_who_writes_to_two_streams_is_not_left_waiting_behind_those_who_write_to_one() -> None:
+    class Slow(MemoryStorage):
+        def insert(self, events: Any, guards: Any = ()) -> bool:
+            time.sleep(0.02)
+            return super().insert(events, guards)
+
+    store = EventStore(Slow(), EAST, [EAST, WEST])
+    stop = Signal()
+
+    def busy(stream: StreamId) -> None:
+        while not stop.is_set():
+            store.save(Operation(stream, SET))
+
+    with ThreadPoolExecutor(5) as pool:
+        for stream in (HOMER, HOMER, MARGE, MARGE):
+            pool.submit(busy, stream)
+        time.sleep(0.1)
+        both = pool.submit(store.save, Operation(HOMER, SET), Operation(MARGE, SET))
+        try:
+            assert isinstance(both.result(timeout=5), Saved)
+        finally:
+            stop.set()
 
 
 def test_always_takes_one_round_trip_and_reads_nothing() -> None:
