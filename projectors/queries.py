@@ -7,22 +7,29 @@ version vector, to the byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from projectors.projection import Projection, Reveal, forgotten_in, without
+import structlog
+
+from projectors.crdt import PnCounter
+from projectors.projection import Projection, ProjectionFailed, Reveal, forgotten_in, without
 from projectors.sink import Change, Sink
-from projectors.view import View
-from replicator.domain.event import Event
-from replicator.domain.names import StreamId
+from projectors.view import MAX_VIEW_BYTES, View
+from replicator.domain.clock import ZERO, Hlc
+from replicator.domain.event import GENESIS, Event, NewEvent, seal
+from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent
+from replicator.errors import DamagedEvent, InvalidEvent, RegionUnavailable
 from replicator.history import Moment, moment_of, vector_at
 from replicator.state import StreamState
 from replicator.store import EventStore
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Snapshot:
 class Query:
     """Values of one projection. `sink` holds its views; `keep_after` is how many events a read may fold before it keeps
     the view itself (0: never). Safe to share between threads. All methods raise ProjectionFailed for an event that the
-    projection cannot digest, and what EventStore.read raises."""
+    projection cannot digest, and what EventStore.state raises; a sink that does not answer fails nothing."""
 
     def __init__(
         self,
@@ -60,54 +67,107 @@ class Query:
 
     def now(self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0) -> Snapshot:
         """The value of everything that is here, and at least of what the token names (see EventStore.state)."""
+        stored = self._stored(stream)  # first: a view that a projector moves meanwhile would be ahead, and of no use
         state = self._store.state(stream, at_least, timeout)
-        return self._snapshot(state, self._view(state))
+        return self._snapshot(state, self._view(state, stored))
 
-    def at(self, stream: StreamId | str, moment: Moment, timeout: float = 2.0) -> Snapshot:
+    def at(
+        self,
+        stream: StreamId | str,
+        moment: Moment,
+        at_least: ConsistencyToken | str | None = None,
+        timeout: float = 2.0,
+    ) -> Snapshot:
         """The value as it was at a moment: after an event of a lane (`AtSequence`), at a token, at a time.
 
-        A time is judged by the events' own times, and by what is here now: an event that arrives later may belong to it.
+        A time is judged by the events' own times, and by what is here now with what `at_least` names: an event that arrives
+        later may belong to it. Raises NotHereYet when what belongs to the moment, or is in `at_least`, cannot be had.
         """
+        end = time.monotonic() + timeout
+        stored = self._stored(stream)
         token = moment if isinstance(moment, ConsistencyToken | str) else None
-        state = self._store.state(stream, token, timeout)
-        cut = state.cut(vector_at(self._store, state, moment))
-        return self._snapshot(cut, self._view(cut))
+        state = self._store.state(stream, self._store.join(token, at_least), timeout)
+        vector = vector_at(self._store, state, moment)
+        if not vector <= state.vector:  # the event's writer had observed what has not arrived here
+            wanted = ConsistencyToken({state.stream: vector})
+            state = self._store.state(state.stream, wanted, max(end - time.monotonic(), 0))
+        cut = state.cut(vector)
+        return self._snapshot(cut, self._view(cut, stored))
 
     def history(
-        self, stream: StreamId | str, after: ConsistencyToken | str | None = None, timeout: float = 2.0
+        self,
+        stream: StreamId | str,
+        after: ConsistencyToken | str | None = None,
+        at_least: ConsistencyToken | str | None = None,
+        timeout: float = 2.0,
     ) -> Iterator[Snapshot]:
-        """The value after each event, in stream order: after those that the token names, or from the beginning."""
-        state = self._store.state(stream, after, timeout)
-        vector = EMPTY if after is None else self._store.token(after).vector(state.stream)
-        states = self._states(state.cut(vector))
+        """The value after each event, in stream order: after those that `after` names, or from the beginning. What
+        `at_least` names is part of it."""
+        stored = self._stored(stream)
+        state = self._store.state(stream, self._store.join(after, at_least), timeout)
+        vector = self._store.join(after).vector(state.stream)
+        states = self._view(state.cut(vector), stored).state
         for event in state.events(vector):
-            states, vector = self._step(states, event, state, vector)
-            view = self.projection.view(str(state.stream), states, vector)
+            vector = vector.advance(event.region, event.sequence)
+            states = self._folded(states, [event], state, vector)
+            view = self._written(state.stream, states, vector)
             yield Snapshot(state.stream, view.value, vector, _token(state, vector, event), moment_of(event.hlc), event)
 
     def value_of(self, state: StreamState) -> dict[str, Any]:
         """The value at a state: what makes a query the `value` of a precondition `When`."""
-        return self._view(state).value
+        return self._view(state, self._stored(state.stream)).value
+
+    def check(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
+        """Raise ProjectionFailed or DamagedEvent where these events could not be digested if they were appended now.
+
+        They are folded on nothing, for what they are themselves, and where they feed a counter on the present value too, for
+        what they come to. A stream whose value cannot be made already is none the worse for them.
+        """
+        view = self._with(stream, EMPTY, self.projection.initial(), ZERO, events)
+        if view.size > MAX_VIEW_BYTES:
+            reason = InvalidEvent(f"its view would have {view.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it")
+            raise ProjectionFailed(f"projection {self.projection.name}", reason)
+        fed = {
+            kind for each in self.projection.fields.values() if isinstance(each.crdt, PnCounter) for kind in each.handlers
+        }
+        if not any(new.type in fed for new in events):
+            return
+        stored = self._stored(stream)
+        state = self._store.cut(stream)
+        try:
+            present = self._view(state, stored)
+        except (ProjectionFailed, DamagedEvent):
+            return
+        self._with(stream, present.vector, present.state, state.latest, events)
+
+    def _with(
+        self, stream: StreamId, vector: VersionVector, states: dict[str, Any], hlc: Hlc, events: Sequence[NewEvent]
+    ) -> View:
+        """The view with events on top as this region would append them."""
+        seen, region = vector, self._store.region
+        for sequence, new in enumerate(events, vector.get(region) + 1):
+            event = seal(LaneId(region, stream), sequence, hlc, new, seen, GENESIS)
+            states, vector = self.projection.apply(states, event, self._reveal), vector.advance(region, sequence)
+        return self._written(stream, states, vector)
 
     def _snapshot(self, state: StreamState, view: View) -> Snapshot:
         at = moment_of(state.latest) if state.vector else None
         return Snapshot(state.stream, view.value, view.vector, state.token(), at)
 
-    def _view(self, state: StreamState) -> View:
-        stored = self._stored(state.stream)
+    def _view(self, state: StreamState, stored: View | None) -> View:
         start = stored
         if start is not None and (start.version != self.projection.version or not start.vector <= state.vector):
             start = None  # made by other code, or ahead of what is asked for
         if start is not None and start.vector == state.vector:
             return start
         events = list(state.events(start.vector if start is not None else EMPTY))
-        states = self._folded(start.state if start is not None else self.projection.initial(), events, state)
-        view = self.projection.view(str(state.stream), states, state.vector)
+        states = self._folded(start.state if start is not None else self.projection.initial(), events, state, state.vector)
+        view = self._written(state.stream, states, state.vector)
         if 0 < self._keep_after <= len(events):
             self._keep(stored, view, state)
         return view
 
-    def _stored(self, stream: StreamId) -> View | None:
+    def _stored(self, stream: StreamId | str) -> View | None:
         if self._sink is None:
             return None
         key = (self.projection.name, str(stream))
@@ -115,34 +175,42 @@ class Query:
             return self._sink.load([key]).get(key)
         except DamagedEvent:
             return None  # the projector says so; the events are the truth
+        except RegionUnavailable as error:
+            log.warning("view.not_loaded", projection=self.projection.name, stream=str(stream), error=str(error))
+            return None  # the events can answer too
 
     def _keep(self, stored: View | None, view: View, state: StreamState) -> None:
-        """Save the view, unless it is no step forward, or holds what has not arrived here and may yet turn out forked."""
+        """Save the view, unless it is no step forward, or later code has made one, or no sink takes one of its size, or it
+        holds what has not arrived here and may yet turn out forked."""
         before = stored.vector if stored is not None else None
-        if self._sink is not None and not state.pulled and (before is None or before <= view.vector):
+        if self._sink is None or state.pulled or view.size > MAX_VIEW_BYTES:
+            return
+        if stored is not None and (stored.version > view.version or not stored.vector <= view.vector):
+            return
+        try:
             self._sink.save([Change(before, view)])  # where somebody else was faster, theirs is as good
+        except RegionUnavailable as error:
+            log.warning("view.not_kept", projection=view.projection, stream=view.key, error=str(error))
 
-    def _states(self, state: StreamState) -> dict[str, Any]:
-        return self._folded(self.projection.initial(), state.events(), state)
-
-    def _folded(self, states: dict[str, Any], events: Iterable[Event], state: StreamState) -> dict[str, Any]:
+    def _folded(
+        self, states: dict[str, Any], events: Iterable[Event], state: StreamState, upto: VersionVector
+    ) -> dict[str, Any]:
+        """The states with events on top that end at `upto`: all of the stream anew when they tell of somebody forgotten."""
         known = forgotten_in(states)
         for event in events:
             states = self.projection.apply(states, event, self._reveal)
         while (gone := forgotten_in(states)) != known:  # what was folded before may hold what is forgotten now
             known, states = gone, without(self.projection.initial(), gone)
-            for event in state.events():
+            for event in state.events(upto=upto):
                 states = self.projection.apply(states, event, self._reveal)
         return states
 
-    def _step(
-        self, states: dict[str, Any], event: Event, state: StreamState, vector: VersionVector
-    ) -> tuple[dict[str, Any], VersionVector]:
-        vector = vector.advance(event.region, event.sequence)
-        moved = self.projection.apply(states, event, self._reveal)
-        if forgotten_in(moved) != forgotten_in(states):
-            moved = self._states(state.cut(vector))
-        return moved, vector
+    def _written(self, stream: StreamId, states: dict[str, Any], vector: VersionVector) -> View:
+        try:
+            return self.projection.view(str(stream), states, vector)
+        except InvalidEvent as error:  # each event was fit, their sum is not
+            where = f"projection {self.projection.name} cannot write down its view of {stream} at {vector}"
+            raise ProjectionFailed(where, error) from error
 
 
 def _token(state: StreamState, vector: VersionVector, event: Event) -> ConsistencyToken:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import StreamId
 from replicator.domain.token import ConsistencyToken
-from replicator.domain.vector import VersionVector
 
 if TYPE_CHECKING:
     from replicator.store import EventStore
+
+MAX_PAGE_BYTES = 4_000_000
+"""Of payloads and metadata: with what stands around them, a page stays under the 6 MB that a Lambda function may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +33,33 @@ def changes(
     after: ConsistencyToken | str | None = None,
     limit: int = 1000,
     timeout: float = 2.0,
+    *,
+    at_least: ConsistencyToken | str | None = None,
+    max_bytes: int = MAX_PAGE_BYTES,
 ) -> Page:
     """Up to `limit` events of `streams` that `after` does not name, each stream in its own order.
 
+    A page holds at most `max_bytes` bytes of payload and metadata, but always one event where there is one. What
+    `at_least` names of the streams is there to be given out, without being taken for given.
+
     Every event comes exactly once to whoever follows the tokens, whatever order lanes arrive in: a token names what was
     given out, lane by lane. A stream that `after` does not name is given from its beginning. Raises NotHereYet when a
-    region has less than `after` names and cannot get it within `timeout` seconds.
+    region has less than the tokens name and cannot get it within `timeout` seconds.
     """
-    token = ConsistencyToken() if after is None else store.token(after)
+    token, wanted = store.join(after), store.join(after, at_least)
+    end = time.monotonic() + timeout
     events: list[Event] = []
-    more = False
+    size, more = 0, False
     for stream in dict.fromkeys(s if isinstance(s, StreamId) else StreamId.parse(s) for s in streams):
         given = token.vector(stream)
-        state = store.state(stream, token, timeout)
-        for event in islice(state.events(given), limit - len(events)):
+        state = store.state(stream, wanted, max(end - time.monotonic(), 0))
+        for event in state.events(given) if not more else ():
+            size += len(event.payload_text.encode()) + len(event.metadata_text.encode())
+            if len(events) == limit or (events and size > max_bytes):
+                break
             # Lanes are merged by time and each is in order, so what was given of a lane has no gaps.
             given = given.advance(event.region, event.sequence)
             token = token.join(ConsistencyToken.seen(stream, Observed(given, event.hlc)))
             events.append(event)
-        more = more or not _reached(given, state.vector)
+        more = more or bool(state.vector.beyond(given))
     return Page(tuple(events), token, more)
-
-
-def _reached(given: VersionVector, end: VersionVector) -> bool:
-    return not end.beyond(given)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from replicator.domain.canonical import encode_json
 from replicator.domain.clock import MAX_MILLISECONDS, Hlc
 from replicator.domain.event import Event, NewEvent, Observed
-from replicator.domain.names import StreamId, check_region
+from replicator.domain.names import check_region
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import InvalidOperation
@@ -35,7 +35,9 @@ Moment = ConsistencyToken | str | AtSequence | datetime
 
 
 def vector_at(store: EventStore, state: StreamState, moment: Moment) -> VersionVector:
-    """The vector of the events of `state` that belong to `moment`. For a time: all that bear that millisecond or earlier.
+    """The vector of the events that belong to `moment`. For a time: all of `state` that bear that millisecond or earlier.
+
+    For a sequence it may lie beyond `state`: what the event's writer had observed need not have arrived here.
 
     Raises InvalidToken, or InvalidOperation for a moment that the stream has not had or a time without a zone.
     """
@@ -54,17 +56,18 @@ def vector_at(store: EventStore, state: StreamState, moment: Moment) -> VersionV
         if moment.tzinfo is None:
             raise InvalidOperation(f"time {moment.isoformat()} has no time zone; give one, for example datetime.now(UTC)")
         ms = min(max(int(moment.timestamp() * 1000), 0), MAX_MILLISECONDS)
-        ends = {region: _last_until(store, state.stream, region, last, ms) for region, last in state.vector.items()}
+        ends = {region: _last_until(store, state, region, last, ms) for region, last in state.vector.items()}
         return VersionVector(ends)
     return store.token(moment).vector(state.stream)
 
 
-def _last_until(store: EventStore, stream: StreamId, region: str, last: int, ms: int) -> int:
+def _last_until(store: EventStore, state: StreamState, region: str, last: int, ms: int) -> int:
     """The last sequence of a lane with a time of at most `ms`: lanes run in HLC order, so a bisection finds it."""
+    pulled = {event.sequence: event for event in state.pulled if event.region == region}
     low, high = 0, last
     while low < high:
         middle = (low + high + 1) // 2
-        event = next(store.read_lane(stream, region, middle, middle), None)
+        event = pulled.get(middle) or next(store.read_lane(state.stream, region, middle, middle), None)
         if event is not None and event.hlc.ms <= ms:
             low = middle
         else:

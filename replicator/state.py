@@ -38,9 +38,10 @@ class StreamState:
         """How far each lane is known."""
         return self.observed.vector
 
-    def events(self, after: VersionVector = EMPTY) -> Iterator[Event]:
-        """The stream's events up to `vector` that `after` does not cover, in stream order, which is HLC order."""
-        return self._store.merged(self.stream, after, self.vector, self.pulled)
+    def events(self, after: VersionVector = EMPTY, upto: VersionVector | None = None) -> Iterator[Event]:
+        """The stream's events up to `vector` (or `upto`, within it) that `after` does not cover, in stream order, which is
+        HLC order."""
+        return self._store.merged(self.stream, after, self.vector if upto is None else upto, self.pulled)
 
     def cut(self, upto: VersionVector) -> StreamState:
         """The same stream, no further than `upto`."""

@@ -6,7 +6,7 @@ import heapq
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, reduce
 from itertools import islice
 
 import structlog
@@ -102,8 +102,9 @@ class EventStore:
     def resolve(self, events: Sequence[Event]) -> bool:
         """Settle an OutcomeUnknown: True when its events are in the lane, now for certain; False when they never will be.
 
-        It writes the same events again: where they had landed that is a no-op, and where another writer has taken
-        their place they can never land. May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
+        It writes the same events again, under the guards that they carry (give `error.events` itself): where they had
+        landed that is a no-op, and where another writer has taken their place, or a guard holds no more, they can never
+        land. May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
         """
         return self._appender.resolve(events)
 
@@ -175,6 +176,10 @@ class EventStore:
                 f"({', '.join(self.regions)}); add it to the peers, or read anew"
             )
         return token
+
+    def join(self, *given: ConsistencyToken | str | None) -> ConsistencyToken:
+        """The least token that names everything that these do, None being none. Raises InvalidToken."""
+        return reduce(ConsistencyToken.join, (self.token(each) for each in given if each is not None), ConsistencyToken())
 
     def state(
         self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0

@@ -26,8 +26,9 @@ def document(projections: Mapping[str, type[Projection]]) -> Json:
             "version": version("meridian"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": (
-                "Streams of immutable events in one region, and their values. Consistency tokens are ETags: give one as "
-                "If-Match to write only where nobody has written since, as Meridian-At-Least to read at least what it names."
+                "Streams of immutable events in one region, and their values. Consistency tokens are ETags (a value's has a "
+                "dot and its projection's version too): give an ETag as If-Match to write only where nobody has written "
+                "since, a body's `token` as Meridian-At-Least to read at least what it names."
             ),
         },
         "paths": {
@@ -63,10 +64,12 @@ _STREAM = [
     {"name": "id", "in": "path", "required": True, "schema": _name(MAX_ID_BYTES), "description": "e.g. homer"},
 ]
 _AFTER = _query("after", _TEXT, "A token: give only what it does not name")
-_LIMIT = _query("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "At most so many")
+_LIMIT = _query(
+    "limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "At most so many, and some 4 MB; but one"
+)
 _AT_LEAST = _header("Meridian-At-Least", "A token: answer with at least what it names, or 503 within a bounded time")
 _SEEN = _header("Meridian-At-Least", "A token of what the writer has seen: the events sort after all of it")
-_CACHED = _header("If-None-Match", "An ETag that the reader has: 304 when it is still the one")
+_CACHED = _header("If-None-Match", "ETags that the reader has, or `*` for any of a stream with events: 304 when it is one")
 
 
 def _projection(projections: Mapping[str, type[Projection]]) -> Json:
@@ -79,7 +82,11 @@ def _ref(name: str) -> Json:
 
 
 def _json(text: str, schema: Json, etag: bool = False) -> Json:
-    headers: Json = {"ETag": {"schema": _TEXT, "description": "The consistency token, quoted"}} if etag else {}
+    headers: Json = (
+        {"ETag": {"schema": _TEXT, "description": "The consistency token, quoted; of a value with .version behind it"}}
+        if etag
+        else {}
+    )
     return {"description": text, "headers": headers, "content": {"application/json": {"schema": schema}}}
 
 
@@ -88,7 +95,6 @@ def _problem(text: str) -> Json:
 
 
 _READ_PROBLEMS = {
-    "304": {"description": "The reader has it already"},
     "400": _problem("A name, parameter or token that cannot be"),
     "404": _problem("No such path or projection"),
     "503": _problem("What the token names is not here yet, or the region does not answer: try again"),
@@ -100,8 +106,8 @@ _WRITE_PROBLEMS = {
     "412": _problem("A precondition does not hold: the reasons, and the present token"),
     "413": _problem("Too large"),
     "415": _problem("Not application/json"),
-    "422": _problem("An event that cannot be"),
-    "503": _problem("What the token names is not here yet, or the region does not answer: nothing was written"),
+    "422": _problem("An event that cannot be, or that a projection could not digest"),
+    "503": _problem("What a token names is not here yet, or the region does not answer or lags: nothing was written"),
     "504": _problem("No answer came: it may be written or not. Read the stream, or try again with If-Match"),
 }
 
@@ -116,16 +122,22 @@ def _value(projections: Mapping[str, type[Projection]]) -> Json:
     return {
         "summary": "The stream's value, now or at a moment",
         "parameters": [_projection(projections), *moments, _AT_LEAST, _CACHED],
-        "responses": {"200": _json("The value", _ref("Value"), etag=True), **_READ_PROBLEMS},
+        "responses": {
+            "200": _json("The value", _ref("Value"), etag=True),
+            "304": {"description": "The reader has it already"},
+            **_READ_PROBLEMS,
+        },
     }
 
 
 def _history(projections: Mapping[str, type[Projection]]) -> Json:
-    schema = _object({"stream": _TEXT, "history": {"type": "array", "items": _ref("Value")}, "token": _TEXT})
+    schema = _object({
+        "stream": _TEXT, "history": {"type": "array", "items": _ref("Value")}, "more": {"type": "boolean"}, "token": _TEXT,
+    })  # fmt: skip
     return {
         "summary": "The value after each event",
-        "parameters": [_projection(projections), _AFTER, _LIMIT, _CACHED],
-        "responses": {"200": _json("The values, in order", schema, etag=True), **_READ_PROBLEMS},
+        "parameters": [_projection(projections), _AFTER, _LIMIT, _AT_LEAST],
+        "responses": {"200": _json("A page; its token is where the next begins", schema), **_READ_PROBLEMS},
     }
 
 
@@ -135,8 +147,8 @@ def _changes() -> Json:
     })  # fmt: skip
     return {
         "summary": "The change feed: events since a token",
-        "parameters": [_AFTER, _LIMIT, _CACHED],
-        "responses": {"200": _json("A page; its token is where the next begins", schema, etag=True), **_READ_PROBLEMS},
+        "parameters": [_AFTER, _LIMIT, _AT_LEAST],
+        "responses": {"200": _json("A page; its token is where the next begins", schema), **_READ_PROBLEMS},
     }
 
 
@@ -147,8 +159,8 @@ def _audit() -> Json:
     })  # fmt: skip
     return {
         "summary": "Who did what and when",
-        "parameters": [_AFTER, _LIMIT, _CACHED],
-        "responses": {"200": _json("The entries, in order", schema, etag=True), **_READ_PROBLEMS},
+        "parameters": [_AFTER, _LIMIT, _AT_LEAST],
+        "responses": {"200": _json("A page; its token is where the next begins", schema), **_READ_PROBLEMS},
     }
 
 

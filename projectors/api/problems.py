@@ -23,6 +23,7 @@ from replicator.errors import (
     MeridianError,
     NotHereYet,
     OutcomeUnknown,
+    RegionBehind,
     RegionUnavailable,
 )
 
@@ -42,11 +43,22 @@ _PROBLEMS: tuple[tuple[type[MeridianError], str, int], ...] = (
     (AppendContention, "contention", 409),
     (NotHereYet, "not-here-yet", 503),
     (OutcomeUnknown, "outcome-unknown", 504),
+    (RegionBehind, "region-behind", 503),
     (RegionUnavailable, "region-unavailable", 503),
     (InvalidConfig, "misconfigured", 500),
     (MeridianError, "failed", 500),
 )
-_RETRY_AFTER = {"contention", "not-here-yet", "region-unavailable"}
+_RETRY_AFTER = {"contention", "clock-ahead", "not-here-yet", "not-ready", "outcome-unknown", "region-unavailable"}
+
+# Said in place of errors whose text may name endpoints, accounts or stored content: that is the log's.
+_PUBLIC = {
+    "damaged": "what is stored here cannot be read; the region's log says what and why",
+    "outcome-unknown": "no answer came: it may be written or not. Read the stream, or try again with If-Match",
+    "region-unavailable": "the region does not answer, or throttles; nothing was written. Try again",
+    "not-ready": "the region's tables cannot be reached; its log says why",
+    "misconfigured": "the region is not set up as it should be; its log says what is wrong",
+    "failed": "the region failed; its log says why",
+}
 
 
 class Problem(Exception):
@@ -77,10 +89,18 @@ def of(error: MeridianError) -> Problem:
         missing = {str(stream): dict(vector.items()) for stream, vector in error.missing.items()}
         return Problem(kind, status, str(error), missing=missing)
     if isinstance(error, OutcomeUnknown):
-        return Problem(kind, status, str(error), events=[event.id for event in error.events])
-    if isinstance(error, ProjectionFailed):
-        return Problem(kind, status, error.public)  # its own text may quote the payload
-    return Problem(kind, status, str(error))
+        return Problem(kind, status, _PUBLIC[kind], events=[event.id for event in error.events])
+    return Problem(kind, status, _PUBLIC.get(kind) or _without_payload(error))
+
+
+def not_ready(error: MeridianError) -> Problem:
+    """What a probe is told when the tables cannot be reached."""
+    log.warning("api.not_ready", error=_without_payload(error))
+    return Problem("not-ready", 503, _PUBLIC["not-ready"])
+
+
+def _without_payload(error: MeridianError) -> str:
+    return error.public if isinstance(error, ProjectionFailed) else str(error)
 
 
 async def on_problem(request: Request, error: Exception) -> Response:
@@ -92,7 +112,7 @@ async def on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, MeridianError)
     problem = of(error)
     if problem.status >= 500:
-        log.warning("api.failed", path=request.url.path, kind=problem.kind, error=str(problem))
+        log.warning("api.failed", path=request.url.path, kind=problem.kind, error=_without_payload(error))
     return problem.response
 
 

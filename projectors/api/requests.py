@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from projectors.api.problems import Problem
@@ -22,7 +23,7 @@ RESERVED = "meridian."
 """What the types of Meridian's own events begin with: claims, forgetting, restreaming. Nobody may send one."""
 MAX_BODY = 5 * 1024 * 1024
 MAX_LIMIT = 1000
-_ETAG = re.compile(r'"([A-Za-z0-9_-]*)"')
+_ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+)?"')  # behind the dot, a value's ETag has its projection's version
 
 
 def stream_of(request: Request) -> StreamId:
@@ -32,7 +33,10 @@ def stream_of(request: Request) -> StreamId:
 
 def at_least_of(request: Request) -> str | None:
     """The token of the header Meridian-At-Least."""
-    return request.headers.get(AT_LEAST)
+    given = set(request.headers.getlist(AT_LEAST))
+    if len(given) > 1:
+        raise _bad(f"{AT_LEAST} is given {len(given)} times; give one token that names all of it")
+    return next(iter(given), None)
 
 
 def number(request: Request, name: str, default: int, low: int, high: int) -> int:
@@ -69,30 +73,39 @@ def _time(text: str) -> datetime:
         raise _bad(f"time {text!r} is not of the form 2026-11-24T18:00:00Z") from None
 
 
-def precondition_of(headers: Mapping[str, str]) -> Precondition:
+def precondition_of(headers: Headers) -> Precondition:
     """If-Match with an ETag of ours: the stream is where the token says. If-None-Match: * : it has no event."""
-    match, none_match = headers.get("If-Match"), headers.get("If-None-Match")
+    match, none_match = _tags(headers, "If-Match"), _tags(headers, "If-None-Match")
     condition: Precondition = Always()
-    if none_match is not None:
-        if none_match.strip() != "*":
-            raise _bad(f"If-None-Match is {none_match!r}; a write takes only *, meaning that the stream is empty")
+    if none_match:
+        if none_match != {"*"}:
+            raise _bad(f"If-None-Match is {_listed(none_match)}; a write takes only *, meaning that the stream is empty")
         condition = IfEmpty()
-    if match is not None:
-        found = _ETAG.fullmatch(match.strip())
+    if match:
+        found = _ETAG.fullmatch(_listed(match))
         if found is None:
-            raise _bad(f'If-Match is {match!r}; give one strong ETag as a read returned it, for example "Abc…"')
-        condition = AtToken(found[1]) if none_match is None else AtToken(found[1]) & condition
+            raise _bad(f'If-Match is {_listed(match)}; give one strong ETag as a read returned it, for example "Abc…"')
+        condition = AtToken(found[1]) & condition if none_match else AtToken(found[1])
     return condition
 
 
-def matches(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names this ETag: the reader has it already."""
-    header = request.headers.get("If-None-Match", "")
-    return etag in (each.strip().removeprefix("W/") for each in header.split(","))
+def matches(request: Request, etag: str, exists: bool) -> bool:
+    """Whether If-None-Match names this ETag, or is * and there is something: the reader has it already."""
+    tags = _tags(request.headers, "If-None-Match")
+    return etag in {each.removeprefix("W/") for each in tags} or ("*" in tags and exists)
 
 
-async def json_of(request: Request) -> dict[str, Any]:
-    """The request's body: a JSON object of at most 5 MB."""
+def _tags(headers: Headers, name: str) -> set[str]:
+    """The tags of a header: its lines and what commas divide count together."""
+    return {each.strip() for line in headers.getlist(name) for each in line.split(",")}
+
+
+def _listed(tags: set[str]) -> str:
+    return ", ".join(sorted(tags))
+
+
+async def body_of(request: Request) -> bytes:
+    """The request's body: JSON by its header, at most 5 MB, not read yet."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem("unsupported-media-type", 415, f"Content-Type is {kind!r}; send application/json")
@@ -101,6 +114,11 @@ async def json_of(request: Request) -> dict[str, Any]:
         body += chunk
         if len(body) > MAX_BODY:
             raise Problem("too-large", 413, f"the body has more than {MAX_BODY:,} bytes; send fewer events at once")
+    return bytes(body)
+
+
+def json_of(body: bytes) -> dict[str, Any]:
+    """The JSON object that a body is. A large one takes its time: on a thread, not on the event loop."""
     try:
         value = json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

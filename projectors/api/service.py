@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from projectors.api.problems import Problem
@@ -13,13 +13,13 @@ from projectors.projection import Projection, ProjectionFailed
 from projectors.queries import Query, Snapshot
 from projectors.sink import Sink
 from replicator import aws, erasure
-from replicator.domain.clock import ZERO
-from replicator.domain.event import GENESIS, Event, NewEvent, seal
-from replicator.domain.names import LaneId, StreamId
+from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, Hlc
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import MAX_SEQUENCE, StreamId
 from replicator.domain.token import ConsistencyToken
-from replicator.domain.vector import EMPTY
-from replicator.errors import DamagedEvent
-from replicator.feed import changes
+from replicator.domain.vector import VersionVector
+from replicator.errors import DamagedEvent, InvalidOperation, InvalidToken
+from replicator.feed import MAX_PAGE_BYTES, changes
 from replicator.history import AuditEntry, Moment, moment_of
 from replicator.operation import GaveUp, Operation, Rejected
 from replicator.settings import Settings
@@ -30,10 +30,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body, and the token that is its ETag."""
+    """A body, and its ETag without the quotes: its token, and for a value the projection's version, whose code made it."""
 
     body: Json
     token: str
+    version: int | None = None
+
+    @property
+    def etag(self) -> str:
+        return self.token if self.version is None else f"{self.token}.{self.version}"
 
 
 class Service:
@@ -52,7 +57,6 @@ class Service:
         self._store = store
         self._settings = settings
         self._timeout = timeout
-        self._reveal = reveal
         self._queries = {projection.name: Query(projection, store, sink, reveal=reveal) for projection in projections}
 
     @classmethod
@@ -68,33 +72,42 @@ class Service:
         if moment is None:
             snapshot = query.now(stream, at_least, self._timeout)
         else:
-            if at_least is not None:
-                self._store.pull(stream, at_least, self._timeout)
-            snapshot = query.at(stream, moment, self._timeout)
-        return self._answer(self._shown(snapshot, query.projection.name), snapshot.token)
+            snapshot = query.at(stream, moment, at_least, self._timeout)
+        shown = self._shown(snapshot, query.projection.name)
+        return Answer(shown, shown["token"], query.projection.version)
 
-    def history(self, stream: StreamId, projection: str | None, after: str | None, limit: int) -> Answer:
-        """The values after each event, at most `limit` of them."""
+    def history(
+        self, stream: StreamId, projection: str | None, after: str | None, limit: int, at_least: str | None = None
+    ) -> Answer:
+        """A page of the values after each event: at most `limit` of them, and of MAX_PAGE_BYTES, but always one."""
         query = self._query(stream, projection)
-        snapshots = list(islice(query.history(stream, after, self._timeout), limit))
-        token = snapshots[-1].token if snapshots else self._given(after)
-        shown = [self._shown(each, query.projection.name) for each in snapshots]
-        return self._answer({"stream": str(stream), "history": shown}, token)
+        shown: list[Json] = []
+        size, more = 0, False
+        for snapshot in query.history(stream, after, at_least, self._timeout):
+            entry = self._shown(snapshot, query.projection.name)
+            size += len(json.dumps(entry, ensure_ascii=False).encode())
+            more = len(shown) == limit or (bool(shown) and size > MAX_PAGE_BYTES)
+            if more:
+                break
+            shown.append(entry)
+        token = shown[-1]["token"] if shown else self._store.tokens.encode(self._store.join(after))
+        return Answer({"stream": str(stream), "history": shown, "more": more, "token": token}, token)
 
-    def changes(self, stream: StreamId, after: str | None, limit: int) -> Answer:
+    def changes(self, stream: StreamId, after: str | None, limit: int, at_least: str | None = None) -> Answer:
         """A page of the change feed."""
-        page = changes(self._store, [stream], after, limit, self._timeout)
+        page = changes(self._store, [stream], after, limit, self._timeout, at_least=at_least)
         events = [_event(event) for event in page.events]
         return self._answer({"stream": str(stream), "events": events, "more": page.more}, page.token)
 
-    def audit(self, stream: StreamId, after: str | None, limit: int) -> Answer:
+    def audit(self, stream: StreamId, after: str | None, limit: int, at_least: str | None = None) -> Answer:
         """A page of the audit trail."""
-        page = changes(self._store, [stream], after, limit, self._timeout)
+        page = changes(self._store, [stream], after, limit, self._timeout, at_least=at_least)
         entries = [_entry(AuditEntry.of(event)) for event in page.events]
         return self._answer({"stream": str(stream), "entries": entries, "more": page.more}, page.token)
 
     def save(self, operations: Sequence[Operation]) -> Answer:
         """Carry operations out in one transaction. Raises Problem 412 with the reasons and the present token, or 409."""
+        self._nameable(operations)
         for operation in operations:
             self._digestible(operation.stream, operation.events)
         result = self._store.save(*operations, timeout=self._timeout)
@@ -133,23 +146,24 @@ class Service:
         named = f"{projection!r} is none of them" if projection is not None else "name one with ?projection="
         raise Problem("not-found", 404, f"streams of type {stream.type!r} feed {', '.join(sorted(fitting))}; {named}")
 
+    def _nameable(self, operations: Sequence[Operation]) -> None:
+        """Refuse a write whose token could be too long to be told: to write first and fail then would be a lie."""
+        longest = VersionVector(dict.fromkeys(self._store.regions, MAX_SEQUENCE))
+        streams = {operation.stream: longest for operation in operations}
+        try:
+            self._store.tokens.encode(ConsistencyToken(streams, Hlc(MAX_MILLISECONDS, MAX_COUNTER)))
+        except InvalidToken as error:
+            raise InvalidOperation(f"{error}. Nothing was written; write to fewer streams at once") from error
+
     def _digestible(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
         """Refuse at the door what a projection here could not digest: once written it would stay for good."""
-        lane = LaneId(self._store.region, stream)
-        for projection in self.projections.values():
-            if projection.stream_type != stream.type:
-                continue
-            for new in events:
+        for query in self._queries.values():
+            if query.projection.stream_type == stream.type:
                 try:
-                    projection.apply(projection.initial(), seal(lane, 1, ZERO, new, EMPTY, GENESIS), self._reveal)
+                    query.check(stream, events)
                 except (ProjectionFailed, DamagedEvent) as error:
                     why = error.public if isinstance(error, ProjectionFailed) else str(error)
-                    raise Problem(
-                        "invalid-event", 422, f"an event of type {new.type!r} cannot be projected: {why}"
-                    ) from error
-
-    def _given(self, after: str | None) -> ConsistencyToken:
-        return ConsistencyToken() if after is None else self._store.token(after)
+                    raise Problem("invalid-event", 422, f"the events cannot be projected: {why}") from error
 
     def _answer(self, body: Json, token: ConsistencyToken) -> Answer:
         text = self._store.tokens.encode(token)

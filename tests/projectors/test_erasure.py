@@ -16,8 +16,21 @@ from hypothesis import strategies as st
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
 from projectors.dynamodb import DynamoSink
 from projectors.engine import LanesWait
+from projectors.projection import ProjectionFailed
+from projectors.queries import Query
 from projectors.sink import Change
-from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed, RegionUnavailable
+from replicator import (
+    Accept,
+    Event,
+    EventStore,
+    HybridLogicalClock,
+    MemoryStorage,
+    NewEvent,
+    Observed,
+    Operation,
+    RegionUnavailable,
+    When,
+)
 from replicator.domain.event import seal
 from replicator.domain.personal import Protected
 from replicator.erasure import (
@@ -32,6 +45,7 @@ from replicator.erasure import (
     forget,
 )
 from replicator.errors import InvalidConfig
+from replicator.history import AtSequence
 
 EAST, WEST = "us-east-1", "eu-west-1"
 REGIONS = (EAST, WEST)
@@ -530,3 +544,109 @@ def test_whatever_the_order_and_the_crashes_views_end_the_same_and_hold_nothing_
                 assert not any(subject in view.state.get("$forgotten", []) for subject in {HOMER, BART} - gone)
         for subject in gone:
             assert secret_of(subject) not in east.texts() + west.texts()
+
+
+# -- queries: the same value as the projector's view, whatever was forgotten ---------------------------------------------
+
+
+def query_of(region: Region, sink: Sink | None = None) -> Query:
+    return Query(Account, region.store, sink, reveal=region.personal.reveal, keep_after=1)
+
+
+def forget_in(east: Region, west: Region, subject: str = HOMER, by: Region | None = None) -> None:
+    forget((by or east).store, {EAST: east.keys, WEST: west.keys}, subject, [HOMER])
+
+
+def test_a_query_reveals_until_the_subject_is_forgotten_and_starts_anew_from_a_view_of_before(
+    regions: tuple[Region, Region],
+) -> None:
+    east, west = regions
+    east.register()
+    query = query_of(east, east.sink)
+    assert query.now(HOMER).value["email"] == "secret1"
+    assert SECRET in east.texts()  # the query kept its view
+    forget_in(east, west)
+    value = query.now(HOMER).value
+    assert (value["email"], value["plan"], value["letters"], value["places"]) == (None, "gold1", 0, [])
+    assert SECRET not in east.texts()
+    with pytest.raises(ProjectionFailed, match="personal data"):
+        Query(Account, east.store).at(HOMER, AtSequence(1, EAST))  # without `reveal`
+
+
+def test_a_query_forgets_one_subject_and_keeps_another_in_the_same_stream(regions: tuple[Region, Region]) -> None:
+    east, west = regions
+    east.register()
+    east.move(2, subject=BART)
+    query = query_of(east, east.sink)
+    assert query.now(HOMER).value["places"] == ["secret1"]
+    forget_in(east, west)
+    value = query.now(HOMER).value
+    assert (value["email"], value["places"], value["city"]) == ("hidden2", [], None)
+
+
+def test_the_history_across_a_forgetting_has_nothing_personal_behind_it(regions: tuple[Region, Region]) -> None:
+    east, west = regions
+    east.register(1)
+    east.move(2)
+    process = Region(EAST, east.file)  # another process of the region: it has the key in memory
+    process.store, process.personal = east.store, PersonalData(EAST, {EAST: east.keys}, LocalWrapping(east.file))
+    assert query_of(process).now(HOMER).value["email"] == "secret2"
+    forget_in(east, west)
+    east.write("left", {"plan": "gone"}, [])
+    history = list(query_of(process).history(HOMER))
+    assert [each.value["email"] for each in history] == ["secret1", "secret2", None, None]
+    assert [each.value["places"] for each in history] == [["secret1"], ["secret1"], [], ["gone"]]
+    assert SECRET not in str([each.value for each in history[2:]])
+    page = list(query_of(process, east.sink).history(HOMER, history[1].token))  # from where the key was still known
+    assert [each.value for each in page] == [each.value for each in history[2:]]
+
+
+def test_a_precondition_on_a_value_sees_nothing_forgotten(regions: tuple[Region, Region]) -> None:
+    east, west = regions
+    east.register()
+    seen: list[Any] = []
+
+    def test(value: dict[str, Any]) -> Accept:
+        seen.append(value["email"])
+        return Accept()
+
+    operation = Operation(HOMER, NewEvent("left", {"plan": "p"}), When(query_of(east, east.sink), test))
+    east.store.save(operation)
+    forget_in(east, west)
+    east.store.save(operation)
+    assert seen == ["secret1", None]
+
+
+WHAT = ["register", "move", "forget", "query", "copy"]
+
+
+@trials(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(REGIONS), st.sampled_from(WHAT), st.sampled_from([HOMER, BART])), max_size=14))
+def test_a_query_with_any_stored_view_is_the_projector_s_view_to_the_byte(steps: list[tuple[str, str, str]]) -> None:
+    with TemporaryDirectory() as folder:
+        east, west = pair(Path(folder) / "key")
+        both, kept = {EAST: east, WEST: west}, MemorySink()
+        for at, what, subject in steps:
+            region, other = both[at], both[WEST if at == EAST else EAST]
+            try:
+                if what == "register":
+                    region.register(1, subject)
+                elif what == "move":
+                    region.move(2, subject)
+                elif what == "forget":
+                    forget_in(east, west, subject, region)
+                elif what == "query":
+                    query_of(east, kept).now(HOMER)
+                else:
+                    other.storage.insert_each(list(region.store.read_lane(HOMER)))
+            except SubjectForgotten:
+                continue
+        for home, there in ((east, west), (west, east)):  # keys are destroyed faster than events travel: until all are here
+            there.storage.insert_each(list(home.store.read_lane(HOMER)))
+        east.start()
+        east.engine.catch_up(dict(east.storage.lanes()))
+        query, state = query_of(east, kept), east.store.state(HOMER)
+        for view in east.sink.views("account"):
+            assert query._view(state, query._stored(HOMER)) == view
+            *_, last = query.history(HOMER)
+            assert last.value == view.value

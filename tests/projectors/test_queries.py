@@ -29,6 +29,7 @@ from replicator import (
     NewEvent,
     NotHereYet,
     Operation,
+    RegionUnavailable,
     Reject,
     Rejected,
     Saved,
@@ -105,7 +106,7 @@ def test_now_is_what_the_projector_s_view_will_be_to_the_byte() -> None:
     assert snapshot.value == view.value == {"email": "h@x", "groups": ["bowling"], "logins": 1}
     assert snapshot.vector == view.vector == VersionVector({EAST: 3})
     assert snapshot.token.vector(HOMER) == view.vector
-    assert Query(Account, east)._view(east.state(HOMER)) == view
+    assert Query(Account, east)._view(east.state(HOMER), None) == view
 
 
 def test_a_stream_without_events_has_the_initial_value_and_no_time() -> None:
@@ -269,6 +270,151 @@ def test_a_projection_whose_upcasters_have_a_gap_cannot_be_declared() -> None:
     gapped.upcaster("email_set", 1)(dict)
     with pytest.raises(InvalidConfig, match="no upcaster from version 2 to 3"):
         type("Gapped", (Projection,), {"name": "g", "stream_type": "user", "schemas": gapped, "f": counter(a=lambda p: 1)})
+
+
+# -- stored views ----------------------------------------------------------------------------------------------------
+
+
+def view_in(sink: MemorySink) -> View:
+    (view,) = sink.views("account")
+    return view
+
+
+def test_a_view_that_a_projector_moves_during_a_read_is_used_all_the_same() -> None:
+    held, stores = two()
+    east, sink = stores[EAST], MemorySink()
+    engine = Engine([Account], east, sink)
+    for _ in range(10):
+        engine.apply(save(east, *[LOGIN] * 10).events)
+
+    class Moved(EventStore):
+        """Once the stream has been looked at, an event comes and the projector folds it."""
+
+        def cut(self, *args: Any, **options: Any) -> Any:
+            state = super().cut(*args, **options)
+            engine.apply(save(east, LOGIN).events)
+            return state
+
+    query = Query(Account, Moved(held[EAST], EAST, REGIONS), sink)
+    held[EAST].given = 0
+    assert query.now(HOMER).value["logins"] == 100
+    assert held[EAST].given < 20
+
+
+def test_a_read_of_the_past_never_replaces_a_newer_view() -> None:
+    _, stores = two()
+    sink = MemorySink()
+    for _ in range(5):
+        save(stores[EAST], LOGIN)
+    query = Query(Account, stores[EAST], sink, keep_after=1)
+    query.now(HOMER)
+    assert query.at(HOMER, AtSequence(2, EAST)).value["logins"] == 2
+    assert view_in(sink).vector == VersionVector({EAST: 5})
+
+
+def test_what_later_code_has_stored_is_never_replaced() -> None:
+    _, stores = two()
+    sink = MemorySink()
+    save(stores[EAST], *[LOGIN] * 5)
+    Query(Account2, stores[EAST], sink, keep_after=1).now(HOMER)
+    save(stores[EAST], LOGIN)
+    assert Query(Account, stores[EAST], sink, keep_after=1).now(HOMER).value["logins"] == 6
+    assert (view_in(sink).version, view_in(sink).vector) == (2, VersionVector({EAST: 5}))
+
+
+def test_a_view_too_large_for_any_sink_is_read_and_not_kept() -> None:
+    _, stores = two()
+    sink = MemorySink()
+    for n in range(3):
+        save(stores[EAST], NewEvent("joined", {"group": str(n) + "x" * 100_000}))
+    assert len(Query(Account, stores[EAST], sink, keep_after=1).now(HOMER).value["groups"]) == 3
+    assert list(sink.views("account")) == []
+
+
+@pytest.mark.parametrize("broken", ["load", "save"])
+def test_a_sink_that_does_not_answer_fails_no_read(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*args: Any) -> Any:
+        raise RegionUnavailable("the views are throttled")
+
+    _, stores = two()
+    sink = MemorySink()
+    save(stores[EAST], *[LOGIN] * 5)
+    monkeypatch.setattr(sink, broken, down)
+    query = Query(Account, stores[EAST], sink, keep_after=1)
+    assert query.now(HOMER).value["logins"] == 5
+    assert query.at(HOMER, AtSequence(2, EAST)).value["logins"] == 2
+    assert [each.value["logins"] for each in query.history(HOMER)] == [1, 2, 3, 4, 5]
+
+
+def test_a_page_of_history_starts_from_a_view_that_is_not_beyond_it() -> None:
+    held, stores = two()
+    east, sink = stores[EAST], MemorySink()
+    for _ in range(20):
+        token = save(east, *[LOGIN] * 10).token
+    Engine([Account], east, sink).apply(east.read(HOMER))
+    save(east, *[LOGIN] * 3)
+    held[EAST].given = 0
+    history = list(Query(Account, east, sink).history(HOMER, token))
+    assert [each.value["logins"] for each in history] == [201, 202, 203]
+    assert held[EAST].given < 15
+    beyond = Query(Account, east, sink).history(HOMER, ConsistencyToken({HOMER: VersionVector({EAST: 50})}))
+    assert next(beyond).value["logins"] == 51
+
+
+def test_a_sum_that_cannot_be_written_down_is_the_projection_s_failure() -> None:
+    class Sums(Projection):
+        name, stream_type = "sums", "user"
+        total = counter(added=lambda p: p["n"])
+
+    held, stores = two()
+    for region in REGIONS:
+        save(stores[region], NewEvent("added", {"n": 2**53 - 1}))
+    copy(held)
+    with pytest.raises(ProjectionFailed, match="cannot write down its view"):
+        Query(Sums, stores[EAST]).now(HOMER)
+
+
+# -- moments and what has not arrived ----------------------------------------------------------------------------------
+
+
+def copy(held: dict[str, Counted]) -> None:
+    for home, there in ((EAST, WEST), (WEST, EAST)):
+        for lane, _ in list(held[home].lanes()):
+            if lane.region == home:
+                held[there].insert_each(list(held[home].read(lane)))
+
+
+def test_a_sequence_has_all_that_its_writer_had_observed_though_it_has_not_arrived() -> None:
+    south = "ap-southeast-2"
+    regions = (*REGIONS, south)
+    held = {region: MemoryStorage() for region in regions}
+    stores = {region: EventStore(held[region], region, regions, peer=held.__getitem__) for region in regions}
+    save(stores[WEST], LOGIN, after=save(stores[EAST], email("e@x")).token)
+    for lane, _ in list(held[WEST].lanes()):
+        held[south].insert_each(list(held[WEST].read(lane)))
+    snapshot = Query(Account, stores[south]).at(HOMER, AtSequence(1, WEST))
+    assert (snapshot.value["email"], snapshot.vector) == ("e@x", VersionVector({EAST: 1, WEST: 1}))
+    alone = EventStore(held[south], south, regions)  # no way to pull
+    with pytest.raises(NotHereYet):
+        Query(Account, alone).at(HOMER, AtSequence(1, WEST), timeout=0.05)
+
+
+def test_the_past_and_the_history_have_at_least_what_a_token_names() -> None:
+    _, stores = two()
+    save(stores[WEST], LOGIN)
+    token = save(stores[EAST], email("e@x")).token
+    query, far = Query(Account, stores[WEST]), datetime.fromtimestamp(START / 1000 + 9999, UTC)
+    assert query.at(HOMER, far).value["email"] is None
+    assert query.at(HOMER, far, token).value["email"] == "e@x"
+    assert query.at(HOMER, AtSequence(1, EAST), token).value["email"] == "e@x"
+    before = datetime.fromtimestamp((token.hlc.ms - 1) / 1000, UTC)
+    assert query.at(HOMER, before, token).vector == VersionVector({WEST: 1})
+    assert len(list(query.history(HOMER))) == 1
+    assert [each.value["email"] for each in query.history(HOMER, at_least=token)] == [None, "e@x"]
+    lacking = ConsistencyToken({HOMER: VersionVector({EAST: 9})})
+    for read in (lambda: query.at(HOMER, far, lacking, 0.05), lambda: next(query.history(HOMER, None, lacking, 0.05))):
+        with pytest.raises(NotHereYet):
+            read()
 
 
 @pytest.mark.emulator

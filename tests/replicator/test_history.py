@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from replicator import (
     AtToken,
+    ConsistencyToken,
     EventStore,
     HybridLogicalClock,
     InvalidEvent,
     InvalidOperation,
     MemoryStorage,
     NewEvent,
+    NotHereYet,
     Operation,
     Saved,
     StreamId,
@@ -185,3 +187,33 @@ def test_a_feed_can_be_followed_in_another_region() -> None:
     token = changes(two.stores[EAST], [HOMER]).token
     two.append(WEST, new(2))
     assert [event.payload["n"] for event in changes(two.stores[WEST], [HOMER], token).events] == [2]
+
+
+def test_a_page_of_the_feed_has_few_enough_bytes_and_at_least_one_event() -> None:
+    two = Two()
+    east = two.stores[EAST]
+    text = "x" * 1000
+    east.save(Operation(HOMER, [NewEvent("set", {"t": text}) for _ in range(5)]))
+    east.save(Operation("user/marge", [new(1)]))
+    sizes, token, more = [], None, True
+    while more:
+        page = changes(east, [HOMER, "user/marge"], token, max_bytes=2500)
+        sizes.append(len(page.events))
+        token, more = page.token, page.more
+    assert sizes == [2, 2, 2]
+    alone = changes(east, [HOMER], max_bytes=10)
+    assert (len(alone.events), alone.more) == (1, True)
+    assert not changes(east, [HOMER], limit=5).more
+
+
+def test_the_feed_has_at_least_what_a_token_names() -> None:
+    two = Two()
+    saved = two.append(EAST, new(1))
+    west = two.stores[WEST]
+    assert changes(west, [HOMER]).events == ()
+    page = changes(west, [HOMER], at_least=saved.token)
+    assert page.events == saved.events
+    assert changes(west, [HOMER], page.token, at_least=saved.token).events == ()
+    lacking = ConsistencyToken({HOMER: VersionVector({EAST: 9})})
+    with pytest.raises(NotHereYet):
+        changes(west, [HOMER], timeout=0.05, at_least=lacking)

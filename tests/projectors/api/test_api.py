@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from mangum import Mangum
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from projectors import MemorySink, Projection, add, collection, counter, register
-from projectors.api import Service, application, function
+from projectors.api import Service, application, function, requests, service
 from projectors.dynamodb import DynamoSink
-from replicator import EventStore, MemoryStorage, OutcomeUnknown, RegionUnavailable, VersionVector
-from replicator.errors import LaneTaken
+from replicator import (
+    ConsistencyToken,
+    DamagedEvent,
+    EventStore,
+    InvalidConfig,
+    MemoryStorage,
+    MeridianError,
+    NewEvent,
+    OutcomeUnknown,
+    RegionUnavailable,
+    StreamId,
+    VersionVector,
+)
+from replicator.domain.clock import Hlc
+from replicator.errors import LaneTaken, RegionBehind
 from replicator.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -83,14 +99,15 @@ def problem(response: Any, status: int, kind: str) -> dict[str, Any]:
     return body
 
 
-def test_what_is_appended_is_read_with_the_same_etag(east: TestClient) -> None:
+def test_what_is_appended_is_read_with_the_same_token(east: TestClient) -> None:
     written = append(east, event("email_set", value="h@x"), event("logged_in"))
     assert written.status_code == 201
     assert [e["id"] for e in written.json()["events"]] == [f"us-east-1#user#homer#{n:016d}" for n in (1, 2)]
     read = east.get("/streams/user/homer/value")
     assert read.json()["value"] == {"email": "h@x", "groups": [], "logins": 1}
     assert read.json()["vector"] == {EAST: 2}
-    assert read.headers["ETag"] == written.headers["ETag"] == f'"{read.json()["token"]}"'
+    assert written.headers["ETag"] == f'"{read.json()["token"]}"'
+    assert read.headers["ETag"] == f'"{read.json()["token"]}.1"'  # and the projection's version
     again = east.get("/streams/user/homer/value", headers={"If-None-Match": read.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
 
@@ -270,6 +287,10 @@ def test_what_a_handler_says_about_a_payload_is_not_shown(request: pytest.Fixtur
     [
         (RegionUnavailable("us-east-1 is down"), 503, "region-unavailable"),
         (OutcomeUnknown("no answer", []), 504, "outcome-unknown"),
+        (InvalidConfig("us-east-1 refused"), 500, "misconfigured"),
+        (DamagedEvent("us-east-1"), 500, "damaged"),
+        (MeridianError("us-east-1"), 500, "failed"),
+        (RegionBehind("it was restored from a backup"), 503, "region-behind"),
     ],
 )
 def test_a_region_in_trouble_is_said_so(error: Exception, status: int, kind: str) -> None:
@@ -278,7 +299,11 @@ def test_a_region_in_trouble_is_said_so(error: Exception, status: int, kind: str
             raise error
 
     client = TestClient(application(Service(EventStore(Troubled(), EAST, [EAST, WEST]), PROJECTIONS)))
-    problem(append(client, event("logged_in")), status, kind)
+    with capture_logs() as logs:
+        response = append(client, event("logged_in"))
+    assert EAST not in problem(response, status, kind)["detail"]  # its text may name endpoints, accounts, content
+    assert [entry["error"] for entry in logs if entry["event"] == "api.failed"] == [str(error)]
+    assert ("Retry-After" in response.headers) == (kind in ("region-unavailable", "outcome-unknown"))
     assert client.get("/health").json() == {"status": "alive", "region": EAST}
 
 
@@ -300,7 +325,7 @@ def test_ready_says_whether_the_tables_can_be_reached(emptied_settings: Settings
         response = client.get("/ready")
         assert response.status_code == status
         if status == 503:
-            assert "missing-events does not exist" in problem(response, 503, "not-ready")["detail"]
+            assert "missing" not in str(problem(response, 503, "not-ready"))
 
 
 def test_a_lambda_function_url_reaches_the_same_application(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,3 +352,219 @@ def test_the_document_names_what_is_served(request: pytest.FixtureRequest) -> No
         p for p in document["paths"]["/streams/{type}/{id}/value"]["get"]["parameters"] if p["name"] == "projection"
     ]
     assert "account (of user), activity (of group), names (of group)" in served["description"]
+
+
+# -- tokens and ETags --------------------------------------------------------------------------------------------------
+
+
+class Account2(Projection):
+    """The same view by later code."""
+
+    name, stream_type = "account", "user"
+    version: ClassVar[int] = 2
+    logins = counter(logged_in=lambda p: 100)
+
+
+def alone(*projections: type[Projection], store: EventStore | None = None, **options: Any) -> TestClient:
+    """One region's API."""
+    store = store or EventStore(MemoryStorage(), EAST, [EAST, WEST])
+    return TestClient(application(Service(store, projections or PROJECTIONS, **options)), raise_server_exceptions=False)
+
+
+VALUE, EVENTS = "/streams/user/homer/value", "/streams/user/homer/events"
+
+
+def test_a_transaction_whose_token_would_be_too_long_is_refused_before_it_is_written() -> None:
+    storage = MemoryStorage()
+    client = alone(store=EventStore(storage, EAST, [EAST, WEST]))
+    streams = [f"user/{'x' * 900}{n}" for n in range(10)]
+    given = {"operations": [{"stream": stream, "events": [event("logged_in")]} for stream in streams]}
+    assert "fewer streams" in problem(client.post("/transactions", json=given), 400, "invalid-operation")["detail"]
+    assert list(storage.lanes()) == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        "value", "value?time=2200-01-01T00:00:00Z", f"value?sequence=1&region={EAST}", "value?token={token}", "events",
+        "history", "audit",
+    ],
+)  # fmt: skip
+def test_every_read_has_at_least_what_the_header_names(request: pytest.FixtureRequest, read: str) -> None:
+    regions = clients(request, "memory")
+    token = append(regions[EAST], event("email_set", value="h@x")).json()["token"]
+    path = f"/streams/user/homer/{read.format(token=token)}"
+    response = regions[WEST].get(path, headers={"Meridian-At-Least": token})
+    body = response.json()
+    if "value" in body:
+        assert body["value"]["email"] == "h@x"
+    else:
+        assert [len(listed) for listed in body.values() if isinstance(listed, list)] == [1]
+    assert (response.headers["Vary"], response.headers["Cache-Control"]) == ("Meridian-At-Least", "no-cache")
+    lacking = EventStore(MemoryStorage(), WEST, [EAST, WEST]).tokens.encode(
+        ConsistencyToken({StreamId("user", "homer"): VersionVector({EAST: 9})})
+    )
+    problem(regions[WEST].get(path, headers={"Meridian-At-Least": lacking}), 503, "not-here-yet")
+    twice = regions[WEST].get(path, headers=[("Meridian-At-Least", token), ("Meridian-At-Least", lacking)])
+    problem(twice, 400, "bad-request")
+
+
+def test_a_value_s_etag_is_another_where_other_code_makes_the_value() -> None:
+    store = EventStore(MemoryStorage(), EAST, [EAST, WEST])
+    before, after = alone(Account, store=store), alone(Account2, store=store)
+    append(before, event("logged_in"))
+    etag = before.get(VALUE).headers["ETag"]
+    assert before.get(VALUE, headers={"If-None-Match": etag}).status_code == 304
+    read = after.get(VALUE, headers={"If-None-Match": etag})
+    assert (read.status_code, read.json()["value"]) == (200, {"logins": 100})
+    assert append(after, event("logged_in"), If_Match=read.headers["ETag"]).status_code == 201
+    problem(append(after, event("logged_in"), If_Match=etag), 412, "precondition-failed")
+
+
+@pytest.mark.parametrize("page", ["events", "history", "audit"])
+def test_a_page_is_never_304_for_there_may_be_more_under_its_token(page: str) -> None:
+    client = alone()
+    path = f"/streams/user/homer/{page}?limit=1"
+    append(client, event("logged_in"))
+    first = client.get(path)
+    append(client, event("logged_in"))
+    again = client.get(path, headers={"If-None-Match": f'"{first.json()["token"]}"'})
+    assert "ETag" not in first.headers
+    assert first.json()["token"] == again.json()["token"]
+    assert (first.json()["more"], again.json()["more"]) == (False, True)
+
+
+def test_conditions_count_together_over_all_their_lines() -> None:
+    client = alone()
+    assert client.get(VALUE, headers={"If-None-Match": "*"}).status_code == 200  # there is nothing yet
+    old = append(client, event("logged_in")).headers["ETag"]
+    append(client, event("logged_in"))
+    etag = client.get(VALUE).headers["ETag"]
+    assert client.get(VALUE, headers={"If-None-Match": "*"}).status_code == 304
+    assert client.get(VALUE, headers=[("If-None-Match", '"x"'), ("If-None-Match", f"W/{etag}")]).status_code == 304
+    assert client.get(VALUE, headers={"If-None-Match": '"x", "y"'}).status_code == 200
+    body = {"events": [event("logged_in")]}
+    for tags in ([etag, old], [old, etag], [f"{etag}, {old}"], ["*", etag]):
+        problem(client.post(EVENTS, json=body, headers=[("If-Match", tag) for tag in tags]), 400, "bad-request")
+    problem(client.post(EVENTS, json=body, headers=[("If-None-Match", "*"), ("If-None-Match", '"x"')]), 400, "bad-request")
+    assert client.post(EVENTS, json=body, headers=[("If-Match", etag), ("If-Match", etag)]).status_code == 201
+
+
+def test_allow_names_every_method_and_no_path_redirects() -> None:
+    client = alone()
+    refused = client.delete(EVENTS)
+    problem(refused, 405, "method-not-allowed")
+    assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+    problem(client.get("/health/", follow_redirects=False), 404, "not-found")
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_of_events_stays_within_its_bytes() -> None:
+    client = alone()
+    for n in range(13):
+        append(client, event("note", text=str(n) + "x" * 350_000))
+    for page, listed in (("events", "events"), ("audit", "entries")):
+        first = client.get(f"/streams/user/homer/{page}?limit=1000").json()
+        assert (len(first[listed]), first["more"]) == (11, True)
+        rest = client.get(f"/streams/user/homer/{page}", params={"after": first["token"]}).json()
+        assert (len(rest[listed]), rest["more"]) == (2, False)
+
+
+def test_a_page_of_history_stays_within_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_PAGE_BYTES", 10_000)
+    client = alone()
+    append(client, *[event("email_set", value=str(n) + "x" * 2_000) for n in range(5)])
+    seen, token, sizes = [], None, []
+    while True:
+        page = client.get("/streams/user/homer/history", params={"after": token} if token else {}).json()
+        seen += [each["value"]["email"][0] for each in page["history"]]
+        sizes.append(len(page["history"]))
+        token = page["token"]
+        if not page["more"]:
+            break
+    assert (seen, sizes) == (["0", "1", "2", "3", "4"], [2, 2, 1])
+    monkeypatch.setattr(service, "MAX_PAGE_BYTES", 10)
+    assert len(client.get("/streams/user/homer/history").json()["history"]) == 1
+
+
+def test_a_body_is_parsed_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, real = [], json.loads
+
+    def loads(*args: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return real(*args, **options)
+
+    monkeypatch.setattr(requests.json, "loads", loads)
+    assert append(alone(), event("logged_in")).status_code == 201
+    assert {name.startswith("AnyIO worker") for name in threads} == {True}
+
+
+# -- what stays for good -----------------------------------------------------------------------------------------------
+
+
+class Sums(Projection):
+    name, stream_type = "sums", "user"
+    total = counter(added=lambda p: p["n"])
+    last = register(noted=lambda p: p["value"])
+
+
+def test_what_would_break_a_counter_s_sum_is_refused_whether_in_one_request_or_in_two() -> None:
+    client = alone(Sums)
+    problem(append(client, event("added", n=2**53 - 1), event("added", n=1)), 422, "invalid-event")
+    assert append(client, event("added", n=2**53 - 1)).status_code == 201
+    problem(append(client, event("added", n=1)), 422, "invalid-event")
+    assert append(client, event("added", n=-1)).status_code == 201
+    assert client.get(VALUE).json()["value"]["total"] == 2**53 - 2
+
+
+@pytest.mark.parametrize("value", ["x" * 250_000, json.loads('{"a":' * 30 + "1" + "}" * 30)], ids=["large", "deep"])
+def test_what_no_view_can_hold_is_refused(value: Any) -> None:
+    client = alone(Sums)
+    problem(append(client, event("noted", value=value)), 422, "invalid-event")
+    assert client.get(VALUE).json()["vector"] == {}
+
+
+def test_a_stream_that_cannot_be_digested_answers_500_quotes_no_payload_and_still_takes_writes() -> None:
+    secret = "correct horse battery staple"
+    store = EventStore(MemoryStorage(), EAST, [EAST])
+    store.append("user/homer", NewEvent("added", {"n": secret}))
+    client = alone(Sums, store=store)
+    with capture_logs() as logs:
+        response = client.get(VALUE)
+    assert "us-east-1#user#homer#0000000000000001" in problem(response, 500, "cannot-be-projected")["detail"]
+    assert secret not in response.text + str(logs)
+    assert append(client, event("added", n=1)).status_code == 201
+
+
+def test_a_sum_over_regions_that_cannot_be_written_down_is_said_so() -> None:
+    held = {region: MemoryStorage() for region in (EAST, WEST)}
+    stores = {r: EventStore(held[r], r, [EAST, WEST], peer=held.__getitem__) for r in held}
+    east, west = (alone(Sums, store=stores[region]) for region in (EAST, WEST))
+    token = append(east, event("added", n=2**53 - 1)).json()["token"]
+    assert append(west, event("added", n=2**53 - 1)).status_code == 201
+    problem(west.get(VALUE, headers={"Meridian-At-Least": token}), 500, "cannot-be-projected")
+
+
+def test_a_probe_is_not_told_where_the_region_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "us-east-1 at http://10.0.0.5:8000 refused: arn:aws:sts::123456789012:assumed-role/x is not authorized"
+
+    def refuse(*args: Any) -> None:
+        raise InvalidConfig(secret)
+
+    monkeypatch.setattr(service.aws, "require_table", refuse)
+    with capture_logs() as logs:
+        response = alone(settings=Settings(EAST)).get("/ready")
+    assert not any(word in response.text for word in ("10.0.0.5", "arn:", "123456789012"))
+    assert problem(response, 503, "not-ready")
+    assert response.headers["Retry-After"] == "1"
+    assert [entry["error"] for entry in logs] == [secret]
+
+
+def test_a_clock_ahead_is_worth_a_retry() -> None:
+    store = EventStore(MemoryStorage(), EAST, [EAST])
+    token = store.tokens.encode(ConsistencyToken({}, Hlc(9 * 10**12, 0)))
+    response = append(alone(store=store), event("logged_in"), Meridian_At_Least=token)
+    problem(response, 409, "clock-ahead")
+    assert response.headers["Retry-After"] == "1"
