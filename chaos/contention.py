@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
@@ -87,7 +87,8 @@ class Outcome:
             f"owned twice       {found.owned_twice} under the home-region rule",
             f"not one owner     {found.not_one_owner} under the optimistic rule, after {found.conflicts} conflicts; "
             f"{found.not_told} losers not told exactly once",
-            f"events            {found.lost} lost, {found.from_nowhere} from nowhere, {found.different} streams different",
+            f"events            {found.lost} lost, {found.acknowledged_twice} acknowledged twice, {found.from_nowhere} from "
+            f"nowhere, {found.different} streams different",
             *(f"broken: {example}" for example in found.examples),
         ]
 
@@ -117,7 +118,8 @@ class _Writer(threading.Thread):
         self._random = random.Random(f"{run.plan.seed}/{number}")
         self._stores = cache(run.new_store)
         self._store = self._stores(self._region)
-        self._homed = HomedClaims(DynamoControl(run.world.settings(self._region)), self._stores)
+        controls = cache(lambda region: DynamoControl(run.world.settings(region)))
+        self._homed = HomedClaims(self._region, controls, self._stores)
         self._owned: set[StreamId] = set()
         self._optimistic = OptimisticClaims(self._store)
 
@@ -290,4 +292,12 @@ def _check(run: _Run, notes: list[Note], homes: Homes, progress: Callable[[str, 
     stores = {region: run.new_store(region) for region in REGIONS}
     streams = [*run.streams, *(StreamId("user", f"w{number}") for number in range(run.plan.writers))]
     histories = {region: {stream: list(store.read(stream)) for stream in streams} for region, store in stores.items()}
-    return check(notes, histories, homes.home_of, run.home_of)
+    return check(notes, histories, homes.home_of, run.home_of, _said(run, stores))
+
+
+def _said(run: _Run, stores: Mapping[str, EventStore]) -> dict[str, dict[StreamId, str | None]]:
+    """Who owns each optimistic claim, as a reader in each region is told."""
+    names = [stream for stream in run.streams if stream.type == "nickname"]
+    readers = {region: OptimisticClaims(store) for region, store in stores.items()}
+    owners = {region: {name: reader.owner(name).owner for name in names} for region, reader in readers.items()}
+    return {region: {name: str(o) if o else None for name, o in owned.items()} for region, owned in owners.items()}

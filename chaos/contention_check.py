@@ -16,6 +16,9 @@ from replicator.domain.names import StreamId
 Histories = Mapping[str, Mapping[StreamId, Sequence[Event]]]
 """region -> stream -> its events there, in stream order."""
 
+Owners = Mapping[str, Mapping[StreamId, str | None]]
+"""region -> claim -> who owns it, as the claims' own reading says there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -31,6 +34,8 @@ class Findings:
 
     lost: int = 0
     """Acknowledged events that some region lacks."""
+    acknowledged_twice: int = 0
+    """Events that more than one operation was told are its own: all but one of those are lost."""
     from_nowhere: int = 0
     """Events that nobody was told of."""
     different: int = 0
@@ -40,7 +45,7 @@ class Findings:
     owned_twice: int = 0
     """Claims under the home-region rule that were granted while somebody else owned them, or outside of their home."""
     not_one_owner: int = 0
-    """Claims under the optimistic rule without exactly one owner, the same in every region."""
+    """Claims under the optimistic rule without exactly one owner, the same in every region, and said to be it there."""
     not_told: int = 0
     """Losers under the optimistic rule that were not told exactly once."""
     decisions: int = 0
@@ -54,7 +59,10 @@ class Findings:
     @property
     def broken(self) -> dict[str, int]:
         """The promises that were broken, with how often."""
-        names = ("lost", "from_nowhere", "different", "lost_updates", "owned_twice", "not_one_owner", "not_told")
+        names = (
+            "lost", "acknowledged_twice", "from_nowhere", "different", "lost_updates", "owned_twice", "not_one_owner",
+            "not_told",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def add(self, what: str, example: str) -> None:
@@ -68,8 +76,9 @@ def check(
     histories: Histories,
     claim_home: Callable[[StreamId], str],
     stream_home: Callable[[StreamId], str | None],
+    said: Owners,
 ) -> Findings:
-    """Everything that is promised of these notes and histories."""
+    """Everything that is promised of these notes and histories, and of what is `said` of optimistic claims' owners."""
     found = Findings()
     _compare(notes, histories, found)
     first = next(iter(histories.values()))
@@ -80,11 +89,15 @@ def check(
             _walk_homed(events, claim_home(stream), found)
         elif stream.type == "nickname":
             _walk_optimistic(stream, {region: held[stream] for region, held in histories.items()}, first, found)
+            _compare_owner(stream, _owner(events), said, found)
     return found
 
 
 def _compare(notes: Sequence[Note], histories: Histories, found: Findings) -> None:
     acknowledged = {note.event.digest: note.event.id for note in notes}
+    for event_id, told in Counter(note.event.id for note in notes).items():
+        if told > 1:
+            found.add("acknowledged_twice", f"{event_id}, to {told} operations")
     for region, streams in histories.items():
         held = {event.digest for events in streams.values() for event in events}
         for digest in acknowledged.keys() - held:
@@ -149,6 +162,12 @@ def _walk_optimistic(
         own = [e.payload["event"] for e in users[StreamId.parse(loser)] if e.type == "meridian.claim_lost"].count(event.id)
         if told[event.id] != 1 or own != 1:
             found.add("not_told", f"{event.id}: the claim says {told[event.id]} times that it lost, {loser} {own} times")
+
+
+def _compare_owner(stream: StreamId, owner: str | None, said: Owners, found: Findings) -> None:
+    for region, owners in said.items():
+        if owners[stream] != owner:
+            found.add("not_one_owner", f"{stream} is owned by {owner}, and {region} says {owners[stream]}")
 
 
 def _owner(events: Sequence[Event]) -> str | None:

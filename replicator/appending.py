@@ -7,13 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, takewhile
 from threading import Condition, Lock
 
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import AppendContention, InvalidEvent, LaneTaken, OutcomeUnknown
+from replicator.errors import AppendContention, GuardFailed, InvalidEvent, LaneTaken, OutcomeUnknown, Sent
 from replicator.retries import contention
 from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard, LaneStorage
 
@@ -80,10 +80,13 @@ class Appender:
             ) from error
 
     def resolve(self, events: Sequence[Event]) -> bool:
-        """Whether these events, sent before without an answer, are there; False when they never will be."""
+        """Whether these events, sent before without an answer, are there; False when they never will be.
+
+        The guards that they were sent with (`errors.Sent`) are asked again: one that failed holds no more, now or later.
+        """
         try:
-            self._storage.insert(events)
-        except LaneTaken:
+            self._storage.insert(events, getattr(events, "guards", ()))
+        except (LaneTaken, GuardFailed):
             return False
         finally:
             self._forget({event.lane for event in events})
@@ -95,8 +98,9 @@ class Appender:
         except LaneTaken as error:
             self._forget(error.lanes)
             raise
-        except OutcomeUnknown:
+        except OutcomeUnknown as error:
             self._forget(lanes)
+            error.events = Sent(events, guards)  # whatever the storage made of them
             raise
         self._remember(events)
 
@@ -150,20 +154,31 @@ class _BusyLanes:
 
     def __init__(self) -> None:
         self._held: set[LaneId] = set()
+        self._waiting: list[frozenset[LaneId]] = []
         self._changed = Condition()
 
     @contextmanager
     def hold(self, lanes: Collection[LaneId]) -> Iterator[None]:
-        """Wait until none of `lanes` is held, then hold all of them. All at once, so nothing can deadlock."""
+        """Wait until none of `lanes` is held, then hold all of them. All at once, so nothing can deadlock; and nobody who
+        came later gets one of them first, so who wants many is not left waiting behind those who want one."""
+        wanted = frozenset(lanes)
         with self._changed:
-            self._changed.wait_for(lambda: self._held.isdisjoint(lanes))
-            self._held.update(lanes)
+            self._waiting.append(wanted)
+            try:
+                self._changed.wait_for(lambda: self._is_next(wanted))
+            finally:
+                self._waiting = [each for each in self._waiting if each is not wanted]
+            self._held.update(wanted)
         try:
             yield
         finally:
             with self._changed:
-                self._held.difference_update(lanes)
+                self._held.difference_update(wanted)
                 self._changed.notify_all()
+
+    def _is_next(self, wanted: frozenset[LaneId]) -> bool:
+        earlier = takewhile(lambda each: each is not wanted, self._waiting)
+        return self._held.isdisjoint(wanted) and all(each.isdisjoint(wanted) for each in earlier)
 
 
 def _check_size(events: Sequence[Event], guards: Sequence[Guard]) -> None:

@@ -114,7 +114,10 @@ def homes(
     ] = None,
     types: Annotated[
         str | None,
-        typer.Option(help="The stream types that are claims, by commas, e.g. email. Needed with --set.", metavar="TYPES"),
+        typer.Option(
+            help="All stream types that are claims, by commas, e.g. email,phone. Needed with --set, always all of them.",
+            metavar="TYPES",
+        ),
     ] = None,
     lost: Annotated[
         str | None,
@@ -126,10 +129,10 @@ def homes(
     prefix: Prefix = None,
     endpoints: Endpoints = None,
 ) -> None:
-    """Print which regions are home to claims, as each region has it; with --set, name or move them.
+    """Print which regions are home to which types of claims, as each region has it; with --set, name or move them.
 
     A move closes claims in every region, waits until all claims have arrived, and opens them in the new homes. Killed or
-    refused at any step, run it again.
+    refused at any step, run it again. It needs to know every region that is home now (--peers), also one that is --lost.
     """
     from replicator.claims.homes import HomeMover, Homes
     from replicator.dynamodb import DynamoStorage

@@ -83,6 +83,7 @@ class DynamoStorage:
                 f"{self.region} did not answer ({failure}); {len(events)} events from {events[0].id} may or may not be "
                 "written. EventStore.resolve(error.events) settles it once the region answers",
                 events,
+                guards,
             ) from failure
         return True
 
@@ -151,6 +152,7 @@ class DynamoStorage:
                 f"{self.region} stopped answering while {len(events)} events from {events[0].id} were written; they may be "
                 "the ones that are there. EventStore.resolve(error.events) settles it once the region answers",
                 events,
+                guards,
             ) from error
         taken = [event for event in events if (event.lane, event.sequence) in held]
         if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):

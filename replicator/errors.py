@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from traceback import extract_tb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from replicator.domain.event import Event
@@ -101,15 +101,27 @@ class AppendContention(MeridianError):
     """Other writers won the lane's head on every attempt. Nothing was written; the caller may try again."""
 
 
+class Sent(tuple["Event", ...]):
+    """Events as they were sent in one write, with its guards: sent again without them they could land too late."""
+
+    guards: tuple[Guard, ...]
+
+    def __new__(cls, events: Iterable[Event], guards: Iterable[Guard] = ()) -> Self:
+        sent = super().__new__(cls, events)
+        sent.guards = tuple(guards)
+        return sent
+
+
 class OutcomeUnknown(MeridianError):
     """The write was sent and no answer came: it may or may not have happened, now or later.
 
-    `events` are exactly what was sent. `EventStore.resolve(error.events)` settles it, at any later time.
+    `events` are exactly what was sent, and carry what the write depended on: keep them as they are.
+    `EventStore.resolve(error.events)` settles it, at any later time.
     """
 
-    def __init__(self, message: str, events: Sequence[Event]) -> None:
+    def __init__(self, message: str, events: Sequence[Event], guards: Sequence[Guard] = ()) -> None:
         super().__init__(message)
-        self.events = tuple(events)
+        self.events = Sent(events, guards)
 
 
 class RegionUnavailable(MeridianError):

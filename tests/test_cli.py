@@ -257,6 +257,12 @@ def test_homes_are_named_moved_and_printed(settings: Settings) -> None:
         for line in moved.stdout.splitlines():
             value = json.loads(line)
             assert (value["epoch"], value["open"], sorted(value["regions"])) == (epoch, True, sorted(regions.split(",")))
+            assert value["types"] == ["email"]
+    fewer = command("replicator", "homes", "--set", "us-east-1", "--types", "phone", **environment)
+    assert (fewer.returncode, "--types email,phone" in fewer.stderr) == (2, True)
+    blind = {**environment, "MERIDIAN_REGION": "us-east-1", "MERIDIAN_PEERS": ""}
+    unknown = command("replicator", "homes", "--set", "us-east-1", "--types", "email", **blind)
+    assert (unknown.returncode, "eu-west-1 may be home" in unknown.stderr) == (2, True)
 
 
 @pytest.mark.emulator

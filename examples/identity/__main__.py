@@ -77,10 +77,11 @@ class Story:
             for region in (EAST, WEST)
         }
         store = cache(lambda region: EventStore.connect(self.settings[region]))
+        control = cache(lambda region: DynamoControl(self.settings[region]))
         self.regions = {
             region: Identity(
                 store(region),
-                HomedClaims(DynamoControl(settings), store),
+                HomedClaims(region, control, store),
                 PersonalData.connect(settings),
                 DynamoSink(settings),
             )

@@ -19,6 +19,7 @@ from replicator import (
     Operation,
     Reject,
     Result,
+    Saved,
     StreamId,
     When,
 )
@@ -39,7 +40,7 @@ class Identity:
         pepper: bytes = b"springfield",
     ) -> None:
         self.store = store
-        self._claims = claims
+        self.claims = claims
         self.personal = personal
         self._pepper = pepper
         self.users = Query(User, store, sink, reveal=personal.reveal, keep_after=50)
@@ -53,7 +54,7 @@ class Identity:
             self._personal_event(stream, "name_set", {"value": name}),
             self._personal_event(stream, "email_set", {"value": email}),
         ]
-        return self._claims.save(
+        return self.claims.save(
             [Claim(self.email_claim(email), stream)], Operation(stream, [signed(e, who=who) for e in events], IfEmpty())
         )
 
@@ -82,13 +83,17 @@ class Identity:
         )
 
     def change_email(self, user: str, email: str, who: str) -> Result:
-        """The new address is claimed first, then the old one is released: in between the person owns both, never none."""
+        """The new address is claimed first, then the old one is released: in between the person owns both, never none.
+
+        Two spellings of one address are one claim: then there is nothing to release.
+        """
         stream = StreamId("user", user)
         old = self.users.now(stream).value["email"]
         changed = signed(self._personal_event(stream, "email_set", {"value": email}), who=who)
-        result = self._claims.save([Claim(self.email_claim(email), stream)], Operation(stream, changed))
-        if old is not None and old != email:
-            self._claims.save([Release(self.email_claim(old), stream)])
+        claim = self.email_claim(email)
+        result = self.claims.save([Claim(claim, stream)], Operation(stream, changed))
+        if isinstance(result, Saved) and old is not None and self.email_claim(old) != claim:
+            self.claims.save([Release(self.email_claim(old), stream)])
         return result
 
     def user(self, user: str, at_least: ConsistencyToken | str | None = None) -> Snapshot:

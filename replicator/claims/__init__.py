@@ -1,9 +1,20 @@
 """Uniqueness across streams and regions: a claim is a stream of its own (`email/homer@example.com`), written in one
 transaction with the stream that owns it. Two rules say what happens when two regions claim at once: docs/decisions/0011."""
 
-from replicator.claims.homed import HomedClaims
-from replicator.claims.homes import Homes
+from replicator.claims.homed import HomedClaims, WrongHome
+from replicator.claims.homes import Homes, HomesNotMoved
 from replicator.claims.optimistic import OptimisticClaims
 from replicator.claims.ownership import OWNERSHIP, Claim, Lost, Ownership, Release
 
-__all__ = ["OWNERSHIP", "Claim", "HomedClaims", "Homes", "Lost", "OptimisticClaims", "Ownership", "Release"]
+__all__ = [
+    "OWNERSHIP",
+    "Claim",
+    "HomedClaims",
+    "Homes",
+    "HomesNotMoved",
+    "Lost",
+    "OptimisticClaims",
+    "Ownership",
+    "Release",
+    "WrongHome",
+]

@@ -8,84 +8,154 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TypeVar
 
-from replicator.claims.homes import Homes
-from replicator.claims.ownership import OWNERSHIP, Claim, Ownership, Release
+from replicator.claims.homes import Homes, HomesNotMoved
+from replicator.claims.ownership import OWNERSHIP, Claim, Ownership, Release, operations_of
 from replicator.control import ControlStorage, DynamoControl
 from replicator.domain.names import StreamId
-from replicator.errors import GuardFailed, InvalidConfig, InvalidOperation
-from replicator.operation import GaveUp, Operation, Result
+from replicator.errors import GuardFailed, InvalidConfig, InvalidOperation, OutcomeUnknown, RegionUnavailable
+from replicator.operation import GaveUp, Operation, Result, Saved
 from replicator.retries import MOVED_HOMES_ATTEMPTS, moved_homes
 from replicator.settings import Settings
 from replicator.store import EventStore
+
+T = TypeVar("T")
+
+
+class WrongHome(InvalidOperation):
+    """Claims that have no home, or not one and the same."""
 
 
 class HomedClaims:
     """Claims and releases as one region's applications make them. Safe to share between threads.
 
-    `stores` gives the event store of a region by name (claims are written in their homes), `control` is the own region's.
+    `region` is the applications' own; `controls` and `stores` give the control state and the event store of a region by
+    name: claims are written in their homes, and whether a region is home is asked there.
     """
 
-    def __init__(self, control: ControlStorage, stores: Callable[[str], EventStore]) -> None:
-        self._control = control
+    def __init__(self, region: str, controls: Callable[[str], ControlStorage], stores: Callable[[str], EventStore]) -> None:
+        self._region = region
+        self._controls = controls
         self._stores = stores
-        self._homes: Homes | None = None
+        self._homes: Homes | None = None  # those of the last call; the write itself finds out when they have moved
 
     @classmethod
     def connect(cls, settings: Settings) -> HomedClaims:
-        """The claims of the settings' region, on DynamoDB. Its role needs to append in every home region."""
-        return cls(DynamoControl(settings), cache(lambda region: EventStore.connect(settings.at(region))))
+        """The claims of the settings' region, on DynamoDB. Its role needs to append, and to read control state, in every
+        home region."""
+        return cls(
+            settings.region,
+            cache(lambda region: DynamoControl(settings.at(region))),
+            cache(lambda region: EventStore.connect(settings.at(region))),
+        )
 
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
         """Claims and releases, and operations on other streams, in one transaction in the claims' home region.
 
-        Returns Saved, Rejected (owned by another), or GaveUp (the homes are being moved). Raises InvalidOperation when the
-        claims have different homes (release the old one after the new one is claimed); errors as EventStore.save.
+        Returns Saved (each claim is its owner's), Rejected (owned by another), or GaveUp (the homes are being moved): all
+        of them as the home has it at a moment during the call. Raises WrongHome when the claims have different homes
+        (release the old one after the new one is claimed), or a type that has none; errors as EventStore.save.
         """
         if not claims:
             raise InvalidOperation("no claim given; use EventStore.save for operations without one")
-
-        def once() -> Result | None:
-            homes = self._known()
-            home = self._home(homes, claims)
-            if not homes.open:
-                self._homes = None
-                return None
-            extra = {"epoch": homes.epoch}
-            try:
-                return self._stores(home).save(
-                    *(each.operation(extra) for each in claims), *operations, timeout=timeout, guards=[homes.guard]
-                )
-            except GuardFailed:
-                self._homes = None  # moved since we looked
-                return None
-
-        result = moved_homes()(once)
+        try:
+            result = moved_homes()(self._attempt, claims, operations, timeout)
+        except (RegionUnavailable, OutcomeUnknown):
+            self._homes = None  # that region may be gone for good, and its claims have another home
+            raise
         return result or GaveUp(MOVED_HOMES_ATTEMPTS, "the homes of claims are being moved; try again later")
 
+    def _attempt(self, claims: Sequence[Claim | Release], operations: Sequence[Operation], timeout: float) -> Result | None:
+        """One try under the homes as they are believed to be; None when they turn out to be others."""
+        homes = self._homes = self._homes or self._own()
+        try:
+            home = self._home(homes, claims)
+            wanted = operations_of(claims, operations, {"epoch": homes.epoch})
+            if homes.open:
+                result = self._stores(home).save(*wanted, timeout=timeout, guards=[homes.guard])
+                if _checked(result) or Homes.read(self._controls(home)) == homes:
+                    return result
+        except GuardFailed:
+            pass
+        except WrongHome:
+            if homes.age >= self._newest(homes, _stream(claims[0].stream)).age:
+                raise
+        self._homes = self._newest(homes, _stream(claims[0].stream))
+        return None
+
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
-        """Who owns a claim, read in its home region: nothing can be newer."""
-        stream = claim if isinstance(claim, StreamId) else StreamId.parse(claim)
-        return OWNERSHIP.value_of(self._stores(self._known().home_of(stream)).state(stream, timeout=timeout))
+        """Who owns a claim, read in its home region: nothing can be newer. Raises HomesNotMoved while the homes are being
+        moved; other errors as EventStore.state."""
+        stream = _stream(claim)
+        return self._at_home(stream, lambda home: OWNERSHIP.value_of(self._stores(home).state(stream, timeout=timeout)))
 
     def home_of(self, claim: StreamId | str) -> str:
-        """The region where a claim is granted now."""
-        return self._known().home_of(claim if isinstance(claim, StreamId) else StreamId.parse(claim))
+        """The region where a claim is granted now. Errors as `owner`."""
+        return self._at_home(_stream(claim), lambda home: home)
 
-    def _known(self) -> Homes:
-        homes = self._homes or Homes.read(self._control)
+    def _at_home(self, claim: StreamId, read: Callable[[str], T]) -> T:
+        """What `read` finds in the claim's home region, which said after it that it still was the home.
+
+        While homes are closed nobody can tell: the new home may be open already, and this region not told of it.
+        """
+        homes = self._own()
+
+        def once() -> tuple[T] | None:
+            nonlocal homes
+            if homes.open:
+                home = homes.home_of(claim)
+                found, there = read(home), Homes.read(self._controls(home))
+                # A home that is to be opened yet has granted nothing, and has got all claims: another one is open.
+                if there is not None and there.opened == homes:
+                    return (found,)
+            homes = self._newest(homes, claim)
+            return None
+
+        answer = moved_homes()(once)
+        if answer is None:
+            raise HomesNotMoved(
+                f"the homes of claims are being moved (epoch {homes.epoch}), so nobody knows where {claim} is; try again "
+                "later. If nobody is moving them, run `replicator homes --set` again with all regions"
+            )
+        return answer[0]
+
+    def _newest(self, homes: Homes, claim: StreamId) -> Homes:
+        """What came of these homes. The own region may not have been told, nor the home: the newest belief counts."""
+        there = Homes.read(self._controls(homes.opened.home_of(claim)))
+        return max(self._own(), there or homes, key=lambda each: each.age)
+
+    def _own(self) -> Homes:
+        homes = Homes.read(self._controls(self._region))
         if homes is None:
-            raise InvalidConfig("no region is home to claims yet; run `replicator homes --set REGIONS` once")
-        self._homes = homes
+            raise InvalidConfig(
+                f"{self._region} knows of no homes of claims; run `replicator homes --set REGIONS --types TYPES` with all "
+                "regions"
+            )
         return homes
 
     @staticmethod
     def _home(homes: Homes, claims: Sequence[Claim | Release]) -> str:
-        by_home = {homes.home_of(each.operation().stream): each.stream for each in claims}
+        streams = [_stream(each.stream) for each in claims]
+        if strange := {stream.type for stream in streams} - set(homes.types):
+            raise WrongHome(
+                f"{', '.join(sorted(strange))} is no claim type of epoch {homes.epoch} ({', '.join(homes.types)}); name all "
+                "types with `replicator homes --set REGIONS --types TYPES`, or claims of it would be left behind by a move"
+            )
+        by_home = {homes.home_of(stream): stream for stream in streams}
         if len(by_home) > 1:
             named = ", ".join(f"{stream} in {home}" for home, stream in by_home.items())
-            raise InvalidOperation(
+            raise WrongHome(
                 f"these claims have different homes ({named}), and a transaction has one region. Save them one by one, the "
                 "new claim first and the release of the old one after it"
             )
         return next(iter(by_home))
+
+
+def _checked(result: Result) -> bool:
+    """Whether the write itself has checked the homes, or says nothing about who owns anything."""
+    return isinstance(result, GaveUp) or (isinstance(result, Saved) and bool(result.events))
+
+
+def _stream(claim: StreamId | str) -> StreamId:
+    return claim if isinstance(claim, StreamId) else StreamId.parse(claim)

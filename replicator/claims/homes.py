@@ -3,13 +3,18 @@
 Homes are chosen by rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998):
 every region computes the same one without asking, and a region that leaves moves its own claims alone. Each region keeps
 the value below in its control state, and every claim is written in one transaction with a check that it still stands
-there, unchanged and open. An epoch is opened only after every earlier one has been closed in the regions that were home.
+there, unchanged and open.
+
+An epoch belongs to one move. Before it is opened anywhere, every region holds that it is closed for this epoch and where
+it leads to, and a region is opened only from exactly that. So of several moves at once at most one opens anything: the
+epoch is what a ballot is in Paxos (Lamport, "Paxos Made Simple", 2001, section 2.2), with every region that is asked as
+the quorum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -24,19 +29,35 @@ SCOPE, KEY = "homes", "claims"
 
 @dataclass(frozen=True, slots=True)
 class Homes:
-    """The regions that are home to claims, in one epoch. While it is not open nothing can be claimed in them."""
+    """The regions that are home to claims of `types`, in one epoch.
+
+    While it is not open nothing can be claimed: the claims of `regions` are on their way `to` others.
+    """
 
     epoch: int
     regions: tuple[str, ...]
     open: bool = True
+    types: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
 
     def home_of(self, claim: StreamId) -> str:
         """The one region where `claim` can be claimed and released."""
         return max(self.regions, key=lambda region: sha256(f"{region}#{claim.type}#{claim.id}".encode()).digest())
 
     @property
+    def opened(self) -> Homes:
+        """What this leads to when it is closed; itself when it is open."""
+        return self if self.open else Homes(self.epoch, self.to, True, self.types)
+
+    @property
+    def age(self) -> tuple[int, bool]:
+        """Of what several regions hold, the greatest is the newest."""
+        return self.epoch, self.open
+
+    @property
     def value(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "regions": list(self.regions), "open": self.open}
+        value = {"epoch": self.epoch, "regions": list(self.regions), "open": self.open, "types": list(self.types)}
+        return value if self.open else {**value, "to": list(self.to)}
 
     @property
     def guard(self) -> Guard:
@@ -45,20 +66,22 @@ class Homes:
 
     @classmethod
     def read(cls, control: ControlStorage) -> Homes | None:
-        """What a region's control state says, or None before `found`."""
+        """What a region's control state says, or None before homes are named there."""
         value = dict(control.get_all(SCOPE)).get(KEY)
-        return None if value is None else cls(value["epoch"], tuple(value["regions"]), value["open"])
+        if value is None:
+            return None
+        return cls(value["epoch"], tuple(value["regions"]), value["open"], tuple(value["types"]), tuple(value.get("to", ())))
 
 
 class HomesNotMoved(MeridianError):
-    """A step of moving homes could not be done. Claims stay closed where they were closed; run the move again."""
+    """Homes are being moved, or were left half moved. Claims stay closed where they were closed; run the move again."""
 
 
 @dataclass(frozen=True, slots=True)
 class HomeMover:
     """Moves the home of claims to other regions. Every step can be repeated: killed anywhere, run it again.
 
-    `controls` and `storages` are those of every region; `types` the stream types that are claims.
+    `controls` and `storages` are those of every region; `types` all stream types that are claims.
     """
 
     controls: Mapping[str, ControlStorage]
@@ -67,44 +90,98 @@ class HomeMover:
     step: Callable[[str], None] = lambda _: None
 
     def move(self, to: Sequence[str], lost: Sequence[str] = (), wait: float = 60.0) -> Homes:
-        """Close the present epoch, wait until every claim has arrived in the new homes, open the next epoch there.
+        """Close claims everywhere, wait until every claim has arrived in the new homes, open the next epoch there.
 
         `lost` names regions that are gone with all they held, or are switched off and will come back only as rebuilt ones:
         they are not asked. A region that is named so and still takes claims can grant what is granted elsewhere.
-        Raises RegionUnavailable, or HomesNotMoved when claims have not arrived after `wait` seconds.
+        Raises InvalidConfig before anything is changed, RegionUnavailable, and HomesNotMoved when claims have not arrived
+        after `wait` seconds or somebody else moves them too.
         """
+        new = self._named(to, lost)
+        asked = {region: control for region, control in self.controls.items() if region not in lost}
+        found = {region: Homes.read(control) for region, control in asked.items()}
+        self._check(found, lost)
+        target = self._opened_before(found, new)
+        if target is None:
+            closed = self._closed(found, new)
+            self._close(asked, found, closed)
+            self._drain(list(asked), new, wait)
+            target = closed.opened
+        self._open(asked, target)
+        return target
+
+    def _named(self, to: Sequence[str], lost: Sequence[str]) -> tuple[str, ...]:
         new = tuple(sorted({check_region(region) for region in to}))
         if not new or {*new, *lost} - self.controls.keys() or set(new) & set(lost):
             raise InvalidConfig(
                 f"homes cannot move to {', '.join(new) or 'nowhere'} (lost: {', '.join(lost) or 'none'}); name regions of "
                 f"this system ({', '.join(self.controls)}), and none as both"
             )
-        asked = {region: control for region, control in self.controls.items() if region not in lost}
-        found = {region: Homes.read(control) for region, control in asked.items()}
-        known = [homes for homes in found.values() if homes is not None]
-        latest = max(known, key=lambda homes: homes.epoch, default=None)
-        if latest is None:
-            if lost:
-                raise InvalidConfig("no region that is left knows of any homes; name them first with all regions there")
-            target = Homes(1, new)
-        elif latest.regions == new and latest.open:
-            target = latest  # an earlier run got as far as opening it somewhere
-        else:
-            self._close(asked, found)
-            self._drain(list(asked), new, wait)
-            target = Homes(latest.epoch + 1, new)
-        self._open(asked, target)
-        return target
+        return new
 
-    def _close(self, asked: Mapping[str, ControlStorage], found: Mapping[str, Homes | None]) -> None:
+    def _check(self, found: Mapping[str, Homes | None], lost: Sequence[str]) -> None:
+        """A home that is not asked would stay open, and claims of a type that is not named would be left behind."""
+        known = [homes for homes in found.values() if homes is not None]
+        if not known and lost:
+            raise InvalidConfig("no region that is left knows of any homes; name them first with all regions there")
+        unasked = {region for homes in known for region in (*homes.regions, *homes.to)} - found.keys() - set(lost)
+        if unasked:
+            named = ", ".join(sorted(unasked))
+            raise InvalidConfig(
+                f"{named} may be home to claims, and is no region as this command knows them ({', '.join(found)}); name it "
+                f"with --peers, or with --lost too when it is gone for good"
+            )
+        left = {kind for homes in known for kind in homes.types} - self.types
+        if left:
+            raise InvalidConfig(
+                f"{', '.join(sorted(left))} are claims too, and a move takes all claims along; give --types "
+                f"{','.join(sorted(self.types | left))}"
+            )
+
+    def _opened_before(self, found: Mapping[str, Homes | None], new: tuple[str, ...]) -> Homes | None:
+        """The epoch that an earlier run of the same move got as far as opening somewhere, and nobody has gone beyond."""
+        known = [homes for homes in found.values() if homes is not None]
+        latest = max(known, key=lambda homes: homes.age, default=None)
+        if latest is None or not latest.open or (latest.regions, latest.types) != (new, self._types):
+            return None
+        return latest if all(homes.opened == latest for homes in known) else None
+
+    def _closed(self, found: Mapping[str, Homes | None], new: tuple[str, ...]) -> Homes:
+        """What every region is to hold before the next epoch is opened. An earlier run's, where it left nothing else."""
+        known = [homes for homes in found.values() if homes is not None]
+        latest = max(known, key=lambda homes: homes.age, default=None)
+        if latest is None:
+            return Homes(1, new, False, self._types, new)
+        same = not latest.open and (latest.to, latest.types) == (new, self._types)
+        if same and all(homes == latest for homes in known if homes.epoch == latest.epoch):
+            return latest
+        return Homes(latest.epoch + 1, latest.regions, False, self._types, new)
+
+    @property
+    def _types(self) -> tuple[str, ...]:
+        return tuple(sorted(self.types))
+
+    def _close(self, asked: Mapping[str, ControlStorage], found: Mapping[str, Homes | None], closed: Homes) -> None:
         for region, homes in found.items():
-            if homes is None or not homes.open:
+            if homes != closed:
+                self.step(f"{region}: closed for epoch {closed.epoch}")
+                self._swap(region, asked[region], homes, closed)
+
+    def _open(self, asked: Mapping[str, ControlStorage], target: Homes) -> None:
+        for region, control in asked.items():
+            held = Homes.read(control)
+            if held == target:
                 continue
-            self.step(f"{region}: closing epoch {homes.epoch}")
-            if not asked[region].swap(SCOPE, KEY, homes.value, replace(homes, open=False).value):
-                raise HomesNotMoved(
-                    f"{region}'s homes were changed meanwhile; see that nobody else moves them, and run again"
-                )
+            # Only from what this move has closed: whatever else stands there is another's, and may have let claims in.
+            if held is not None and held.opened != target:
+                raise _moved(region)
+            self.step(f"{region}: opening epoch {target.epoch}")
+            self._swap(region, control, held, target)
+
+    @staticmethod
+    def _swap(region: str, control: ControlStorage, before: Homes | None, after: Homes) -> None:
+        if not control.swap(SCOPE, KEY, before.value if before else None, after.value):
+            raise _moved(region)
 
     def _drain(self, asked: Sequence[str], new: Sequence[str], wait: float) -> None:
         """Wait until each new home has every claim that any region has. What a lost region wrote is copied from those
@@ -148,13 +225,6 @@ class HomeMover:
         for event in self.storages[holder].read(lane, self._end(there, lane) + 1):
             self.storages[there].insert([event])
 
-    def _open(self, asked: Mapping[str, ControlStorage], target: Homes) -> None:
-        for region, control in asked.items():
-            held = Homes.read(control)
-            if held == target:
-                continue
-            self.step(f"{region}: opening epoch {target.epoch}")
-            if not control.swap(SCOPE, KEY, held.value if held else None, target.value):
-                raise HomesNotMoved(
-                    f"{region}'s homes were changed meanwhile; see that nobody else moves them, and run again"
-                )
+
+def _moved(region: str) -> HomesNotMoved:
+    return HomesNotMoved(f"{region}'s homes were changed meanwhile; see that nobody else moves them, and run again")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from replicator.claims.ownership import LOST, OWNERSHIP, Claim, Lost, Ownership, Release
+from replicator.claims.ownership import LOST, OWNERSHIP, Claim, Lost, Ownership, Release, operations_of
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
 from replicator.errors import AppendContention
@@ -39,7 +39,7 @@ class OptimisticClaims:
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
         """Claims and releases, and operations on other streams, in one transaction in this region. Saved means: granted as
         far as this region knows. Errors as EventStore.save."""
-        return self._store.save(*(each.operation() for each in claims), *operations, timeout=timeout)
+        return self._store.save(*operations_of(claims, operations), timeout=timeout)
 
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
         """Who owns a claim, as far as this region knows."""

@@ -7,7 +7,7 @@ releases: its owner has been told, or will be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,7 +53,9 @@ class Ownership:
 
     def _claimed(self, event: Event, owner: StreamId) -> Ownership:
         if self.owner is None:
-            return replace(self, owner=owner, event_id=event.id)
+            # What it lost before is over: to tell it now would take from it what it owns.
+            left = {event_id: each for event_id, each in self.lost.items() if each.owner != owner}
+            return replace(self, owner=owner, event_id=event.id, lost=left)
         if self.owner == owner:
             return self
         loser = Lost(event.id, event.region, owner, self.event_id, self.owner)
@@ -93,12 +95,13 @@ class Claim:
     stream: StreamId | str
     owner: StreamId | str
 
-    def operation(self, extra: Mapping[str, Any] | None = None) -> Operation:
-        """Accepted when it is free, or already the owner's (then nothing is written)."""
+    def operation(self, extra: Mapping[str, Any] | None = None, hold: bool = False) -> Operation:
+        """Accepted when it is free, or already the owner's. Then nothing is written, unless it is to `hold`: a claim that
+        something else depends on gets an event again, as a stream without one may move before the write."""
         stream, owner = _id(self.stream), _id(self.owner)
 
         def test(owned: Ownership) -> Verdict:
-            if owned.owner is None:
+            if owned.owner is None or (hold and owned.owner == owner):
                 return Accept(NewEvent(CLAIMED, {"owner": str(owner), **(extra or {})}))
             if owned.owner == owner:
                 return Accept()
@@ -114,8 +117,8 @@ class Release:
     stream: StreamId | str
     owner: StreamId | str
 
-    def operation(self, extra: Mapping[str, Any] | None = None) -> Operation:
-        """Accepted when it is the owner's."""
+    def operation(self, extra: Mapping[str, Any] | None = None, hold: bool = False) -> Operation:
+        """Accepted when it is the owner's. Always an event, so it always holds."""
         stream, owner = _id(self.stream), _id(self.owner)
 
         def test(owned: Ownership) -> Verdict:
@@ -124,6 +127,14 @@ class Release:
             return Reject(f"{stream} is not owned by {owner}, but by {owned.owner or 'nobody'}")
 
         return Operation(stream, (), When(OWNERSHIP, test))
+
+
+def operations_of(
+    claims: Sequence[Claim | Release], operations: Sequence[Operation], extra: Mapping[str, Any] | None = None
+) -> list[Operation]:
+    """All of one save. What comes together depends on each other, so every claim's stream is held by an event."""
+    together = len(claims) + len(operations) > 1
+    return [*(each.operation(extra, hold=together) for each in claims), *operations]
 
 
 def _id(stream: StreamId | str) -> StreamId:

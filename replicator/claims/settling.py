@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import structlog
+
 from replicator.claims.optimistic import Compensation, OptimisticClaims, told_plainly
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId
-from replicator.errors import AppendContention, InvalidConfig, OutcomeUnknown, RegionUnavailable
+from replicator.errors import AppendContention, InvalidConfig, OutcomeUnknown, RegionUnavailable, place
 from replicator.loading import load
 from replicator.settings import Settings
 from replicator.store import EventStore
+
+log = structlog.get_logger()
 
 
 class Settler:
@@ -26,7 +30,11 @@ class Settler:
         return cls(OptimisticClaims(store, load_compensation(settings.compensation)), settings.optimistic_claims)
 
     def settle(self, events: Iterable[Event]) -> None:
-        """Settle the claims that these events belong to. Raises RegionUnavailable; settling again is safe."""
+        """Settle the claims that these events belong to. Raises RegionUnavailable; settling again is safe.
+
+        A claim that cannot be settled for any other reason (a compensation that fails, a clock that is ahead) is logged as
+        `claim.unsettled`: it must not hold up the others. The next event of its stream has it tried again.
+        """
         self.settle_all(event.stream for event in events)
 
     def settle_all(self, streams: Iterable[StreamId]) -> None:
@@ -36,6 +44,10 @@ class Settler:
                 self._claims.settle(stream)
             except (AppendContention, OutcomeUnknown) as error:
                 raise RegionUnavailable(f"claim {stream} is not settled yet: {error}") from error
+            except RegionUnavailable:
+                raise
+            except Exception as error:  # the application's own function may raise anything
+                log.error("claim.unsettled", claim=str(stream), error=place(error))
 
 
 def load_compensation(name: str) -> Compensation:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chaos.contention import Contention, run_contention
-from chaos.contention_check import Findings, Histories, Note, check
+from chaos.contention_check import Findings, Histories, Note, Owners, check
 from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent, Operation, StreamId, VersionVector
 from replicator.claims import Claim, OptimisticClaims
 from replicator.domain.event import Event, seal
@@ -70,8 +70,15 @@ def world() -> tuple[list[Note], dict[str, dict[StreamId, list[Event]]]]:
     return notes, {region: {stream: list(stores[region].read(stream)) for stream in streams} for region in stores}
 
 
-def found(notes: list[Note], histories: Histories) -> Findings:
-    return check(notes, histories, lambda _: EAST, lambda stream: EAST if stream == HOMED else None)
+def said(histories: Histories) -> dict[str, dict[StreamId, str | None]]:
+    """What the regions say of who owns the nickname: the first to claim it, as it was before any history was spoilt."""
+    first = str(histories[EAST][NICK][0].payload["owner"])
+    return {region: {NICK: first} for region in histories}
+
+
+def found(notes: list[Note], histories: Histories, owners: Owners | None = None) -> Findings:
+    owners = owners or said(histories)
+    return check(notes, histories, lambda _: EAST, lambda stream: EAST if stream == HOMED else None, owners)
 
 
 def test_a_run_without_a_flaw_is_found_to_be_one() -> None:
@@ -98,6 +105,11 @@ def resealed(event: Event, **changes: Any) -> Event:
 
 def lose_an_event(notes: list[Note], histories: Any) -> None:
     del histories[WEST][TALLY][1]
+
+
+def tell_two_writers_of_one_event(notes: list[Note], histories: Any) -> None:
+    """The second writer's own event was never written: it took the first one's for its own."""
+    notes.append(notes[0])
 
 
 def invent_an_event(notes: list[Note], histories: Any) -> None:
@@ -140,6 +152,7 @@ def tell_twice(notes: list[Note], histories: Any) -> None:
     ("spoil", "promise"),
     [
         (lose_an_event, "lost"),
+        (tell_two_writers_of_one_event, "acknowledged_twice"),
         (invent_an_event, "from_nowhere"),
         (lose_an_event, "different"),
         (decide_on_an_old_state, "lost_updates"),
@@ -154,3 +167,11 @@ def test_each_promise_that_is_broken_is_found(spoil: Spoil, promise: str) -> Non
     notes, histories = world()
     spoil(notes, histories)
     assert promise in found(notes, histories).broken
+
+
+@pytest.mark.parametrize("region", [EAST, WEST])
+@pytest.mark.parametrize("owner", [None, "user/w7"])
+def test_a_region_that_says_another_owner_than_its_events_do_is_found(region: str, owner: str | None) -> None:
+    notes, histories = world()
+    owners = said(histories) | {region: {NICK: owner}}
+    assert found(notes, histories, owners).broken == {"not_one_owner": 1}

@@ -310,6 +310,13 @@ class _AnswerLost(DynamoStorage):
         raise RegionUnavailable("no answer")
 
 
+class _NoAnswer(DynamoStorage):
+    """No write is answered."""
+
+    def _put(self, events: object, guards: object = ()) -> None:
+        raise Transient("ReadTimeoutError", sent=True)
+
+
 @pytest.mark.emulator
 def test_a_write_that_landed_is_never_reported_as_not_written(table: Settings, dynamo: DynamoStorage) -> None:
     storage = _AnswerLost(table)
@@ -317,3 +324,15 @@ def test_a_write_that_landed_is_never_reported_as_not_written(table: Settings, d
         storage.insert(chain(HOMER, 1))
     assert raised.value.events == tuple(chain(HOMER, 1))
     assert list(dynamo.read(HOMER)) == chain(HOMER, 1)
+
+
+@pytest.mark.emulator
+@pytest.mark.usefixtures("emptied")
+@pytest.mark.parametrize("silent", [_AnswerLost, _NoAnswer])
+def test_what_was_sent_without_an_answer_carries_its_guards(table: Settings, silent: type[DynamoStorage]) -> None:
+    """Whoever settles it later must not write it where the guards hold no more."""
+    fence = Guard("fences", f"sent {silent.__name__}", {"open": True})
+    DynamoControl(table).put(fence.scope, {fence.key: {"open": True}})
+    with pytest.raises(OutcomeUnknown) as raised:
+        silent(replace(table, attempts=2)).insert(chain(HOMER, 1), [fence])
+    assert raised.value.events.guards == (fence,)

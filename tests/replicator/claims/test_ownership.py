@@ -84,6 +84,33 @@ def test_whoever_was_told_that_it_lost_does_not_own_it_by_a_release_that_comes_l
     assert fold(homer, lisa, told, late).owner is None
 
 
+def test_whoever_lost_and_then_claims_it_anew_owns_it_and_is_told_of_no_loss() -> None:
+    homer, lisa = claimed("us-east-1", 2, "user/homer"), claimed("eu-west-1", 3, "user/lisa")
+    bart = claimed("ap-southeast-2", 4, "user/bart")
+    released = event("us-east-1", 5, RELEASED, {"owner": "user/homer"})
+    anew = claimed("eu-west-1", 6, "user/lisa")
+    owned = fold(homer, lisa, bart, released, anew)
+    assert (owned.owner, owned.event_id) == (LISA, anew.id)
+    assert set(owned.lost) == {bart.id}  # he is still to be told
+    told = event("eu-west-1", 7, LOST, {"claim": lisa.id, "owner": "user/lisa"})
+    assert fold(homer, lisa, released, anew, told).owner == LISA  # told by a region that did not know yet
+    assert set(fold(homer, lisa, anew).lost) == {lisa.id, anew.id}  # nothing was free: without the release both lost
+
+
+def test_a_loss_comes_back_when_what_ended_it_turns_out_to_have_lost_too() -> None:
+    """Bart claimed what Homer had released before Lisa did, and that arrives last: both of Lisa's claims have lost."""
+    homer, lisa = claimed("us-east-1", 2, "user/homer"), claimed("eu-west-1", 3, "user/lisa")
+    released = event("us-east-1", 4, RELEASED, {"owner": "user/homer"})
+    anew = claimed("eu-west-1", 6, "user/lisa")
+    late = claimed("ap-southeast-2", 5, "user/bart")
+    owned = fold(homer, lisa, released, anew, late)
+    assert str(owned.owner) == "user/bart"
+    assert {key: str(each.to_owner) for key, each in owned.lost.items()} == {
+        lisa.id: "user/homer",
+        anew.id: "user/bart",
+    }
+
+
 kinds = st.sampled_from([CLAIMED, RELEASED, LOST])
 
 
@@ -100,6 +127,7 @@ def test_at_most_one_owns_and_every_loser_has_a_winner(data: st.DataObject) -> N
     by_id = {e.id: e for e in events}
     if owned.owner is not None:
         assert by_id[owned.event_id].payload["owner"] == str(owned.owner)
+        assert owned.owner not in {lost.owner for lost in owned.lost.values()}
     for lost in owned.lost.values():
         assert lost.owner != lost.to_owner
         assert by_id[lost.to_event_id].order < by_id[lost.event_id].order
@@ -114,6 +142,9 @@ def test_claim_and_release_are_operations_like_any_other() -> None:
     again = store.save(Claim(EMAIL, HOMER).operation())
     assert isinstance(again, Saved)
     assert again.events == ()  # it is his already
+    held = store.save(Claim(EMAIL, HOMER).operation(hold=True), Operation(HOMER, registered))
+    assert isinstance(held, Saved)
+    assert [e.type for e in held.events] == [CLAIMED, "registered"]  # what depends on it has its stream held
     refused = store.save(Claim(EMAIL, LISA).operation(), Operation(LISA, registered))
     assert getattr(refused, "reasons", None) == ("email/homer@example.com is owned by user/homer",)
     assert store.latest(LISA) is None

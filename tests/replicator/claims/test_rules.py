@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,7 +55,7 @@ def stores(request: pytest.FixtureRequest) -> dict[str, EventStore]:
     storages = {region: store._storage for region, store in stores.items()}
     HomeMover(controls, storages, frozenset({"email"})).move(REGIONS)
     for region, store in stores.items():
-        store.homed = HomedClaims(controls[region], stores.__getitem__)  # type: ignore[attr-defined]
+        store.homed = HomedClaims(region, controls.__getitem__, stores.__getitem__)  # type: ignore[attr-defined]
     return stores
 
 
@@ -110,7 +111,7 @@ def test_while_a_claim_s_home_is_cut_off_it_cannot_be_claimed_and_all_else_can(
     controls = {region: DynamoControl(emptied_settings.at(region)) for region in REGIONS}
     storages = {region: DynamoStorage(emptied_settings.at(region)) for region in REGIONS}
     HomeMover(controls, storages, frozenset({"email"})).move(REGIONS)  # type: ignore[arg-type]
-    west = HomedClaims(controls[WEST], stores.__getitem__)
+    west = HomedClaims(WEST, controls.__getitem__, stores.__getitem__)
     near, far, taken = email_homed_in(WEST), email_homed_in(EAST), email_homed_in(EAST, 1)
     assert isinstance(west.save([Claim(taken, "user/homer")]), Saved)
     emulated.regions[EAST].freeze()
@@ -125,7 +126,7 @@ def test_while_a_claim_s_home_is_cut_off_it_cannot_be_claimed_and_all_else_can(
         emulated.regions[EAST].thaw()
     if sent is not None:
         stores[EAST].resolve(sent.events)
-    east = HomedClaims(controls[EAST], stores.__getitem__)
+    east = HomedClaims(EAST, controls.__getitem__, stores.__getitem__)
     assert isinstance(east.save([Claim(taken, "user/bart")]), Rejected)  # whoever had it has it
     results = [client.save([Claim(far, owner)]) for client, owner in ((east, "user/bart"), (west, "user/homer"))]
     owner = east.owner(far).owner
@@ -206,6 +207,67 @@ def test_many_settlers_at_once_tell_each_loser_exactly_once() -> None:
     copy(stores)
     (loser,) = told
     assert [event.type for event in stores[EAST].read(loser.owner)] == [LOST]
+
+
+def test_settlers_that_found_the_same_loss_at_the_same_moment_tell_it_once() -> None:
+    """All of the loser's region have read that it lost before any of them writes."""
+    stores, email = conflict()
+    ((region, _),) = [(lost.region, lost) for lost in OptimisticClaims(stores[EAST]).owner(email).lost.values()]
+    together = threading.Barrier(4)
+
+    def compensation(claim: StreamId, lost: Lost) -> list[NewEvent]:
+        together.wait(timeout=10)
+        return email_set(claim, lost)
+
+    settlers = [
+        OptimisticClaims(EventStore(stores[region]._storage, region, REGIONS, attempts=100), compensation) for _ in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        told = [lost for found in pool.map(lambda settler: settler.settle(email), settlers) for lost in found]
+    (lost,) = told
+    assert [event.type for event in stores[region].read(lost.owner)] == ["email_cleared"]
+    assert [event.type for event in stores[region].read_lane(email)].count(LOST) == 1
+
+
+def test_a_claim_that_is_kept_together_with_something_holds_its_stream_in_any_region() -> None:
+    """Between the decision and the write another process releases it, and somebody else claims it."""
+    storage, email = MemoryStorage(), StreamId("email", "x@example.com")
+    ours, other = (OptimisticClaims(EventStore(storage, EAST, REGIONS)) for _ in range(2))
+    assert isinstance(ours.save([Claim(email, "user/homer")]), Saved)
+    insert = storage.insert
+
+    def overtaken(events: Any, guards: Any = ()) -> bool:
+        storage.insert = insert  # type: ignore[method-assign]
+        assert isinstance(other.save([Release(email, "user/homer")]), Saved)
+        assert isinstance(other.save([Claim(email, "user/lisa")]), Saved)
+        return insert(events, guards)
+
+    storage.insert = overtaken  # type: ignore[method-assign]
+    result = ours.save([Claim(email, "user/homer")], Operation("user/homer", NewEvent("email_set", {"value": email.id})))
+    assert isinstance(result, Rejected)
+    assert str(ours.owner(email).owner) == "user/lisa"
+    alone = other.save([Claim(email, "user/lisa")])
+    assert isinstance(alone, Saved)
+    assert alone.events == ()
+
+
+def test_whoever_lost_and_claims_anew_keeps_what_was_written_with_it(
+    stores: dict[str, EventStore], optimistic: dict[str, OptimisticClaims]
+) -> None:
+    email = StreamId("email", "lisa@example.com")
+    written = {owner: Operation(owner, NewEvent("email_set", {"value": email.id})) for owner in ("user/homer", "user/lisa")}
+    for region, owner in ((EAST, "user/homer"), (WEST, "user/lisa")):
+        assert isinstance(optimistic[region].save([Claim(email, owner)], written[owner]), Saved)
+    copy(stores)
+    (lost,) = optimistic[EAST].owner(email).lost.values()
+    winner, loser = str(lost.to_owner), str(lost.owner)
+    assert isinstance(optimistic[lost.region].save([Release(email, winner)]), Saved)
+    assert isinstance(optimistic[lost.region].save([Claim(email, loser)], written[loser]), Saved)
+    copy(stores)
+    for region in REGIONS:
+        assert optimistic[region].settle(email) == []
+        assert str(optimistic[region].owner(email).owner) == loser
+        assert [event.type for event in stores[region].read(loser)] == ["email_set", "email_set"]
 
 
 def test_a_settler_killed_between_writing_and_hearing_of_it_tells_once() -> None:

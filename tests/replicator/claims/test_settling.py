@@ -7,9 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
 from chaos.world import World
-from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent, Operation, RegionUnavailable, StreamId
+from replicator import (
+    EventStore,
+    HybridLogicalClock,
+    InvalidConfig,
+    MemoryStorage,
+    NewEvent,
+    Operation,
+    RegionUnavailable,
+    StreamId,
+)
 from replicator.claims import Claim, Lost, OptimisticClaims
 from replicator.claims.ownership import CLAIMED, LOST
 from replicator.claims.settling import Settler, load_compensation
@@ -24,16 +34,21 @@ def compensate(claim: StreamId, lost: Lost) -> list[NewEvent]:
     return [NewEvent("nickname_cleared", {"nickname": claim.id})]
 
 
-def conflict() -> dict[str, EventStore]:
+def conflict(*claims: StreamId) -> dict[str, EventStore]:
     held = {region: MemoryStorage() for region in (EAST, WEST)}
     stores = {region: EventStore(held[region], region, [EAST, WEST]) for region in held}
     for region in stores:
-        OptimisticClaims(stores[region]).save([Claim(NICK, f"user/{region}")])
+        for claim in claims or (NICK,):
+            OptimisticClaims(stores[region]).save([Claim(claim, f"user/{region}")])
+    copy(held)
+    return stores
+
+
+def copy(held: dict[str, MemoryStorage]) -> None:
     for home, there in ((EAST, WEST), (WEST, EAST)):
         for lane, _ in list(held[home].lanes()):
             if lane.region == home:
                 held[there].insert_each(list(held[home].read(lane)))
-    return stores
 
 
 def test_the_event_that_brings_a_conflict_has_it_settled_in_the_loser_s_region() -> None:
@@ -51,22 +66,69 @@ def test_streams_of_other_types_are_passed_over() -> None:
         assert not [event for event in store.read(NICK) if event.type == LOST]
 
 
-def test_what_cannot_be_settled_now_comes_again() -> None:
+@pytest.mark.parametrize("error", [OutcomeUnknown("no answer", []), RegionUnavailable("no answer")])
+def test_what_cannot_be_settled_now_comes_again(error: Exception) -> None:
     stores = conflict()
     for store in stores.values():
 
         def silent(events: Any, guards: Any = ()) -> bool:
-            raise OutcomeUnknown("no answer", events)
+            raise error
 
         store._storage.insert = silent  # type: ignore[method-assign]
     errors = []
     for store in stores.values():
         try:
             Settler(OptimisticClaims(store), ["nickname"]).settle_all([NICK])
-        except RegionUnavailable as error:
-            errors.append(str(error))
+        except RegionUnavailable as unsettled:
+            errors.append(str(unsettled))
     (said,) = errors  # the winner's region has nobody to tell
-    assert "nickname/el-barto is not settled yet" in said
+    assert said.endswith("no answer")
+
+
+def test_a_claim_that_cannot_be_settled_is_logged_and_the_others_are() -> None:
+    """Its compensation fails; what it fails on may be a person's data, so only the place is logged."""
+    other = StreamId("nickname", "max-power")
+    stores = conflict(other, NICK)
+
+    def picky(claim: StreamId, lost: Lost) -> list[NewEvent]:
+        if claim == other:
+            raise KeyError("homer@example.com")
+        return compensate(claim, lost)
+
+    with structlog.testing.capture_logs() as logs:
+        for store in stores.values():
+            Settler(OptimisticClaims(store, picky), ["nickname"]).settle_all([other, NICK])
+    (unsettled,) = [line for line in logs if line["event"] == "claim.unsettled"]
+    assert unsettled["claim"] == str(other)
+    assert unsettled["error"].startswith("KeyError at test_settling.py:")
+    assert "homer" not in str(unsettled)
+    told = [e.payload for region, store in stores.items() for e in store.read_lane(f"user/{region}", region)]
+    assert told == [{"nickname": NICK.id}]
+    for store in stores.values():  # mended, the next event has it settled
+        Settler(OptimisticClaims(store, compensate), ["nickname"]).settle(list(store.read(other)))
+    told = [e.payload for region, store in stores.items() for e in store.read_lane(f"user/{region}", region)]
+    assert sorted(each["nickname"] for each in told) == [NICK.id, other.id]
+
+
+def test_a_claim_of_a_clock_that_is_ahead_holds_up_no_other() -> None:
+    now = time.time_ns() // 1_000_000
+    far, later = now + 3_000_000, now + 10_000
+    other = StreamId("nickname", "max-power")
+    held = {region: MemoryStorage() for region in (EAST, WEST)}
+    ahead = EventStore(held[EAST], EAST, [EAST, WEST], HybridLogicalClock(lambda: far))
+    west = EventStore(held[WEST], WEST, [EAST, WEST])
+    OptimisticClaims(west).save([Claim(other, "user/lisa")])
+    OptimisticClaims(ahead).save([Claim(other, "user/homer")])
+    OptimisticClaims(west).save([Claim(NICK, "user/lisa")])
+    east = EventStore(held[EAST], EAST, [EAST, WEST], HybridLogicalClock(lambda: later))
+    OptimisticClaims(east).save([Claim(NICK, "user/homer")])
+    copy(held)
+    with structlog.testing.capture_logs() as logs:
+        Settler(OptimisticClaims(EventStore(held[EAST], EAST, [EAST, WEST])), ["nickname"]).settle_all([other, NICK])
+    (unsettled,) = [line for line in logs if line["event"] == "claim.unsettled"]
+    assert (unsettled["claim"], unsettled["error"].split()[0]) == (str(other), "ClockAhead")
+    told = [event.payload["claim"] for event in EventStore(held[EAST], EAST, [EAST, WEST]).read_lane("user/homer")]
+    assert told == [str(NICK)]
 
 
 @pytest.mark.parametrize("payload", [{}, {"owner": 7}, {"owner": "nobody"}, {"owner": ["user/x"]}, {"owner": ""}])
