@@ -195,7 +195,8 @@ def answers() -> dict[Wrong, Answer]:
     return dict(zip(WRONG, commands(*((wrong.line, dict(wrong.environment)) for wrong in WRONG)), strict=True))
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=str)
+# Ports differ from one test process to the next, and names of tests must not.
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong).replace(str(_CLOSED), "PORT"))
 def test_wrong_input_is_one_line_that_names_it_and_says_what_to_do(answers: dict[Wrong, Answer], wrong: Wrong) -> None:
     check(answers[wrong], wrong.value, wrong.remedy)
 
