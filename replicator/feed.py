@@ -50,7 +50,7 @@ def changes(
     end = time.monotonic() + timeout
     events: list[Event] = []
     size, more = 0, False
-    for stream in dict.fromkeys(s if isinstance(s, StreamId) else StreamId.parse(s) for s in streams):
+    for stream in dict.fromkeys(StreamId.of(s) for s in streams):
         given = token.vector(stream)
         state = store.state(stream, wanted, max(end - time.monotonic(), 0))
         for event in state.events(given) if not more else ():

@@ -184,7 +184,7 @@ class Operation:
         given = (events,) if isinstance(events, NewEvent) else tuple(events)
         if wrong := [each for each in given if not isinstance(each, NewEvent)]:
             raise InvalidOperation(f"an operation takes NewEvent, not {wrong[0]!r}")
-        object.__setattr__(self, "stream", stream if isinstance(stream, StreamId) else StreamId.parse(stream))
+        object.__setattr__(self, "stream", StreamId.of(stream))
         object.__setattr__(self, "events", given)
         object.__setattr__(self, "precondition", precondition if precondition is not None else Always())
         object.__setattr__(self, "after", after)

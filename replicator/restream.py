@@ -59,7 +59,7 @@ class Restream:
     ) -> None:
         self._store = store
         self._checkpoint = StreamId("restream", name)
-        self._sources = [s if isinstance(s, StreamId) else StreamId.parse(s) for s in sources]
+        self._sources = [StreamId.of(s) for s in sources]
         self._route = route
         self._schemas = schemas
         if not self._sources or len(set(self._sources)) != len(self._sources):
@@ -120,7 +120,7 @@ class Restream:
         routed = []
         payload = self._schemas.payload(event)
         for to, new in self._route(event, Protected(payload) if holds_personal(payload) else payload):
-            stream = to if isinstance(to, StreamId) else StreamId.parse(to)
+            stream = StreamId.of(to)
             if stream in self._sources:
                 raise InvalidOperation(f"event {event.id} is routed to {stream}, which is a source; choose another stream")
             metadata = {**event.metadata, **new.metadata, ORIGIN: event.id, ORIGIN_TIME: str(event.hlc), CAUSATION: event.id}

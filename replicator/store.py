@@ -80,7 +80,7 @@ class EventStore:
         ClockAhead when what was observed is too far ahead of this machine's clock, AppendContention or
         RegionUnavailable when nothing was written, OutcomeUnknown when nobody can tell yet (see `resolve`).
         """
-        return self.append_all([Write(_stream(stream), events, observed or Observed())])
+        return self.append_all([Write(StreamId.of(stream), events, observed or Observed())])
 
     def append_all(self, writes: Sequence[Write]) -> tuple[Event, ...]:
         """Append to several streams of this region in one transaction, at most 100 events in all. Errors as `append`."""
@@ -124,7 +124,7 @@ class EventStore:
 
         Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent.
         """
-        lane = LaneId(region or self.region, _stream(stream))
+        lane = LaneId(region or self.region, StreamId.of(stream))
         first = max(first, 1)
         neighbour: Event | None = None
         count = 0
@@ -155,7 +155,7 @@ class EventStore:
         Only what `after` does not cover, and nothing beyond `upto` when that is given. Lazy: lanes are read a page at
         a time as the events are taken.
         """
-        name = _stream(stream)
+        name = StreamId.of(stream)
         lanes = [
             self.read_lane(
                 name, region, after.get(region) + 1, None if upto is None else upto.get(region),
@@ -188,7 +188,7 @@ class EventStore:
 
         Raises NotHereYet when that takes longer than `timeout` seconds.
         """
-        name = _stream(stream)
+        name = StreamId.of(stream)
         return self.cut(name, self.pull(name, at_least, timeout), at_least)
 
     def pull(self, stream: StreamId, at_least: ConsistencyToken | str | None, timeout: float = 2.0) -> tuple[Event, ...]:
@@ -248,7 +248,3 @@ def _check_chain(before: Event, after: Event) -> None:
         raise DamagedEvent(f"lane {after.lane} goes from {before.sequence} to {after.sequence}: events between are missing")
     if after.prev != before.digest:
         raise DamagedEvent(f"event {after.id} does not follow {before.id}: the digest chain is broken between them")
-
-
-def _stream(stream: StreamId | str) -> StreamId:
-    return stream if isinstance(stream, StreamId) else StreamId.parse(stream)

@@ -79,20 +79,20 @@ class HomedClaims:
         except GuardFailed:
             pass
         except WrongHome:
-            if homes.age >= self._newest(homes, _stream(claims[0].stream)).age:
+            if homes.age >= self._newest(homes, StreamId.of(claims[0].stream)).age:
                 raise
-        self._homes = self._newest(homes, _stream(claims[0].stream))
+        self._homes = self._newest(homes, StreamId.of(claims[0].stream))
         return None
 
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
         """Who owns a claim, read in its home region: nothing can be newer. Raises HomesNotMoved while the homes are being
         moved; other errors as EventStore.state."""
-        stream = _stream(claim)
+        stream = StreamId.of(claim)
         return self._at_home(stream, lambda home: OWNERSHIP.value_of(self._stores(home).state(stream, timeout=timeout)))
 
     def home_of(self, claim: StreamId | str) -> str:
         """The region where a claim is granted now. Errors as `owner`."""
-        return self._at_home(_stream(claim), lambda home: home)
+        return self._at_home(StreamId.of(claim), lambda home: home)
 
     def _at_home(self, claim: StreamId, read: Callable[[str], T]) -> T:
         """What `read` finds in the claim's home region, which said after it that it still was the home.
@@ -136,7 +136,7 @@ class HomedClaims:
 
     @staticmethod
     def _home(homes: Homes, claims: Sequence[Claim | Release]) -> str:
-        streams = [_stream(each.stream) for each in claims]
+        streams = [StreamId.of(each.stream) for each in claims]
         if strange := {stream.type for stream in streams} - set(homes.types):
             raise WrongHome(
                 f"{', '.join(sorted(strange))} is no claim type of epoch {homes.epoch} ({', '.join(homes.types)}); name all "
@@ -155,7 +155,3 @@ class HomedClaims:
 def _checked(result: Result) -> bool:
     """Whether the write itself has checked the homes, or says nothing about who owns anything."""
     return isinstance(result, GaveUp) or (isinstance(result, Saved) and bool(result.events))
-
-
-def _stream(claim: StreamId | str) -> StreamId:
-    return claim if isinstance(claim, StreamId) else StreamId.parse(claim)

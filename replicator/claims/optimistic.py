@@ -49,7 +49,7 @@ class OptimisticClaims:
         """Tell the owners of claims of this region that lost. Returns those told now; run it whenever a claim's stream has
         got events from elsewhere. Killed at any point and run again, each is told exactly once.
         """
-        stream = claim if isinstance(claim, StreamId) else StreamId.parse(claim)
+        stream = StreamId.of(claim)
         told = []
         for lost in self.owner(stream).lost.values():
             if lost.region == self._store.region and self._tell(stream, lost):

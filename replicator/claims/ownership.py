@@ -98,7 +98,7 @@ class Claim:
     def operation(self, extra: Mapping[str, Any] | None = None, hold: bool = False) -> Operation:
         """Accepted when it is free, or already the owner's. Then nothing is written, unless it is to `hold`: a claim that
         something else depends on gets an event again, as a stream without one may move before the write."""
-        stream, owner = _id(self.stream), _id(self.owner)
+        stream, owner = StreamId.of(self.stream), StreamId.of(self.owner)
 
         def test(owned: Ownership) -> Verdict:
             if owned.owner is None or (hold and owned.owner == owner):
@@ -119,7 +119,7 @@ class Release:
 
     def operation(self, extra: Mapping[str, Any] | None = None, hold: bool = False) -> Operation:
         """Accepted when it is the owner's. Always an event, so it always holds."""
-        stream, owner = _id(self.stream), _id(self.owner)
+        stream, owner = StreamId.of(self.stream), StreamId.of(self.owner)
 
         def test(owned: Ownership) -> Verdict:
             if owned.owner == owner:
@@ -135,7 +135,3 @@ def operations_of(
     """All of one save. What comes together depends on each other, so every claim's stream is held by an event."""
     together = len(claims) + len(operations) > 1
     return [*(each.operation(extra, hold=together) for each in claims), *operations]
-
-
-def _id(stream: StreamId | str) -> StreamId:
-    return stream if isinstance(stream, StreamId) else StreamId.parse(stream)

@@ -78,6 +78,11 @@ class StreamId:
             raise InvalidName(f"stream {text!r} has no type; write it as 'type/id', for example 'user/homer'")
         return cls(kind, name)
 
+    @classmethod
+    def of(cls, stream: StreamId | str) -> StreamId:
+        """The stream itself, or the one that a text names."""
+        return stream if isinstance(stream, StreamId) else cls.parse(stream)
+
     def __str__(self) -> str:
         return f"{self.type}/{self.id}"
 

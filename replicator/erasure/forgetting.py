@@ -43,7 +43,7 @@ def forget(
     what `EventStore.append` raises; then no key has been destroyed, and it is to be run again.
     """
     check_subject(subject)
-    names = [name if isinstance(name, StreamId) else StreamId.parse(name) for name in streams]
+    names = [StreamId.of(name) for name in streams]
     events = [_say(store, subject, stream) for stream in dict.fromkeys(names or [StreamId.parse(subject)])]
     with ThreadPoolExecutor(len(keys), thread_name_prefix="forget") as pool:
         reasons = dict(zip(keys, pool.map(lambda storage: _destroy(storage, subject), keys.values()), strict=True))
