@@ -118,5 +118,5 @@ def expected_vectors(history: History) -> dict[str, str]:
     lanes: dict[str, dict[str, int]] = {}
     for key, sequence in history.heads().items():
         region, kind, name = key.split("#")
-        lanes.setdefault(f"{kind}#{kind}/{name}", {})[region] = sequence
+        lanes.setdefault(f"{kind}@1#{kind}/{name}", {})[region] = sequence
     return {key: json.dumps(vector, sort_keys=True, separators=(",", ":")) for key, vector in lanes.items()}

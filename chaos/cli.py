@@ -98,6 +98,38 @@ def contend(
     raise typer.Exit(0 if outcome.kept else 1)
 
 
+@app.command()
+def views(
+    events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (662,327).", metavar="N")] = "20000",
+    seed: Annotated[int, typer.Option(help="Chooses the flights, orders and duplicates.", metavar="N")] = 1,
+    every: Annotated[bool, typer.Option("--every", help="Every order into every sink, instead of one into each.")] = False,
+) -> None:
+    """The same events, in three orders with 10% duplicates, into DynamoDB, PostgreSQL and memory: all views are compared
+    with each other and with pandas.
+
+    Exits 0 when all are equal, 1 when not. Ctrl-C leaves nothing running.
+    """
+    from chaos.orders import ORDERS, run_orders
+    from chaos.sinks import three_sinks
+
+    count = _count(events)
+    if "MERIDIAN_LOG" not in os.environ:
+        logs.configure("error")
+    with _Bars() as bars, three_sinks(ORDERS, every) as sinks:
+        outcome = run_orders(count, seed, sinks, bars.steps)
+    table = Table("projected into", "seconds", "events a second", title=f"{outcome.events:,} events, seed {seed}")
+    for name, seconds in outcome.seconds.items():
+        table.add_row(name, f"{seconds:.1f}", f"{outcome.events / seconds:,.0f}")
+    out.print(table)
+    for verdict in outcome.verdicts:
+        far = "equal" if verdict.equal else f"{len(verdict.differing):,} views DIFFER"
+        out.print(f"{verdict.left} and {verdict.right}: {far} ({verdict.effort.views:,} views)", highlight=False)
+    for line in outcome.wrong[:10]:
+        out.print(f"[red]wrong:[/] {line}", highlight=False, soft_wrap=True)
+    out.print(f"against pandas: {'equal' if not outcome.wrong else f'{len(outcome.wrong):,} are wrong'}", highlight=False)
+    raise typer.Exit(0 if outcome.kept else 1)
+
+
 def _count(text: str) -> int | None:
     if text == "all":
         return None

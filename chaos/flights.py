@@ -46,6 +46,16 @@ class Aircraft(Projection):
     in_air = collection(departed=lambda p: add(_leg(p)), arrived=lambda p: remove(_leg(p)))
 
 
+class Departures(Projection):
+    """What left each airport, and at which hour of the day: rows that every aircraft feeds."""
+
+    name = "departures"
+    stream_type = "aircraft"
+    rows = {"departed": lambda p: [p["airport"], f"{p['airport']}/{p['time'][11:13]}h"]}  # noqa: RUF012
+    flights = counter(departed=lambda p: 1)
+    last = register(_when, departed=lambda p: p["flight"])
+
+
 def _leg(payload: dict[str, Any]) -> str:
     return f"{payload['flight']}@{payload['row']}"
 

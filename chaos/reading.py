@@ -69,7 +69,7 @@ class Tables:
         yield from self._pages(self.client.query, request)
 
     def views(self) -> dict[str, StoredView]:
-        """Every view of the region, by its key."""
+        """Every view of the region, by its partition key."""
         return {
             item["pk"]["S"]: StoredView(
                 item["vector"]["S"], item["state"]["S"], item["value"]["S"], bytes(item["digest"]["B"])
@@ -88,7 +88,7 @@ class Tables:
 
     def vectors(self, keys: Collection[str]) -> dict[str, str]:
         """The version vectors of these views, as stored."""
-        wanted = [{"pk": {"S": key}} for key in keys]
+        wanted = [{"pk": {"S": key}, "sk": {"S": "-"}} for key in keys]
         return {item["pk"]["S"]: item["vector"]["S"] for item in self._get(self._settings.views_table, wanted, "pk, vector")}
 
     def items(self) -> int:

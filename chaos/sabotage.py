@@ -100,7 +100,7 @@ def _alter_view(tables: Sequence[Tables], settings: Settings) -> None:
     for each in tables:
         each.client.update_item(
             TableName=settings.views_table,
-            Key={"pk": {"S": key}},
+            Key={"pk": {"S": key}, "sk": {"S": "-"}},
             UpdateExpression="SET #v = :wrong",
             ExpressionAttributeNames={"#v": "value"},
             ExpressionAttributeValues={":wrong": {"S": '{"flights":-1}'}},

@@ -63,5 +63,20 @@ def expected_views(
     }
 
 
+def expected_rows(data: Path, first: int, last: int) -> dict[str, dict[str, Any]]:
+    """Row -> value of the departures by airport, and by airport and hour of the day."""
+    table = pd.read_csv(data).iloc[first : last + 1]
+    flown = table[table["tailnum"].notna() & table["dep_time"].notna()].copy()
+    flown["row"] = flown.index
+    flown["departed"] = pd.to_datetime(flown[["year", "month", "day"]]) + _clock(flown["dep_time"])
+    flown["code"] = flown["carrier"] + flown["flight"].astype(str)
+    flown["hour"] = flown["origin"] + "/" + flown["departed"].dt.strftime("%H") + "h"
+    found: dict[str, dict[str, Any]] = {}
+    for column in ("origin", "hour"):
+        for name, group in flown.sort_values(["departed", "row"]).groupby(column):
+            found[str(name)] = {"flights": len(group), "last": str(group["code"].iloc[-1])}
+    return found
+
+
 def _clock(hhmm: Any) -> Any:
     return pd.to_timedelta(hhmm // 100, unit="h") + pd.to_timedelta(hhmm % 100, unit="m")

@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chaos.processes import Process
-from projectors.dynamodb import DynamoSink
+from projectors.sinks.dynamodb import DynamoSink
 from replicator.domain.clock import HybridLogicalClock
 from replicator.settings import Settings
 from replicator.store import EventStore

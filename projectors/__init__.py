@@ -1,9 +1,36 @@
 """Meridian's views: conflict-free data types, projections declared field by field, and the engine that keeps them."""
 
+from projectors.crdt import may_take
 from projectors.engine import Engine
-from projectors.memory import MemorySink
-from projectors.projection import Projection, add, collection, counter, register, remove
-from projectors.sink import Sink
+from projectors.fields import (
+    add,
+    assign,
+    collection,
+    counter,
+    final_set,
+    flag,
+    grow_counter,
+    grow_set,
+    lww_map,
+    maximum,
+    minimum,
+    multi_register,
+    or_map,
+    put,
+    register,
+    remove,
+    remove_wins_set,
+    restock,
+    rich_text,
+    sequence,
+    stock,
+    take,
+    transfer,
+    update,
+)
+from projectors.projection import Projection
+from projectors.sinks.memory import MemorySink
+from projectors.sinks.port import Sink
 from projectors.view import View
 
 __all__ = [
@@ -13,8 +40,28 @@ __all__ = [
     "Sink",
     "View",
     "add",
+    "assign",
     "collection",
     "counter",
+    "final_set",
+    "flag",
+    "grow_counter",
+    "grow_set",
+    "lww_map",
+    "maximum",
+    "may_take",
+    "minimum",
+    "multi_register",
+    "or_map",
+    "put",
     "register",
     "remove",
+    "remove_wins_set",
+    "restock",
+    "rich_text",
+    "sequence",
+    "stock",
+    "take",
+    "transfer",
+    "update",
 ]

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
-from projectors.settings import read_projections
+from projectors import operating
+from projectors.options import Projections, Sink, Sinks
+from projectors.settings import read_projections, read_sinks
+from projectors.versions import Versions
+from projectors.view import ViewKey
 from replicator import aws
 from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, stop_on_signals
+from replicator.control import DynamoControl
 from replicator.domain.names import StreamId
 from replicator.settings import read_settings
 
@@ -20,60 +25,68 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Projections = Annotated[
-    list[str] | None,
-    typer.Option("--projection", help="module:Class; repeat for more. (env: MERIDIAN_PROJECTIONS)", metavar="NAME"),
-]
-
 
 @app.command()
-def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
-    """Create the views table on an emulator. (On AWS, Terraform does.)"""
-    from projectors.dynamodb import DynamoSink
+def init(sinks: Sinks = None, region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+    """Create what sinks keep views in: the views table on an emulator (on AWS, Terraform does), tables, an index."""
+    from projectors.sinks.opening import name_of, prepare
 
     settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
-    created = DynamoSink(settings).create_table()
-    out.print(f"{settings.region}: " + (f"created {settings.views_table}" if created else "table exists"))
+    for each in read_sinks(sinks):
+        prepare(each, settings)
+        out.print(f"{settings.region}: {name_of(each)} is ready", highlight=False)
 
 
 @app.command("run")
 def run_worker(
     projections: Projections = None,
+    sinks: Sinks = None,
     region: Region = None,
     peers: Peers = None,
     prefix: Prefix = None,
     endpoints: Endpoints = None,
 ) -> None:
-    """Fold this region's events into views until SIGTERM or Ctrl-C. May be killed at any instant."""
+    """Fold this region's events into views until SIGTERM or Ctrl-C. May be killed at any instant.
+
+    The first sink decides how far events are read; one of the others that does not answer catches up when it is back.
+    """
+    from projectors.sinks.opening import open_sink
     from projectors.worker import Projector
 
-    chosen = read_projections(projections)
+    chosen, places = read_projections(projections), read_sinks(sinks)
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     stop = stop_on_signals()
-    for table in (settings.control_table, settings.views_table):
+    for each in places:
+        open_sink(each, settings)  # says what is wrong with an address before anything is read
+    tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
+    for table in tables:
         aws.require_table(settings, settings.region, table)
-    Projector.connect(settings, chosen).run(stop)
+    Projector.connect(settings, chosen, places).run(stop)
 
 
 @app.command()
 def show(
     projection: Annotated[str, typer.Argument(help="The projection's name, e.g. aircraft")],
     stream: Annotated[str, typer.Argument(help="type/id, e.g. aircraft/N14228")],
+    version: Annotated[int | None, typer.Option(help="Its version; default: what readers see.", min=1)] = None,
+    sink: Sink = "dynamodb",
     region: Region = None,
     prefix: Prefix = None,
     endpoints: Endpoints = None,
 ) -> None:
     """Print one view as this region has it: its value, version vector and digest, as JSON."""
-    from projectors.dynamodb import DynamoSink
+    from projectors.sinks.opening import name_of, open_sink
 
-    key = (projection, str(StreamId.parse(stream)))
     settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
-    aws.require_table(settings, settings.region, settings.views_table)
-    view = DynamoSink(settings).load([key]).get(key)
+    name, place = StreamId.parse(stream), open_sink(sink, settings)
+    aws.require_table(settings, settings.region, settings.control_table)
+    seen = version or Versions(DynamoControl(settings), name_of(sink)).active(projection) or 1
+    key = ViewKey(projection, str(name), seen)
+    view = place.load([key]).get(key)
     if view is None:
         err.print(f"no view {projection} of {stream} in {settings.region}; check both names, or wait for the projector")
         raise typer.Exit(1)
-    row = {"value": view.value, "vector": dict(view.vector.items()), "digest": view.digest.hex()}
+    row = {"value": view.value, "version": seen, "vector": dict(view.vector.items()), "digest": view.digest.hex()}
     typer.echo(json.dumps(row, ensure_ascii=False))
 
 
@@ -97,6 +110,9 @@ def serve(
     for table in (settings.events_table, settings.views_table):
         aws.require_table(settings, settings.region, table)
     uvicorn.run(application(Service.connect(settings, chosen)), host=host, port=port, log_level="warning")
+
+
+operating.register(app)
 
 
 def main() -> None:

@@ -1,7 +1,11 @@
 """The engine: folds events into views, exactly once, whatever order they come in and however often.
 
 A view's version vector says which events it holds. An event at or below it is skipped; one that leaves a gap makes the
-engine pull what is missing from the store; row and vector are saved together, only over the vector that was read.
+engine pull what is missing from the store; row and vector are saved together, only over the vector that was read. A view
+that is not there yet starts with everything of its stream that is here.
+
+The cells of a cross-stream projection are saved before the view that says how far their stream is folded. A crash between
+the two leaves cells ahead of it; each has its own vector, and so skips what it holds already.
 
 When it meets a subject that is forgotten, a view is folded anew from the whole history without the subject's personal
 fields. Which subjects those are is part of the view's state, so it is the same whenever and wherever it is folded.
@@ -9,27 +13,32 @@ fields. Which subjects those are is part of the view's state, so it is the same 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import structlog
 from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exponential
 
+from projectors.cells import Spread, load_each, spread
+from projectors.conflicts import Recent
+from projectors.folding import Pass, Wanted, fold_lanes, reader
 from projectors.projection import Projection, ProjectionFailed, forgotten_in, without
-from projectors.sink import Change, Sink, ViewKey
-from projectors.view import MAX_VIEW_BYTES, View
+from projectors.sinks.port import Change, Sink
+from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.erasure import KeyUnavailable, PersonalData, forgotten_subject
+from replicator.erasure import PersonalData, forgotten_subject
 from replicator.errors import DamagedEvent, InvalidEvent, RegionUnavailable, place
 from replicator.store import EventStore
 
 log = structlog.get_logger()
 
 _VIEWS_KEPT = 20_000
+_STREAMS_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +73,10 @@ class _Report:
     why: str = ""
 
 
-@dataclass(slots=True)
-class _Pass:
-    """A fold of a view's lanes: how far it came, and what stopped it."""
-
-    states: dict[str, Any]
-    seen: VersionVector
-    merged: int = 0
-    stopped: list[tuple[str, ProjectionFailed | DamagedEvent]] = field(default_factory=list)
-    waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
-    why: str = ""
-
-
-@dataclass(slots=True)
-class _Wanted:
-    """What a view should come to hold: events at hand, by lane, and the last sequence of each lane."""
-
-    events: dict[str, dict[int, Event]] = field(default_factory=dict)
-    upto: VersionVector = EMPTY
-
-    def add(self, event: Event) -> None:
-        self.events.setdefault(event.region, {})[event.sequence] = event
-        self.upto = self.upto.advance(event.region, event.sequence)
-
-
 class Engine:
     """Projects one region's store into one sink. With `personal`, events may hold personal data: it is revealed for the
-    projections, and destroyed when an event says that its subject is forgotten."""
+    projections, and destroyed when an event says that its subject is forgotten. `watch` counts conflicts as they are met:
+    to be left out where history is folded again."""
 
     def __init__(
         self,
@@ -98,15 +84,24 @@ class Engine:
         store: EventStore,
         sink: Sink,
         personal: PersonalData | None = None,
+        *,
+        watch: bool = True,
     ) -> None:
+        self.sink = sink
         self._projections = tuple(projections)
         self._store = store
-        self._sink = sink
         self._personal = personal
         self._views: OrderedDict[ViewKey, View] = OrderedDict()
+        self._recent = Recent(personal.reveal if personal is not None else None) if watch else None
         self.merged = 0
         """Events folded so far that were concurrent with one that the view held already: conflicts, resolved by the CRDTs.
         Regions may differ in it, as it depends on the order of arrival."""
+
+    @property
+    def conflicts(self) -> Counter[tuple[str, str]]:
+        """How often a rule has discarded something so far, by projection and rule: as this engine met it (the exact list is
+        `projectors.conflicts`)."""
+        return Counter() if self._recent is None else self._recent.met.copy()
 
     def apply(self, events: Iterable[Event]) -> list[Failure]:
         """Bring every view that these events feed up to them. One write per view, however many events it takes.
@@ -114,31 +109,39 @@ class Engine:
         Returns what could not be digested. Raises RegionUnavailable (LanesWait, once all else is folded); applying the same
         events again is safe.
         """
-        wanted: dict[StreamId, _Wanted] = {}
+        wanted: dict[StreamId, Wanted] = {}
         for event in events:
             self._destroy(event)
-            wanted.setdefault(event.stream, _Wanted()).add(event)
+            wanted.setdefault(event.stream, Wanted()).add(event)
         return self._bring(wanted)
 
     def catch_up(self, lanes: Mapping[LaneId, int]) -> list[Failure]:
         """Bring the views of these lanes up to their last sequences, reading the events from the store. As `apply`."""
-        wanted: dict[StreamId, _Wanted] = {}
-        read = {projection.stream_type for projection in self._projections}
+        wanted: dict[StreamId, Wanted] = {}
         for lane, last in lanes.items():
-            if self._personal is not None and lane.stream.type not in read:
+            if self._personal is not None and not any(each.reads(lane.stream) for each in self._projections):
                 self._destroy_in(lane)
-            entry = wanted.setdefault(lane.stream, _Wanted())
+            entry = wanted.setdefault(lane.stream, Wanted())
             entry.upto = entry.upto.advance(lane.region, last)
         return self._bring(wanted)
 
-    def _bring(self, wanted: Mapping[StreamId, _Wanted]) -> list[Failure]:
+    def _bring(self, wanted: Mapping[StreamId, Wanted]) -> list[Failure]:
+        report = _Report()
+        streams = iter(wanted.items())
+        while part := dict(islice(streams, _STREAMS_AT_ONCE)):  # never more views at once than are kept
+            self._bring_some(part, report)
+        failures = list(report.failures.values())
+        if report.waits:
+            raise LanesWait(report.waits, failures, report.why)
+        return failures
+
+    def _bring_some(self, wanted: Mapping[StreamId, Wanted], report: _Report) -> None:
         waiting: dict[ViewKey, tuple[type[Projection], StreamId]] = {
-            (projection.name, str(stream)): (projection, stream)
+            projection.key(stream): (projection, stream)
             for stream in wanted
             for projection in self._projections
-            if projection.stream_type == stream.type
+            if projection.reads(stream)
         }
-        report = _Report()
 
         @retry(
             retry=retry_if_result(bool),
@@ -156,38 +159,73 @@ class Engine:
 
         if attempt():
             raise RegionUnavailable(f"{len(waiting)} views keep being changed by another projector; try again")
-        failures = list(report.failures.values())
-        if report.waits:
-            raise LanesWait(report.waits, failures, report.why)
-        return failures
 
     def _attempt(
         self,
         waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]],
-        wanted: Mapping[StreamId, _Wanted],
+        wanted: Mapping[StreamId, Wanted],
         report: _Report,
     ) -> set[ViewKey]:
+        for key in [key for key, (projection, _) in waiting.items() if projection.rows]:
+            self._views.pop(key, None)  # how far cells are is for the sink to say: it may have lost them, and knows then
         damaged = self._load([key for key in waiting if key not in self._views])
+        self._begin({waiting[key][1] for key in waiting if key not in self._views and key not in damaged}, wanted)
         changes: list[Change] = []
+        passes: dict[ViewKey, Pass] = {}
+        spreads: list[Spread] = []
         for key, (projection, stream) in waiting.items():
             if key in damaged:
                 self._fail(report, projection, stream, wanted[stream].upto, EMPTY, damaged[key])
                 continue
             view = self._views.get(key)
             before = view.vector if view is not None else None
-            if view is not None and view.version != projection.version:
-                view = None  # made by other code: fold the whole history again
-            moved = self._fold(projection, stream, view, wanted[stream], before, report)
+            if projection.rows:
+                spreads.append(Spread(projection, stream, before or EMPTY, wanted[stream], before is None))
+                continue
+            moved = self._fold(projection, stream, view, wanted[stream], report, passes)
             if moved is not None and (view is None or moved != view):
                 changes.append(Change(before, moved))
-        saved = self._sink.save(changes) if changes else []
-        lost: set[ViewKey] = set()
-        for change, ok in zip(changes, saved, strict=True):
-            key = (change.view.projection, change.view.key)
-            if ok:
-                self._remember(key, change.view)
-            else:
-                lost.add(key)
+        lost = self._spread(spreads, changes, report, passes)
+        for change, ok in zip(changes, self.sink.save(changes) if changes else (), strict=True):
+            if not ok:
+                lost.add(change.view.id)
+                continue
+            self._remember(change.view.id, change.view)
+            self._count(passes[change.view.id], change.before or EMPTY)
+        return lost
+
+    def _begin(self, streams: set[StreamId], wanted: Mapping[StreamId, Wanted]) -> None:
+        """Views that are not there yet are to hold all that is here: what came before the projection was there, too."""
+        others = [
+            LaneId(region, stream)
+            for stream in streams
+            for region in self._store.regions
+            if not wanted[stream].upto.get(region)
+        ]
+        for lane, last in self._store.begun(others).items() if others else ():
+            entry = wanted[lane.stream]
+            entry.upto = entry.upto.advance(lane.region, last)
+
+    def _spread(
+        self, spreads: Sequence[Spread], changes: list[Change], report: _Report, passes: dict[ViewKey, Pass]
+    ) -> set[ViewKey]:
+        """Fold into cells and save them. Adds to `changes` how far each stream is folded then; returns the keys of those
+        whose cells another projector moved."""
+        cells = spread(spreads, self._store, self.sink, self._destroy)
+        saved = self.sink.save(cells) if cells else []
+        lost = {change.view.id._replace(row="") for change, ok in zip(cells, saved, strict=True) if not ok}
+        lost |= {each.key for each in spreads if each.overtaken}
+        for each in spreads:
+            if each.key in lost or each.upto <= each.seen:
+                continue
+            if each.refused:
+                self._fail(report, each.projection, each.stream, each.upto, each.seen, each.refused)
+                continue
+            self._note(each.made, each.projection, report)
+            if each.made.seen != each.seen:
+                passes[each.key] = each.made
+                reached = each.projection.reached(str(each.stream), each.made.seen)
+                changes.append(Change(None if each.fresh else each.seen, reached))
         return lost
 
     def _fold(
@@ -195,31 +233,33 @@ class Engine:
         projection: type[Projection],
         stream: StreamId,
         view: View | None,
-        wanted: _Wanted,
-        before: VersionVector | None,
+        wanted: Wanted,
         report: _Report,
+        passes: dict[ViewKey, Pass],
     ) -> View | None:
         """The view with the wanted events folded in, or None when there is nothing to do."""
         seen = view.vector if view is not None else EMPTY
-        upto = wanted.upto.join(before) if before is not None else wanted.upto
+        upto = wanted.upto.join(seen)
         if upto <= seen:
             return None
         states = view.state if view is not None else projection.initial()
-        made = self._pass(projection, stream, states, seen, upto, wanted)
-        while (gone := forgotten_in(made.states)) != forgotten_in(states):
-            states = without(projection.initial(), gone)
-            made = self._pass(projection, stream, states, EMPTY, upto, wanted)
+        known = forgotten_in(states)
+        states, made = self._pass(projection, stream, states, seen, upto, wanted)
+        while (gone := forgotten_in(states)) != known:
+            known, states = gone, without(projection.initial(), gone)
+            states, made = self._pass(projection, stream, states, EMPTY, upto, wanted)
         self._note(made, projection, report)
-        if not made.seen and not (gone and before is not None):  # what is forgotten goes, even where nothing can stay
+        if not made.seen and not (gone and view is not None):  # what is forgotten goes, even where nothing can stay
             return None
+        passes[projection.key(stream)] = made
         try:
-            folded = projection.view(str(stream), made.states, made.seen)
+            folded = projection.view(str(stream), states, made.seen)
             if folded.size <= MAX_VIEW_BYTES:
                 return folded
             reason = f"its view would have {folded.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it"
         except InvalidEvent as error:
             reason = f"its view cannot be written down: {place(error)}"
-        self._fail(report, projection, stream, upto, view.vector if view is not None else EMPTY, reason)
+        self._fail(report, projection, stream, upto, seen, reason)
         return None
 
     def _pass(
@@ -229,34 +269,32 @@ class Engine:
         states: dict[str, Any],
         seen: VersionVector,
         upto: VersionVector,
-        wanted: _Wanted,
-    ) -> _Pass:
+        wanted: Wanted,
+    ) -> tuple[dict[str, Any], Pass]:
         """Fold what lies between `seen` and `upto` into `states`, each lane as far as it goes."""
-        made = _Pass(states, seen)
         reveal = self._personal.reveal if self._personal is not None else None
-        for region, last in upto.beyond(seen).items():
-            lane = LaneId(region, stream)
-            try:
-                for event in self._lane(stream, region, made.seen.get(region) + 1, last, wanted.events.get(region, {})):
-                    self._destroy(event)
-                    made.states = projection.apply(made.states, event, reveal)
-                    made.merged += any(other != region for other, _ in made.seen.beyond(event.observed).items())
-                    made.seen = made.seen.advance(region, event.sequence)
-            except (ProjectionFailed, DamagedEvent) as error:
-                made.stopped.append((f"{lane.key}#{sequence_key(made.seen.get(region) + 1)}", error))
-            except KeyUnavailable as error:
-                made.waits[lane] = (made.seen.get(region) + 1, last)
-                made.why = str(error)
-        return made
 
-    def _note(self, made: _Pass, projection: type[Projection], report: _Report) -> None:
-        self.merged += made.merged
+        def fold(event: Event) -> None:
+            nonlocal states
+            self._destroy(event)
+            states = projection.apply(states, event, reveal)
+
+        made = fold_lanes(projection, stream, seen, upto, reader(self._store, stream, wanted), fold)
+        return states, made
+
+    def _note(self, made: Pass, projection: type[Projection], report: _Report) -> None:
         for event_id, error in made.stopped:
             reason = error.public if isinstance(error, ProjectionFailed) else str(error)
             log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
             report.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
         report.waits.update(made.waits)
         report.why = made.why or report.why
+
+    def _count(self, made: Pass, since: VersionVector) -> None:
+        """Count the conflicts of what is saved now, and was not at `since`."""
+        self.merged += made.merged
+        if self._recent is not None:
+            self._recent.fold(made, since)
 
     def _destroy(self, event: Event) -> None:
         """Before anything is folded or saved that says that a subject is forgotten, its keys are gone in this region."""
@@ -287,37 +325,9 @@ class Engine:
         log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
         report.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
 
-    def _lane(self, stream: StreamId, region: str, first: int, last: int, at_hand: Mapping[int, Event]) -> Iterable[Event]:
-        """Events `first` to `last` of a lane: those at hand, and what is missing among them from the store."""
-        sequence = first
-        while sequence <= last:
-            event = at_hand.get(sequence)
-            if event is not None:
-                yield event
-                sequence += 1
-                continue
-            ready = min((s for s in at_hand if s > sequence), default=last + 1)
-            end = min(ready - 1, last)
-            for event in self._store.read_lane(stream, region, sequence, end):  # lazily: what comes before damage is good
-                yield event
-                sequence = event.sequence + 1
-            if sequence <= end:
-                return  # not here yet: its own arrival will bring it
-
     def _load(self, keys: Sequence[ViewKey]) -> dict[ViewKey, str]:
         """Fetch views. Returns why, for those whose rows are damaged: they stand alone, the others are fetched."""
-        damaged: dict[ViewKey, str] = {}
-        if not keys:
-            return damaged
-        try:
-            found = dict(self._sink.load(keys))
-        except DamagedEvent:
-            found = {}
-            for key in keys:
-                try:
-                    found.update(self._sink.load([key]))
-                except DamagedEvent as error:
-                    damaged[key] = str(error)
+        found, damaged = load_each(self.sink, keys)
         for key, view in found.items():
             self._remember(key, view)
         return damaged
@@ -325,5 +335,5 @@ class Engine:
     def _remember(self, key: ViewKey, view: View) -> None:
         self._views[key] = view
         self._views.move_to_end(key)
-        while len(self._views) > _VIEWS_KEPT:
+        while len(self._views) > max(_VIEWS_KEPT, _STREAMS_AT_ONCE * len(self._projections)):
             self._views.popitem(last=False)

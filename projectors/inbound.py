@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from projectors.dynamodb import DynamoSink
 from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
+from projectors.sinks.dynamodb import DynamoSink
 from replicator import erasure
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
 from replicator.claims.settling import Settler
@@ -74,7 +74,7 @@ class Inbound:
         """Fold a stream batch. Whole lanes go to the backlog where the views cannot be reached. Raises BatchFailed or
         RegionUnavailable when the batch is to come again."""
         events, refused = read_records(records)
-        merged, projected = self.engine.merged, len(events)
+        merged, conflicts, projected = self.engine.merged, self.engine.conflicts, len(events)
         lost: list[Event] = []
         failures: list[Failure] = []
         try:
@@ -96,6 +96,8 @@ class Inbound:
         if events:
             values["ProjectionLag"] = max(0, self.wall() - min(event.hlc.ms for event in events))
         self.emit({"region": self.region}, values)
+        for (projection, rule), count in sorted((self.engine.conflicts - conflicts).items()):
+            self.emit({"region": self.region, "projection": projection, "rule": rule}, {"ConflictsDiscarded": count})
         self.refusals.report(now=bool(failures or refused))
         return stream_answer(records, lost, self.partial)
 

@@ -6,28 +6,38 @@ class Account(Projection):
     email = register(registered=lambda p: p["email"], moved=lambda p: p["email"])
     logins = counter(logged_in=lambda p: 1)
     groups = collection(joined=lambda p: add(p["group"]), left=lambda p: remove(p["group"]))
+
+A cross-stream projection says in which rows an event counts. Each stream owns one cell in each row that it feeds, so rows
+that thousands of streams feed need no lock and no order:
+
+class Members(Projection):
+    name = "members"
+    stream_type = "user"
+    rows = {"joined": lambda p: p["group"], "left": lambda p: p["group"]}
+    users = flag(joined=lambda p: True, left=lambda p: False)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
-from projectors.crdt import Add, Assign, Crdt, LwwRegister, OrSet, PnCounter, Remove, Tag
-from projectors.view import View
+from projectors.crdt import Tag
+from projectors.fields import Field, Handler, Payload
+from projectors.view import View, ViewKey
 from replicator.domain.canonical import encode_json
 from replicator.domain.event import Event
-from replicator.domain.names import check_segment
+from replicator.domain.names import StreamId, check_segment
+from replicator.domain.vector import VersionVector
 from replicator.erasure import FieldForgotten, Revealed, forgotten_subject, holds_personal, may_hold_personal
+from replicator.erasure.payload import reveal_fields
 from replicator.errors import DamagedEvent, InvalidConfig, MeridianError, place
 from replicator.schemas import PLAIN, Schemas
 
-Payload = dict[str, Any]
-Handler = Callable[[Payload], Any]
 Reveal = Callable[[Payload, Collection[str], Payload], Revealed]
 """Decrypts a payload's personal fields, without those of the subjects that are named: `PersonalData.reveal`."""
 
+_MAX_ROW_BYTES = 512
 _FORGOTTEN = "$forgotten"  # beside the fields' states: no field's name has a '$'
 
 
@@ -46,47 +56,6 @@ class ProjectionFailed(MeridianError):
         self.public = f"{where}: {place(error)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a view: a CRDT, and for each event type what operation its payload means (None: none)."""
-
-    crdt: Crdt
-    handlers: Mapping[str, Handler]
-
-
-def register(at: Handler | None = None, **handlers: Handler) -> Any:
-    """A last-writer-wins register. Each handler returns the value that its event type assigns. A value that is forgotten
-    is assigned as None.
-
-    `at` may return an integer or a string from the payload that orders assignments before their HLC does.
-    """
-
-    def assign(handler: Handler) -> Handler:
-        return lambda payload: Assign(_remembered(handler, payload), _remembered(at, payload) if at else None)
-
-    return Field(LwwRegister(), {name: assign(handler) for name, handler in handlers.items()})
-
-
-def _remembered(handler: Handler, payload: Payload) -> Any:
-    try:
-        return handler(payload)
-    except FieldForgotten:
-        return None
-
-
-def counter(**handlers: Handler) -> Any:
-    """A PN-counter. Each handler returns the integer that its event type adds."""
-    return Field(PnCounter(), handlers)
-
-
-def collection(**handlers: Handler) -> Any:
-    """An observed-remove set of strings. Each handler returns `add(text)` or `remove(text)`."""
-    return Field(OrSet(), handlers)
-
-
-add, remove = Add, Remove
-
-
 def forgotten_in(states: Mapping[str, Any]) -> frozenset[str]:
     """The subjects whose personal fields are not in these states."""
     return frozenset(states.get(_FORGOTTEN, ()))
@@ -102,26 +71,73 @@ def without(states: dict[str, Any], subjects: Iterable[str]) -> dict[str, Any]:
 class Projection:
     """A pure function from the events of one stream to a view. Subclass it and declare fields; it holds no state.
 
-    `name` names the view, `stream_type` says which streams feed it (one view per stream), `version` is raised whenever
-    the declaration changes. `schemas` are the event types and their upcasters: handlers get the latest version's payload.
+    `name` names the view, `stream_type` says which streams feed it (one view per stream; a tuple for several types),
+    `version` is raised whenever the declaration changes: views of different versions stand side by side. `schemas` are the
+    event types and their upcasters: handlers get the latest version's payload.
+
+    With `rows`, the projection is a cross-stream one: for each event type, the row, or rows, in which it counts. A row's
+    value is made of its cells, one for each stream that feeds it. Such a projection never sees personal fields, as if they
+    had been forgotten from the start.
     """
 
     name: ClassVar[str]
-    stream_type: ClassVar[str]
+    stream_type: ClassVar[str | tuple[str, ...]]
+    stream_types: ClassVar[tuple[str, ...]] = ()
+    rows: ClassVar[Mapping[str, Handler]] = {}
     version: ClassVar[int] = 1
     schemas: ClassVar[Schemas] = PLAIN
     fields: ClassVar[Mapping[str, Field]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.fields = {name: value for name, value in sorted(vars(cls).items()) if isinstance(value, Field)}
-        for wanted in ("name", "stream_type"):
-            if not isinstance(getattr(cls, wanted, None), str):
-                raise InvalidConfig(f"projection {cls.__qualname__} has no `{wanted}`; set it to a string")
-            check_segment(f"{wanted} of projection {cls.__qualname__}", getattr(cls, wanted), 128)
+        held = {name: value for each in reversed(cls.__mro__) for name, value in vars(each).items()}
+        cls.fields = {name: value for name, value in sorted(held.items()) if isinstance(value, Field)}
+        if not isinstance(getattr(cls, "name", None), str):
+            raise InvalidConfig(f"projection {cls.__qualname__} has no `name`; set it to a string")
+        check_segment(f"name of projection {cls.__qualname__}", cls.name, 128)
+        types = getattr(cls, "stream_type", None)
+        if not types or not isinstance(types, str | tuple) or not all(isinstance(each, str) for each in types):
+            raise InvalidConfig(
+                f"projection {cls.__qualname__} has no `stream_type`; set it to a string, or to a tuple of them"
+            )
+        cls.stream_types = (types,) if isinstance(types, str) else types
+        for each in cls.stream_types:
+            check_segment(f"stream_type of projection {cls.__qualname__}", each, 128)
+        if type(cls.version) is not int or cls.version < 1:
+            raise InvalidConfig(f"projection {cls.__qualname__} has version {cls.version!r}; versions are 1, 2, 3, …")
         cls.schemas.check()
+        if isinstance(cls.rows, Field):  # a field of that name
+            cls.rows = {}
         if not cls.fields:
-            raise InvalidConfig(f"projection {cls.__qualname__} declares no field; use register, counter or collection")
+            raise InvalidConfig(
+                f"projection {cls.__qualname__} declares no field; use register, counter or another of docs/crdts.md"
+            )
+        lost = {kind for field in cls.fields.values() for kind in field.handlers if cls.rows and kind not in cls.rows}
+        if lost:
+            raise InvalidConfig(
+                f"projection {cls.__qualname__} counts {', '.join(sorted(lost))} in no row; name each in `rows`"
+            )
+
+    @classmethod
+    def reads(cls, stream: StreamId) -> bool:
+        """Does this stream feed the projection?"""
+        return stream.type in cls.stream_types
+
+    @classmethod
+    def rows_of(cls, event: Event) -> tuple[str, ...]:
+        """The rows of a cross-stream projection in which an event counts. Raises ProjectionFailed."""
+        route = cls.rows.get(event.type)
+        if route is None:
+            return ()
+        payload = cls._payload(event, {}, None)
+        try:
+            named = route(payload)
+            names = () if named is None else (named,) if isinstance(named, str) else tuple(named)
+            return tuple(dict.fromkeys(check_segment("row", name, _MAX_ROW_BYTES) for name in names))
+        except Exception as error:  # as in `apply`
+            raise ProjectionFailed(
+                f"projection {cls.name} cannot tell the row of event {event.id} of type {event.type!r}", error
+            ) from error
 
     @classmethod
     def initial(cls) -> dict[str, Any]:
@@ -137,7 +153,7 @@ class Projection:
         and the event, DamagedEvent for a personal field that is damaged, and what `reveal` raises.
         """
         subject = forgotten_subject(event)
-        if subject is not None:
+        if subject is not None and not cls.rows:
             states = without(states, [subject])
         fed = [
             (name, field, field.handlers[event.type]) for name, field in cls.fields.items() if event.type in field.handlers
@@ -145,7 +161,8 @@ class Projection:
         if not fed:
             return states
         payload, tag = cls._payload(event, states, reveal), Tag(event.region, event.sequence, event.hlc, event.observed)
-        states = without(states, payload.subjects) if isinstance(payload, Revealed) else states
+        if isinstance(payload, Revealed) and not cls.rows:
+            states = without(states, payload.subjects)
         changed = dict(states)
         for name, field, handler in fed:
             try:
@@ -169,18 +186,55 @@ class Projection:
             raise ProjectionFailed(where, error) from error
         if not may_hold_personal(event.payload_text) or not holds_personal(payload):
             return payload
-        if reveal is None:
+        if reveal is None and not cls.rows:
             where = f"projection {cls.name} cannot read the personal data of event {event.id}"
             raise ProjectionFailed(where, InvalidConfig("set MERIDIAN_PERSONAL_KEY"))
         try:
+            if reveal is None or cls.rows:
+                return reveal_fields(payload, _withhold, event.payload)
             return reveal(payload, forgotten_in(states), event.payload)
         except DamagedEvent as error:
             raise DamagedEvent(f"event {event.id}: {error}") from None
 
     @classmethod
-    def view(cls, key: str, states: dict[str, Any], seen: Any) -> View:
-        """The view at `seen`: states compacted, values computed, bytes canonical."""
+    def key(cls, stream: StreamId | str) -> ViewKey:
+        """What identifies the view of a stream."""
+        return ViewKey(cls.name, str(stream), cls.version)
+
+    @classmethod
+    def view(cls, key: str, states: dict[str, Any], seen: VersionVector, row: str = "") -> View:
+        """The view at `seen`, or the cell in `row`: states compacted, values computed, bytes canonical."""
         compact = {name: field.crdt.compact(states[name], seen) for name, field in cls.fields.items()}
         value = {name: field.crdt.value(compact[name]) for name, field in cls.fields.items()}
         compact = without(compact, forgotten_in(states))
-        return View(cls.name, cls.version, key, seen, encode_json(compact, "state"), encode_json(value, "value"))
+        return View(cls.name, cls.version, key, seen, encode_json(compact, "state"), encode_json(value, "value"), row)
+
+    @classmethod
+    def reached(cls, key: str, seen: VersionVector) -> View:
+        """What a cross-stream projection keeps of a stream beside its cells: how far it is folded."""
+        return View(cls.name, cls.version, key, seen, "{}", "{}")
+
+    @classmethod
+    def made_of(cls, event: Event, reveal: Reveal | None = None) -> dict[str, Any]:
+        """What the event does to each field that it feeds: field -> the operation. Raises as `apply`."""
+        fed = {name: field.handlers[event.type] for name, field in cls.fields.items() if event.type in field.handlers}
+        payload = cls._payload(event, {}, reveal) if fed else {}
+        made: dict[str, Any] = {}
+        for name, handler in fed.items():
+            try:
+                operation = handler(payload)
+            except FieldForgotten:
+                continue
+            except Exception as error:  # as in `apply`
+                raise ProjectionFailed(
+                    f"projection {cls.name}, field {name}, cannot digest event {event.id}", error
+                ) from error
+            if operation is not None:
+                made[name] = operation
+        return made
+
+
+def _withhold(envelope: Any, path: Any) -> NoReturn:
+    """What a cross-stream projection gets of a personal field. Rows are made of many people's events; none is told apart
+    later, when one is forgotten."""
+    raise FieldForgotten(path[-1])

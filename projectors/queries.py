@@ -15,9 +15,9 @@ from typing import Any
 
 import structlog
 
-from projectors.crdt import PnCounter
+from projectors.crdt import BoundedCounter, GCounter, PnCounter
 from projectors.projection import Projection, ProjectionFailed, Reveal, forgotten_in, without
-from projectors.sink import Change, Sink
+from projectors.sinks.port import Change, Sink
 from projectors.view import MAX_VIEW_BYTES, View
 from replicator.domain.clock import ZERO, Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
@@ -30,6 +30,9 @@ from replicator.state import StreamState
 from replicator.store import EventStore
 
 log = structlog.get_logger()
+
+_SUMS = (PnCounter, GCounter, BoundedCounter)
+"""What may refuse an operation for what it would come to, and not only for what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +130,8 @@ class Query:
         if view.size > MAX_VIEW_BYTES:
             reason = InvalidEvent(f"its view would have {view.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it")
             raise ProjectionFailed(f"projection {self.projection.name}", reason)
-        fed = {
-            kind for each in self.projection.fields.values() if isinstance(each.crdt, PnCounter) for kind in each.handlers
-        }
-        if not any(new.type in fed for new in events):
+        fed = {kind for each in self.projection.fields.values() if isinstance(each.crdt, _SUMS) for kind in each.handlers}
+        if self.projection.rows or not any(new.type in fed for new in events):
             return
         stored = self._stored(stream)
         state = self._store.cut(stream)
@@ -147,6 +148,7 @@ class Query:
         seen, region = vector, self._store.region
         for sequence, new in enumerate(events, vector.get(region) + 1):
             event = seal(LaneId(region, stream), sequence, hlc, new, seen, GENESIS)
+            self.projection.rows_of(event)
             states, vector = self.projection.apply(states, event, self._reveal), vector.advance(region, sequence)
         return self._written(stream, states, vector)
 
@@ -156,8 +158,8 @@ class Query:
 
     def _view(self, state: StreamState, stored: View | None) -> View:
         start = stored
-        if start is not None and (start.version != self.projection.version or not start.vector <= state.vector):
-            start = None  # made by other code, or ahead of what is asked for
+        if start is not None and not start.vector <= state.vector:
+            start = None  # ahead of what is asked for
         if start is not None and start.vector == state.vector:
             return start
         events = list(state.events(start.vector if start is not None else EMPTY))
@@ -170,7 +172,7 @@ class Query:
     def _stored(self, stream: StreamId | str) -> View | None:
         if self._sink is None:
             return None
-        key = (self.projection.name, str(stream))
+        key = self.projection.key(stream)
         try:
             return self._sink.load([key]).get(key)
         except DamagedEvent:
@@ -180,12 +182,12 @@ class Query:
             return None  # the events can answer too
 
     def _keep(self, stored: View | None, view: View, state: StreamState) -> None:
-        """Save the view, unless it is no step forward, or later code has made one, or no sink takes one of its size, or it
-        holds what has not arrived here and may yet turn out forked."""
+        """Save the view, unless it is no step forward, or no sink takes one of its size, or it holds what has not arrived
+        here and may yet turn out forked."""
         before = stored.vector if stored is not None else None
         if self._sink is None or state.pulled or view.size > MAX_VIEW_BYTES:
             return
-        if stored is not None and (stored.version > view.version or not stored.vector <= view.vector):
+        if stored is not None and not stored.vector <= view.vector:
             return
         try:
             self._sink.save([Change(before, view)])  # where somebody else was faster, theirs is as good

@@ -28,6 +28,24 @@ def load_projections(names: Sequence[str]) -> list[type[Projection]]:
         found.append(value)
     if not found:
         raise InvalidConfig("no projection given; pass --projection module:Class or set MERIDIAN_PROJECTIONS")
-    if len({projection.name for projection in found}) != len(found):
-        raise InvalidConfig("two projections share a name; names decide where views are stored")
+    if len({(projection.name, projection.version) for projection in found}) != len(found):
+        raise InvalidConfig("two projections share a name and a version; they decide where views are stored")
+    return found
+
+
+def find_projection(projections: Sequence[type[Projection]], name: str, version: int | None = None) -> type[Projection]:
+    """The one called `name`, of that version or of the highest. Raises InvalidConfig naming those there are."""
+    fitting = {each.version: each for each in projections if each.name == name}
+    if not fitting or (version is not None and version not in fitting):
+        wanted = name if version is None else f"{name}@{version}"
+        given = ", ".join(sorted(f"{each.name}@{each.version}" for each in projections))
+        raise InvalidConfig(f"projection {wanted!r} is none of those loaded ({given}); name its class with --projection")
+    return fitting[max(fitting) if version is None else version]
+
+
+def read_sinks(addresses: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Where views are kept: `addresses`, or else MERIDIAN_SINKS (separated by white space), or else DynamoDB."""
+    found = list(addresses or ()) or environment.get("MERIDIAN_SINKS", "").split() or ["dynamodb"]
+    if len(set(found)) != len(found):
+        raise InvalidConfig("a sink is named twice; name each once")
     return found

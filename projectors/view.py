@@ -1,24 +1,36 @@
-"""A view: a projection's stored result for one stream, with the version vector of the events that made it."""
+"""A view: a projection's stored result, with the version vector of the events that made it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from replicator.domain.canonical import decode_json, netstrings
 from replicator.domain.vector import VersionVector
 
-ENCODING = b"meridian.view.1"
+ENCODING = b"meridian.view.2"
 MAX_VIEW_BYTES = 390 * 1024
 """DynamoDB's limit of one item, less the key, the vector and the attribute names."""
 
 
+class ViewKey(NamedTuple):
+    """What identifies a view: a projection, the stream that it is of, the projection's version, and, for the cell that a
+    stream owns in a row of a cross-stream projection, that row."""
+
+    projection: str
+    key: str
+    version: int = 1
+    row: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
-    """One row. `state_text` and `value_text` are canonical JSON: what the CRDTs need, and what readers see.
+    """One view. `key` is the stream as text; `state_text` and `value_text` are canonical JSON: what the CRDTs need, and
+    what readers see. `row` is the row in which it is a cell, empty for the view of a whole stream.
 
-    Two views of one projection with equal vectors are equal to the byte, in every region and every sink.
+    Two views of one projection's version with equal keys and vectors are equal to the byte, in every region and every sink.
+    A cell's vector names the last event of each lane that fed it.
     """
 
     projection: str
@@ -27,6 +39,11 @@ class View:
     vector: VersionVector
     state_text: str
     value_text: str
+    row: str = ""
+
+    @property
+    def id(self) -> ViewKey:
+        return ViewKey(self.projection, self.key, self.version, self.row)
 
     @property
     def value(self) -> dict[str, Any]:
@@ -50,6 +67,7 @@ class View:
                 self.projection.encode(),
                 b"%d" % self.version,
                 self.key.encode(),
+                self.row.encode(),
                 str(self.vector).encode(),
                 self.state_text.encode(),
                 self.value_text.encode(),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 
 import structlog
 
-from projectors.dynamodb import DynamoSink
 from projectors.engine import Engine, Failure, LanesWait
+from projectors.followers import Follower
 from projectors.projection import Projection
+from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from replicator import aws, erasure
 from replicator.claims.settling import Settler
-from replicator.control import Backlog, Checkpoints, DynamoControl, Quarantine
+from replicator.control import Backlog, Checkpoints, DynamoControl, Quarantine, spans
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
@@ -42,6 +44,7 @@ class Projector:
         poll_interval: float,
         waiting: Backlog,
         settler: Settler | None = None,
+        followers: Sequence[Follower] = (),
     ) -> None:
         self.region = region
         self._reader = reader
@@ -51,22 +54,31 @@ class Projector:
         self._poll_interval = poll_interval
         self._waiting = waiting
         self._settler = settler
+        self._followers = tuple(followers)
         self._look_again = 0.0
         self._log = structlog.get_logger().bind(region=region)
 
     @classmethod
-    def connect(cls, settings: Settings, projections: Sequence[type[Projection]]) -> Projector:
-        """Wire the projector of the settings' region."""
+    def connect(
+        cls, settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str] = (DYNAMODB,)
+    ) -> Projector:
+        """Wire the projector of the settings' region. The first sink decides how far the stream is read."""
         control = DynamoControl(settings)
         if settings.personal_key:
             aws.require_table(settings, settings.region, settings.keys_table)
         reader = StreamReader.connect(settings, Checkpoints(control, READER))
         store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
-        engine = Engine(projections, store, DynamoSink(settings), erasure.connect(settings))
+        personal = erasure.connect(settings)
+        first, *others = [(name_of(each), Engine(projections, store, open_sink(each, settings), personal)) for each in sinks]
         link = f"{settings.region}>views"
+        quarantine = Quarantine(control, link)
+        followers = [
+            Follower(name, engine, Backlog(control, f"{link}>{name}"), partial(_report, quarantine))
+            for name, engine in others
+        ]
         return cls(
-            settings.region, reader, store, engine, Quarantine(control, link), settings.poll_interval,
-            Backlog(control, link), Settler.connect(settings, store),
+            settings.region, reader, store, first[1], quarantine, settings.poll_interval,
+            Backlog(control, link), Settler.connect(settings, store), followers,
         )  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
@@ -96,9 +108,15 @@ class Projector:
             lanes = dict(self._store.lanes())
             self._log.info("projector.reconciles", lanes=len(lanes))
             self._fold(lambda: self._engine.catch_up(lanes))
+            for each in self._followers:
+                each.fold(lambda engine: engine.catch_up(lanes), {lane: (1, last) for lane, last in lanes.items()})
             self._settle(lane.stream for lane in lanes)
-        events = self._events(batches)
+        events, before = self._events(batches), self._engine.conflicts
         self._fold(lambda: self._engine.apply(events))
+        for (projection, rule), count in sorted((self._engine.conflicts - before).items()):
+            self._log.info("projector.conflicts", projection=projection, rule=rule, discarded=count)
+        for each in self._followers:
+            each.fold(lambda engine: engine.apply(events), spans(events))
         self._settle(event.stream for event in events)
         for batch in batches:
             self._reader.commit(batch)
@@ -112,7 +130,7 @@ class Projector:
             failures, waits = error.failures, error.lanes
             self._waiting.defer(waits)
             self._log.warning("projector.lanes_wait", lanes=len(waits), error=str(error))
-        self._report(failures)
+        _report(self._quarantine, failures)
         return waits
 
     def _settle(self, streams: Iterable[StreamId]) -> None:
@@ -120,7 +138,9 @@ class Projector:
             self._settler.settle_all(streams)
 
     def _resume(self) -> None:
-        """Now and then, look whether the keys that lanes wait for can be had."""
+        """Now and then, look whether the keys that lanes wait for can be had, and what followers lack."""
+        for each in self._followers:
+            each.resume()
         if time.monotonic() < self._look_again:
             return
         after: LaneId | None = None
@@ -138,6 +158,7 @@ class Projector:
             self._log.error("projector.quarantined", item=each.item, reason=each.reason)
         return events
 
-    def _report(self, failures: Sequence[Failure]) -> None:
-        for failure in failures:
-            self._quarantine.add(f"{failure.projection} {failure.event_id}", failure.reason)
+
+def _report(quarantine: Quarantine, failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        quarantine.add(f"{failure.projection} {failure.event_id}", failure.reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, reduce
 from itertools import islice
@@ -234,6 +234,22 @@ class EventStore:
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
         """Every lane that has arrived here, with its last sequence. Reads all keys: for reconciling, not for requests."""
         return self._storage.lanes()
+
+    def begun(self, lanes: Collection[LaneId]) -> dict[LaneId, int]:
+        """Those of these lanes that have any event here, with their last sequences; 1 where that cannot be read, so that
+        whoever reads the lane finds the damage."""
+        try:
+            found = {lane for lane, _ in self._storage.get([(lane, 1) for lane in lanes])}
+        except DamagedEvent:
+            found = set(lanes)
+        return {lane: last for lane in found if (last := self._last(lane))}
+
+    def _last(self, lane: LaneId) -> int:
+        try:
+            event = self.latest(lane.stream, lane.region)
+        except DamagedEvent:
+            return 1
+        return event.sequence if event is not None else 0
 
     def _observe(self, event: Event) -> None:
         try:

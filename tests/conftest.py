@@ -32,7 +32,7 @@ def emulated() -> Iterator[World]:
 @pytest.fixture
 def settings(emulated: World) -> Settings:
     """Settings of us-east-1 with fresh, empty tables (in both regions) of its own."""
-    from projectors.dynamodb import DynamoSink
+    from projectors.sinks.dynamodb import DynamoSink
     from replicator.tables import create_tables
 
     prefix = f"t{uuid.uuid4().hex[:12]}"
@@ -45,7 +45,7 @@ def settings(emulated: World) -> Settings:
 
 @pytest.fixture(scope="session")
 def _kept(emulated: World) -> Settings:
-    from projectors.dynamodb import DynamoSink
+    from projectors.sinks.dynamodb import DynamoSink
     from replicator.tables import create_tables
 
     for region in emulated.regions.values():
@@ -62,7 +62,7 @@ def emptied_settings(_kept: Settings) -> Settings:
     for region in (_kept.region, *_kept.peers):
         client: Any = aws.dynamodb(_kept, region)
         for table in (_kept.events_table, _kept.control_table, _kept.views_table):
-            names = ["pk"] if table == _kept.views_table else ["pk", "sk"]
+            names = ["pk", "sk"]
             items = client.scan(TableName=table, ConsistentRead=True)["Items"]
             for start in range(0, len(items), 25):
                 keys = [{name: item[name] for name in names} for item in items[start : start + 25]]

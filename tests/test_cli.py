@@ -13,6 +13,7 @@ import pytest
 
 from chaos.world import free_ports
 from replicator.settings import Settings
+from tests.commands import Answer, command
 
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))},
@@ -22,51 +23,14 @@ ENVIRONMENT = {
 }
 
 
-# Imports the commands once and then runs each line in a process of its own: importing takes longer than most lines.
-RUN_EACH = """
-import json, os, sys, tempfile, traceback
-import chaos.cli, projectors.cli, replicator.cli
-for (package, *arguments), environment in json.load(sys.stdin):
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
-                os.environ.update(environment)
-                sys.argv = [package, *arguments]
-                sys.modules[package + ".cli"].main()
-                code = 0
-            except SystemExit as end:
-                code = end.code or 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush(), sys.stderr.flush()
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        texts = [os.pread(file.fileno(), 1_000_000, 0).decode() for file in (out, err)]
-        print(json.dumps([code, *texts]), flush=True)
-"""
-Answer = subprocess.CompletedProcess[str]
-
-
-def python(code: str, *arguments: str, given: str = "", **environment: str) -> Answer:
-    environment = {**ENVIRONMENT, **environment}
+def python(code: str, *arguments: str, **environment: str) -> Answer:
     line = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(line, input=given, capture_output=True, text=True, timeout=300, env=environment)
-
-
-def command(package: str, *arguments: str, **environment: str) -> Answer:
-    return python(f"from {package}.cli import main; main()", *arguments, **environment)
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, env={**ENVIRONMENT, **environment})
 
 
 def commands(*lines: tuple[str, dict[str, str]]) -> list[Answer]:
     """Run each line with what it adds to the environment."""
-    result = python(RUN_EACH, given=json.dumps([(line.split(), environment) for line, environment in lines]))
-    assert result.returncode == 0, result.stderr
-    answers = map(json.loads, result.stdout.splitlines())
-    return [Answer(line, *answer) for (line, _), answer in zip(lines, answers, strict=True)]
+    return [command(*line.split(), **environment) for line, environment in lines]
 
 
 # -- help ------------------------------------------------------------------------------------------------------------
@@ -74,8 +38,21 @@ def commands(*lines: tuple[str, dict[str, str]]) -> list[Answer]:
 WHERE = ("--region", "--prefix", "--endpoints", "MERIDIAN_REGION", "MERIDIAN_PREFIX", "MERIDIAN_ENDPOINTS")
 HELP = {
     "replicator": ("init", "run", "append", "read", "publish", "homes", "forget", "quarantine"),
-    "projectors": ("init", "run", "serve", "show"),
-    "chaos": ("drill", "contend"),
+    "projectors": (
+        "init",
+        "run",
+        "serve",
+        "show",
+        "rebuild",
+        "switch",
+        "versions",
+        "drop",
+        "verify",
+        "conflicts",
+        "replay",
+        "row",
+    ),
+    "chaos": ("drill", "contend", "views"),
     "replicator init": WHERE,
     "replicator run": (*WHERE, "--peers", "MERIDIAN_PEERS"),
     "replicator append": (*WHERE, "--peers", "stream", "event_type", "payload"),
@@ -84,12 +61,21 @@ HELP = {
     "replicator publish": (*WHERE, "--peers", "--external", "MERIDIAN_EXTERNAL"),
     "replicator homes": (*WHERE, "--peers", "--set", "--types", "--lost", "--wait"),
     "replicator forget": (*WHERE, "--peers", "--stream", "subject"),
-    "projectors init": WHERE,
-    "projectors run": (*WHERE, "--peers", "--projection", "MERIDIAN_PROJECTIONS"),
+    "projectors init": (*WHERE, "--sink", "MERIDIAN_SINKS"),
+    "projectors run": (*WHERE, "--peers", "--projection", "MERIDIAN_PROJECTIONS", "--sink", "MERIDIAN_SINKS"),
+    "projectors rebuild": (*WHERE, "--peers", "--projection", "--version", "--sink", "--again"),
+    "projectors switch": (*WHERE, "--sink", "--force"),
+    "projectors versions": (*WHERE, "--sink"),
+    "projectors drop": (*WHERE, "--sink"),
+    "projectors verify": (*WHERE, "--peers", "--projection", "--version", "--sink", "--regions", "--events", "--settle"),
+    "projectors conflicts": (*WHERE, "--peers", "--projection", "--name", "--json"),
+    "projectors replay": (*WHERE, "--peers", "--projection", "--version", "--at", "--field"),
+    "projectors row": (*WHERE, "--projection", "--version", "--sink"),
     "projectors serve": (*WHERE, "--peers", "--projection", "--host", "--port"),
-    "projectors show": (*WHERE, "projection", "stream"),
+    "projectors show": (*WHERE, "projection", "stream", "--version", "--sink"),
     "chaos drill": ("--events", "--regions", "--seed", "--kills", "--json", "--break", "lost", "truth_matches"),
     "chaos contend": ("--operations", "--writers", "--streams", "--seed", "--json"),
+    "chaos views": ("--events", "--seed", "--every"),
 }
 
 
@@ -106,7 +92,7 @@ def test_help_names_every_command_and_option(helped: dict[str, Answer], line: st
 
 @pytest.mark.parametrize("package", ["replicator", "projectors", "chaos"])
 def test_each_command_starts_on_its_own(package: str) -> None:
-    result = command(package, "--help")
+    result = python(f"from {package}.cli import main; main()", "--help")
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -170,6 +156,11 @@ WRONG = [
     Wrong(f"projectors run {EAST} --projection json:loads", "'json:loads'", "subclass of projectors.Projection"),
     Wrong(f"projectors run {EAST} --projection :Thing", "':Thing'", "package.module:Name|cannot be loaded"),
     Wrong(f"projectors show aircraft N14228 {EAST}", "'N14228'", "'type/id'"),
+    Wrong(f"projectors init {EAST} --sink mysql://root:secret@host/db", "'mysql://host/db'", "write 'dynamodb'"),
+    Wrong(f"projectors run {EAST} --projection chaos.flights:Aircraft --sink memory", "'memory'", "write 'dynamodb'"),
+    Wrong(f"projectors verify aircraft {EAST} --sink dynamodb --sink dynamodb", "twice", "once"),
+    Wrong(f"projectors show aircraft aircraft/N1 {EAST} --sink redis", "'redis'", "write 'dynamodb'"),
+    Wrong("chaos views --events lots", "'lots'", "give one such as"),
     Wrong("chaos drill --events abc", "'abc'", "give one such as 10000"),
     Wrong("chaos drill --events 0", "0", "give|at least"),
     Wrong("chaos drill --regions 9", "9", "give 2 to 6"),
@@ -270,4 +261,4 @@ def test_homes_are_named_moved_and_printed(settings: Settings) -> None:
 def test_init_makes_the_tables_once(settings: Settings) -> None:
     environment = environment_of(settings) | {"MERIDIAN_PREFIX": f"{settings.prefix}-new"}
     assert [command("replicator", "init", **environment).stdout.split()[1] for _ in range(2)] == ["created", "tables"]
-    assert [command("projectors", "init", **environment).stdout.split()[1] for _ in range(2)] == ["created", "table"]
+    assert [command("projectors", "init", **environment).stdout for _ in range(2)] == ["us-east-1: dynamodb is ready\n"] * 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
 EVENTS = README.parent / "docs" / "events.md"
+PROJECTIONS = README.parent / "docs" / "projections.md"
 
 
 def test_the_library_example_runs() -> None:
@@ -20,6 +21,12 @@ def test_the_example_of_the_events_page_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", EVENTS.read_text(), re.S)
     assert "assert isinstance(both, Saved)" in code
     exec(compile(code, str(EVENTS), "exec"), {"__name__": "events"})
+
+
+def test_the_example_of_the_projections_page_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PROJECTIONS.read_text(), re.S)
+    assert "assert read_row(" in code
+    exec(compile(code, str(PROJECTIONS), "exec"), {"__name__": "projections"})
 
 
 def test_every_capability_of_the_events_page_has_the_test_that_it_names() -> None:

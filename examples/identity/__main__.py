@@ -25,7 +25,8 @@ from chaos.processes import Process
 from chaos.world import World, free_ports
 from examples.identity.model import SCHEMAS
 from examples.identity.platform import Identity
-from projectors.dynamodb import DynamoSink
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.view import ViewKey
 from replicator import EventStore, NewEvent, Operation, Rejected, Saved, logs
 from replicator.claims import HomedClaims
 from replicator.claims.homes import HomeMover
@@ -220,7 +221,7 @@ class Story:
             show(f"view in {region}", f"{json.dumps(self._view(region, 'homer'))}; {chains} events verify")
 
     def _view(self, region: str, user: str) -> dict[str, Any] | None:
-        key = ("user", f"user/{user}")
+        key = ViewKey("user", f"user/{user}")
         view = DynamoSink(self.settings[region]).load([key]).get(key)
         return view.value if view is not None else None
 

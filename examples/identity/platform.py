@@ -9,7 +9,7 @@ from typing import Any
 
 from examples.identity.model import SCHEMAS, Group, User
 from projectors.queries import Query, Snapshot
-from projectors.sink import Sink
+from projectors.sinks.port import Sink
 from replicator import (
     Accept,
     ConsistencyToken,

@@ -73,7 +73,7 @@ _CACHED = _header("If-None-Match", "ETags that the reader has, or `*` for any of
 
 
 def _projection(projections: Mapping[str, type[Projection]]) -> Json:
-    served = ", ".join(f"{name} (of {each.stream_type})" for name, each in sorted(projections.items())) or "none"
+    served = ", ".join(f"{name} (of {', '.join(each.stream_types)})" for name, each in sorted(projections.items())) or "none"
     return _query("projection", _TEXT, f"Which projection, where a stream feeds several. Served here: {served}")
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.api.problems import Problem
-from projectors.dynamodb import DynamoSink
 from projectors.projection import Projection, ProjectionFailed
 from projectors.queries import Query, Snapshot
-from projectors.sink import Sink
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.sinks.port import Sink
+from projectors.versions import Versions
 from replicator import aws, erasure
+from replicator.control import DynamoControl, MemoryControl
 from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, Hlc
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_SEQUENCE, StreamId
@@ -53,18 +55,23 @@ class Service:
         reveal: Any = None,
         settings: Settings | None = None,
         timeout: float = 2.0,
+        versions: Versions | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
         self._timeout = timeout
-        self._queries = {projection.name: Query(projection, store, sink, reveal=reveal) for projection in projections}
+        self._versions = versions or Versions(MemoryControl())
+        every = {each: Query(each, store, sink, reveal=reveal) for each in projections}
+        self._queries = {each: query for each, query in every.items() if not each.rows}
+        self._checks = tuple(every.values())
 
     @classmethod
     def connect(cls, settings: Settings, projections: Sequence[type[Projection]]) -> Service:
         """The settings' region, on DynamoDB."""
         store, personal = EventStore.connect(settings), erasure.connect(settings)
         reveal = personal.reveal if personal is not None else None
-        return cls(store, projections, DynamoSink(settings), reveal=reveal, settings=settings)
+        versions = Versions(DynamoControl(settings))
+        return cls(store, projections, DynamoSink(settings), reveal=reveal, settings=settings, versions=versions)
 
     def value(self, stream: StreamId, projection: str | None, moment: Moment | None, at_least: str | None) -> Answer:
         """A stream's value now, or at a moment."""
@@ -133,10 +140,11 @@ class Service:
 
     @property
     def projections(self) -> Mapping[str, type[Projection]]:
-        return {name: query.projection for name, query in self._queries.items()}
+        """By name, those that readers see."""
+        return self._versions.chosen(self._queries)
 
     def _query(self, stream: StreamId, projection: str | None) -> Query:
-        fitting = {name: q for name, q in self._queries.items() if q.projection.stream_type == stream.type}
+        fitting = {name: self._queries[each] for name, each in self.projections.items() if each.reads(stream)}
         if projection is not None and projection in fitting:
             return fitting[projection]
         if projection is None and len(fitting) == 1:
@@ -157,8 +165,8 @@ class Service:
 
     def _digestible(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
         """Refuse at the door what a projection here could not digest: once written it would stay for good."""
-        for query in self._queries.values():
-            if query.projection.stream_type == stream.type:
+        for query in self._checks:
+            if query.projection.reads(stream):
                 try:
                     query.check(stream, events)
                 except (ProjectionFailed, DamagedEvent) as error:

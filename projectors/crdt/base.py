@@ -8,6 +8,7 @@ interleave in any order. The state is then a function of the set of events alone
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from replicator.domain.vector import VersionVector
 from replicator.errors import MeridianError
 
 State = Any
-"""A CRDT's state: JSON (objects, arrays, strings, integers, null) that is never changed in place."""
+"""A CRDT's state: JSON (objects, arrays, strings, integers, booleans, null) that is never changed in place."""
 
 
 class InvalidOperation(MeridianError, ValueError):
@@ -32,6 +33,23 @@ class Tag:
     hlc: Hlc
     observed: VersionVector
 
+    @property
+    def context(self) -> VersionVector:
+        """All that the writer knew: what it had observed, and its own lane before this event."""
+        return self.observed.advance(self.region, self.sequence - 1) if self.sequence > 1 else self.observed
+
+    def concurrent(self, other: Tag) -> bool:
+        """Had neither writer seen the other's event?"""
+        return not (self.context.covers(other.region, other.sequence) or other.context.covers(self.region, self.sequence))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An operation and the tag of the event that made it."""
+
+    operation: Any
+    tag: Tag
+
 
 class Crdt(Protocol):
     """A conflict-free replicated data type. All methods are pure."""
@@ -39,6 +57,10 @@ class Crdt(Protocol):
     @property
     def rule(self) -> str:
         """The conflict rule in one sentence."""
+
+    @property
+    def source(self) -> str:
+        """Where the type is described: authors, title, year."""
 
     def initial(self) -> State:
         """The state before any operation."""
@@ -54,3 +76,11 @@ class Crdt(Protocol):
 
     def value(self, state: State) -> Any:
         """What readers see: JSON."""
+
+    def discarded(self, left: Made, right: Made) -> Made | None:
+        """Of two concurrent operations, the one of which the rule discards something; None when both are kept whole, or say
+        the same. Symmetric, and blind to every other operation."""
+
+    def total(self, states: Mapping[str, State]) -> Any:
+        """What readers see of the cells of a row, each fed by a stream of its own (owner -> state): JSON that does not
+        depend on their order."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +17,18 @@ class PnCounter:
     """A sum of integers. State: `{region: [added, subtracted, last sequence counted]}`.
 
     The last sequence makes an operation that comes twice a no-op. Only integers: sums of floats depend on their order.
+    Bounded by the regions.
     """
 
     rule: str = "Every increment and decrement counts exactly once, whatever is concurrent with it."
+    source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 7 (2011)"
 
     def initial(self) -> State:
         return {}
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
         if type(operation) is not int:
-            raise InvalidOperation(f"a counter takes integers, not {operation!r}")
+            raise InvalidOperation(f"a counter takes integers, not {shown(operation)}")
         added, subtracted, last = state.get(tag.region, (0, 0, 0))
         if tag.sequence <= last:
             return state
@@ -33,7 +37,9 @@ class PnCounter:
         else:
             subtracted -= operation
         if max(added, subtracted) > MAX_SAFE_INTEGER:
-            raise InvalidOperation(f"a counter's sum of {tag.region} would pass 2^53 - 1; count in larger units")
+            raise InvalidOperation(
+                f"a counter's sum of {tag.region} would pass 2^53 - 1 with {shown(operation)}; use larger units"
+            )
         return {**state, tag.region: [added, subtracted, tag.sequence]}
 
     def compact(self, state: State, seen: VersionVector) -> State:
@@ -48,3 +54,10 @@ class PnCounter:
 
     def value(self, state: State) -> Any:
         return sum(added - subtracted for added, subtracted, _ in state.values())
+
+    def discarded(self, left: Made, right: Made) -> Made | None:
+        return None
+
+    def total(self, states: Mapping[str, State]) -> Any:
+        """The sum of all cells."""
+        return sum(self.value(state) for state in states.values())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, State, Tag
-from replicator.domain.canonical import encode_json
+from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.checks import check_json, is_integer, is_text, same
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,10 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class LwwRegister:
-    """One value: the one assigned last. State: `[at, hlc, region, sequence, value]`, or null."""
+    """One value: the one assigned last. State: `[at, hlc, region, sequence, value]`, or null. Bounded by one value."""
 
     rule: str = "The assignment with the latest (domain time if declared, HLC, region, sequence) stays; others are dropped."
+    source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 8 (2011)"
 
     def initial(self) -> State:
         return None
@@ -32,9 +33,9 @@ class LwwRegister:
         if not isinstance(operation, Assign):
             raise InvalidOperation(f"a register takes Assign(value, at), not {operation!r}")
         at = operation.at
-        if at is not None and type(at) not in (int, str):
+        if at is not None and not (is_text(at) or is_integer(at)):
             raise InvalidOperation(f"a register is ordered by an integer or a string, not {at!r}")
-        _check(operation.value)
+        check_json(operation.value, "a register", 2)
         new = [at, str(tag.hlc), tag.region, tag.sequence, operation.value]
         return new if state is None or _rank(new) > _rank(state) else state
 
@@ -49,14 +50,15 @@ class LwwRegister:
     def value(self, state: State) -> Any:
         return None if state is None else state[4]
 
+    def discarded(self, left: Made, right: Made) -> Made | None:
+        if same(left.operation.value, right.operation.value):
+            return None
+        return min(left, right, key=lambda made: _rank(self.apply(None, made.operation, made.tag)))
 
-def _check(value: Any) -> None:
-    """Refuse what the view's JSON could not hold (there it stands two levels deep)."""
-    if value is not None and type(value) is not bool:
-        try:
-            encode_json({"state": [value]}, "value")
-        except InvalidEvent as error:
-            raise InvalidOperation(f"a register holds JSON: {error}") from None
+    def total(self, states: Mapping[str, State]) -> Any:
+        """The last assignment of all cells; where two streams' are alike in everything else, the later owner's by name."""
+        held = [(_rank(state), owner) for owner, state in states.items() if state is not None]
+        return self.value(states[max(held)[1]]) if held else None
 
 
 def _rank(state: list[Any]) -> tuple[Any, ...]:

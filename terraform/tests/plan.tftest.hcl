@@ -162,7 +162,7 @@ run "tables" {
   assert {
     condition = (
       aws_dynamodb_table.control.name == "meridian-control" && aws_dynamodb_table.control.hash_key == "pk" && aws_dynamodb_table.control.range_key == "sk" &&
-      aws_dynamodb_table.views.name == "meridian-views" && aws_dynamodb_table.views.hash_key == "pk" && aws_dynamodb_table.views.range_key == null
+      aws_dynamodb_table.views.name == "meridian-views" && aws_dynamodb_table.views.hash_key == "pk" && aws_dynamodb_table.views.range_key == "sk"
     )
     error_message = "the control or views table is not as the code expects it"
   }

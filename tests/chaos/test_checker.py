@@ -86,7 +86,7 @@ def test_quarantined_records_count_as_forks() -> None:
 
 
 RIGHT = StoredView('{"us-east-1":5}', "{}", '{"flights":5}', b"d")
-KEY = "aircraft#aircraft/N1"
+KEY = "aircraft@1#aircraft/N1"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ KEY = "aircraft#aircraft/N1"
         ({KEY: replace(RIGHT, value='{"flights":6}')}, False),
         ({KEY: replace(RIGHT, state='{"x":1}')}, False),
         ({KEY: replace(RIGHT, digest=b"e")}, False),
-        ({KEY: RIGHT, "aircraft#aircraft/N2": RIGHT}, False),
+        ({KEY: RIGHT, "aircraft@1#aircraft/N2": RIGHT}, False),
     ],
 )
 def test_views_are_identical_only_when_every_byte_is(other: dict[str, StoredView], identical: bool) -> None:

@@ -14,11 +14,12 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
-from projectors.dynamodb import DynamoSink
 from projectors.engine import LanesWait
 from projectors.projection import ProjectionFailed
 from projectors.queries import Query
-from projectors.sink import Change
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.sinks.port import Change
+from projectors.view import ViewKey
 from replicator import (
     Accept,
     Event,
@@ -147,7 +148,8 @@ class Region:
         return "".join(view.state_text + view.value_text for each in ALL for view in self.sink.views(each.name))
 
     def value(self, stream: str = HOMER, projection: str = "account") -> dict[str, Any]:
-        return self.sink.load([(projection, stream)])[(projection, stream)].value
+        key = next(each for each in self.engine._projections if each.name == projection).key(stream)
+        return self.sink.load([key])[key].value
 
 
 def pair(file: Path) -> tuple[Region, Region]:
@@ -298,7 +300,7 @@ def test_a_truncated_text_is_damage_that_names_event_and_field(regions: tuple[Re
     for each in failures:
         assert f"event {bad.id}: personal field email of subject {HOMER} does not decrypt" in each.reason
     assert west.value(BART)["email"] == f"{OTHER}2"
-    assert west.sink.load([("account", HOMER)]) == {}
+    assert west.sink.load([ViewKey("account", HOMER)]) == {}
 
 
 def test_a_projector_without_the_key_setting_waits_at_personal_events_and_folds_no_ciphertext(
@@ -339,7 +341,7 @@ def test_what_needs_a_key_of_a_region_that_is_down_waits_and_all_else_goes_on(re
     assert caught.value.lanes == {first.lane: (1, 2)}
     assert caught.value.failures == []
     assert west.value(BART)["email"] == f"{OTHER}3"
-    assert west.sink.load([("account", HOMER)]) == {}  # never "forgotten" because a peer is down
+    assert west.sink.load([ViewKey("account", HOMER)]) == {}  # never "forgotten" because a peer is down
     east.seen_by_others.down, west.now = False, 30.0
     assert west.engine.catch_up({first.lane: 2}) == []
     assert west.value()["email"] == f"{SECRET}2"

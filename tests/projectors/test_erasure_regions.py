@@ -13,7 +13,8 @@ import pytest
 
 from chaos.world import World
 from projectors import Engine, Projection, add, collection, register
-from projectors.dynamodb import DynamoSink
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.view import ViewKey
 from replicator import EventStore, NewEvent, Settings, aws
 from replicator.erasure import PersonalData, SubjectKeys
 from replicator.erasure.dynamodb import DynamoKeys
@@ -62,7 +63,7 @@ def personal_of(settings: Settings, tmp_path: Path) -> PersonalData:
 
 
 def view(settings: Settings) -> Any:
-    return DynamoSink(settings).load([("account", HOMER)]).get(("account", HOMER))
+    return DynamoSink(settings).load([ViewKey("account", HOMER)]).get(ViewKey("account", HOMER))
 
 
 def test_a_region_frozen_while_a_subject_was_forgotten_forgets_when_it_is_back(world: World, tmp_path: Path) -> None:

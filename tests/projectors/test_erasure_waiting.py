@@ -11,6 +11,7 @@ import pytest
 
 from projectors import Engine, MemorySink, Projection, register
 from projectors.inbound import Inbound
+from projectors.view import ViewKey
 from projectors.worker import Projector
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
 from replicator.batches import BatchFailed
@@ -65,7 +66,7 @@ class West:
         self.quarantine = Quarantine(self.control, LINK)
 
     def email(self, name: str) -> Any:
-        view = self.sink.load([("account", f"user/{name}")]).get(("account", f"user/{name}"))
+        view = self.sink.load([ViewKey("account", f"user/{name}")]).get(ViewKey("account", f"user/{name}"))
         return view.value["email"] if view else "no view"
 
     def mend(self) -> None:

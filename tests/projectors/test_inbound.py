@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, add, collection, counter, register
 from projectors.inbound import Inbound
-from projectors.sink import Change, ViewKey
-from projectors.view import View
+from projectors.sinks.port import Change
+from projectors.view import View, ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
 from replicator.batches import BatchFailed, item_failures
 from replicator.control import MemoryControl, Quarantine
@@ -184,11 +184,12 @@ class Bench:
         return list(events)
 
     def view(self, stream: str, projection: str = "member") -> dict[str, Any] | None:
-        view = MemorySink.load(self.sink, [(projection, f"member/{stream}")]).get((projection, f"member/{stream}"))
+        key = next(each for each in self.projections if each.name == projection).key(f"member/{stream}")
+        view = MemorySink.load(self.sink, [key]).get(key)
         return view.value if view else None
 
     def digests(self) -> dict[ViewKey, bytes]:
-        return {(p.name, view.key): view.digest for p in self.projections for view in self.sink.views(p.name)}
+        return {view.id: view.digest for p in self.projections for view in self.sink.views(p.name, p.version)}
 
     def refused(self) -> list[str]:
         return [key for key, _ in self.quarantine.records()]
@@ -254,7 +255,18 @@ def test_own_events_and_copies_are_folded_once_however_often_they_come(bench: Be
     assert dimensions == {"region": EAST}
     assert values.pop("ConflictsMerged") > 0, "neither had seen the other"
     assert values == {"EventsProjected": 5, "ProjectionFailures": 0, "ProjectionLag": 10_000}
+    assert not [each for each in bench.told if "ConflictsDiscarded" in each[1]], "no rule has discarded anything"
     assert bench.inbound.project([]) == ALL_IS_WELL
+
+
+def test_what_a_conflict_rule_discards_is_counted_by_projection_and_rule(bench: Bench) -> None:
+    events = bench.append("homer", "joined", name="Homer") + bench.append("homer", "joined", at=WEST, name="Max")
+    bench.inbound.project(batch(*events))
+    told = [each for each in bench.told if "ConflictsDiscarded" in each[1]]
+    rule = {"region": EAST, "projection": "member", "rule": "LwwRegister"}
+    assert told == [(rule, {"ConflictsDiscarded": 1})]
+    bench.inbound.project(batch(*events))
+    assert [each for each in bench.told if "ConflictsDiscarded" in each[1]] == told, "the same events again are none again"
 
 
 def test_an_event_behind_a_gap_brings_what_is_before_it(bench: Bench) -> None:
@@ -360,7 +372,7 @@ def test_a_sink_that_fails_as_nobody_foresaw_is_no_success(bench: Bench, code: s
 @pytest.mark.parametrize("way", ["stream", "backlog"])
 def test_a_damaged_view_stands_alone(bench: Bench, way: str) -> None:
     homer, marge = bench.append("homer", "visited"), bench.append("marge", "visited")
-    bench.sink.damaged = {("visits", "member/homer")}
+    bench.sink.damaged = {ViewKey("visits", "member/homer")}
     if way == "stream":
         assert bench.inbound.project(batch(*homer, *marge)) == ALL_IS_WELL
     else:
@@ -434,7 +446,7 @@ def test_replay_after_the_fix_folds_what_is_behind_too_and_empties_quarantine(be
     fresh = Bench((Mended, Visits), table=bench.table)
     fresh.inbound.project(batch(*events, other))
     for stream in ("homer", "homer3"):  # views that nothing was wrong with are folded anew with their next event
-        assert bench.digests()[("member", f"member/{stream}")] == fresh.digests()[("member", f"member/{stream}")]
+        assert bench.digests()[Mended.key(f"member/{stream}")] == fresh.digests()[Mended.key(f"member/{stream}")]
 
 
 @pytest.mark.parametrize(
@@ -738,8 +750,8 @@ def test_lambda_hands_a_batch_over_until_it_is_taken_and_then_views_are_whole(
     mended = Bench((Mended, Visits), table=bench.table)
     mended.inbound.project(batch(*history))
     stuck = {lane_ for p in whole.letters.found() for lane_ in p.lanes}
-    assert {k: v for k, v in bench.digests().items() if any(str(each.stream) == k[1] for each in stuck)} == {
-        k: v for k, v in mended.digests().items() if any(str(each.stream) == k[1] for each in stuck)
+    assert {k: v for k, v in bench.digests().items() if any(str(each.stream) == k.key for each in stuck)} == {
+        k: v for k, v in mended.digests().items() if any(str(each.stream) == k.key for each in stuck)
     }
     assert (bench.refused(), bench.letters.sent) == ([], [])
     assert "horse" not in bench.said()

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, add, collection, counter, register, remove
-from projectors.dynamodb import DynamoSink
 from projectors.projection import ProjectionFailed
 from projectors.queries import Query
-from projectors.sink import ViewKey
-from projectors.view import View
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.view import View, ViewKey
 from replicator import (
     Accept,
     AtToken,
@@ -132,15 +131,14 @@ def test_a_long_stream_costs_as_many_reads_as_it_has_new_events() -> None:
     assert held[EAST].given > 307  # without a stored view, all of it
 
 
-def test_a_view_made_by_other_code_is_folded_anew_and_replaced() -> None:
+def test_the_views_of_two_versions_stand_side_by_side() -> None:
     _, stores = two()
     east, sink = stores[EAST], MemorySink()
     save(east, *[LOGIN] * 5)
     assert Query(Account, east, sink, keep_after=1).now(HOMER).value["logins"] == 5
     newer = Query(Account2, east, sink, keep_after=1)
     assert newer.now(HOMER).value["logins"] == 10
-    (view,) = sink.views("account")
-    assert (view.version, view.value["logins"]) == (2, 10)
+    assert [view.value["logins"] for version in (1, 2) for view in sink.views("account", version)] == [5, 10]
     save(east, LOGIN)
     assert newer.now(HOMER).value["logins"] == 12
 
@@ -319,7 +317,8 @@ def test_what_later_code_has_stored_is_never_replaced() -> None:
     Query(Account2, stores[EAST], sink, keep_after=1).now(HOMER)
     save(stores[EAST], LOGIN)
     assert Query(Account, stores[EAST], sink, keep_after=1).now(HOMER).value["logins"] == 6
-    assert (view_in(sink).version, view_in(sink).vector) == (2, VersionVector({EAST: 5}))
+    (later,) = sink.views("account", 2)
+    assert (later.value["logins"], later.vector) == (10, VersionVector({EAST: 5}))
 
 
 def test_a_view_too_large_for_any_sink_is_read_and_not_kept() -> None:
@@ -423,7 +422,7 @@ def test_on_dynamodb_a_query_keeps_and_uses_its_view(emptied_settings: Settings)
     save(store, *[LOGIN] * 60)
     query = Query(Account, store, sink, keep_after=50)
     assert query.now(HOMER).value["logins"] == 60
-    assert sink.load([("account", str(HOMER))])[("account", str(HOMER))].vector == VersionVector({EAST: 60})
+    assert sink.load([ViewKey("account", str(HOMER))])[ViewKey("account", str(HOMER))].vector == VersionVector({EAST: 60})
     save(store, LOGIN)
     snapshot = query.now(HOMER)
     assert (snapshot.value["logins"], snapshot.vector) == (61, VersionVector({EAST: 61}))

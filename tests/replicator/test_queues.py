@@ -16,8 +16,9 @@ import projectors.functions
 import replicator.functions
 from chaos.world import World, free_ports
 from projectors import Projection, counter, register
-from projectors.dynamodb import DynamoSink
 from projectors.inbound import Inbound
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.view import ViewKey
 from replicator import aws
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent
@@ -317,7 +318,7 @@ class Region:
         return [key for key, _ in found]
 
     def view(self, name: str) -> dict[str, Any] | None:
-        found = self.sink.load([("member", f"member/{name}")])
+        found = self.sink.load([ViewKey("member", f"member/{name}")])
         return next((view.value for view in found.values()), None)
 
     def inbound(self, *projections: type[Projection]) -> Inbound:

@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 
 from chaos.metrics import lines, publish_metrics
 from chaos.terraform import TerraformWorld
-from projectors.dynamodb import DynamoSink
+from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import View
 from replicator import EventStore, NewEvent, Observed
 from replicator.cli import main as replicator

@@ -51,6 +51,9 @@ locals {
     { title = "Events projected, projection failures, conflicts merged", stat = "Sum", metrics = [
       for metric in ["EventsProjected", "ProjectionFailures", "ConflictsMerged"] : [local.namespace, metric, "region", var.region, { label = metric }]
     ] },
+    { title = "Conflicts: what a rule has discarded", stat = "Sum", metrics = [
+      [{ id = "discarded", expression = "SEARCH('{${local.namespace},projection,region,rule} region=\"${var.region}\" MetricName=\"ConflictsDiscarded\"', 'Sum')" }],
+    ] },
     ], local.external ? [
     { title = "External events: lag (ms)", stat = "Maximum", metrics = [
       [local.namespace, "PublishLag", "region", var.region, { label = var.region }],

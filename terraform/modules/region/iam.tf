@@ -271,7 +271,8 @@ locals {
       local.can.consume_views,
     ], local.reveal, local.settle)
     api = concat([
-      local.can.read_events, local.can.read_peers, local.can.append, local.can.read_views, local.can.describe_tables,
+      local.can.read_events, local.can.read_peers, local.can.append, local.can.read_views, local.can.read_control,
+      local.can.describe_tables,
     ], local.reveal)
     # What a token names and has not arrived is read at the peers. Claims look up their homes in control, and hold them there.
     writer = concat([

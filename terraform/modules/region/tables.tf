@@ -132,10 +132,14 @@ resource "aws_dynamodb_table" "views" {
   name         = local.tables.views
   billing_mode = "PAY_PER_REQUEST"
   hash_key     = local.keys[0]
+  range_key    = local.keys[1]
 
-  attribute {
-    name = local.keys[0]
-    type = "S"
+  dynamic "attribute" {
+    for_each = local.keys
+    content {
+      name = attribute.value
+      type = "S"
+    }
   }
 
   point_in_time_recovery {

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from projectors import MemorySink, Projection, add, collection, counter, register
 from projectors.api import Service, application, function, requests, service
-from projectors.dynamodb import DynamoSink
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.versions import Versions
 from replicator import (
     ConsistencyToken,
     DamagedEvent,
@@ -28,6 +29,7 @@ from replicator import (
     StreamId,
     VersionVector,
 )
+from replicator.control import MemoryControl
 from replicator.domain.clock import Hlc
 from replicator.errors import LaneTaken, RegionBehind
 from replicator.settings import Settings
@@ -568,3 +570,32 @@ def test_a_clock_ahead_is_worth_a_retry() -> None:
     response = append(alone(store=store), event("logged_in"), Meridian_At_Least=token)
     problem(response, 409, "clock-ahead")
     assert response.headers["Retry-After"] == "1"
+
+
+class Rooms(Projection):
+    name, stream_type = "rooms", "user"
+    rows: ClassVar[Any] = {"moved": lambda p: p["room"]}
+    moves = counter(moved=lambda p: p.get("times", 1))
+
+
+@pytest.mark.parametrize("payload", [{}, {"room": "a#b"}, {"room": "hall", "times": "many"}])
+def test_what_no_row_could_count_is_refused_before_it_is_written(payload: dict[str, Any]) -> None:
+    client = alone(Rooms, Sums)
+    answer = client.post("/streams/user/homer/events", json={"events": [{"type": "moved", "payload": payload}]})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:meridian:invalid-event")
+    assert client.get("/streams/user/homer/events").json()["events"] == []
+    good = client.post("/streams/user/homer/events", json={"events": [{"type": "moved", "payload": {"room": "hall"}}]})
+    assert good.status_code == 201
+    assert client.get("/streams/user/homer/value").json()["projection"] == "sums", "rows are no streams' values"
+
+
+def test_values_are_those_of_the_version_that_readers_were_switched_to() -> None:
+    control = MemoryControl()
+    versions = Versions(control)
+    client = alone(Account, Account2, versions=versions)
+    client.post("/streams/user/homer/events", json={"events": [{"type": "logged_in", "payload": {}}]})
+    first = client.get("/streams/user/homer/value")
+    versions.switch("account", 2, force=True)
+    second = client.get("/streams/user/homer/value")
+    assert [answer.json()["value"]["logins"] for answer in (first, second)] == [1, 100]
+    assert [answer.headers["ETag"].strip('"').rpartition(".")[2] for answer in (first, second)] == ["1", "2"]

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from projectors import MemorySink, Projection, counter, register
 from projectors.api import Service, application
-from projectors.dynamodb import DynamoSink
+from projectors.sinks.dynamodb import DynamoSink
 from replicator import EventStore, MemoryStorage
 from replicator.settings import Settings
 

@@ -1,0 +1,156 @@
+"""The cells of cross-stream projections. A row that many streams feed has one cell for each of them, which that stream alone
+decides: so no two events of different streams ever meet, and replay in any order gives one answer.
+
+A cell's vector names the last event of each lane that fed it. Events at or below that are in it already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from projectors.folding import Pass, Wanted, fold_lanes, reader
+from projectors.projection import Projection
+from projectors.sinks.port import Change, Sink
+from projectors.view import MAX_VIEW_BYTES, View, ViewKey
+from replicator.domain.event import Event
+from replicator.domain.names import DELIMITER, StreamId
+from replicator.domain.vector import EMPTY, VersionVector
+from replicator.errors import DamagedEvent, InvalidEvent, place
+from replicator.store import EventStore
+
+_MAX_OWNER_BYTES = 1_024  # DynamoDB's limit of a sort key
+
+
+@dataclass(slots=True)
+class Spread:
+    """A fold of a stream into its cells: from `seen` to what is wanted. `fresh`: the sink has nothing of the stream yet."""
+
+    projection: type[Projection]
+    stream: StreamId
+    seen: VersionVector
+    wanted: Wanted
+    fresh: bool
+    made: Pass = field(init=False)
+    refused: str = ""
+    """Why nothing of it can be saved, or nothing."""
+    overtaken: bool = False
+    """The stream is not where it was a moment ago: to be read again."""
+
+    def __post_init__(self) -> None:
+        self.made = Pass(self.projection, self.seen)
+
+    @property
+    def key(self) -> ViewKey:
+        return self.projection.key(self.stream)
+
+    @property
+    def upto(self) -> VersionVector:
+        return self.wanted.upto.join(self.seen)
+
+
+def spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Callable[[Event], None]) -> list[Change]:
+    """Fold each and say how it went (`made`, `refused`). Returns the cells to save: one write a cell, whatever came."""
+    routed = [(each, *_route(each, store, destroy)) for each in spreads if not each.upto <= each.seen]
+    wanted = [_cell(each, row) for each, _, rows in routed for row in sorted(rows)]
+    stored, damaged = load_each(sink, wanted)
+    _check_positions([(each, rows) for each, _, rows in routed], stored, sink)
+    changes: list[Change] = []
+    for each, events, rows in routed:
+        if each.overtaken:
+            continue
+        if rows and len(str(each.stream).encode()) > _MAX_OWNER_BYTES:
+            each.refused = f"its name has more than {_MAX_OWNER_BYTES:,} bytes, and such a stream can own no cells"
+            continue
+        wrong = [damaged[key] for key in (_cell(each, row) for row in rows) if key in damaged]
+        if wrong:
+            each.refused = wrong[0]
+            continue
+        try:
+            changes += _fold(each, events, stored)
+        except InvalidEvent as error:
+            each.refused = f"a cell of it cannot be written down: {place(error)}"
+    return changes
+
+
+def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[ViewKey, View], sink: Sink) -> None:
+    """A cell that is not there has not been fed yet, as long as the stream is where it was before its cells were read.
+    Where it is not, a sink has lost what it held, and what looks new is not."""
+    doubtful = [each for each, rows in routed if not each.fresh and any(_cell(each, row) not in stored for row in rows)]
+    found, _ = load_each(sink, [each.key for each in doubtful])
+    for each in doubtful:
+        view = found.get(each.key)
+        each.overtaken = view is None or view.vector != each.seen
+
+
+def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) -> tuple[dict[str, list[Event]], set[str]]:
+    """The events to fold, by lane, and the rows in which they count."""
+    events: dict[str, list[Event]] = {}
+    rows: set[str] = set()
+
+    def note(event: Event) -> None:
+        destroy(event)
+        rows.update(each.projection.rows_of(event))
+        events.setdefault(event.region, []).append(event)
+
+    read = reader(store, each.stream, each.wanted)
+    each.made = fold_lanes(each.projection, each.stream, each.seen, each.upto, read, note)
+    return events, rows
+
+
+def _fold(each: Spread, lanes: Mapping[str, Sequence[Event]], stored: Mapping[ViewKey, View]) -> list[Change]:
+    projection, owner = each.projection, str(each.stream)
+    cells: dict[str, tuple[dict[str, Any], VersionVector]] = {}
+
+    def fold(event: Event) -> None:
+        fed: dict[str, tuple[dict[str, Any], VersionVector]] = {}
+        for row in projection.rows_of(event):
+            states, vector = cells.get(row) or _read(stored.get(_cell(each, row)), projection)
+            if not vector.covers(event.region, event.sequence):
+                fed[row] = projection.apply(states, event), vector.advance(event.region, event.sequence)
+        cells.update(fed)  # in all of its rows or in none
+
+    routed = each.made
+    each.made = fold_lanes(
+        projection, each.stream, each.seen, routed.seen, lambda region, first, last: lanes.get(region, ()), fold
+    )
+    earlier = {_lane(event_id) for event_id, _ in each.made.stopped}
+    each.made.stopped += [(event_id, why) for event_id, why in routed.stopped if _lane(event_id) not in earlier]
+    changes = []
+    for row, (states, vector) in sorted(cells.items()):
+        cell = projection.view(owner, states, vector, row)
+        if cell.size > MAX_VIEW_BYTES:
+            raise InvalidEvent(f"its cell in row {row} would have {cell.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}")
+        before = stored.get(_cell(each, row))
+        changes.append(Change(None if before is None else before.vector, cell))
+    return changes
+
+
+def _lane(event_id: str) -> str:
+    return event_id.rpartition(DELIMITER)[0]
+
+
+def _read(view: View | None, projection: type[Projection]) -> tuple[dict[str, Any], VersionVector]:
+    return (projection.initial(), EMPTY) if view is None else (view.state, view.vector)
+
+
+def _cell(each: Spread, row: str) -> ViewKey:
+    return each.key._replace(row=row)
+
+
+def load_each(sink: Sink, keys: Sequence[ViewKey]) -> tuple[dict[ViewKey, View], dict[ViewKey, str]]:
+    """Views, and why for those that are damaged: they stand alone, the others are fetched."""
+    damaged: dict[ViewKey, str] = {}
+    if not keys:
+        return {}, damaged
+    try:
+        return dict(sink.load(keys)), damaged
+    except DamagedEvent:
+        found: dict[ViewKey, View] = {}
+    for key in keys:
+        try:
+            found.update(sink.load([key]))
+        except DamagedEvent as error:
+            damaged[key] = str(error)
+    return found, damaged

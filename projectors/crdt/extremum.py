@@ -1,0 +1,79 @@
+"""Max- and min-register: the largest or smallest of all assignments. Baquero, Almeida, Cunha, Ferreira,
+"Composition in State-based Replicated Data Types", Bulletin of the EATCS 123, 2017: the join of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.checks import is_integer, is_text
+from replicator.domain.vector import VersionVector
+from replicator.errors import InvalidConfig, shown
+
+Ordered = Literal["integer", "string"]
+
+
+@dataclass(frozen=True, slots=True)
+class MaxRegister:
+    """The largest integer or string of all that were assigned. State: that, or null. Bounded by one value.
+
+    Which of the two it takes is declared: were it the first to come, which event is refused would depend on the order.
+    Strings are ordered by code point.
+    """
+
+    of: Ordered = "integer"
+    rule: str = "The largest value that was ever assigned stays, whenever it was."
+    source: str = "Baquero, Almeida, Cunha, Ferreira: Composition in State-based Replicated Data Types, EATCS 123, 2017"
+
+    def __post_init__(self) -> None:
+        if self.of not in ("integer", "string"):
+            raise InvalidConfig(f"a maximum or minimum is of 'integer' or 'string', not {self.of!r}")
+
+    def initial(self) -> State:
+        return None
+
+    def apply(self, state: State, operation: Any, tag: Tag) -> State:
+        if not (is_integer(operation) if self.of == "integer" else is_text(operation)):
+            wanted = "integers within +-(2^53 - 1)" if self.of == "integer" else "strings"
+            raise InvalidOperation(f"this register takes {wanted}, not {shown(operation)}")
+        return self._choose(state, operation)
+
+    def compact(self, state: State, seen: VersionVector) -> State:
+        return state
+
+    def merge(self, left: State, left_seen: VersionVector, right: State, right_seen: VersionVector) -> State:
+        return self._choose(left, right)
+
+    def value(self, state: State) -> Any:
+        return state
+
+    def discarded(self, left: Made, right: Made) -> Made | None:
+        if left.operation == right.operation:
+            return None
+        return right if self._choose(left.operation, right.operation) == left.operation else left
+
+    def total(self, states: Mapping[str, State]) -> Any:
+        """That of all cells."""
+        total = self.initial()
+        for state in states.values():
+            total = self._choose(total, state)
+        return total
+
+    def _choose(self, left: State, right: State) -> State:
+        if left is None or right is None:
+            return right if left is None else left
+        return max(left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class MinRegister(MaxRegister):
+    """The smallest integer or string of all that were assigned; else as MaxRegister."""
+
+    rule: str = "The smallest value that was ever assigned stays, whenever it was."
+
+    def _choose(self, left: State, right: State) -> State:
+        if left is None or right is None:
+            return right if left is None else left
+        return min(left, right)

@@ -1,0 +1,86 @@
+"""Further sinks of a projector. The first sink decides how far the stream is read; a follower that does not answer holds up
+nothing: its lanes wait as pointers in the control state, and it is brought up to them when it is back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from projectors.engine import Engine, Failure, LanesWait
+from replicator.control import Backlog
+from replicator.domain.names import LaneId
+from replicator.errors import RegionUnavailable
+
+log = structlog.get_logger()
+
+_PAUSE_SECONDS = 10.0
+_PAGE = 100
+
+
+class Follower:
+    """One further sink, by the name that logs may show."""
+
+    def __init__(
+        self,
+        name: str,
+        engine: Engine,
+        backlog: Backlog,
+        report: Callable[[list[Failure]], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._engine = engine
+        self._backlog = backlog
+        self._report = report
+        self._clock = clock
+        self._rests_until = 0.0
+        self._behind = True  # what an earlier process left
+        self._look_again = 0.0
+
+    def fold(self, fold: Callable[[Engine], list[Failure]], lanes: Mapping[LaneId, tuple[int, int]]) -> None:
+        """Fold these lanes' events, or note that they wait. Raises RegionUnavailable only where that cannot be noted."""
+        if self._clock() < self._rests_until:
+            self._defer(lanes)
+            return
+        try:
+            self._report(fold(self._engine))
+        except LanesWait as error:
+            self._report(error.failures)
+            self._defer(error.lanes)
+        except RegionUnavailable as error:
+            log.warning("follower.unavailable", sink=self.name, lanes=len(lanes), error=str(error))
+            self._rests_until = self._clock() + _PAUSE_SECONDS
+            self._defer(lanes)
+
+    def resume(self) -> None:
+        """Bring what waits up to date, where the sink answers again. To be called now and then."""
+        if not self._behind or self._clock() < max(self._rests_until, self._look_again):
+            return
+        after: LaneId | None = None
+        waits = False
+        while page := self._backlog.page(_PAGE, after):
+            after = max(page, key=lambda lane: lane.key)
+            left: Mapping[LaneId, tuple[int, int]] = {}
+            try:
+                self._report(self._engine.catch_up({lane: value["to"] for lane, value in page.items()}))
+            except LanesWait as error:
+                self._report(error.failures)
+                left = error.lanes
+            except RegionUnavailable as error:
+                log.warning("follower.unavailable", sink=self.name, error=str(error))
+                self._rests_until = self._clock() + _PAUSE_SECONDS
+                return
+            waits = waits or bool(left)
+            self._backlog.done({lane: value for lane, value in page.items() if lane not in left})
+        if waits:
+            self._look_again = self._clock() + _PAUSE_SECONDS
+        else:
+            self._behind = False
+            log.info("follower.is_up_to_date", sink=self.name)
+
+    def _defer(self, lanes: Mapping[LaneId, tuple[int, int]]) -> None:
+        if lanes:
+            self._behind = True
+            self._backlog.defer(dict(lanes))

@@ -1,0 +1,132 @@
+"""Sinks by their address: `dynamodb`, `postgresql://…`, `redis://…`, `opensearch+https://…`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from projectors.sinks.port import Sink
+from replicator.errors import InvalidConfig
+from replicator.settings import Settings
+
+if TYPE_CHECKING:
+    from projectors.sinks.postgresql import PostgresSink
+    from projectors.sinks.redis import RedisSink
+    from projectors.sinks.search import SearchSink
+
+log = structlog.get_logger()
+
+DYNAMODB, MEMORY = "dynamodb", "memory"
+POSTGRESQL = ("postgresql", "postgres")
+REDIS = ("redis", "rediss")
+SEARCH = ("opensearch+http", "opensearch+https")
+_REMEDY = (
+    "write 'dynamodb', 'postgresql://user:password@host/database', 'redis://host:6379/0', 'rediss://…' or "
+    "'opensearch+https://user:password@host:9200'"
+)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}", re.IGNORECASE)
+_KEEPS = ("noeviction", "volatile")
+
+
+def open_sink(address: str, settings: Settings) -> Sink:
+    """The sink at `address`, with the settings' prefix, time-outs and attempts. Nothing is connected to yet.
+
+    Raises InvalidConfig for an address of no known kind, one that cannot be read, and a kind whose package is missing.
+    """
+    kind = _scheme(address)
+    if kind in POSTGRESQL:
+        return _postgresql(address, settings)
+    if kind in REDIS:
+        return _redis(address, settings)
+    if kind in SEARCH:
+        return _search(address, settings)
+    if address == DYNAMODB:
+        from projectors.sinks.dynamodb import DynamoSink
+
+        return DynamoSink(settings)
+    if address == MEMORY:
+        raise InvalidConfig(f"sink {address!r} would be gone when this process ends, and no other could read it; {_REMEDY}")
+    raise InvalidConfig(f"sink {name_of(address)!r} is of no known kind; {_REMEDY}")
+
+
+def prepare(address: str, settings: Settings) -> None:
+    """Make what a sink keeps its views in, where it is missing: tables, an index. May be repeated. Raises InvalidConfig as
+    open_sink does and where the server refuses it, RegionUnavailable where it does not answer."""
+    kind = _scheme(address)
+    if kind in POSTGRESQL:
+        postgresql = _postgresql(address, settings)
+        postgresql.create_tables()
+        postgresql.close()
+    elif kind in REDIS:
+        cache = _redis(address, settings)
+        policy = cache.check()
+        cache.close()
+        if policy and not policy.startswith(_KEEPS):
+            log.warning(
+                "sink.may_evict",
+                sink=name_of(address),
+                policy=policy,
+                remedy="views that are evicted are folded anew, but rows across streams would lose cells without a word: "
+                "for those, set maxmemory-policy noeviction or volatile-lru",
+            )
+    elif kind in SEARCH:
+        search = _search(address, settings)
+        search.create_index()
+        search.close()
+    elif address == DYNAMODB:
+        from projectors.sinks.dynamodb import DynamoSink
+
+        DynamoSink(settings).create_table()
+    else:
+        open_sink(address, settings)
+
+
+def name_of(address: str) -> str:
+    """An address as logs and errors show it: without user, password and options, whatever is wrong with it."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address if _SCHEME.fullmatch(address) else "…"
+    if not _SCHEME.fullmatch(scheme):
+        return "…"
+    place = re.split(r"[?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(place) :]:  # what looks like options may be the rest of a password
+        return f"{scheme}://…"
+    return f"{scheme}://{place.rpartition('@')[2]}"
+
+
+def _scheme(address: str) -> str:
+    scheme, separator, _ = address.partition("://")
+    return scheme.lower() if separator else ""
+
+
+def _postgresql(address: str, settings: Settings) -> PostgresSink:
+    with _packaged("psycopg", "postgresql"):
+        from projectors.sinks.postgresql import PostgresSink
+    return PostgresSink(address, settings)
+
+
+def _redis(address: str, settings: Settings) -> RedisSink:
+    with _packaged("redis", "redis"):
+        from projectors.sinks.redis import RedisSink
+    return RedisSink(address, settings)
+
+
+def _search(address: str, settings: Settings) -> SearchSink:
+    with _packaged("opensearchpy", "search"):
+        from projectors.sinks.search import SearchSink
+    return SearchSink(address, settings)
+
+
+@contextmanager
+def _packaged(module: str, extra: str) -> Iterator[None]:
+    """Say what to install where a sink's client is missing, or lacks the library that it is made of."""
+    try:
+        yield
+    except ImportError as error:
+        raise InvalidConfig(
+            f"this sink needs {module}, which is missing here ({error}); run: pip install 'meridian[{extra}]'"
+        ) from None

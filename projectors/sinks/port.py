@@ -1,0 +1,49 @@
+"""The port where views are kept. Every sink obeys one contract test, tests/projectors/sinks/test_contract.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from projectors.summary import Summary
+from projectors.view import View, ViewKey
+from replicator.domain.vector import VersionVector
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Replace the view at vector `before` (None: there is none yet) by `view`."""
+
+    before: VersionVector | None
+    view: View
+
+
+class Sink(Protocol):
+    """Keeps views. A view's row and its version vector change together or not at all.
+
+    All methods raise RegionUnavailable where the store does not answer; doing the same again is safe.
+    """
+
+    def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
+        """The views under these keys, without those that do not exist. Raises DamagedEvent for one that does not match its
+        digest."""
+
+    def save(self, changes: Sequence[Change]) -> list[bool]:
+        """Make each change on its own, at most one for each view: False where the stored vector is no longer `before`
+        (somebody else moved it).
+
+        Where an answer was lost, the same change may be made twice: it is True when the view is there now.
+        """
+
+    def views(self, projection: str, version: int = 1) -> Iterator[View]:
+        """Every view of a projection's version, cells too, in any order. Reads them all: for checking, not for requests."""
+
+    def cells(self, projection: str, version: int, row: str) -> Iterator[View]:
+        """The cells of one row of a cross-stream projection, in the order of their owners."""
+
+    def summary(self, projection: str, version: int = 1) -> Summary:
+        """The digests of a projection's version by ranges of its keys: what two sinks are compared by."""
+
+    def drop(self, projection: str, version: int) -> Iterator[int]:
+        """Remove every view of a projection's version; yields how many are gone so far. May be cut short and begun again."""

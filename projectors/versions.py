@@ -1,0 +1,156 @@
+"""Which version of a projection readers see. Versions stand side by side in a sink: N goes on while N+1 is built beside it,
+readers are switched with one write, and N stays for a way back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from projectors.projection import Projection
+from replicator.control import ControlStorage
+from replicator.errors import InvalidConfig, MeridianError, RegionUnavailable
+
+_ACTIVE = "projection#active"
+_BUILT = "projection#built"
+_SECONDS_KEPT = 1.0
+
+
+class NotSwitched(MeridianError):
+    """Readers were not switched: the version is not fit for them, or somebody else has switched meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How far a version is built from the whole history: what `projectors rebuild` checkpoints."""
+
+    after: str = ""
+    """The last stream, in the order of their names, that is folded."""
+    streams: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    """Events that the projection could not digest."""
+    built: bool = False
+
+
+class Versions:
+    """The versions in one sink (by its name) of a region's projections; kept in the region's control state. Safe to share
+    between threads."""
+
+    def __init__(self, control: ControlStorage, sink: str = "dynamodb", clock: Callable[[], float] = time.monotonic) -> None:
+        self._control = control
+        self._sink = sink
+        self._clock = clock
+        self._known: tuple[float, dict[str, dict[str, Any]]] | None = None
+
+    def active(self, name: str) -> int | None:
+        """The version that readers see, None where none was ever chosen. A second old at most."""
+        return self._current(name).get("active")
+
+    def previous(self, name: str) -> int | None:
+        """The version that readers saw before: the way back."""
+        return self._current(name).get("previous")
+
+    def chosen(self, projections: Iterable[type[Projection]]) -> dict[str, type[Projection]]:
+        """By name, the class that readers are to use: the active version's, or the lowest where none was ever chosen.
+
+        Raises InvalidConfig when the active version's class is not among them.
+        """
+        by_name: dict[str, dict[int, type[Projection]]] = {}
+        for each in projections:
+            by_name.setdefault(each.name, {})[each.version] = each
+        found: dict[str, type[Projection]] = {}
+        for name, versions in by_name.items():
+            active = self.active(name)
+            if active is not None and active not in versions:
+                given = ", ".join(map(str, sorted(versions)))
+                raise InvalidConfig(
+                    f"readers of projection {name} see version {active}, but only version {given} is loaded; give that "
+                    f"class too, or switch: projectors switch {name} {max(versions)}"
+                )
+            found[name] = versions[min(versions) if active is None else active]
+        return found
+
+    def switch(self, name: str, version: int, *, force: bool = False) -> int | None:
+        """Let readers see `version` from now on; returns what they saw before. One conditional write: they see the one or
+        the other, and never go back and forth.
+
+        Raises NotSwitched when the version is not built whole (unless `force`, or it was active before).
+        """
+        self._known = None
+        before = self._current(name)
+        active: int | None = before.get("active")
+        if active == version:
+            return active
+        if not force and not self._way_back(before, name, version):
+            self._fit(name, version)
+        after = {"active": version, "previous": active}
+        if not self._control.swap(_ACTIVE, self._key(name), dict(before) or None, after):
+            raise NotSwitched(f"somebody else has switched {name} meanwhile; look at `projectors versions` and try again")
+        self._known = None
+        return active
+
+    def _way_back(self, before: Mapping[str, Any], name: str, version: int) -> bool:
+        """Did readers see that version before? Before anybody chose, they saw one that nobody had to build."""
+        if not before or before["previous"] is not None:
+            return bool(before) and before["previous"] == version
+        return version < before["active"] and self.build(name, version) is None
+
+    def _fit(self, name: str, version: int) -> None:
+        build = self.build(name, version)
+        if build is None or not build.built:
+            far = f"{build.streams:,} streams are done" if build is not None else "it was not begun"
+            raise NotSwitched(f"version {version} of {name} is not built ({far}); run `projectors rebuild`, or give --force")
+        if build.failures:
+            raise NotSwitched(
+                f"version {version} of {name} could not digest {build.failures:,} events, so some of its views stand still; "
+                "mend the projection and rebuild, or give --force"
+            )
+
+    def build(self, name: str, version: int) -> Build | None:
+        """How far a version is built, None when that was never begun."""
+        value = dict(self._control.get_all(_BUILT)).get(self._key(name, version))
+        return (
+            None if value is None else Build(**{each.name: value[each.name] for each in fields(Build) if each.name in value})
+        )
+
+    def keep(self, name: str, version: int, build: Build) -> None:
+        """Checkpoint a build."""
+        self._control.put(_BUILT, {self._key(name, version): asdict(build)})
+
+    def forget(self, name: str, version: int) -> None:
+        """A version is dropped. Raises NotSwitched for the one that readers see."""
+        self._known = None
+        if self.active(name) == version:
+            raise NotSwitched(f"readers see version {version} of {name}; switch them to another one before")
+        key = self._key(name, version)
+        held = {each: value for each, value in self._control.get_all(_BUILT) if each == key}
+        self._control.delete(_BUILT, held)
+
+    def all(self) -> Sequence[tuple[str, int, Build]]:
+        """(name, version, build) of every version that was ever begun to build in this sink."""
+        end = f" {self._sink}"
+        found = []
+        for key, _ in self._control.get_all(_BUILT):
+            name, _, version = key.removesuffix(end).rpartition("@")
+            build = self.build(name, int(version)) if key.endswith(end) else None
+            if build is not None:
+                found.append((name, int(version), build))
+        return found
+
+    def _current(self, name: str) -> Mapping[str, Any]:
+        known = self._known
+        if known is None or self._clock() - known[0] > _SECONDS_KEPT:
+            try:
+                known = (self._clock(), dict(self._control.get_all(_ACTIVE)))
+            except RegionUnavailable:
+                if known is None:
+                    raise
+                known = (self._clock(), known[1])  # readers go on with what they saw
+            self._known = known
+        return known[1].get(self._key(name), {})
+
+    def _key(self, name: str, version: int | None = None) -> str:
+        return f"{name} {self._sink}" if version is None else f"{name}@{version} {self._sink}"

@@ -1,0 +1,92 @@
+"""Servers for the sinks, each started once; a sink of its own for every test.
+
+PostgreSQL and Redis are real. For OpenSearch there is a stand-in, unless MERIDIAN_TEST_OPENSEARCH names a real one, as
+http(s)://user:password@host:port. Either is behind a proxy that shows what was written only after a refresh.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from chaos.servers import Server, postgresql, redis_server, search_stand_in
+from projectors import MemorySink, Sink
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.sinks.postgresql import PostgresSink
+from projectors.sinks.redis import RedisSink
+from projectors.sinks.search import SearchSink
+from replicator.settings import Settings
+from tests.projectors.sinks.late import Late, late
+
+KINDS = ["memory", pytest.param("dynamodb", marks=pytest.mark.emulator), "postgresql", "redis", "search"]
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: Server) -> str:
+    return postgresql_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server(["--maxmemory-policy", "noeviction"]) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def opensearch() -> Iterator[Late]:
+    with ExitStack() as stack:
+        target = os.environ.get("MERIDIAN_TEST_OPENSEARCH") or stack.enter_context(search_stand_in()).url
+        yield stack.enter_context(late(target.removeprefix("opensearch+")))
+
+
+@pytest.fixture
+def fresh() -> Settings:
+    """Settings with a prefix that nobody has used."""
+    return Settings("us-east-1", prefix=f"t{uuid.uuid4().hex[:12]}", attempts=4)
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, fresh: Settings) -> Iterator[Callable[[str], Sink]]:
+    """Makes an empty sink of a kind; closed after the test."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> Sink:
+            if kind == "memory":
+                return MemorySink()
+            if kind == "dynamodb":
+                dynamodb = DynamoSink(
+                    replace(request.getfixturevalue("emulated").settings("us-east-1"), prefix=fresh.prefix)
+                )
+                dynamodb.create_table()
+                return dynamodb
+            if kind == "postgresql":
+                tables = PostgresSink(request.getfixturevalue("postgresql_url"), fresh)
+                stack.callback(tables.close)
+                tables.create_tables()
+                return tables
+            if kind == "redis":
+                cache = RedisSink(request.getfixturevalue("redis_url"), fresh)
+                stack.callback(cache.close)
+                return cache
+            search = SearchSink(request.getfixturevalue("opensearch").url, fresh)
+            stack.callback(search.close)
+            search.create_index()
+            return search
+
+        yield make
+
+
+@pytest.fixture(params=KINDS)
+def sink(request: pytest.FixtureRequest, made: Callable[[str], Sink]) -> Sink:
+    return made(request.param)

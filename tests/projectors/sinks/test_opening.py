@@ -1,0 +1,185 @@
+"""Addresses of sinks: what opens, what is refused and how, and that no password is ever shown."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.servers import PASSWORD
+from projectors.sinks.opening import name_of, open_sink, prepare
+from projectors.sinks.postgresql import PostgresSink
+from projectors.sinks.redis import RedisSink
+from projectors.sinks.search import SearchSink
+from replicator.errors import InvalidConfig
+from replicator.settings import Settings
+from tests.projectors.sinks.late import Late
+from tests.projectors.sinks.views import create, stored, view
+
+SETTINGS = Settings("us-east-1", connect_timeout=1, read_timeout=1, attempts=2)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("dynamodb", "dynamodb"),
+        ("postgresql://me:secret@db.example:5432/views?sslmode=require", "postgresql://db.example:5432/views"),
+        ("postgresql://db.example/views?user=me&password=secret", "postgresql://db.example/views"),
+        ("postgresql://db.example/views?password=sec@ret", "postgresql://…"),
+        ("postgresql://me:sec@ret@db.example/views", "postgresql://db.example/views"),
+        ("postgresql://me:se?cr@et@db.example/views", "postgresql://…"),
+        ("postgresql://me:se#cret@db.example/views", "postgresql://…"),
+        ("rediss://:secret@cache.example:6380/1", "rediss://cache.example:6380/1"),
+        ("opensearch+https://me:secret@search.example", "opensearch+https://search.example"),
+        ("secret with spaces", "…"),
+        ("me:secret@host", "…"),
+        ("me:secret://host", "…"),
+    ],
+)
+def test_a_name_shows_where_and_never_who(address: str, name: str) -> None:
+    assert name_of(address) == name
+
+
+@given(st.text(min_size=1).filter(lambda text: "/" not in text and "@" not in text), st.sampled_from(["://u:", "://:"]))
+def test_no_password_is_in_a_name(password: str, user: str) -> None:
+    marked = f"<{password}>"
+    assert marked not in name_of(f"postgresql{user}{marked}@host/views")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("mysql://me:secret@host/views", r"'mysql://host/views' is of no known kind; write 'dynamodb'"),
+        ("postgres", r"'postgres' is of no known kind"),
+        ("", r"is of no known kind"),
+        ("memory", "gone when this process ends"),
+        ("postgresql://me:sec%ret@host/views", "percent-encoded"),
+        ("postgresql://me:secret@host:port/views?nonsense=1", "cannot be read"),
+        ("redis://me:secret@host:port/0", "cannot be read"),
+        ("opensearch+https://me:secret@host:port", "cannot be read"),
+        ("opensearch+https://", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("use", [open_sink, prepare])
+def test_an_address_that_cannot_work_is_refused_with_the_remedy(address: str, said: str, use: Any) -> None:
+    with pytest.raises(InvalidConfig, match=said) as raised:
+        use(address, SETTINGS)
+    assert "secret" not in str(raised.value)
+    assert "sec%ret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "module", "extra"),
+    [
+        ("postgresql://host/views", "psycopg", "postgresql"),
+        ("redis://host", "redis", "redis"),
+        ("opensearch+http://host", "opensearchpy", "search"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, address: str, module: str, extra: str
+) -> None:
+    original = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.partition(".")[0] == module:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        return original(name, *args, **kwargs)
+
+    for loaded in [name for name in sys.modules if name.startswith(("projectors.sinks.", f"{module}.")) or name == module]:
+        if loaded != "projectors.sinks.opening":
+            monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InvalidConfig, match=rf"needs {module}.*pip install 'meridian\[{extra}\]'"):
+        open_sink(address, SETTINGS)
+
+
+def test_opening_connects_to_nothing() -> None:
+    assert isinstance(open_sink("postgres://nobody.invalid/views", SETTINGS), PostgresSink)
+    assert isinstance(open_sink("rediss://nobody.invalid", SETTINGS), RedisSink)
+    assert isinstance(open_sink("opensearch+http://nobody.invalid", SETTINGS), SearchSink)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis", "search"])
+def test_what_was_prepared_can_be_used_and_prepared_again(
+    request: pytest.FixtureRequest, fresh: Settings, kind: str, opensearch: Late
+) -> None:
+    address = opensearch.url if kind == "search" else request.getfixturevalue(f"{kind}_url")
+    prepare(address, fresh)
+    prepare(address, fresh)
+    sink: Any = open_sink(address, fresh)
+    assert sink.save([create(view(1))]) == [True]
+    prepare(address, fresh)
+    assert stored(sink, view(1)) == view(1)
+    sink.close()
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "search"])
+def test_what_was_not_prepared_is_named_with_the_remedy(
+    request: pytest.FixtureRequest, fresh: Settings, kind: str, opensearch: Late
+) -> None:
+    sink: Any = open_sink(opensearch.url if kind == "search" else request.getfixturevalue(f"{kind}_url"), fresh)
+    for use in (
+        lambda: sink.load([view(1).id]),
+        lambda: sink.save([create(view(1))]),
+        lambda: list(sink.views("plane")),
+        lambda: sink.summary("plane"),
+        lambda: list(sink.drop("plane", 1)),
+    ):
+        with pytest.raises(InvalidConfig, match=rf"{fresh.prefix}.*projectors init"):
+            use()
+    sink.close()
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+def test_a_wrong_password_is_named_as_such(request: pytest.FixtureRequest, fresh: Settings, kind: str) -> None:
+    url: str = request.getfixturevalue(f"{kind}_url")
+    sink: Any = open_sink(url.replace(PASSWORD, "wrong-secret"), fresh)
+    with pytest.raises(InvalidConfig, match=r"127\.0\.0\.1:\d+.*refuses") as raised:
+        sink.load([view(1).id])
+    assert "wrong-secret" not in str(raised.value)
+    sink.close()
+
+
+def test_a_cache_that_may_evict_is_warned_of(redis_url: str, fresh: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        prepare(redis_url, fresh)
+        client.config_set("maxmemory-policy", "noeviction")
+    said = capsys.readouterr()
+    assert "sink.may_evict" in said.out + said.err
+    assert PASSWORD not in said.out + said.err
+
+
+def test_a_database_in_another_encoding_is_refused(postgresql_url: str, fresh: Settings) -> None:
+    import psycopg
+
+    with psycopg.connect(postgresql_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    with pytest.raises(InvalidConfig, match="in LATIN1; create one with ENCODING 'UTF8'"):
+        prepare(postgresql_url.replace("/postgres", "/latin"), fresh)
+
+
+def test_a_prefix_too_long_for_a_table_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="up to 40 characters"):
+        open_sink("postgresql://host/views", Settings("us-east-1", prefix="p" * 41))
+
+
+def test_requests_to_amazon_are_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from projectors.sinks.search import _signer
+
+    host = "search-views-abc.eu-west-1.es.amazonaws.com"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    signed = _signer(host)("GET", f"https://{host}/", None)
+    assert "Credential=AKIDEXAMPLE/" in signed["Authorization"]
+    assert "/eu-west-1/es/aws4_request" in signed["Authorization"]
+    monkeypatch.setattr("boto3.session.Session.get_credentials", lambda self: None)
+    with pytest.raises(InvalidConfig, match="no AWS credentials"):
+        open_sink(f"opensearch+https://{host}", SETTINGS)

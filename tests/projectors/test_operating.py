@@ -1,0 +1,207 @@
+"""The commands of whoever runs Meridian, as they are typed, on an emulator and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chaos.flights import Aircraft, Departures
+from chaos.servers import postgresql
+from projectors import Engine
+from projectors.sinks.dynamodb import DynamoSink
+from projectors.view import ViewKey
+from replicator import NewEvent, Settings, aws
+from replicator.domain.event import Event
+from replicator.store import EventStore
+from tests.commands import Answer, command
+
+pytestmark = pytest.mark.emulator
+
+CLASSES = ("chaos.flights:Aircraft", "tests.projectors.fleet:Aircraft2", "chaos.flights:Departures")
+
+
+def projectors(settings: Settings, *arguments: str, **more: str) -> Answer:
+    environment = {
+        "MERIDIAN_REGION": settings.region,
+        "MERIDIAN_PEERS": ",".join(settings.peers),
+        "MERIDIAN_PREFIX": settings.prefix,
+        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
+        "MERIDIAN_READ_TIMEOUT": "30",
+        "MERIDIAN_PROJECTIONS": ",".join(CLASSES),
+        **more,
+    }
+    return command("projectors", *arguments, **environment)
+
+
+def ok(settings: Settings, *arguments: str, **more: str) -> str:
+    result = projectors(settings, *arguments, **more)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def leg(kind: str, airport: str, n: int) -> NewEvent:
+    return NewEvent(kind, {"flight": f"UA{n}", "row": n, "airport": airport, "time": f"2013-01-01T0{n}:15", "leg": 0})
+
+
+def fly(settings: Settings) -> list[Event]:
+    """Three aircraft; one of them is reported in two regions at once, and both regions have everything."""
+    east, west = EventStore.connect(settings), EventStore.connect(settings.at("eu-west-1"))
+    events: list[Event] = []
+    for n, tail in enumerate(("N1", "N2", "N3"), 1):
+        events += east.append(f"aircraft/{tail}", leg("departed", "JFK", n), leg("arrived", "BOS", n))
+    events += west.append("aircraft/N1", leg("departed", "EWR", 7))
+    for store in (east, west):
+        store._storage.insert_each(events)
+    return events
+
+
+@pytest.fixture
+def flown(emptied_settings: Settings) -> list[Event]:
+    events = fly(emptied_settings)
+    for region in (emptied_settings.region, *emptied_settings.peers):
+        here = emptied_settings.at(region)
+        Engine([Aircraft, Departures], EventStore.connect(here), DynamoSink(here)).apply(events)
+    return events
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    with postgresql() as server:
+        yield server.url
+
+
+def test_a_version_is_built_switched_to_and_dropped(emptied_settings: Settings, flown: list[Event]) -> None:
+    assert "version 1" not in ok(emptied_settings, "versions")
+    early = projectors(emptied_settings, "switch", "aircraft", "2")
+    assert (early.returncode, "not begun" in early.stderr) == (1, True)
+    assert "aircraft@2: 3 streams, 7 events" in ok(emptied_settings, "rebuild", "aircraft")
+    before = json.loads(ok(emptied_settings, "show", "aircraft", "aircraft/N1"))
+    assert (before["version"], "movements" in before["value"]) == (1, False)
+    assert "see version 2 now; before: the lowest version loaded" in ok(emptied_settings, "switch", "aircraft", "2")
+    after = json.loads(ok(emptied_settings, "show", "aircraft", "aircraft/N1"))
+    assert (after["version"], after["value"]["movements"]) == (2, 3)
+    assert [word in ok(emptied_settings, "versions") for word in ("aircraft", "see it")] == [True, True]
+    busy = projectors(emptied_settings, "drop", "aircraft", "2")
+    assert (busy.returncode, "readers see version 2" in busy.stderr) == (1, True)
+    assert "3 views of aircraft@1 removed" in ok(emptied_settings, "drop", "aircraft", "1")
+    assert list(DynamoSink(emptied_settings).views("aircraft", 1)) == []
+    assert len(list(DynamoSink(emptied_settings).views("aircraft", 2))) == 3
+
+
+def test_regions_sinks_and_events_are_compared_and_what_differs_is_named(
+    emptied_settings: Settings, flown: list[Event], database: str
+) -> None:
+    assert "postgresql://" in ok(emptied_settings, "init", "--sink", database)
+    ok(emptied_settings, "rebuild", "aircraft", "--version", "1", "--sink", database)
+    places = ("--sink", "dynamodb", "--sink", database, "--regions", "--events")
+    told = ok(emptied_settings, "verify", "aircraft", *places, "--settle", "0")
+    assert told.count("equal (3 views") == 3
+    assert "not-a-secret" not in told
+    client: Any = aws.dynamodb(emptied_settings, "eu-west-1")
+    key = {"pk": {"S": "aircraft@1#aircraft/N2"}, "sk": {"S": "-"}}
+    client.update_item(
+        TableName=emptied_settings.views_table, Key=key, UpdateExpression="SET digest = :wrong",
+        ExpressionAttributeValues={":wrong": {"B": bytes(32)}},
+    )  # fmt: skip
+    result = projectors(emptied_settings, "verify", "aircraft", *places, "--settle", "0")
+    assert result.returncode == 1
+    assert result.stdout.count("equal (3 views") == 2
+    assert "aircraft/N2: DAMAGED: same events, other bytes" in result.stdout
+    client.delete_item(TableName=emptied_settings.views_table, Key=key)
+    result = projectors(emptied_settings, "verify", "aircraft", "--regions", "--settle", "0")
+    assert (result.returncode, "aircraft/N2: not the same events" in result.stdout, "absent" in result.stdout) == (
+        1,
+        True,
+        True,
+    )
+    rows = ok(emptied_settings, "verify", "departures", "--regions")
+    assert "equal" in rows
+    alone = projectors(emptied_settings, "verify", "aircraft")
+    assert (alone.returncode, "nothing to compare with" in alone.stderr) == (2, True)
+
+
+def test_conflicts_are_listed_with_both_events(emptied_settings: Settings, flown: list[Event]) -> None:
+    told = ok(emptied_settings, "conflicts", "aircraft/N1", "--name", "aircraft", MERIDIAN_PROJECTIONS=CLASSES[0])
+    assert "4 events" not in told
+    assert "3 events" in told
+    lines = ok(emptied_settings, "conflicts", "aircraft/N1", "--json", MERIDIAN_PROJECTIONS=CLASSES[0]).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert {(each["field"], each["rule"]) for each in found} == {("place", "LwwRegister"), ("last_flight", "LwwRegister")}
+    west = flown[-1]
+    assert all(west.id in (each["kept"]["id"], each["discarded"]["id"]) for each in found)
+    assert all(each["kept"]["payload"]["flight"] for each in found)
+    assert "0 conflicts" in ok(emptied_settings, "conflicts", "aircraft/N2", MERIDIAN_PROJECTIONS=CLASSES[0])
+    strange = projectors(emptied_settings, "conflicts", "robot/bender")
+    assert (strange.returncode, "'robot'" in strange.stderr) == (2, True)
+
+
+def test_a_stream_is_replayed_to_find_the_event_that_changed_something(
+    emptied_settings: Settings, flown: list[Event]
+) -> None:
+    every = ok(emptied_settings, "replay", "aircraft", "aircraft/N1", "--version", "1").splitlines()
+    assert len(every) == 3
+    place = ok(emptied_settings, "replay", "aircraft", "aircraft/N1", "--version", "1", "--field", "flights").splitlines()
+    assert [json.loads(line.partition("→ ")[2]) for line in place] == [{"flights": 1}, {"flights": 2}]
+    first = ok(emptied_settings, "replay", "aircraft", "aircraft/N1", "--version", "1", "--at", "us-east-1:1").splitlines()
+    assert len(first) == 1
+    assert "us-east-1#1 departed" in first[0]
+    nothing = ok(emptied_settings, "replay", "aircraft", "aircraft/N1", "--at", "2013-01-01T00:00:00Z")
+    assert nothing == ""
+    for line, named in (
+        (("replay", "aircraft", "aircraft/N1", "--field", "colour"), "no field colour"),
+        (("replay", "departures", "aircraft/N1"), "keeps no view"),
+        (("replay", "boats", "aircraft/N1"), "'boats'"),
+        (("replay", "aircraft", "aircraft/N1", "--version", "9"), "'aircraft@9'"),
+    ):
+        result = projectors(emptied_settings, *line)
+        assert (result.returncode, named in result.stderr) == (2, True), result.stderr
+
+
+def test_a_row_that_several_streams_feed_is_printed(emptied_settings: Settings, flown: list[Event]) -> None:
+    row = json.loads(ok(emptied_settings, "row", "departures", "JFK"))
+    assert (row["value"], row["streams"]) == ({"flights": 3, "last": "UA3"}, 3)
+    assert json.loads(ok(emptied_settings, "row", "departures", "EWR/07h"))["value"] == {"flights": 1, "last": "UA7"}
+
+
+def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, database: str) -> None:
+    """`projectors run` on a stream of its own: DynamoDB decides, PostgreSQL follows."""
+    from chaos.processes import Process
+    from projectors.sinks.postgresql import PostgresSink
+
+    ok(settings, "init", "--sink", database)
+    environment = {
+        **os.environ,
+        "MERIDIAN_REGION": settings.region,
+        "MERIDIAN_PREFIX": settings.prefix,
+        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
+        "MERIDIAN_PROJECTIONS": CLASSES[0],
+        "MERIDIAN_SINKS": f"dynamodb {database}",
+        "MERIDIAN_POLL_INTERVAL": "0.1",
+    }
+    line = [sys.executable, "-c", "from projectors.cli import main; main()", "run"]
+    worker = Process("projector", line, environment, emulated.logs / "two-sinks.log")
+    sinks = (DynamoSink(settings), PostgresSink(database, settings))
+    worker.start()
+    try:
+        (event,) = EventStore.connect(settings).append("aircraft/N9", leg("departed", "JFK", 1))
+        key = ViewKey("aircraft", "aircraft/N9")
+        for _ in range(300):
+            views = [sink.load([key]).get(key) for sink in sinks]
+            if all(views):
+                break
+            assert worker.running, worker.failure("ended")
+            time.sleep(0.1)
+        assert views[0] == views[1]
+        assert views[0] is not None
+        assert views[0].vector.get(event.region) == 1
+    finally:
+        worker.stop()
+        sinks[1].close()
+    log = (emulated.logs / "two-sinks.log").read_text()
+    assert "not-a-secret" not in log
