@@ -20,6 +20,7 @@ from projectors.queries import Query
 from projectors.rows import read_row
 from projectors.settings import find_projection, read_projections, read_sinks
 from projectors.sinks.opening import DYNAMODB, name_of, open_sink
+from projectors.sinks.port import ReadDirectly
 from projectors.verify import Place, Verdict, compare, fold_again
 from projectors.versions import Versions
 from replicator import aws, erasure
@@ -103,7 +104,10 @@ def switch(
     """Let readers see another version of a projection, at once and all of it. The one before stays: switch back to it."""
     settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
     aws.require_table(settings, settings.region, settings.control_table)
+    place = open_sink(sink, settings)
     before = Versions(DynamoControl(settings), name_of(sink)).switch(name, version, force=force)
+    if isinstance(place, ReadDirectly):
+        place.activate(name, version)  # also where it was switched before: a run that was killed in between is made whole
     was = f"version {before}" if before is not None else "the lowest version loaded"
     out.print(
         f"readers of {name} in {settings.region} see version {version} now; before: {was}", highlight=False, soft_wrap=True

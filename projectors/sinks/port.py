@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from projectors.summary import Summary
 from projectors.view import View, ViewKey
@@ -17,6 +17,14 @@ class Change:
 
     before: VersionVector | None
     view: View
+
+
+@runtime_checkable
+class ReadDirectly(Protocol):
+    """A sink that others read without Meridian, and that shows them one version of each projection."""
+
+    def activate(self, projection: str, version: int) -> None:
+        """Show this version from now on. Idempotent. Raises RegionUnavailable."""
 
 
 class Sink(Protocol):

@@ -59,6 +59,13 @@ CREATE TABLE IF NOT EXISTS {ranges} (
     digest     bit(256) NOT NULL,
     PRIMARY KEY (projection, version, leaf)
 ) WITH (fillfactor = 50);
+CREATE TABLE IF NOT EXISTS {active} (
+    projection text COLLATE "C" PRIMARY KEY,
+    version    integer NOT NULL
+);
+CREATE OR REPLACE VIEW {current} AS
+    SELECT v.projection, v.version, v.row, v.key, v.vector, v.value FROM {views} v
+    LEFT JOIN {active} a USING (projection) WHERE v.version = coalesce(a.version, 1);
 """
 # Locks are taken in one order by everyone: rows by their key, then ranges by their leaf.
 _HELD = """
@@ -213,6 +220,8 @@ class PostgresSink:
         names = {
             "views": sql.Identifier(f"{settings.prefix}_views"),
             "ranges": sql.Identifier(f"{settings.prefix}_ranges"),
+            "active": sql.Identifier(f"{settings.prefix}_active"),
+            "current": sql.Identifier(f"{settings.prefix}_current"),
             "place_index": sql.Identifier(f"{settings.prefix}_views_place"),
             "digits": sql.Literal(LEAF_DIGITS),
             "page": sql.Literal(_PAGE),
@@ -229,6 +238,9 @@ class PostgresSink:
         self._doomed, self._delete, self._emptied = statement(_DOOMED), statement(_DELETE), statement(_EMPTIED)
         self._recount = statement(_RECOUNT)
         self._forget = statement("DELETE FROM {ranges} WHERE projection = %s AND version = %s")
+        self._activate = statement(
+            "INSERT INTO {active} VALUES (%s, %s) ON CONFLICT (projection) DO UPDATE SET version = excluded.version"
+        )
         self._lock_tables = statement("LOCK TABLE {views}, {ranges} IN SHARE ROW EXCLUSIVE MODE")
 
     def create_tables(self) -> None:
@@ -242,6 +254,10 @@ class PostgresSink:
             connection.execute(self._tables)
 
         self._run(create)
+
+    def activate(self, projection: str, version: int) -> None:
+        """Let `{prefix}_current` show this version: readers by SQL see it from this transaction on."""
+        self._run(lambda connection: connection.execute(self._activate, (projection, version)))
 
     def close(self) -> None:
         """End the idle connections. The sink can still be used."""

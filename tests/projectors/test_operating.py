@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from chaos.flights import Aircraft, Departures
 from chaos.servers import postgresql
 from projectors import Engine
 from projectors.sinks.dynamodb import DynamoSink
+from projectors.sinks.postgresql import PostgresSink
 from projectors.view import ViewKey
 from replicator import NewEvent, Settings, aws
 from replicator.domain.event import Event
 from replicator.store import EventStore
 from tests.commands import Answer, command
+from tests.projectors.fleet import Aircraft2
 
 pytestmark = pytest.mark.emulator
 
@@ -92,6 +95,28 @@ def test_a_version_is_built_switched_to_and_dropped(emptied_settings: Settings, 
     assert "3 views of aircraft@1 removed" in ok(emptied_settings, "drop", "aircraft", "1")
     assert list(DynamoSink(emptied_settings).views("aircraft", 1)) == []
     assert len(list(DynamoSink(emptied_settings).views("aircraft", 2))) == 3
+
+
+def test_readers_by_sql_change_over_with_a_switch(emptied_settings: Settings, flown: list[Event], database: str) -> None:
+    import psycopg
+
+    prefixed = replace(emptied_settings, prefix="sql")
+    place = PostgresSink(database, prefixed)
+    place.create_tables()
+    for projection in (Aircraft, Aircraft2):
+        Engine([projection], EventStore.connect(emptied_settings), place).apply(flown)
+    query = "SELECT value ->> 'flights', value ->> 'movements' FROM sql_current WHERE projection = 'aircraft' AND key = %s"
+    with psycopg.connect(database) as connection:
+        assert connection.execute(query, ("aircraft/N1",)).fetchall() == [("2", None)]
+        place.activate("aircraft", 2)
+        connection.commit()
+        assert connection.execute(query, ("aircraft/N1",)).fetchall() == [("2", "3")]
+    place.close()
+    ok(emptied_settings, "init", "--sink", database)
+    ok(emptied_settings, "rebuild", "aircraft", "--sink", database)
+    ok(emptied_settings, "switch", "aircraft", "2", "--sink", database)
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT * FROM kept_active").fetchall() == [("aircraft", 2)]
 
 
 def test_regions_sinks_and_events_are_compared_and_what_differs_is_named(
@@ -172,7 +197,6 @@ def test_a_row_that_several_streams_feed_is_printed(emptied_settings: Settings, 
 def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, database: str) -> None:
     """`projectors run` on a stream of its own: DynamoDB decides, PostgreSQL follows."""
     from chaos.processes import Process
-    from projectors.sinks.postgresql import PostgresSink
 
     ok(settings, "init", "--sink", database)
     environment = {
