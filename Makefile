@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 EVENTS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-identity test soak contend bench lint format lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend views bench lint format lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ soak: $(READY)  ## Minutes long: kill -9 fifty times, more seeds
 
 contend: $(READY)  ## 10,000 operations by 8 writers on 100 hot streams in two regions
 	$(BIN)/chaos contend
+
+views: $(READY)  ## 300,000 events in three orders into DynamoDB, PostgreSQL and memory: the same views, and what pandas says
+	$(BIN)/chaos views --events 300000
 
 bench: $(READY)  ## Measure against named baselines
 	$(BIN)/python -m benchmarks

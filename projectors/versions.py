@@ -63,7 +63,12 @@ class Versions:
             by_name.setdefault(each.name, {})[each.version] = each
         found: dict[str, type[Projection]] = {}
         for name, versions in by_name.items():
-            active = self.active(name)
+            try:
+                active = self.active(name)
+            except RegionUnavailable:
+                if len(versions) > 1:
+                    raise
+                active = None  # there is nothing to choose from
             if active is not None and active not in versions:
                 given = ", ".join(map(str, sorted(versions)))
                 raise InvalidConfig(

@@ -140,19 +140,20 @@ class Service:
 
     @property
     def projections(self) -> Mapping[str, type[Projection]]:
-        """By name, those that readers see."""
-        return self._versions.chosen(self._queries)
+        """Those whose values can be asked for, by name; of several versions the latest."""
+        return {each.name: each for each in sorted(self._queries, key=lambda each: each.version)}
 
     def _query(self, stream: StreamId, projection: str | None) -> Query:
-        fitting = {name: self._queries[each] for name, each in self.projections.items() if each.reads(stream)}
-        if projection is not None and projection in fitting:
-            return fitting[projection]
-        if projection is None and len(fitting) == 1:
-            return next(iter(fitting.values()))
+        fitting = {each.name for each in self._queries if each.reads(stream)}
         if not fitting:
             raise Problem("not-found", 404, f"no projection is fed by streams of type {stream.type!r} here")
-        named = f"{projection!r} is none of them" if projection is not None else "name one with ?projection="
-        raise Problem("not-found", 404, f"streams of type {stream.type!r} feed {', '.join(sorted(fitting))}; {named}")
+        if projection is None and len(fitting) == 1:
+            (projection,) = fitting
+        if projection not in fitting:
+            named = f"{projection!r} is none of them" if projection is not None else "name one with ?projection="
+            raise Problem("not-found", 404, f"streams of type {stream.type!r} feed {', '.join(sorted(fitting))}; {named}")
+        chosen = self._versions.chosen(each for each in self._queries if each.name == projection)
+        return self._queries[chosen[projection]]
 
     def _nameable(self, operations: Sequence[Operation]) -> None:
         """Refuse a write whose token could be too long to be told: to write first and fail then would be a lie."""

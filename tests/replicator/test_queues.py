@@ -318,8 +318,9 @@ class Region:
         return [key for key, _ in found]
 
     def view(self, name: str) -> dict[str, Any] | None:
-        found = self.sink.load([ViewKey("member", f"member/{name}")])
-        return next((view.value for view in found.values()), None)
+        """As the latest version that has folded it shows it."""
+        found = self.sink.load([ViewKey("member", f"member/{name}", version) for version in (1, 2, 3)])
+        return found[max(found, key=lambda key: key.version)].value if found else None
 
     def inbound(self, *projections: type[Projection]) -> Inbound:
         return Inbound.connect(self.settings, projections, lambda dimensions, values: None)
