@@ -1,17 +1,21 @@
 """The cells of cross-stream projections. A row that many streams feed has one cell for each of them, which that stream alone
 decides: so no two events of different streams ever meet, and replay in any order gives one answer.
 
-A cell's vector names the last event of each lane that fed it. Events at or below that are in it already.
+A cell's vector names the last event of each lane that fed it, and what those events' writers had observed, as far as the
+stream is folded: so nothing that a CRDT keeps for late lanes outlives their arrival. Of the events at or below it, all that
+feed the cell are in it. What was observed beyond is noted with how far the stream is folded (`waits`); once lanes come to it,
+the cell moves on, though nothing fed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from projectors.folding import Pass, Wanted, fold_lanes, reader
-from projectors.projection import Projection
+from projectors.projection import WAITS, Projection
 from projectors.sinks.port import Change, Sink
 from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
@@ -21,18 +25,21 @@ from replicator.errors import DamagedEvent, InvalidEvent, place
 from replicator.store import EventStore
 
 _MAX_OWNER_BYTES = 1_024  # DynamoDB's limit of a sort key
+_STREAMS_AT_ONCE = 100
 
 
 @dataclass(slots=True)
 class Spread:
-    """A fold of a stream into its cells: from `seen` to what is wanted. `fresh`: the sink has nothing of the stream yet."""
+    """A fold of a stream into its cells: from where `view` says that it is (None: the sink has nothing of it yet) to what is
+    wanted."""
 
     projection: type[Projection]
     stream: StreamId
-    seen: VersionVector
+    view: View | None
     wanted: Wanted
-    fresh: bool
     made: Pass = field(init=False)
+    waits: dict[str, VersionVector] = field(init=False)
+    """By row, what its cell has observed beyond what is folded."""
     refused: str = ""
     """Why nothing of it can be saved, or nothing."""
     overtaken: bool = False
@@ -40,32 +47,49 @@ class Spread:
 
     def __post_init__(self) -> None:
         self.made = Pass(self.projection, self.seen)
+        held = self.view.state.get(WAITS, {}) if self.view is not None else {}
+        self.waits = {row: VersionVector(beyond) for row, beyond in held.items()}
 
     @property
     def key(self) -> ViewKey:
         return self.projection.key(self.stream)
 
     @property
+    def seen(self) -> VersionVector:
+        return self.view.vector if self.view is not None else EMPTY
+
+    @property
     def upto(self) -> VersionVector:
         return self.wanted.upto.join(self.seen)
+
+    def reached(self) -> View:
+        """How far the stream is folded now."""
+        return self.projection.reached(str(self.stream), self.made.seen, self.waits)
 
 
 def spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Callable[[Event], None]) -> list[Change]:
     """Fold each and say how it went (`made`, `refused`). Returns the cells to save: one write a cell, whatever came."""
-    routed = [(each, *_route(each, store, destroy)) for each in spreads if not each.upto <= each.seen]
-    wanted = [_cell(each, row) for each, _, rows in routed for row in sorted(rows)]
-    stored, damaged = load_each(sink, wanted)
+    changes: list[Change] = []
+    every = iter(each for each in spreads if not each.upto <= each.seen)
+    while part := list(islice(every, _STREAMS_AT_ONCE)):  # their events are all in memory
+        changes += _spread(part, store, sink, destroy)
+    return changes
+
+
+def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Callable[[Event], None]) -> list[Change]:
+    routed = [(each, *_route(each, store, destroy)) for each in spreads]
+    for each, _, rows in routed:
+        if rows and len(str(each.stream).encode()) > _MAX_OWNER_BYTES:
+            each.refused = f"its stream's name has more than {_MAX_OWNER_BYTES:,} bytes, and such a stream can own no cells"
+    routed = [(each, events, rows) for each, events, rows in routed if not each.refused]
+    stored, damaged = load_each(sink, [_cell(each, row) for each, _, rows in routed for row in sorted(rows)])
     _check_positions([(each, rows) for each, _, rows in routed], stored, sink)
     changes: list[Change] = []
     for each, events, rows in routed:
-        if each.overtaken:
-            continue
-        if rows and len(str(each.stream).encode()) > _MAX_OWNER_BYTES:
-            each.refused = f"its name has more than {_MAX_OWNER_BYTES:,} bytes, and such a stream can own no cells"
-            continue
-        wrong = [damaged[key] for key in (_cell(each, row) for row in rows) if key in damaged]
+        wrong = [damaged[key] for key in (_cell(each, row) for row in sorted(rows)) if key in damaged]
         if wrong:
             each.refused = wrong[0]
+        if wrong or each.overtaken:
             continue
         try:
             changes += _fold(each, events, stored)
@@ -77,7 +101,9 @@ def spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Ca
 def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[ViewKey, View], sink: Sink) -> None:
     """A cell that is not there has not been fed yet, as long as the stream is where it was before its cells were read.
     Where it is not, a sink has lost what it held, and what looks new is not."""
-    doubtful = [each for each, rows in routed if not each.fresh and any(_cell(each, row) not in stored for row in rows)]
+    doubtful = [
+        each for each, rows in routed if each.view is not None and any(_cell(each, row) not in stored for row in rows)
+    ]
     found, _ = load_each(sink, [each.key for each in doubtful])
     for each in doubtful:
         view = found.get(each.key)
@@ -85,9 +111,9 @@ def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[
 
 
 def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) -> tuple[dict[str, list[Event]], set[str]]:
-    """The events to fold, by lane, and the rows in which they count."""
+    """The events to fold, by lane, and the rows in which they count, or which wait for them."""
     events: dict[str, list[Event]] = {}
-    rows: set[str] = set()
+    rows = set(each.waits)
 
     def note(event: Event) -> None:
         destroy(event)
@@ -101,15 +127,19 @@ def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) ->
 
 def _fold(each: Spread, lanes: Mapping[str, Sequence[Event]], stored: Mapping[ViewKey, View]) -> list[Change]:
     projection, owner = each.projection, str(each.stream)
-    cells: dict[str, tuple[dict[str, Any], VersionVector]] = {}
+    cells = {row: _read(stored.get(_cell(each, row)), projection) for row in each.waits}
+    contexts = dict(each.waits)
 
     def fold(event: Event) -> None:
         fed: dict[str, tuple[dict[str, Any], VersionVector]] = {}
         for row in projection.rows_of(event):
             states, vector = cells.get(row) or _read(stored.get(_cell(each, row)), projection)
             if not vector.covers(event.region, event.sequence):
-                fed[row] = projection.apply(states, event), vector.advance(event.region, event.sequence)
+                states, vector = projection.apply(states, event), vector.advance(event.region, event.sequence)
+            fed[row] = states, vector
         cells.update(fed)  # in all of its rows or in none
+        for row in fed:
+            contexts[row] = contexts.get(row, EMPTY).join(event.observed)
 
     routed = each.made
     each.made = fold_lanes(
@@ -117,12 +147,17 @@ def _fold(each: Spread, lanes: Mapping[str, Sequence[Event]], stored: Mapping[Vi
     )
     earlier = {_lane(event_id) for event_id, _ in each.made.stopped}
     each.made.stopped += [(event_id, why) for event_id, why in routed.stopped if _lane(event_id) not in earlier]
+    folded = each.made.seen
+    each.waits = {row: beyond for row, context in sorted(contexts.items()) if (beyond := context.beyond(folded))}
     changes = []
     for row, (states, vector) in sorted(cells.items()):
-        cell = projection.view(owner, states, vector, row)
+        known = VersionVector({region: min(last, folded.get(region)) for region, last in contexts[row].items()})
+        before = stored.get(_cell(each, row))
+        cell = projection.view(owner, states, vector.join(known), row)
+        if cell == before:
+            continue
         if cell.size > MAX_VIEW_BYTES:
             raise InvalidEvent(f"its cell in row {row} would have {cell.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}")
-        before = stored.get(_cell(each, row))
         changes.append(Change(None if before is None else before.vector, cell))
     return changes
 

@@ -86,6 +86,8 @@ def show(
     if view is None:
         err.print(f"no view {projection} of {stream} in {settings.region}; check both names, or wait for the projector")
         raise typer.Exit(1)
+    if view.value_text == "{}":
+        err.print(f"{projection} has rows across streams: this is how far {stream} is folded; see `projectors row`")
     row = {"value": view.value, "version": seen, "vector": dict(view.vector.items()), "digest": view.digest.hex()}
     typer.echo(json.dumps(row, ensure_ascii=False))
 
@@ -107,7 +109,7 @@ def serve(
 
     chosen = read_projections(projections)
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
-    for table in (settings.events_table, settings.views_table):
+    for table in (settings.events_table, settings.views_table, settings.control_table):
         aws.require_table(settings, settings.region, table)
     uvicorn.run(application(Service.connect(settings, chosen)), host=host, port=port, log_level="warning")
 

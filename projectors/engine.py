@@ -29,7 +29,7 @@ from projectors.projection import Projection, ProjectionFailed, forgotten_in, wi
 from projectors.sinks.port import Change, Sink
 from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
-from replicator.domain.names import LaneId, StreamId, sequence_key
+from replicator.domain.names import DELIMITER, LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.erasure import PersonalData, forgotten_subject
 from replicator.errors import DamagedEvent, InvalidEvent, RegionUnavailable, place
@@ -168,6 +168,8 @@ class Engine:
     ) -> set[ViewKey]:
         for key in [key for key, (projection, _) in waiting.items() if projection.rows]:
             self._views.pop(key, None)  # how far cells are is for the sink to say: it may have lost them, and knows then
+        for key in waiting.keys() & self._views.keys():
+            self._views.move_to_end(key)  # what is loaded now must not drive it out
         damaged = self._load([key for key in waiting if key not in self._views])
         self._begin({waiting[key][1] for key in waiting if key not in self._views and key not in damaged}, wanted)
         changes: list[Change] = []
@@ -180,7 +182,7 @@ class Engine:
             view = self._views.get(key)
             before = view.vector if view is not None else None
             if projection.rows:
-                spreads.append(Spread(projection, stream, before or EMPTY, wanted[stream], before is None))
+                spreads.append(Spread(projection, stream, view, wanted[stream]))
                 continue
             moved = self._fold(projection, stream, view, wanted[stream], report, passes)
             if moved is not None and (view is None or moved != view):
@@ -195,7 +197,8 @@ class Engine:
         return lost
 
     def _begin(self, streams: set[StreamId], wanted: Mapping[StreamId, Wanted]) -> None:
-        """Views that are not there yet are to hold all that is here: what came before the projection was there, too."""
+        """Views that are not there yet are to hold all other lanes that are here: what came before the projection was there,
+        too. The lanes at hand are pulled up to the events at hand."""
         others = [
             LaneId(region, stream)
             for stream in streams
@@ -224,8 +227,7 @@ class Engine:
             self._note(each.made, each.projection, report)
             if each.made.seen != each.seen:
                 passes[each.key] = each.made
-                reached = each.projection.reached(str(each.stream), each.made.seen)
-                changes.append(Change(None if each.fresh else each.seen, reached))
+                changes.append(Change(None if each.view is None else each.seen, each.reached()))
         return lost
 
     def _fold(
@@ -284,6 +286,8 @@ class Engine:
 
     def _note(self, made: Pass, projection: type[Projection], report: _Report) -> None:
         for event_id, error in made.stopped:
+            if self._personal is not None:  # what says behind it that somebody is forgotten must not wait for a repair
+                self._destroy_in(LaneId.from_key(event_id.rpartition(DELIMITER)[0]))
             reason = error.public if isinstance(error, ProjectionFailed) else str(error)
             log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
             report.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)

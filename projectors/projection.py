@@ -37,7 +37,9 @@ from replicator.schemas import PLAIN, Schemas
 Reveal = Callable[[Payload, Collection[str], Payload], Revealed]
 """Decrypts a payload's personal fields, without those of the subjects that are named: `PersonalData.reveal`."""
 
+WAITS = "waits"
 _MAX_ROW_BYTES = 512
+_MAX_VERSION = 2**31 - 1
 _FORGOTTEN = "$forgotten"  # beside the fields' states: no field's name has a '$'
 
 
@@ -103,8 +105,10 @@ class Projection:
         cls.stream_types = (types,) if isinstance(types, str) else types
         for each in cls.stream_types:
             check_segment(f"stream_type of projection {cls.__qualname__}", each, 128)
-        if type(cls.version) is not int or cls.version < 1:
-            raise InvalidConfig(f"projection {cls.__qualname__} has version {cls.version!r}; versions are 1, 2, 3, …")
+        if type(cls.version) is not int or not 1 <= cls.version <= _MAX_VERSION:
+            raise InvalidConfig(
+                f"projection {cls.__qualname__} has version {cls.version!r}; versions are 1, 2, 3, … 2^31 - 1"
+            )
         cls.schemas.check()
         if isinstance(cls.rows, Field):  # a field of that name
             cls.rows = {}
@@ -134,6 +138,8 @@ class Projection:
             named = route(payload)
             names = () if named is None else (named,) if isinstance(named, str) else tuple(named)
             return tuple(dict.fromkeys(check_segment("row", name, _MAX_ROW_BYTES) for name in names))
+        except FieldForgotten:
+            return ()
         except Exception as error:  # as in `apply`
             raise ProjectionFailed(
                 f"projection {cls.name} cannot tell the row of event {event.id} of type {event.type!r}", error
@@ -210,9 +216,11 @@ class Projection:
         return View(cls.name, cls.version, key, seen, encode_json(compact, "state"), encode_json(value, "value"), row)
 
     @classmethod
-    def reached(cls, key: str, seen: VersionVector) -> View:
-        """What a cross-stream projection keeps of a stream beside its cells: how far it is folded."""
-        return View(cls.name, cls.version, key, seen, "{}", "{}")
+    def reached(cls, key: str, seen: VersionVector, waits: Mapping[str, VersionVector]) -> View:
+        """What a cross-stream projection keeps of a stream beside its cells: how far it is folded, and, by row, what was
+        observed beyond that."""
+        state = {WAITS: {row: dict(beyond.items()) for row, beyond in waits.items()}} if waits else {}
+        return View(cls.name, cls.version, key, seen, encode_json(state, "state"), "{}")
 
     @classmethod
     def made_of(cls, event: Event, reveal: Reveal | None = None) -> dict[str, Any]:

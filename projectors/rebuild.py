@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Event as Flag
 
+from projectors.cells import load_each
 from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
+from projectors.sinks.memory import MemorySink
 from projectors.sinks.port import Sink
 from projectors.versions import Build, Versions
 from replicator.domain.names import LaneId, StreamId
@@ -54,25 +56,28 @@ class Rebuild:
         self._projection = projection
         self._store = store
         self._versions = versions
-        self._engine = Engine([projection], store, sink, personal, watch=False)
+        self._sink = sink
+        self._personal = personal
         self._tell = tell
         self._clock = clock
         self._slice = streams_a_slice
 
     def run(self, stop: Flag | None = None, *, again: bool = False) -> tuple[Build, list[Failure]]:
         """Fold every stream that feeds the projection. Ends early when `stop` is set: the same call goes on from there.
-        `again`: from the beginning, though it may have been built before.
+        `again`: from the beginning, though it may have been built before, and views that are damaged or wrong are made anew.
 
         Returns how far it came, and what cannot be digested. Raises RegionUnavailable after a checkpoint of what is done;
         LanesWait when all is folded but what waits for the keys of a region that does not answer.
         """
-        build = self._versions.build(self._projection.name, self._projection.version) or Build()
-        build = Build() if again or build.built else build
-        lanes = self._lanes()
+        build = self._versions.begin(self._projection.name, self._projection.version)
+        build = Build(drops=build.drops) if again or build.built else build
+        engine, lanes = self._engine(), self._lanes()
         every, pace = sum(sum(each.values()) for each in lanes.values()), _Pace(self._clock)
         for part, wanted in self._parts(lanes, build.after, stop):
             started, events = self._clock(), sum(wanted.values())
-            self._catch_up(wanted)
+            if again:
+                self._mend(wanted)
+            self._catch_up(engine, wanted)
             build = replace(
                 build, after=str(part[-1]), streams=build.streams + len(part), events=build.events + events,
                 seconds=round(build.seconds + self._clock() - started, 3),
@@ -80,11 +85,13 @@ class Rebuild:
             self._keep(build)
             pace.add(events)
             self._tell(Progress(build, len(lanes), every, pace.left(every - build.events)))
-        # Once more, for what was appended behind that pass's back. A view that is up to date costs one read.
+        # Once more, for what was appended behind that pass's back, with no memory of it: a view that is up to date costs one
+        # read, and one that is not there any more is made.
+        engine = self._engine()
         failures: dict[tuple[str, str], Failure] = {}
         waits: list[LanesWait] = []
         for _, wanted in self._parts(self._lanes(), "", stop):
-            found, wait = self._catch_up(wanted)
+            found, wait = self._catch_up(engine, wanted)
             failures.update({(each.projection, each.event_id): each for each in found})
             waits += [wait] if wait is not None else []
         if waits:
@@ -102,9 +109,25 @@ class Rebuild:
         while (stop is None or not stop.is_set()) and (part := list(islice(names, self._slice))):
             yield part, {LaneId(region, stream): last for stream in part for region, last in lanes[stream].items()}
 
-    def _catch_up(self, wanted: Mapping[LaneId, int]) -> tuple[list[Failure], LanesWait | None]:
+    def _engine(self, sink: Sink | None = None) -> Engine:
+        return Engine([self._projection], self._store, sink or self._sink, self._personal, watch=False)
+
+    def _mend(self, wanted: Mapping[LaneId, int]) -> None:
+        """Discard views of these lanes that are damaged, or not what the events make of them at their vectors."""
+        right = MemorySink()
+        self._catch_up(self._engine(right), wanted)
+        expected = {view.id: view for view in right.views(self._projection.name, self._projection.version)}
+        found, damaged = load_each(self._sink, list(expected))
+        wrong = {key for key, view in found.items() if view.vector == expected[key].vector and view != expected[key]}
+        wrong |= damaged.keys() | {key for key in expected if key.row and key not in found and key not in damaged}
+        # How far a stream is folded goes first: where that is not there, cells that are missing are made again.
+        self._sink.discard({key._replace(row="") for key in wrong})
+        self._sink.discard({key for key in wrong if key.row})
+
+    @staticmethod
+    def _catch_up(engine: Engine, wanted: Mapping[LaneId, int]) -> tuple[list[Failure], LanesWait | None]:
         try:
-            return self._engine.catch_up(wanted), None
+            return engine.catch_up(wanted), None
         except LanesWait as error:
             return error.failures, error
 

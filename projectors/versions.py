@@ -4,7 +4,7 @@ readers are switched with one write, and N stays for a way back."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -33,6 +33,8 @@ class Build:
     failures: int = 0
     """Events that the projection could not digest."""
     built: bool = False
+    drops: int = 0
+    """How often the version had been dropped when it was begun: what was built before a drop counts for nothing."""
 
 
 class Versions:
@@ -78,41 +80,96 @@ class Versions:
             found[name] = versions[min(versions) if active is None else active]
         return found
 
-    def switch(self, name: str, version: int, *, force: bool = False) -> int | None:
-        """Let readers see `version` from now on; returns what they saw before. One conditional write: they see the one or
-        the other, and never go back and forth.
+    def seen(self, name: str, projections: Iterable[type[Projection]] = ()) -> int:
+        """The version that readers see: the active one; where none was ever chosen the lowest of those loaded, or 1."""
+        active = self.active(name)
+        return min((each.version for each in projections if each.name == name), default=1) if active is None else active
 
-        Raises NotSwitched when the version is not built whole (unless `force`, or it was active before).
+    def known(self) -> Iterator[tuple[str, int | None, int | None]]:
+        """(name, active, previous) of every projection whose readers were ever switched in this sink."""
+        end = f" {self._sink}"
+        for key, value in self._control.get_all(_ACTIVE):
+            if key.endswith(end):
+                yield key.removesuffix(end), value.get("active"), value.get("previous")
+
+    def switch(self, name: str, version: int, *, was: int = 1, force: bool = False) -> int | None:
+        """Let readers see `version` from now on; returns what they saw before, None where nobody had ever switched: they saw
+        `was` then. One conditional write: they see the one or the other, and never go back and forth.
+
+        Raises NotSwitched when the version is not built whole (unless `force`, or readers saw it before this one), or is
+        being dropped.
         """
-        self._known = None
-        before = self._current(name)
+        before = self._fresh(name)
         active: int | None = before.get("active")
         if active == version:
             return active
-        if not force and not self._way_back(before, name, version):
-            self._fit(name, version)
-        after = {"active": version, "previous": active}
-        if not self._control.swap(_ACTIVE, self._key(name), dict(before) or None, after):
-            raise NotSwitched(f"somebody else has switched {name} meanwhile; look at `projectors versions` and try again")
-        self._known = None
+        if version in before.get("dropping", ()):
+            raise NotSwitched(f"version {version} of {name} is being dropped; let `projectors drop` end, and rebuild it")
+        seen = was if active is None else active
+        if not force and version not in (before.get("previous"), seen):
+            self._fit(name, version, before)
+        self._change(name, before, {**before, "active": version, "previous": seen if seen != version else None})
         return active
 
-    def _way_back(self, before: Mapping[str, Any], name: str, version: int) -> bool:
-        """Did readers see that version before? Before anybody chose, they saw one that nobody had to build."""
-        if not before or before["previous"] is not None:
-            return bool(before) and before["previous"] == version
-        return version < before["active"] and self.build(name, version) is None
-
-    def _fit(self, name: str, version: int) -> None:
+    def _fit(self, name: str, version: int, record: Mapping[str, Any]) -> None:
         build = self.build(name, version)
-        if build is None or not build.built:
+        if build is None or not build.built or build.drops != _drops(record, version):
             far = f"{build.streams:,} streams are done" if build is not None else "it was not begun"
             raise NotSwitched(f"version {version} of {name} is not built ({far}); run `projectors rebuild`, or give --force")
         if build.failures:
             raise NotSwitched(
                 f"version {version} of {name} could not digest {build.failures:,} events, so some of its views stand still; "
-                "mend the projection and rebuild, or give --force"
+                "mend the projection, raise its version and build that, or give --force"
             )
+
+    def begin(self, name: str, version: int) -> Build:
+        """How far a build has come, to go on from there. Raises NotSwitched while the version is being dropped."""
+        record = self._fresh(name)
+        if version in record.get("dropping", ()):
+            raise NotSwitched(f"version {version} of {name} is being dropped; let `projectors drop` end before it is built")
+        build, drops = self.build(name, version), _drops(record, version)
+        return build if build is not None and build.drops == drops else Build(drops=drops)
+
+    def dropping(self, name: str, version: int, *, force: bool = False) -> None:
+        """A version's views are about to be removed: nobody builds it or switches to it until `dropped`. May be said again.
+
+        Raises NotSwitched for the one that readers see, and, unless `force`, where nobody has ever switched: it may be that.
+        """
+        before = self._fresh(name)
+        if before.get("active") == version:
+            raise NotSwitched(f"readers see version {version} of {name}; switch them to another one before")
+        if before.get("active") is None and not force:
+            raise NotSwitched(
+                f"nobody has ever switched readers of {name}, so they may see version {version}; switch, or give --force"
+            )
+        previous = before.get("previous")
+        after = {
+            **before,
+            "previous": None if previous == version else previous,
+            "dropping": sorted({*before.get("dropping", ()), version}),
+            "drops": {**before.get("drops", {}), str(version): _drops(before, version) + 1},
+        }
+        self._change(name, before, after)
+        self._unbuild(name, version)
+
+    def dropped(self, name: str, version: int) -> None:
+        """All of a version's views are removed."""
+        before = self._fresh(name)
+        self._change(name, before, {**before, "dropping": [each for each in before.get("dropping", ()) if each != version]})
+        self._unbuild(name, version)
+
+    def _unbuild(self, name: str, version: int) -> None:
+        key = self._key(name, version)
+        self._control.delete(_BUILT, {each: value for each, value in self._control.get_all(_BUILT) if each == key})
+
+    def _fresh(self, name: str) -> dict[str, Any]:
+        self._known = None
+        return dict(self._current(name))
+
+    def _change(self, name: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+        if not self._control.swap(_ACTIVE, self._key(name), before or None, after):
+            raise NotSwitched(f"somebody else changed what readers of {name} see meanwhile; look at `projectors versions`")
+        self._known = None
 
     def build(self, name: str, version: int) -> Build | None:
         """How far a version is built, None when that was never begun."""
@@ -124,15 +181,6 @@ class Versions:
     def keep(self, name: str, version: int, build: Build) -> None:
         """Checkpoint a build."""
         self._control.put(_BUILT, {self._key(name, version): asdict(build)})
-
-    def forget(self, name: str, version: int) -> None:
-        """A version is dropped. Raises NotSwitched for the one that readers see."""
-        self._known = None
-        if self.active(name) == version:
-            raise NotSwitched(f"readers see version {version} of {name}; switch them to another one before")
-        key = self._key(name, version)
-        held = {each: value for each, value in self._control.get_all(_BUILT) if each == key}
-        self._control.delete(_BUILT, held)
 
     def all(self) -> Sequence[tuple[str, int, Build]]:
         """(name, version, build) of every version that was ever begun to build in this sink."""
@@ -159,3 +207,7 @@ class Versions:
 
     def _key(self, name: str, version: int | None = None) -> str:
         return f"{name} {self._sink}" if version is None else f"{name}@{version} {self._sink}"
+
+
+def _drops(record: Mapping[str, Any], version: int) -> int:
+    return int(record.get("drops", {}).get(str(version), 0))

@@ -236,8 +236,8 @@ class EventStore:
         return self._storage.lanes()
 
     def begun(self, lanes: Collection[LaneId]) -> dict[LaneId, int]:
-        """Those of these lanes that have any event here, with their last sequences; 1 where that cannot be read, so that
-        whoever reads the lane finds the damage."""
+        """Those of these lanes that have any event here, with their last sequences; where one is damaged, with the sequence
+        of the first event that cannot be read, so that whoever reads the lane finds it."""
         try:
             found = {lane for lane, _ in self._storage.get([(lane, 1) for lane in lanes])}
         except DamagedEvent:
@@ -247,9 +247,18 @@ class EventStore:
     def _last(self, lane: LaneId) -> int:
         try:
             event = self.latest(lane.stream, lane.region)
+            return event.sequence if event is not None else 0
         except DamagedEvent:
-            return 1
-        return event.sequence if event is not None else 0
+            return self._damage(lane)
+
+    def _damage(self, lane: LaneId) -> int:
+        good = 0
+        try:
+            for event in self.read_lane(lane.stream, lane.region):
+                good = event.sequence
+        except DamagedEvent:
+            return good + 1
+        return good
 
     def _observe(self, event: Event) -> None:
         try:

@@ -131,7 +131,7 @@ class Service:
     def ready(self) -> None:
         """Raise InvalidConfig or RegionUnavailable unless the region's tables can be reached."""
         if self._settings is not None:
-            for table in (self._settings.events_table, self._settings.views_table):
+            for table in (self._settings.events_table, self._settings.views_table, self._settings.control_table):
                 aws.require_table(self._settings, self._settings.region, table)
 
     @property
@@ -152,8 +152,13 @@ class Service:
         if projection not in fitting:
             named = f"{projection!r} is none of them" if projection is not None else "name one with ?projection="
             raise Problem("not-found", 404, f"streams of type {stream.type!r} feed {', '.join(sorted(fitting))}; {named}")
-        chosen = self._versions.chosen(each for each in self._queries if each.name == projection)
-        return self._queries[chosen[projection]]
+        chosen = self._versions.chosen(each for each in self._queries if each.name == projection)[projection]
+        if not chosen.reads(stream):
+            detail = (
+                f"version {chosen.version} of {projection}, which readers see, is not fed by streams of type {stream.type!r}"
+            )
+            raise Problem("not-found", 404, detail)
+        return self._queries[chosen]
 
     def _nameable(self, operations: Sequence[Operation]) -> None:
         """Refuse a write whose token could be too long to be told: to write first and fail then would be a lie."""

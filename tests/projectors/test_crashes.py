@@ -137,7 +137,12 @@ def expected(view: View) -> View:
     """What a view must be at its vector, from the events alone, folded here by hand."""
     projection = next(each for each in ALL if each.name == view.projection)
     if projection.rows and not view.row:
-        return projection.reached(view.key, view.vector)
+        waits: dict[str, VersionVector] = {}
+        for event in HISTORY:
+            if str(event.stream) == view.key and view.vector.covers(event.region, event.sequence):
+                for row in projection.rows_of(event):
+                    waits[row] = waits.get(row, VersionVector()).join(event.observed.beyond(view.vector))
+        return projection.reached(view.key, view.vector, {row: beyond for row, beyond in sorted(waits.items()) if beyond})
     states = projection.initial()
     for event in HISTORY:
         fed = not view.row or view.row in projection.rows_of(event)

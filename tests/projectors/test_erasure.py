@@ -652,3 +652,27 @@ def test_a_query_with_any_stored_view_is_the_projector_s_view_to_the_byte(steps:
             assert query._view(state, query._stored(HOMER)) == view
             *_, last = query.history(HOMER)
             assert last.value == view.value
+
+
+@pytest.mark.parametrize("how", ["apply", "catch up"])
+def test_keys_are_destroyed_though_an_event_before_the_forgetting_cannot_be_digested(
+    regions: tuple[Region, Region], how: str
+) -> None:
+    class Choking(Projection):
+        name, stream_type = "choking", "user"
+        n = counter(choked=lambda p: 1 // 0)
+
+    east, west = regions
+    event = east.move(1)
+    east.store.append(HOMER, NewEvent("choked", {}))
+    deliver(west, event)
+    east.personal.forget(east.store, HOMER)
+    west.storage.insert_each(list(east.store.read(HOMER)))
+    west.start([Choking])
+    destroyed: list[str] = []
+    west.personal.destroy = destroyed.append  # type: ignore[method-assign]
+    if how == "apply":
+        west.engine.apply(list(west.store.read(HOMER)))
+    else:
+        west.engine.catch_up(dict(west.store.lanes()))
+    assert set(destroyed) == {HOMER}

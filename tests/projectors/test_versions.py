@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,11 +17,12 @@ from projectors.api.service import Service
 from projectors.engine import LanesWait
 from projectors.queries import Query
 from projectors.rebuild import Progress, Rebuild, describe
+from projectors.sinks.port import Change
 from projectors.versions import Build, NotSwitched, Versions
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
 from replicator.control import MemoryControl
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
 
 EAST, WEST = REGIONS = ("us-east-1", "eu-west-1")
 
@@ -213,6 +215,7 @@ def test_switching_is_one_write_and_goes_back_without_a_build() -> None:
     bench.versions.keep("account", 1, Build())
     assert bench.versions.switch("account", 1) == 2, "the way back is open"
     assert bench.versions.switch("account", 1) == 1
+    assert list(bench.versions.known()) == [("account", 1, 2)]
     with pytest.raises(NotSwitched, match="not begun"):
         bench.versions.switch("account", 7)
 
@@ -220,11 +223,13 @@ def test_switching_is_one_write_and_goes_back_without_a_build() -> None:
 def test_the_way_back_from_the_first_switch_is_to_what_nobody_had_to_build() -> None:
     bench = Bench(2)
     bench.rebuild().run()
-    bench.versions.switch("account", 2)
+    assert bench.versions.seen("account", [Account, Account2]) == 1
+    bench.versions.switch("account", 2, was=1)
     assert bench.versions.switch("account", 1) == 2
     assert bench.versions.switch("account", 2) == 1
-    with pytest.raises(NotSwitched, match="not begun"):
-        bench.versions.switch("account", 3)
+    for never in (3, 7):
+        with pytest.raises(NotSwitched, match="not begun"):
+            bench.versions.switch("account", never)
 
 
 def test_of_two_who_switch_at_once_one_is_told() -> None:
@@ -291,11 +296,85 @@ def test_what_readers_see_is_not_dropped() -> None:
     bench.rebuild().run()
     bench.versions.switch("account", 2)
     with pytest.raises(NotSwitched, match="readers see version 2"):
-        bench.versions.forget("account", 2)
+        bench.versions.dropping("account", 2)
     bench.versions.switch("account", 1, force=True)
-    bench.versions.forget("account", 2)
-    assert list(bench.sink.drop("account", 2)) == [3]
+    bench.versions.dropping("account", 2)
+    for refused in (bench.rebuild().run, lambda: bench.versions.switch("account", 2, force=True)):
+        with pytest.raises(NotSwitched, match="is being dropped"):
+            refused()
+    bench.versions.dropping("account", 2)  # it was cut short, and is run again
+    assert list(bench.sink.drop("account", 2))[-1] == 3
+    bench.versions.dropped("account", 2)
     assert (bench.versions.all(), bench.logins(Account2)) == ([], [])
+    with pytest.raises(NotSwitched, match="not begun"):
+        bench.versions.switch("account", 2)
+    assert bench.rebuild().run()[0].built
+
+
+def test_where_nobody_ever_switched_a_drop_wants_to_be_forced() -> None:
+    bench = Bench(1)
+    with pytest.raises(NotSwitched, match="nobody has ever switched"):
+        bench.versions.dropping("account", 1)
+    bench.versions.dropping("account", 1, force=True)
+
+
+def test_what_was_built_while_it_was_dropped_counts_for_nothing() -> None:
+    bench = Bench(6)
+    bench.versions.switch("account", 1, force=True)
+
+    def drop(progress: Progress) -> None:
+        if progress.build.streams == 3:
+            bench.versions.dropping("account", 2)
+            list(bench.sink.drop("account", 2))
+            bench.versions.dropped("account", 2)
+
+    work = bench.rebuild()
+    work._tell = drop
+    build, _ = work.run()
+    assert len(bench.logins(Account2)) == 6, "the last pass takes nothing for granted"
+    assert build.built
+    with pytest.raises(NotSwitched, match="not built"):
+        bench.versions.switch("account", 2)
+    bench.rebuild().run()
+    assert bench.versions.switch("account", 2) == 1
+
+
+class Rows(Projection):
+    name, stream_type = "rows", "user"
+    rows = {"logged_in": lambda p: p["from"]}  # noqa: RUF012
+    logins = counter(logged_in=lambda p: 1)
+
+
+@pytest.mark.parametrize("projection", [Account2, Rows])
+def test_built_again_damaged_and_wrong_views_are_made_anew(projection: type[Projection]) -> None:
+    bench = Bench(5)
+    bench.rebuild(projection).run()
+    right = list(bench.sink.views(projection.name, projection.version))
+
+    class Damaging(MemorySink):
+        damaged: set[Any] = set()  # noqa: RUF012
+
+        def load(self, keys: Any) -> Any:
+            if held := self.damaged & set(keys):
+                raise DamagedEvent(f"view {held} does not match its digest")
+            return bench.sink.load(keys)
+
+        def save(self, changes: Any) -> list[bool]:
+            return bench.sink.save(changes)
+
+        def discard(self, keys: Any) -> None:
+            self.damaged -= set(keys)
+            bench.sink.discard(keys)
+
+    sink = Damaging()
+    wrong, damaged, missing = ([view for view in right if bool(view.row) == bool(projection.rows)])[:3]
+    bench.sink.save([Change(wrong.vector, replace(wrong, value_text='{"logins":7}'))])
+    sink.damaged.add(damaged.id)
+    bench.sink.discard([missing.id])
+
+    build, failures = bench.rebuild(projection, sink).run(again=True)
+    assert (build.built, failures) == (True, [])
+    assert list(bench.sink.views(projection.name, projection.version)) == right
 
 
 def test_readers_see_one_version_or_the_other_and_never_a_mix() -> None:

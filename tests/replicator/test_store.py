@@ -368,3 +368,36 @@ def test_the_nonce_is_nobody_s_business(storage: LaneStorage) -> None:
     assert "$nonce" in event.metadata_text
     with pytest.raises(InvalidEvent, match="Meridian's own"):
         NewEvent("renamed", {}, metadata={"$nonce": "x"})
+
+
+class Damaged(MemoryStorage):
+    """Cannot read these events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wrong: set[tuple[LaneId, int]] = set()
+
+    def get(self, positions: Any) -> Any:
+        if self.wrong & set(positions):
+            raise DamagedEvent("an event does not match its digest")
+        return super().get(positions)
+
+    def read(self, lane: LaneId, *args: Any, **options: Any) -> Iterator[Event]:
+        for event in super().read(lane, *args, **options):
+            if (lane, event.sequence) in self.wrong:
+                raise DamagedEvent("an event does not match its digest")
+            yield event
+
+
+@pytest.mark.parametrize(("wrong", "ends"), [((), 9), ((9,), 9), ((5,), 9), ((4, 9), 4), ((1, 9), 1)])
+def test_which_lanes_are_begun_and_how_far_to_read_them_to_find_what_is_damaged(wrong: Sequence[int], ends: int) -> None:
+    """A damaged last event hides how long the lane is: it is to be read up to the first one that cannot be read."""
+    storage = Damaged()
+    store = EventStore(storage, "us-east-1", ["us-east-1", "eu-west-1"])
+    for n in range(9):
+        store.append("user/homer", *named(str(n)))
+    store.append("user/lisa", *named("lisa"))
+    homer, lisa = (LaneId("us-east-1", StreamId("user", name)) for name in ("homer", "lisa"))
+    absent = LaneId("eu-west-1", homer.stream)
+    storage.wrong = {(homer, sequence) for sequence in wrong}
+    assert store.begun([homer, lisa, absent]) == {homer: ends, lisa: 1}

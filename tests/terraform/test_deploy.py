@@ -22,7 +22,7 @@ from botocore.credentials import Credentials
 from chaos.metrics import lines, publish_metrics
 from chaos.terraform import TerraformWorld
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.view import View
+from projectors.view import View, ViewKey
 from replicator import EventStore, NewEvent, Observed
 from replicator.cli import main as replicator
 from replicator.domain.names import sequence_key
@@ -86,9 +86,10 @@ def run(capsys: pytest.CaptureFixture[str], world: TerraformWorld, region: str, 
 
 
 def views(world: TerraformWorld, *streams: str) -> dict[str, dict[str, View]]:
-    """By region and stream, the views that are there."""
-    keys = [("member", stream) for stream in streams]
-    return {r: {key[1]: view for key, view in DynamoSink(world.settings(r)).load(keys).items()} for r in REGIONS}
+    """By region and stream, the views that are there: of the version that folded them last."""
+    keys = [ViewKey("member", stream, version) for version in (1, 2) for stream in streams]
+    found = {region: DynamoSink(world.settings(region)).load(keys) for region in REGIONS}
+    return {region: {key.key: held[key] for key in keys if key in held} for region, held in found.items()}
 
 
 def everywhere(world: TerraformWorld, stream: str, value: dict[str, Any]) -> bool:

@@ -276,8 +276,8 @@ NEEDS = {
         *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
         ("dynamodb:BatchGetItem", events(OWN)),
         ("dynamodb:BatchGetItem", table("views")),
-        ("dynamodb:DescribeTable", events(OWN)),
-        ("dynamodb:DescribeTable", table("views")),
+        ("dynamodb:Query", table("control")),
+        *(("dynamodb:DescribeTable", table(name)) for name in ("events", "views", "control")),
     ],
     "writer": [
         *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
@@ -322,7 +322,7 @@ NOT_THEIRS = [
     ("consumer", "kinesis:GetRecords", stream("external", PEER)),
     ("consumer", "dynamodb:Query", events(OWN)),
     *((role, "kinesis:GetRecords", stream("external")) for role in ROLES if role != "consumer"),
-    *(("api", f"dynamodb:{action}", table("control")) for action in ("Query", "PutItem", "PartiQLSelect")),
+    *(("api", f"dynamodb:{action}", table("control")) for action in ("PutItem", "PartiQLUpdate", "PartiQLSelect")),
     *(("api", f"dynamodb:PartiQL{action}", table("views")) for action in ("Insert", "Update", "Delete")),
     ("api", "dynamodb:Scan", events(OWN)),
     *(

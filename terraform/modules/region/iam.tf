@@ -115,7 +115,7 @@ locals {
       Sid      = "KnowWhetherReady"
       Effect   = "Allow"
       Action   = ["dynamodb:DescribeTable"]
-      Resource = [local.table_arns.events, local.table_arns.views]
+      Resource = [local.table_arns.events, local.table_arns.views, local.table_arns.control]
     }
     read_bus = {
       Sid      = "ReadBus"

@@ -599,3 +599,19 @@ def test_values_are_those_of_the_version_that_readers_were_switched_to() -> None
     second = client.get("/streams/user/homer/value")
     assert [answer.json()["value"]["logins"] for answer in (first, second)] == [1, 100]
     assert [answer.headers["ETag"].strip('"').rpartition(".")[2] for answer in (first, second)] == ["1", "2"]
+
+
+class Wider(Projection):
+    """What readers do not see yet reads groups too."""
+
+    name, stream_type, version = "account", ("user", "group"), 2
+    logins = counter(logged_in=lambda p: 100)
+
+
+def test_a_stream_that_only_another_version_reads_has_no_value_yet() -> None:
+    versions = Versions(MemoryControl())
+    client = alone(Account, Wider, versions=versions)
+    answer = client.get("/streams/group/bowling/value")
+    assert (answer.status_code, "version 1 of account" in answer.json()["detail"]) == (404, True)
+    versions.switch("account", 2, force=True)
+    assert client.get("/streams/group/bowling/value").json()["value"] == {"logins": 0}
