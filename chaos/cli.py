@@ -121,6 +121,9 @@ def views(
     for name, seconds in outcome.seconds.items():
         table.add_row(name, f"{seconds:.1f}", f"{outcome.events / seconds:,.0f}")
     out.print(table)
+    for ways, streams in sorted(outcome.interleavings.items(), reverse=True):
+        how = f"in {ways} different interleavings" if ways > 1 else "in one and the same interleaving"
+        out.print(f"{streams:,} streams of several lanes were folded {how}", highlight=False)
     for verdict in outcome.verdicts:
         far = "equal" if verdict.equal else f"{len(verdict.differing):,} views DIFFER"
         out.print(f"{verdict.left} and {verdict.right}: {far} ({verdict.effort.views:,} views)", highlight=False)

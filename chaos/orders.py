@@ -1,10 +1,14 @@
 """Views in any order: the same flight events, delivered in several orders with duplicates into several sinks; then every
-sink compared with the first, and each held against pandas."""
+sink compared with the first, and each held against pandas.
+
+Each sink has a region of its own, which knows what was delivered so far and no more. Within a lane events arrive in order,
+as replication has it; how lanes come in between each other is what the orders differ in."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +22,7 @@ from projectors.sinks.port import Sink
 from projectors.verify import Place, Verdict, compare
 from replicator.domain.clock import Hlc
 from replicator.domain.event import NO_EVENTS, Event, Head, seal
-from replicator.domain.names import LaneId
+from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import VersionVector
 from replicator.memory import MemoryStorage
 from replicator.store import EventStore
@@ -28,6 +32,7 @@ PROJECTIONS: tuple[type[Projection], ...] = (Aircraft, Departures)
 ORDERS = ("as written", "region by region", "shuffled")
 DUPLICATES = 0.1
 _BATCH = 5_000
+_BATCHES = 20  # at least so many, if the events suffice: within one, a stream's lanes are folded one after the other
 _EPOCH_MS = 1_763_914_981_123
 
 Tell = Callable[[str, int, int], None]
@@ -42,6 +47,9 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     """By sink and order: how long projecting took."""
     verdicts: list[Verdict] = field(default_factory=list)
+    interleavings: Counter[int] = field(default_factory=Counter)
+    """In how many different ways a stream's lanes were folded in between each other -> of how many streams that have several
+    lanes."""
     wrong: list[str] = field(default_factory=list)
     """Views and rows that are not what pandas says, and events that could not be digested."""
 
@@ -71,35 +79,74 @@ def written(selection: Selection, seed: int) -> list[Event]:
 
 
 def delivered(events: Sequence[Event], order: str, seed: int) -> Iterator[list[Event]]:
-    """The events in batches, in one of ORDERS, a tenth of them twice or more."""
+    """The events in batches, in one of ORDERS, a tenth of them twice or more. Within each lane they keep their order."""
     chance = random.Random(f"{seed} {order}")
+    line = list(events)
     if order == "region by region":
-        line = sorted(events, key=lambda event: (event.region, event.hlc), reverse=True)
-    else:
-        line = list(events)
-        if order == "shuffled":
-            chance.shuffle(line)
-    for start in range(0, len(line), _BATCH):
-        batch = line[start : start + _BATCH]
+        line.sort(key=lambda event: event.region, reverse=True)  # stable: lanes keep their order
+    elif order == "shuffled":
+        lanes: dict[LaneId, Iterator[Event]] = {lane: iter(found) for lane, found in _by_lane(events).items()}
+        turns = [event.lane for event in events]
+        chance.shuffle(turns)
+        line = [next(lanes[lane]) for lane in turns]
+    size = max(1, min(_BATCH, len(line) // _BATCHES))
+    for start in range(0, len(line), size):
+        batch = line[start : start + size]
         yield batch + chance.choices(line[: start + len(batch)], k=int(len(batch) * DUPLICATES))
+
+
+def _by_lane(events: Sequence[Event]) -> dict[LaneId, list[Event]]:
+    found: dict[LaneId, list[Event]] = defaultdict(list)
+    for event in events:
+        found[event.lane].append(event)
+    return found
+
+
+class _Folds:
+    """In which order the lanes of each stream are folded: a batch brings a stream's lanes in the order of their regions."""
+
+    def __init__(self) -> None:
+        self._last: dict[LaneId, int] = {}
+        self._turns: dict[StreamId, list[tuple[str, int]]] = defaultdict(list)
+
+    def add(self, batch: Sequence[Event]) -> None:
+        ends: dict[LaneId, int] = {}
+        for event in batch:
+            if event.sequence > self._last.get(event.lane, 0):
+                ends[event.lane] = max(event.sequence, ends.get(event.lane, 0))
+        for lane in sorted(ends, key=lambda lane: lane.region):
+            turns = self._turns[lane.stream]
+            if turns and turns[-1][0] == lane.region:
+                turns.pop()  # the same lane goes on
+            turns.append((lane.region, ends[lane]))
+        self._last.update(ends)
+
+    def of(self, stream: StreamId) -> tuple[tuple[str, int], ...]:
+        """How far which lane was folded before another had its turn."""
+        return tuple(self._turns[stream])
 
 
 def run_orders(events: int | None, seed: int, sinks: Mapping[str, tuple[Sink, str]], tell: Tell) -> Outcome:
     """Project at least `events` flight events into each sink, in the order that is named with it, and judge them all."""
     selection = select(events, seed)
     history = written(selection, seed)
-    storage = MemoryStorage()
-    storage.insert_each(history)
     outcome = Outcome(len(history))
+    folds: dict[str, _Folds] = {}
     for name, (sink, order) in sinks.items():
         started = time.monotonic()
+        storage, folds[order] = MemoryStorage(), _Folds()
         engine = Engine(PROJECTIONS, EventStore(storage, REGIONS[0], REGIONS), sink)
         done = 0
         for batch in delivered(history, order, seed):
+            storage.insert_each(batch)
+            folds[order].add(batch)
             outcome.wrong += [f"{name}: {each.event_id}: {each.reason}" for each in engine.apply(batch)]
             done += len(batch)
             tell(f"{name}, {order}", done, int(len(history) * (1 + DUPLICATES)))
         outcome.seconds[f"{name}, {order}"] = time.monotonic() - started
+    lanes = Counter(lane.stream for lane in _by_lane(history))
+    several = [stream for stream, number in lanes.items() if number > 1]
+    outcome.interleavings = Counter(len({each.of(stream) for each in folds.values()}) for stream in several)
     places = [Place(f"{name}, {order}", sink) for name, (sink, order) in sinks.items()]
     for projection in PROJECTIONS:
         for other in places[1:]:

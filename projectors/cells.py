@@ -3,8 +3,8 @@ decides: so no two events of different streams ever meet, and replay in any orde
 
 A cell's vector names the last event of each lane that fed it, and what those events' writers had observed, as far as the
 stream is folded: so nothing that a CRDT keeps for late lanes outlives their arrival. Of the events at or below it, all that
-feed the cell are in it. What was observed beyond is noted with how far the stream is folded (`waits`); once lanes come to it,
-the cell moves on, though nothing fed it.
+feed the cell are in it. What was observed beyond is noted with how far the stream is folded (`waits`); once lanes come to
+it, the cell moves on, though nothing fed it.
 """
 
 from __future__ import annotations

@@ -10,11 +10,9 @@ import typer
 from projectors import operating
 from projectors.options import Projections, Sink, Sinks
 from projectors.settings import read_projections, read_sinks
-from projectors.versions import Versions
 from projectors.view import ViewKey
 from replicator import aws
 from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, stop_on_signals
-from replicator.control import DynamoControl
 from replicator.domain.names import StreamId
 from replicator.settings import read_settings
 
@@ -75,12 +73,12 @@ def show(
     endpoints: Endpoints = None,
 ) -> None:
     """Print one view as this region has it: its value, version vector and digest, as JSON."""
-    from projectors.sinks.opening import name_of, open_sink
+    from projectors.here import seen_by_readers
+    from projectors.sinks.opening import open_sink
 
     settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
     name, place = StreamId.parse(stream), open_sink(sink, settings)
-    aws.require_table(settings, settings.region, settings.control_table)
-    seen = version or Versions(DynamoControl(settings), name_of(sink)).active(projection) or 1
+    seen = version or seen_by_readers(projection, sink, settings, None)
     key = ViewKey(projection, str(name), seen)
     view = place.load([key]).get(key)
     if view is None:

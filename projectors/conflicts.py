@@ -6,9 +6,10 @@ CRDT's rule keeps one and drops something of the other. So the list is the same 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from projectors.crdt import Made, Tag
@@ -19,8 +20,11 @@ from replicator.domain.vector import VersionVector
 from replicator.erasure import KeyUnavailable
 from replicator.errors import DamagedEvent
 
-_LANES_KEPT = 2_000
+_STREAMS_KEPT = 2_000
 _EVENTS_KEPT = 4
+
+Skip = Callable[[Event, str], None]
+"""Hears of an event that a projection cannot digest, and why: without its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Conflict:
     """In this field, the rule kept what `kept` says and discarded what `discarded` does."""
 
     projection: str
+    version: int
     field: str
     rule: str
     """The CRDT's name, e.g. LwwRegister."""
@@ -35,64 +40,164 @@ class Conflict:
     discarded: Event
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An event as a projection sees it."""
+
+    event: Event
+    context: VersionVector
+    made: Mapping[str, Made]
+    """By field, what it does."""
+    rows: Collection[str]
+    """A cross-stream projection's rows that it feeds; one without a name for all others."""
+
+    @classmethod
+    def of(cls, projection: type[Projection], event: Event, reveal: Reveal | None) -> _Known:
+        """Raises what `Projection.apply` does for an event that cannot be digested."""
+        tag = Tag(event.region, event.sequence, event.hlc, event.observed)
+        made = {}
+        for name, operation in projection.made_of(event, reveal).items():
+            crdt = projection.fields[name].crdt
+            try:
+                crdt.apply(crdt.initial(), operation, tag)
+            except Exception as error:  # what a type refuses it cannot judge either
+                raise ProjectionFailed(
+                    f"projection {projection.name}, field {name}, cannot digest event {event.id} of type {event.type!r}",
+                    error,
+                ) from error
+            made[name] = Made(operation, tag)
+        return cls(event, tag.context, made, projection.rows_of(event) if projection.rows else ("",))
+
+    def sees(self, other: _Known) -> bool:
+        return self.context.covers(other.event.region, other.event.sequence)
+
+
 def between(projection: type[Projection], left: Event, right: Event, reveal: Reveal | None = None) -> Iterator[Conflict]:
     """The conflicts of two events of one stream. Raises what `Projection.apply` does for an event that cannot be
     digested."""
-    tags = _tag(left), _tag(right)
-    if not tags[0].concurrent(tags[1]):
+    ours, theirs = _Known.of(projection, left, reveal), _Known.of(projection, right, reveal)
+    if not ours.sees(theirs) and not theirs.sees(ours):
+        yield from _settled(projection, ours, theirs)
+
+
+def _settled(projection: type[Projection], left: _Known, right: _Known) -> Iterator[Conflict]:
+    """The conflicts of two concurrent events."""
+    if set(left.rows).isdisjoint(right.rows):
         return
-    if projection.rows and not set(projection.rows_of(left)) & set(projection.rows_of(right)):
-        return
-    fed = [name for name, field in projection.fields.items() if {left.type, right.type} <= field.handlers.keys()]
-    if fed:
-        ours, theirs = projection.made_of(left, reveal), projection.made_of(right, reveal)
-        yield from _settled(projection, (left, tags[0], ours), (right, tags[1], theirs))
+    for name in left.made.keys() & right.made.keys():
+        conflict = _lost(projection, name, left, right)
+        if conflict is not None:
+            yield conflict
 
 
-def _settled(
-    projection: type[Projection], left: tuple[Event, Tag, Mapping[str, Any]], right: tuple[Event, Tag, Mapping[str, Any]]
-) -> Iterator[Conflict]:
-    for name in left[2].keys() & right[2].keys():
-        crdt = projection.fields[name].crdt
-        ours, theirs = Made(left[2][name], left[1]), Made(right[2][name], right[1])
-        lost = crdt.discarded(ours, theirs)
-        if lost is not None:
-            kept, dropped = (right[0], left[0]) if lost is ours else (left[0], right[0])
-            yield Conflict(projection.name, name, type(crdt).__name__, kept, dropped)
+def _lost(projection: type[Projection], name: str, left: _Known, right: _Known) -> Conflict | None:
+    crdt = projection.fields[name].crdt
+    lost = crdt.discarded(left.made[name], right.made[name])
+    if lost is None:
+        return None
+    kept, dropped = (right, left) if lost is left.made[name] else (left, right)
+    return Conflict(projection.name, projection.version, name, type(crdt).__name__, kept.event, dropped.event)
 
 
-def conflicts(projection: type[Projection], events: Iterable[Event], reveal: Reveal | None = None) -> list[Conflict]:
+def conflicts(
+    projection: type[Projection], events: Iterable[Event], reveal: Reveal | None = None, skip: Skip | None = None
+) -> list[Conflict]:
     """Every event of a stream of which a rule has discarded something, once for each field, with the last event that it
-    lost to; in stream order of the losers. `events` are all of the stream's, in any order."""
-    history = sorted(events, key=lambda event: event.order)
-    position = {(event.region, event.sequence): place for place, event in enumerate(history)}
-    found: dict[tuple[int, str], Conflict] = {}
-    for place, event in enumerate(history):
-        for other in _concurrent_before(history, position, place):
-            for conflict in between(projection, event, other, reveal):
-                loser = position[(conflict.discarded.region, conflict.discarded.sequence)]
-                known = found.get((loser, conflict.field))
-                if known is None or known.kept.order < conflict.kept.order:
-                    found[(loser, conflict.field)] = conflict
+    lost to; in stream order of the losers. `events` are all of the stream's, in any order.
+
+    Events that cannot be digested are left out; `skip` hears of each. The cost goes by the events and by the pairs of
+    concurrent ones that feed one field of one row.
+    """
+    lanes: dict[tuple[str, str], dict[str, _Lane]] = {}
+    found: dict[tuple[tuple[Any, ...], str], Conflict] = {}
+    for event in sorted(events, key=lambda event: event.order):
+        known = _digested(projection, event, reveal, skip)
+        if known is None:
+            continue
+        for name in known.made:
+            for row in known.rows:
+                fed = lanes.setdefault((name, row), {})
+                for conflict in _among(projection, name, known, fed):
+                    key = (conflict.discarded.order, name)
+                    if key not in found or found[key].kept.order < conflict.kept.order:
+                        found[key] = conflict
+                fed.setdefault(event.region, _Lane()).add(known)
     return [found[key] for key in sorted(found)]
 
 
-def _concurrent_before(history: list[Event], position: Mapping[tuple[str, int], int], place: int) -> Iterator[Event]:
-    """The events before one in stream order that its writer had not seen. As the order respects what writers had seen, none
-    of them had seen it."""
-    event = history[place]
-    context = _tag(event).context
-    ends: dict[str, int] = {}
-    for earlier in reversed(history[:place]):
-        ends.setdefault(earlier.region, earlier.sequence)
-    for region, last in ends.items():
-        for sequence in range(context.get(region) + 1, last + 1):
-            if (region, sequence) in position:
-                yield history[position[(region, sequence)]]
+def _digested(projection: type[Projection], event: Event, reveal: Reveal | None, skip: Skip | None) -> _Known | None:
+    try:
+        return _Known.of(projection, event, reveal)
+    except ProjectionFailed as error:
+        why = error.public
+    except (DamagedEvent, KeyUnavailable) as error:
+        why = str(error)
+    if skip is not None:
+        skip(event, why)
+    return None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A region's events of one field, in lane order."""
+
+    sequences: list[int] = field(default_factory=list)
+    events: list[_Known] = field(default_factory=list)
+
+    def add(self, known: _Known) -> None:
+        self.sequences.append(known.event.sequence)
+        self.events.append(known)
+
+    def beyond(self, sequence: int) -> Iterator[_Known]:
+        for place in range(bisect_right(self.sequences, sequence), len(self.events)):
+            yield self.events[place]
+
+
+def _among(projection: type[Projection], name: str, known: _Known, lanes: Mapping[str, _Lane]) -> Iterator[Conflict]:
+    """The conflicts with events before this one in stream order that its writer had not seen. As that order respects what
+    writers had seen, none of theirs had seen it."""
+    for region, lane in lanes.items():
+        if region != known.event.region:
+            for other in lane.beyond(known.context.get(region)):
+                conflict = _lost(projection, name, known, other)
+                if conflict is not None:
+                    yield conflict
+
+
+class _Met:
+    """An event that an engine has folded. What it does is looked at when it meets a concurrent one."""
+
+    __slots__ = ("_known", "context", "event", "live", "projection")
+
+    def __init__(self, projection: type[Projection], event: Event, live: bool) -> None:
+        self.projection = projection
+        self.event = event
+        self.live = live
+        self.context = Tag(event.region, event.sequence, event.hlc, event.observed).context
+        self._known: _Known | bool | None = False
+
+    def concurrent(self, other: _Met) -> bool:
+        mine, theirs = self.event, other.event
+        return not (self.context.covers(theirs.region, theirs.sequence) or other.context.covers(mine.region, mine.sequence))
+
+    def known(self, reveal: Reveal | None) -> _Known | None:
+        if isinstance(self._known, bool):
+            self._known = _digested(self.projection, self.event, reveal, None)  # whoever folds it says what is wrong with it
+        return self._known
+
+
+@dataclass(slots=True)
+class _Stream:
+    """What is remembered of a stream."""
+
+    last: dict[str, int] = field(default_factory=dict)
+    """By lane, how far its events were looked at: by whichever version came first, where several are fed."""
+    lanes: dict[str, deque[_Met]] = field(default_factory=dict)
 
 
 class Recent:
-    """Counts conflicts as an engine meets them, among the last few events of each lane that it has folded.
+    """Counts conflicts as an engine meets them, among the last few events of each lane that it has folded: once for each
+    projection, however many versions of it stand side by side.
 
     It asks no store and so costs little; what a process met before it was started it does not know.
     """
@@ -101,37 +206,43 @@ class Recent:
         self.met: Counter[tuple[str, str]] = Counter()
         """By projection and rule."""
         self._reveal = reveal
-        self._lanes: OrderedDict[tuple[str, int, str], dict[str, deque[Event]]] = OrderedDict()
+        self._streams: OrderedDict[tuple[str, str], _Stream] = OrderedDict()
 
-    def fold(self, made: Pass, since: VersionVector) -> None:
-        """What was folded beyond `since`, and saved."""
+    def fold(self, made: Pass, since: VersionVector, at_hand: Mapping[str, Collection[int]] | None = None) -> None:
+        """What was folded beyond `since`, and saved. `at_hand` are the sequences, by lane, that arrived just now: a view
+        that is folded for the first time may meet a whole old history, and of that only they count."""
         for event in made.folded:
             if not since.covers(event.region, event.sequence):
-                self._add(made.projection, event)
+                live = bool(since) or (at_hand is not None and event.sequence in at_hand.get(event.region, ()))
+                self._add(_Met(made.projection, event, live))
 
-    def _add(self, projection: type[Projection], event: Event) -> None:
-        key = (projection.name, projection.version, str(event.stream))
-        lanes = self._lanes.setdefault(key, {})
-        self._lanes.move_to_end(key)
-        if len(self._lanes) > _LANES_KEPT:
-            self._lanes.popitem(last=False)
-        context, met = _tag(event).context, set[tuple[str, str]]()
-        for region, others in lanes.items():
+    def _add(self, met: _Met) -> None:
+        event, projection = met.event, met.projection
+        key = (projection.name, str(event.stream))
+        stream = self._streams.setdefault(key, _Stream())
+        self._streams.move_to_end(key)
+        if len(self._streams) > _STREAMS_KEPT:
+            self._streams.popitem(last=False)
+        if event.sequence <= stream.last.get(event.region, 0):
+            return  # another version's, or folded anew
+        stream.last[event.region] = event.sequence
+        found = set[tuple[str, str]]()
+        for region, others in stream.lanes.items():
             if region != event.region:
                 for other in reversed(others):
-                    if context.covers(region, other.sequence):
+                    if met.context.covers(region, other.event.sequence):
                         break
-                    met.update(self._between(projection, event, other))
-        self.met.update((projection.name, rule) for _, rule in met)
-        lanes.setdefault(event.region, deque(maxlen=_EVENTS_KEPT)).append(event)
+                    found.update(self._between(met, other))
+        self.met.update((projection.name, rule) for _, rule in found)
+        stream.lanes.setdefault(event.region, deque(maxlen=_EVENTS_KEPT)).append(met)
 
-    def _between(self, projection: type[Projection], event: Event, other: Event) -> Iterator[tuple[str, str]]:
-        try:
-            for conflict in between(projection, event, other, self._reveal):
+    def _between(self, met: _Met, other: _Met) -> Iterator[tuple[str, str]]:
+        if other.projection is not met.projection or not (met.live or other.live) or not met.concurrent(other):
+            return
+        kinds = {met.event.type, other.event.type}
+        if not any(kinds <= each.handlers.keys() for each in met.projection.fields.values()):
+            return
+        ours, theirs = met.known(self._reveal), other.known(self._reveal)
+        if ours is not None and theirs is not None:
+            for conflict in _settled(met.projection, ours, theirs):
                 yield conflict.field, conflict.rule
-        except (ProjectionFailed, DamagedEvent, KeyUnavailable):
-            return  # whoever folds it says so
-
-
-def _tag(event: Event) -> Tag:
-    return Tag(event.region, event.sequence, event.hlc, event.observed)

@@ -193,7 +193,7 @@ class Engine:
                 lost.add(change.view.id)
                 continue
             self._remember(change.view.id, change.view)
-            self._count(passes[change.view.id], change.before or EMPTY)
+            self._count(passes[change.view.id], change.before or EMPTY, wanted[waiting[change.view.id][1]])
         return lost
 
     def _begin(self, streams: set[StreamId], wanted: Mapping[StreamId, Wanted]) -> None:
@@ -294,11 +294,11 @@ class Engine:
         report.waits.update(made.waits)
         report.why = made.why or report.why
 
-    def _count(self, made: Pass, since: VersionVector) -> None:
+    def _count(self, made: Pass, since: VersionVector, wanted: Wanted) -> None:
         """Count the conflicts of what is saved now, and was not at `since`."""
         self.merged += made.merged
         if self._recent is not None:
-            self._recent.fold(made, since)
+            self._recent.fold(made, since, wanted.events)
 
     def _destroy(self, event: Event) -> None:
         """Before anything is folded or saved that says that a subject is forgotten, its keys are gone in this region."""

@@ -11,7 +11,7 @@ import structlog
 from projectors.engine import Engine, Failure, LanesWait
 from replicator.control import Backlog
 from replicator.domain.names import LaneId
-from replicator.errors import RegionUnavailable
+from replicator.errors import InvalidConfig, RegionUnavailable
 
 log = structlog.get_logger()
 
@@ -38,6 +38,9 @@ class Follower:
         self._rests_until = 0.0
         self._behind = True  # what an earlier process left
         self._look_again = 0.0
+        self._after: LaneId | None = None  # how far this round through the backlog has come
+        self._waits = False  # some lanes stay, for keys
+        self._again = False  # lanes were deferred since this round began
 
     def fold(self, fold: Callable[[Engine], list[Failure]], lanes: Mapping[LaneId, tuple[int, int]]) -> None:
         """Fold these lanes' events, or note that they wait. Raises RegionUnavailable only where that cannot be noted."""
@@ -49,38 +52,53 @@ class Follower:
         except LanesWait as error:
             self._report(error.failures)
             self._defer(error.lanes)
-        except RegionUnavailable as error:
-            log.warning("follower.unavailable", sink=self.name, lanes=len(lanes), error=str(error))
-            self._rests_until = self._clock() + _PAUSE_SECONDS
+        except (RegionUnavailable, InvalidConfig) as error:
+            self._rest(error, len(lanes))
             self._defer(lanes)
 
-    def resume(self) -> None:
-        """Bring what waits up to date, where the sink answers again. To be called now and then."""
+    def resume(self) -> bool:
+        """Bring a page of what waits up to date, where the sink answers again. To be called now and then; returns whether
+        there may be more to do at once."""
         if not self._behind or self._clock() < max(self._rests_until, self._look_again):
-            return
-        after: LaneId | None = None
-        waits = False
-        while page := self._backlog.page(_PAGE, after):
-            after = max(page, key=lambda lane: lane.key)
-            left: Mapping[LaneId, tuple[int, int]] = {}
-            try:
-                self._report(self._engine.catch_up({lane: value["to"] for lane, value in page.items()}))
-            except LanesWait as error:
-                self._report(error.failures)
-                left = error.lanes
-            except RegionUnavailable as error:
-                log.warning("follower.unavailable", sink=self.name, error=str(error))
-                self._rests_until = self._clock() + _PAUSE_SECONDS
-                return
-            waits = waits or bool(left)
-            self._backlog.done({lane: value for lane, value in page.items() if lane not in left})
+            return False
+        if self._after is None:
+            self._again = False
+        page = self._backlog.page(_PAGE, self._after)
+        left: Mapping[LaneId, tuple[int, int]] = {}
+        try:
+            self._report(self._engine.catch_up({lane: value["to"] for lane, value in page.items()}))
+        except LanesWait as error:
+            self._report(error.failures)
+            left = error.lanes
+        except (RegionUnavailable, InvalidConfig) as error:
+            self._rest(error, len(page))
+            return False
+        self._waits = self._waits or bool(left)
+        self._backlog.done({lane: value for lane, value in page.items() if lane not in left})
+        if len(page) < _PAGE:
+            return self._end_round()
+        self._after = max(page, key=lambda lane: lane.key)
+        return True
+
+    def _end_round(self) -> bool:
+        waits, again = self._waits, self._again
+        self._after, self._waits = None, False
         if waits:
             self._look_again = self._clock() + _PAUSE_SECONDS
-        else:
+        elif not again:
             self._behind = False
             log.info("follower.is_up_to_date", sink=self.name)
+        return again and not waits
+
+    def _rest(self, error: RegionUnavailable | InvalidConfig, lanes: int) -> None:
+        """Leave the sink alone for a while. What only a person can mend is an error."""
+        if isinstance(error, InvalidConfig):
+            log.error("follower.refuses", sink=self.name, lanes=lanes, error=str(error))
+        else:
+            log.warning("follower.unavailable", sink=self.name, lanes=lanes, error=str(error))
+        self._rests_until = self._clock() + _PAUSE_SECONDS
 
     def _defer(self, lanes: Mapping[LaneId, tuple[int, int]]) -> None:
         if lanes:
-            self._behind = True
+            self._behind = self._again = True
             self._backlog.defer(dict(lanes))

@@ -6,6 +6,8 @@ and sent once to the dead letters, with its key and the error and never its payl
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +15,9 @@ import structlog
 
 from projectors.engine import Engine, Failure, LanesWait
 from projectors.projection import Projection
+from projectors.settings import named_sinks, sink_id
 from projectors.sinks.dynamodb import DynamoSink
+from projectors.sinks.opening import DYNAMODB
 from replicator import erasure
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
 from replicator.claims.settling import Settler
@@ -54,6 +58,7 @@ class Inbound:
     @classmethod
     def connect(cls, settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
         """Wire the settings' region."""
+        warn_of_sinks()
         control = DynamoControl(settings)
         store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
         backlog = QueueBacklog.connect(settings, VIEWS)
@@ -74,7 +79,7 @@ class Inbound:
         """Fold a stream batch. Whole lanes go to the backlog where the views cannot be reached. Raises BatchFailed or
         RegionUnavailable when the batch is to come again."""
         events, refused = read_records(records)
-        merged, conflicts, projected = self.engine.merged, self.engine.conflicts, len(events)
+        merged, met, projected = self.engine.merged, self.engine.conflicts, len(events)
         lost: list[Event] = []
         failures: list[Failure] = []
         try:
@@ -96,8 +101,7 @@ class Inbound:
         if events:
             values["ProjectionLag"] = max(0, self.wall() - min(event.hlc.ms for event in events))
         self.emit({"region": self.region}, values)
-        for (projection, rule), count in sorted((self.engine.conflicts - conflicts).items()):
-            self.emit({"region": self.region, "projection": projection, "rule": rule}, {"ConflictsDiscarded": count})
+        self._count_conflicts(met)
         self.refusals.report(now=bool(failures or refused))
         return stream_answer(records, lost, self.partial)
 
@@ -120,6 +124,7 @@ class Inbound:
         names = sorted(lanes, key=lambda lane: lane.key)
         done: set[LaneId] = set()
         failures: list[Failure] = []
+        met = self.engine.conflicts
         down = waits = False
         for start in range(0, len(names), _SLICE):
             part = names[start : start + _SLICE]
@@ -139,6 +144,7 @@ class Inbound:
                 down = True
             else:
                 done.update(part)
+        self._count_conflicts(met)
         self._poison([_undigested(each) for each in failures], replayed)
         self._release(done, failures)
         left = {lane: lanes[lane] for lane in names if lane not in done}
@@ -149,6 +155,11 @@ class Inbound:
             self.backlog.defer({lane: left[lane]}, since, tries, replayed[lane])
         age = max(0, self.wall() - since) if left else 0
         self.emit({"region": self.region}, {"ProjectionFailures": len(failures), "ProjectionLag": age})
+
+    def _count_conflicts(self, before: Counter[tuple[str, str]]) -> None:
+        """Emit what conflict rules have discarded since then."""
+        for (projection, rule), count in sorted((self.engine.conflicts - before).items()):
+            self.emit({"region": self.region, "projection": projection, "rule": rule}, {"ConflictsDiscarded": count})
 
     def _last(self, lane: LaneId, named: int) -> int:
         """What came behind the pointer waits with it: bring the whole lane."""
@@ -194,6 +205,17 @@ class Inbound:
         if found:
             self.quarantine.release(found)
             log.info("projector.released", region=self.region, events=sorted(found))
+
+
+def warn_of_sinks(environment: Mapping[str, str] = os.environ) -> None:
+    """Functions keep views in DynamoDB alone: say so where another sink is asked for."""
+    others = [sink_id(each) for each in named_sinks(environment) if each != DYNAMODB]
+    if others:
+        log.warning(
+            "projector.sinks_ignored",
+            sinks=others,
+            remedy="functions keep views in dynamodb alone; feed these with `projectors run --sink …`",
+        )
 
 
 @dataclass(frozen=True, slots=True)

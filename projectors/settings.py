@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 from projectors.projection import Projection
+from projectors.sinks.opening import DYNAMODB, name_of
 from replicator.errors import InvalidConfig
 from replicator.loading import load
+
+_PASSWORD = re.compile(r"[^=]*pass[^=]*=", re.IGNORECASE)
 
 
 def read_projections(
     names: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[type[Projection]]:
     """The projections named by `names`, or else by MERIDIAN_PROJECTIONS (separated by commas)."""
-    chosen = names or [n.strip() for n in environment.get("MERIDIAN_PROJECTIONS", "").split(",") if n.strip()]
-    return load_projections(chosen)
+    return load_projections(names or _named(environment))
+
+
+def given_projections(
+    names: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> list[type[Projection]]:
+    """As read_projections, and none where none is named: for what can do without."""
+    return load_projections(chosen) if (chosen := names or _named(environment)) else []
+
+
+def _named(environment: Mapping[str, str]) -> list[str]:
+    return [name.strip() for name in environment.get("MERIDIAN_PROJECTIONS", "").split(",") if name.strip()]
 
 
 def load_projections(names: Sequence[str]) -> list[type[Projection]]:
@@ -45,7 +60,27 @@ def find_projection(projections: Sequence[type[Projection]], name: str, version:
 
 def read_sinks(addresses: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Where views are kept: `addresses`, or else MERIDIAN_SINKS (separated by white space), or else DynamoDB."""
-    found = list(addresses or ()) or environment.get("MERIDIAN_SINKS", "").split() or ["dynamodb"]
-    if len(set(found)) != len(found):
-        raise InvalidConfig("a sink is named twice; name each once")
+    found = list(addresses or ()) or named_sinks(environment) or [DYNAMODB]
+    known: set[str] = set()
+    for each in found:
+        if sink_id(each) in known:
+            raise InvalidConfig(f"a sink is named twice ({name_of(each)}); name each once")
+        known.add(sink_id(each))
     return found
+
+
+def named_sinks(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The addresses in MERIDIAN_SINKS."""
+    return environment.get("MERIDIAN_SINKS", "").split()
+
+
+def sink_id(address: str) -> str:
+    """What is kept for a sink is kept under this: the name that logs show, and, where the address says more than that (a
+    user, options), a short hash of it. Passwords count for nothing, so one that is changed changes nothing."""
+    name = name_of(address)
+    scheme, separator, rest = address.partition("://")
+    login, at, place = rest.rpartition("@")
+    where, mark, options = place.partition("?")
+    kept = "&".join(each for each in options.split("&") if not _PASSWORD.match(each))
+    whole = f"{scheme}{separator}{login.partition(':')[0]}{at}{where}{mark if kept else ''}{kept}"
+    return name if whole == name else f"{name}~{sha256(whole.encode()).hexdigest()[:8]}"

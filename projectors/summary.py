@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from projectors.view import View, ViewKey
 from replicator.domain.canonical import netstrings
-from replicator.domain.vector import VersionVector
+from replicator.domain.vector import EMPTY, VersionVector
 
 LEAF_DIGITS = 3
 """How many hexadecimal digits the ranges have that a sink keeps: 4,096 of them."""
@@ -35,7 +35,8 @@ class Range(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """What a view is compared by. Equal vectors with different digests are damage; different vectors are delay."""
+    """What a view is compared by. Equal vectors with different digests are damage; different vectors are delay. No view has
+    the empty vector: it stands for one that cannot be read."""
 
     vector: VersionVector
     digest: bytes
@@ -105,8 +106,10 @@ class Difference:
 
     @property
     def damaged(self) -> bool:
-        """The same events, and not the same bytes: never explained by delay."""
-        return self.left is not None and self.right is not None and self.left.vector == self.right.vector
+        """The same events, and not the same bytes, or a vector that says of no event: never explained by delay."""
+        if self.left is None or self.right is None:
+            return False
+        return self.left.vector == self.right.vector or EMPTY in (self.left.vector, self.right.vector)
 
 
 @dataclass(slots=True)

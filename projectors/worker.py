@@ -12,7 +12,8 @@ import structlog
 from projectors.engine import Engine, Failure, LanesWait
 from projectors.followers import Follower
 from projectors.projection import Projection
-from projectors.sinks.opening import DYNAMODB, name_of, open_sink
+from projectors.settings import sink_id
+from projectors.sinks.opening import DYNAMODB, open_sink
 from replicator import aws, erasure
 from replicator.claims.settling import Settler
 from replicator.control import Backlog, Checkpoints, DynamoControl, Quarantine, spans
@@ -56,6 +57,7 @@ class Projector:
         self._settler = settler
         self._followers = tuple(followers)
         self._look_again = 0.0
+        self._looked_at: LaneId | None = None
         self._log = structlog.get_logger().bind(region=region)
 
     @classmethod
@@ -69,16 +71,19 @@ class Projector:
         reader = StreamReader.connect(settings, Checkpoints(control, READER))
         store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
         personal = erasure.connect(settings)
-        first, *others = [(name_of(each), Engine(projections, store, open_sink(each, settings), personal)) for each in sinks]
         link = f"{settings.region}>views"
         quarantine = Quarantine(control, link)
-        followers = [
-            Follower(name, engine, Backlog(control, f"{link}>{name}"), partial(_report, quarantine))
-            for name, engine in others
-        ]
+
+        def follower(address: str) -> Follower:
+            # What conflict rules discard is the same in every sink: the first one's count is enough.
+            name, engine = sink_id(address), Engine(projections, store, open_sink(address, settings), personal, watch=False)
+            return Follower(name, engine, Backlog(control, f"{link}>{name}"), partial(_report, quarantine))
+
+        first, *others = sinks
         return cls(
-            settings.region, reader, store, first[1], quarantine, settings.poll_interval,
-            Backlog(control, link), Settler.connect(settings, store), followers,
+            settings.region, reader, store, Engine(projections, store, open_sink(first, settings), personal), quarantine,
+            settings.poll_interval, Backlog(control, link), Settler.connect(settings, store),
+            [follower(each) for each in others],
         )  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
@@ -90,14 +95,14 @@ class Projector:
             try:
                 pending = pending or self._reader.poll()
                 self._project(pending)
-                self._resume()
+                more = self._resume()
             except RegionUnavailable as error:
                 failures += 1
                 self._log.warning("projector.waits", error=str(error))
                 stop.wait(full_jitter(failures))
                 continue
             failures = 0
-            if not pending:
+            if not pending and not more:
                 stop.wait(self._poll_interval)
             pending = []
         self._log.info("projector.stopped")
@@ -111,10 +116,8 @@ class Projector:
             for each in self._followers:
                 each.fold(lambda engine: engine.catch_up(lanes), {lane: (1, last) for lane, last in lanes.items()})
             self._settle(lane.stream for lane in lanes)
-        events, before = self._events(batches), self._engine.conflicts
+        events = self._events(batches)
         self._fold(lambda: self._engine.apply(events))
-        for (projection, rule), count in sorted((self._engine.conflicts - before).items()):
-            self._log.info("projector.conflicts", projection=projection, rule=rule, discarded=count)
         for each in self._followers:
             each.fold(lambda engine: engine.apply(events), spans(events))
         self._settle(event.stream for event in events)
@@ -124,12 +127,15 @@ class Projector:
     def _fold(self, fold: Callable[[], list[Failure]]) -> Collection[LaneId]:
         """Fold, and put what waits for a key of another region on the backlog: it holds up nothing else."""
         waits: dict[LaneId, tuple[int, int]] = {}
+        before = self._engine.conflicts
         try:
             failures = fold()
         except LanesWait as error:
             failures, waits = error.failures, error.lanes
             self._waiting.defer(waits)
             self._log.warning("projector.lanes_wait", lanes=len(waits), error=str(error))
+        for (projection, rule), count in sorted((self._engine.conflicts - before).items()):
+            self._log.info("projector.conflicts", projection=projection, rule=rule, discarded=count)
         _report(self._quarantine, failures)
         return waits
 
@@ -137,19 +143,24 @@ class Projector:
         if self._settler is not None:
             self._settler.settle_all(streams)
 
-    def _resume(self) -> None:
-        """Now and then, look whether the keys that lanes wait for can be had, and what followers lack."""
-        for each in self._followers:
-            each.resume()
+    def _resume(self) -> bool:
+        """Now and then, look whether the keys that lanes wait for can be had, and what followers lack: a page a turn, the
+        stream has its turn in between. Returns whether there may be more to do at once."""
+        more = [each.resume() for each in self._followers]
+        return self._look() or any(more)
+
+    def _look(self) -> bool:
         if time.monotonic() < self._look_again:
-            return
-        after: LaneId | None = None
-        while page := self._waiting.page(_WAITING_PAGE, after):
-            after = max(page, key=lambda lane: lane.key)
-            ends = {lane: value["to"] for lane, value in page.items()}
-            waits = self._fold(lambda ends=ends: self._engine.catch_up(ends))  # type: ignore[misc]
-            self._waiting.done({lane: value for lane, value in page.items() if lane not in waits})
-        self._look_again = time.monotonic() + _WAITING_SECONDS
+            return False
+        page = self._waiting.page(_WAITING_PAGE, self._looked_at)
+        ends = {lane: value["to"] for lane, value in page.items()}
+        waits = self._fold(lambda: self._engine.catch_up(ends))
+        self._waiting.done({lane: value for lane, value in page.items() if lane not in waits})
+        more = len(page) == _WAITING_PAGE
+        self._looked_at = max(page, key=lambda lane: lane.key) if more else None
+        if not more:
+            self._look_again = time.monotonic() + _WAITING_SECONDS
+        return more
 
     def _events(self, batches: Sequence[Batch]) -> list[Event]:
         events, refused = read_records(record for batch in batches for record in batch.records)

@@ -55,7 +55,8 @@ def run(app: typer.Typer) -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    err.print(Text.assemble(("error: ", "red"), " ".join(str(error).split())), soft_wrap=True, highlight=False)
+    text = str(getattr(error, "public", error))  # without what it quotes of a payload, where it has such a text
+    err.print(Text.assemble(("error: ", "red"), " ".join(text.split())), soft_wrap=True, highlight=False)
     sys.exit(code)
 
 

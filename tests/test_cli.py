@@ -64,10 +64,13 @@ HELP = {
     "projectors init": (*WHERE, "--sink", "MERIDIAN_SINKS"),
     "projectors run": (*WHERE, "--peers", "--projection", "MERIDIAN_PROJECTIONS", "--sink", "MERIDIAN_SINKS"),
     "projectors rebuild": (*WHERE, "--peers", "--projection", "--version", "--sink", "--again"),
-    "projectors switch": (*WHERE, "--sink", "--force"),
-    "projectors versions": (*WHERE, "--sink"),
-    "projectors drop": (*WHERE, "--sink"),
-    "projectors verify": (*WHERE, "--peers", "--projection", "--version", "--sink", "--regions", "--events", "--settle"),
+    "projectors switch": (*WHERE, "--projection", "--sink", "--force"),
+    "projectors versions": (*WHERE, "--projection", "--sink"),
+    "projectors drop": (*WHERE, "--sink", "--force"),
+    "projectors verify": (
+        *WHERE,
+        *("--peers", "--projection", "--version", "--sink", "--regions", "--events", "--thorough", "--settle"),
+    ),
     "projectors conflicts": (*WHERE, "--peers", "--projection", "--name", "--json"),
     "projectors replay": (*WHERE, "--peers", "--projection", "--version", "--at", "--field"),
     "projectors row": (*WHERE, "--projection", "--version", "--sink"),
@@ -159,6 +162,19 @@ WRONG = [
     Wrong(f"projectors init {EAST} --sink mysql://root:secret@host/db", "'mysql://host/db'", "write 'dynamodb'"),
     Wrong(f"projectors run {EAST} --projection chaos.flights:Aircraft --sink memory", "'memory'", "write 'dynamodb'"),
     Wrong(f"projectors verify aircraft {EAST} --sink dynamodb --sink dynamodb", "twice", "once"),
+    Wrong(
+        f"projectors verify aircraft {EAST} --sink redis://h?password=one --sink redis://h?password=two",
+        "redis://h",
+        "name each once",
+    ),
+    Wrong(f"projectors verify aircraft {EAST}", "nothing to compare with", "--regions or --events"),
+    Wrong(
+        f"projectors conflicts aircraft/N1 {EAST} --projection chaos.flights:Aircraft --name aircrat",
+        "'aircrat'",
+        "(aircraft@1)",
+    ),
+    Wrong(f"projectors conflicts robot/bender {EAST} --projection chaos.flights:Aircraft", "'robot'", "--projection"),
+    Wrong(f"projectors versions {EAST} --projection nonsense", "'nonsense'", "package.module:Name"),
     Wrong(f"projectors show aircraft aircraft/N1 {EAST} --sink redis", "'redis'", "write 'dynamodb'"),
     Wrong("chaos views --events lots", "'lots'", "give one such as"),
     Wrong("chaos drill --events abc", "'abc'", "give one such as 10000"),
@@ -190,6 +206,27 @@ def answers() -> dict[Wrong, Answer]:
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong).replace(str(_CLOSED), "PORT"))
 def test_wrong_input_is_one_line_that_names_it_and_says_what_to_do(answers: dict[Wrong, Answer], wrong: Wrong) -> None:
     check(answers[wrong], wrong.value, wrong.remedy)
+
+
+def test_an_error_is_shown_without_what_it_quotes_of_a_payload() -> None:
+    code = """
+import typer
+from projectors.projection import ProjectionFailed
+from replicator.console import run
+app = typer.Typer(pretty_exceptions_enable=False)
+
+@app.command()
+def fail():
+    try:
+        int("secret")
+    except ValueError as error:
+        raise ProjectionFailed("projection account cannot digest event 7", error) from error
+
+run(app)
+"""
+    result = python(code)
+    assert (result.returncode, "cannot digest event 7: ValueError" in result.stderr) == (1, True)
+    assert "secret" not in result.stderr
 
 
 # -- on the emulator -------------------------------------------------------------------------------------------------

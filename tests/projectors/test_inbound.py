@@ -16,7 +16,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, add, collection, counter, register
-from projectors.inbound import Inbound
+from projectors.inbound import Inbound, warn_of_sinks
 from projectors.sinks.port import Change
 from projectors.view import View, ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
@@ -259,14 +259,40 @@ def test_own_events_and_copies_are_folded_once_however_often_they_come(bench: Be
     assert bench.inbound.project([]) == ALL_IS_WELL
 
 
+RULE = {"region": EAST, "projection": "member", "rule": "LwwRegister"}
+
+
+def discarded(bench: Bench) -> list[tuple[dict[str, str], dict[str, float]]]:
+    return [each for each in bench.told if "ConflictsDiscarded" in each[1]]
+
+
 def test_what_a_conflict_rule_discards_is_counted_by_projection_and_rule(bench: Bench) -> None:
-    events = bench.append("homer", "joined", name="Homer") + bench.append("homer", "joined", at=WEST, name="Max")
+    events: list[Event] = []
+    for at, name in ((EAST, "Homer"), (WEST, "Max")):
+        events += bench.append("homer", "joined", at=at, name=name)
+        bench.inbound.project(batch(*events))
+    assert discarded(bench) == [(RULE, {"ConflictsDiscarded": 1})]
     bench.inbound.project(batch(*events))
-    told = [each for each in bench.told if "ConflictsDiscarded" in each[1]]
-    rule = {"region": EAST, "projection": "member", "rule": "LwwRegister"}
-    assert told == [(rule, {"ConflictsDiscarded": 1})]
-    bench.inbound.project(batch(*events))
-    assert [each for each in bench.told if "ConflictsDiscarded" in each[1]] == told, "the same events again are none again"
+    assert len(discarded(bench)) == 1, "the same events again are none again"
+
+
+def test_what_a_conflict_rule_discards_is_counted_where_lanes_are_caught_up_with_too(bench: Bench) -> None:
+    bench.inbound.project(batch(*bench.append("homer", "joined", name="Homer")))
+    bench.append("homer", "joined", at=WEST, name="Max")
+    pointers = Pointers(VIEWS, {lane("homer", WEST): (1, 1)}, 5000)
+    assert bench.inbound.catch_up([{"messageId": "m1", "body": str(pointers)}], lambda: True) == ALL_IS_WELL
+    assert discarded(bench) == [(RULE, {"ConflictsDiscarded": 1})]
+
+
+def test_functions_say_that_they_feed_no_other_sink(logged: list[str]) -> None:
+    for fine in ({}, {"MERIDIAN_SINKS": "dynamodb"}):
+        warn_of_sinks(fine)
+    assert logged == []
+    warn_of_sinks({"MERIDIAN_SINKS": "dynamodb postgresql://me:not-a-secret@host/views"})
+    (line,) = logged
+    assert "projector.sinks_ignored" in line
+    assert "postgresql://host/views" in line
+    assert "secret" not in line
 
 
 def test_an_event_behind_a_gap_brings_what_is_before_it(bench: Bench) -> None:

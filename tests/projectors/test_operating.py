@@ -14,6 +14,7 @@ import pytest
 
 from chaos.flights import Aircraft, Departures
 from chaos.servers import postgresql
+from chaos.world import free_ports
 from projectors import Engine
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
@@ -97,6 +98,77 @@ def test_a_version_is_built_switched_to_and_dropped(emptied_settings: Settings, 
     assert len(list(DynamoSink(emptied_settings).views("aircraft", 2))) == 3
 
 
+def listed(settings: Settings, *arguments: str, **more: str) -> list[list[str]]:
+    """The rows of `versions`, without its heading."""
+    lines = ok(settings, "versions", *arguments, **more).splitlines()
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+
+
+def test_versions_are_listed_that_nobody_ever_built(emptied_settings: Settings) -> None:
+    never = ["never rebuilt", "", "", ""]
+    assert listed(emptied_settings, MERIDIAN_PROJECTIONS="") == []
+    assert listed(emptied_settings) == [
+        ["aircraft", "1", "see it", *never],
+        ["aircraft", "2", "", *never],
+        ["departures", "1", "see it", *never],
+    ]
+    only_new = {"MERIDIAN_PROJECTIONS": CLASSES[1]}
+    assert listed(emptied_settings, **only_new) == [["aircraft", "2", "see it", *never]]
+    ok(emptied_settings, "switch", "aircraft", "2", **only_new)
+    assert listed(emptied_settings, MERIDIAN_PROJECTIONS="") == [["aircraft", "2", "see it", *never]]
+    ok(emptied_settings, "switch", "aircraft", "1", "--force")
+    assert listed(emptied_settings, MERIDIAN_PROJECTIONS="") == [
+        ["aircraft", "1", "see it", *never],
+        ["aircraft", "2", "saw it before", *never],
+    ]
+
+
+def test_the_version_that_readers_see_is_the_lowest_loaded_where_nobody_ever_switched(
+    emptied_settings: Settings, flown: list[Event]
+) -> None:
+    """As where a version was raised and its old class is gone."""
+    only_new = {"MERIDIAN_PROJECTIONS": CLASSES[1]}
+    Engine([Aircraft2], EventStore.connect(emptied_settings), DynamoSink(emptied_settings)).apply(flown)
+    assert "equal (3 views" in ok(emptied_settings, "verify", "aircraft", "--events", "--settle", "0", **only_new)
+
+
+def test_a_name_that_nothing_is_kept_under_is_told_and_not_called_equal(
+    emptied_settings: Settings, flown: list[Event]
+) -> None:
+    for line in (("verify", "aircrat", "--regions"), ("verify", "aircraft", "--version", "7", "--regions")):
+        result = projectors(emptied_settings, *line, "--settle", "0")
+        (told,) = result.stderr.splitlines()
+        assert (result.returncode, result.stdout) == (2, "")
+        assert f"{line[1]}@{7 if '7' in line else 1}" in told
+        assert "projectors versions" in told
+    for name, version in (("aircrat", "1"), ("aircraft", "7")):
+        for force in ((), ("--force",)):
+            result = projectors(emptied_settings, "drop", name, version, *force)
+            (told,) = result.stderr.splitlines()
+            assert (result.returncode, f"there is no {name}@{version}" in told) == (1, True), result.stderr
+    assert listed(emptied_settings, MERIDIAN_PROJECTIONS="") == []
+
+
+def test_what_readers_may_see_is_dropped_only_by_force(emptied_settings: Settings, flown: list[Event]) -> None:
+    refused = projectors(emptied_settings, "drop", "departures", "1")
+    assert (refused.returncode, "--force" in refused.stderr) == (1, True)
+    told = ok(emptied_settings, "drop", "departures", "1", "--force")
+    assert "views of departures@1 removed" in told
+    assert list(DynamoSink(emptied_settings).views("departures")) == []
+    assert "there is no" in projectors(emptied_settings, "drop", "departures", "1", "--force").stderr
+
+
+def test_a_peer_without_its_table_or_that_is_down_is_one_line(emptied_settings: Settings, flown: list[Event]) -> None:
+    endpoints = ",".join(f"{region}={url}" for region, url in emptied_settings.endpoints.items())
+    closed = f"{endpoints.partition('eu-west-1=')[0]}eu-west-1=http://127.0.0.1:{free_ports(1)[0]}"
+    for more, named in (({"MERIDIAN_ENDPOINTS": closed}, "eu-west-1"), ({"MERIDIAN_PREFIX": "absent"}, "table absent-")):
+        result = projectors(emptied_settings, "verify", "aircraft", "--regions", **more)
+        (told,) = result.stderr.splitlines()
+        assert result.returncode in (1, 2)
+        assert told.startswith("error: ")
+        assert named in told
+
+
 def test_readers_by_sql_change_over_with_a_switch(emptied_settings: Settings, flown: list[Event], database: str) -> None:
     import psycopg
 
@@ -147,6 +219,7 @@ def test_regions_sinks_and_events_are_compared_and_what_differs_is_named(
     )
     rows = ok(emptied_settings, "verify", "departures", "--regions")
     assert "equal" in rows
+    assert "equal" in ok(emptied_settings, "verify", "departures", "--regions", "--thorough")
     alone = projectors(emptied_settings, "verify", "aircraft")
     assert (alone.returncode, "nothing to compare with" in alone.stderr) == (2, True)
 
@@ -162,8 +235,22 @@ def test_conflicts_are_listed_with_both_events(emptied_settings: Settings, flown
     assert all(west.id in (each["kept"]["id"], each["discarded"]["id"]) for each in found)
     assert all(each["kept"]["payload"]["flight"] for each in found)
     assert "0 conflicts" in ok(emptied_settings, "conflicts", "aircraft/N2", MERIDIAN_PROJECTIONS=CLASSES[0])
-    strange = projectors(emptied_settings, "conflicts", "robot/bender")
-    assert (strange.returncode, "'robot'" in strange.stderr) == (2, True)
+    both = ok(emptied_settings, "conflicts", "aircraft/N1", "--name", "aircraft", "--json").splitlines()
+    assert [json.loads(line)["version"] for line in both] == [1] * len(found) + [2] * len(found)
+
+
+def test_one_event_that_cannot_be_digested_hides_no_conflict(emptied_settings: Settings, flown: list[Event]) -> None:
+    before = ok(emptied_settings, "conflicts", "aircraft/N1", MERIDIAN_PROJECTIONS=CLASSES[0])
+    (bad,) = EventStore.connect(emptied_settings).append("aircraft/N1", NewEvent("departed", {"flight": "not-a-secret"}))
+    result = projectors(emptied_settings, "conflicts", "aircraft/N1", MERIDIAN_PROJECTIONS=CLASSES[0])
+    assert result.returncode == 0
+    assert result.stdout == before.replace("3 events", "4 events")
+    assert "0 conflicts" not in before
+    (told,) = result.stderr.splitlines()
+    assert told.startswith(f"left out: {bad.id}: projection aircraft, field ")
+    assert "not-a-secret" not in result.stdout + result.stderr
+    stopped = projectors(emptied_settings, "replay", "aircraft", "aircraft/N1", "--version", "1")
+    assert (stopped.returncode, bad.id in stopped.stderr, "not-a-secret" in stopped.stderr) == (1, True, False)
 
 
 def test_a_stream_is_replayed_to_find_the_event_that_changed_something(

@@ -1,0 +1,39 @@
+"""A region, and the versions in a sink, as the commands of whoever runs Meridian see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from projectors.settings import given_projections, sink_id
+from projectors.versions import Versions
+from replicator import aws, erasure
+from replicator.control import DynamoControl
+from replicator.erasure import PersonalData
+from replicator.settings import Settings
+from replicator.store import EventStore
+
+
+@dataclass(frozen=True)
+class Here:
+    """A region's events."""
+
+    settings: Settings
+    store: EventStore
+    personal: PersonalData | None
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Here:
+        aws.require_table(settings, settings.region, settings.events_table)
+        return cls(settings, EventStore.connect(settings), erasure.connect(settings))
+
+
+def versions_in(sink: str, settings: Settings) -> Versions:
+    """Those in the sink at this address."""
+    aws.require_table(settings, settings.region, settings.control_table)
+    return Versions(DynamoControl(settings), sink_id(sink))
+
+
+def seen_by_readers(name: str, sink: str, settings: Settings, projections: Sequence[str] | None) -> int:
+    """The version that readers see, as those have it who load these projections, or the ones in the settings."""
+    return versions_in(sink, settings).seen(name, given_projections(projections))
