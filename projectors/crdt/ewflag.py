@@ -9,6 +9,7 @@ from typing import Any
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.dots import beyond, joined, merged, with_dot, without_covered
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +60,4 @@ class EnableWinsFlag:
 def check_switch(operation: Any) -> None:
     """Refuse all but true and false."""
     if type(operation) is not bool:
-        raise InvalidOperation(f"a flag takes True or False, not {operation!r}")
+        raise InvalidOperation(f"a flag takes True or False, not {shown(operation)}")

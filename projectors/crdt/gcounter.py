@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
-from projectors.crdt.checks import check_amount
+from projectors.crdt.checks import check_amount, clamped
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class GCounter:
         if tag.sequence <= last:
             return state
         if counted + operation > MAX_SAFE_INTEGER:
-            raise InvalidOperation(f"a counter's sum of {tag.region} would pass 2^53 - 1 with {operation}; use larger units")
+            raise InvalidOperation(
+                f"a counter's sum of {tag.region} would pass 2^53 - 1 with {shown(operation)}; use larger units"
+            )
         return {**state, tag.region: [counted + operation, tag.sequence]}
 
     def compact(self, state: State, seen: VersionVector) -> State:
@@ -39,11 +42,15 @@ class GCounter:
         return {**left, **later}
 
     def value(self, state: State) -> Any:
-        return sum(counted for counted, _ in state.values())
+        return _sum(state)
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The sum of all cells."""
-        return sum(self.value(state) for state in states.values())
+        """The sum of all cells, at most 2^53 - 1."""
+        return clamped(sum(map(_sum, states.values())))
+
+
+def _sum(state: State) -> int:
+    return sum(counted for counted, _ in state.values())

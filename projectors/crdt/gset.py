@@ -10,6 +10,7 @@ from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import is_text
 from projectors.crdt.orset import Add
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class GSet:
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
         if not isinstance(operation, Add) or not is_text(operation.element):
-            raise InvalidOperation(f"a grow-only set takes Add(text), not {operation!r}")
+            raise InvalidOperation(f"a grow-only set takes Add(text), not {shown(operation)}")
         return state if operation.element in state else sorted([*state, operation.element])
 
     def compact(self, state: State, seen: VersionVector) -> State:

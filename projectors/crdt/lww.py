@@ -9,6 +9,7 @@ from typing import Any
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import check_json, is_integer, is_text, same
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class LwwRegister:
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
         if not isinstance(operation, Assign):
-            raise InvalidOperation(f"a register takes Assign(value, at), not {operation!r}")
+            raise InvalidOperation(f"a register takes Assign(value, at), not {shown(operation)}")
         at = operation.at
         if at is not None and not (is_text(at) or is_integer(at)):
-            raise InvalidOperation(f"a register is ordered by an integer or a string, not {at!r}")
+            raise InvalidOperation(f"a register is ordered by an integer or a string, not {shown(at)}")
         check_json(operation.value, "a register", 2)
         new = [at, str(tag.hlc), tag.region, tag.sequence, operation.value]
         return new if state is None or _rank(new) > _rank(state) else state

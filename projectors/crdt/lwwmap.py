@@ -11,6 +11,7 @@ from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import check_json, is_text, same
 from projectors.crdt.orset import Remove
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _assigned(operation: Any, tag: Tag) -> tuple[str, list[Any]]:
     if isinstance(operation, Put) and is_text(operation.key):
         check_json(operation.value, "a map", 3)
         return operation.key, [*stamp, operation.value]
-    raise InvalidOperation(f"a map takes Put(text, value) or Remove(text), not {operation!r}")
+    raise InvalidOperation(f"a map takes Put(text, value) or Remove(text), not {shown(operation)}")
 
 
 def _rank(entry: list[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from projectors.crdt.checks import canonical, check_json, same
 from projectors.crdt.dots import beyond, joined, merged
 from projectors.crdt.lww import Assign
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class MvRegister:
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
         if not isinstance(operation, Assign) or operation.at is not None:
-            raise InvalidOperation(f"a register ordered by what was observed takes Assign(value), not {operation!r}")
+            raise InvalidOperation(f"a register ordered by what was observed takes Assign(value), not {shown(operation)}")
         check_json(operation.value, "a register", self.depth + 3)
         values, context = state["values"], tag.context
         overwritten = joined(state["overwritten"], context)

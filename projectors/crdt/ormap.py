@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from projectors.crdt.base import Crdt, InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import is_text
 from projectors.crdt.dots import beyond, each, joined, merged, put, with_dot, without_covered
-from projectors.crdt.mvregister import MvRegister
+from projectors.crdt.mvregister import LatestRegister, MvRegister
 from projectors.crdt.orset import Remove
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, shown
 
 MAX_NESTING = 4
 """Maps within maps: each takes three of the 32 levels of JSON that a view may have."""
@@ -80,7 +80,7 @@ class OrMap:
             removed = put(removed, key, joined(removed.get(key, {}), context))
             return {"keys": put(keys, key, self._cut(keys.get(key), context)), "removed": removed}
         if not isinstance(operation, Update) or not is_text(operation.key):
-            raise InvalidOperation(f"a map of types takes Update(text, operation) or Remove(text), not {operation!r}")
+            raise InvalidOperation(f"a map of types takes Update(text, operation) or Remove(text), not {shown(operation)}")
         key, waiting = operation.key, removed.get(operation.key, {})
         entry = keys.get(key, self._empty())
         # What was removed before it arrived puts nothing into the contents, yet takes away from them what it had observed.
@@ -114,7 +114,7 @@ class OrMap:
         return {"keys": each(state["keys"], lambda entry: self._cut(entry, context)), "removed": state["removed"]}
 
     def value(self, state: State) -> Any:
-        return {key: self.of.value(entry["state"]) for key, entry in state["keys"].items() if entry["updates"]}
+        return {key: self.of.value(entry["state"]) for key, entry in state["keys"].items() if self._shown(entry)}
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         """Of an update and a remove of one key, the remove; of two updates, what the nested type discards."""
@@ -134,9 +134,14 @@ class OrMap:
         cells: dict[str, dict[str, State]] = {}
         for owner, state in states.items():
             for key, entry in state["keys"].items():
-                if entry["updates"]:
+                if self._shown(entry):
                     cells.setdefault(key, {})[owner] = entry["state"]
         return {key: self.of.total(held) for key, held in cells.items()}
+
+    def _shown(self, entry: State) -> bool:
+        """Is the key in the map? Not where its register has no assignment, for which it could but show a null that nobody
+        assigned: a remove may take away the last that was left, and leave an update that this one had replaced."""
+        return bool(entry["updates"]) and not (isinstance(self.of, LatestRegister) and not entry["state"]["values"])
 
     def _empty(self) -> State:
         return {"updates": {}, "state": self.of.initial()}

@@ -16,6 +16,7 @@ from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import is_text
 from projectors.crdt.dots import beyond, each, joined, merged, put, with_dot, without_covered
 from replicator.domain.vector import VersionVector
+from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class OrSet:
 def check_element(operation: Any) -> None:
     """Refuse all but the adding and the removing of a string."""
     if not isinstance(operation, Add | Remove) or not is_text(operation.element):
-        raise InvalidOperation(f"a set takes Add(text) or Remove(text), not {operation!r}")
+        raise InvalidOperation(f"a set takes Add(text) or Remove(text), not {shown(operation)}")
 
 
 def _context(state: State, element: str) -> VersionVector:

@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.update import Refused, check_update
 from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
 from replicator.errors import InvalidConfig, InvalidEvent, shown
@@ -38,12 +39,17 @@ class Draft:
 
     def update(self) -> str:
         """What was changed since the last call, or since the draft was made: the text to put into an event. Raises
-        InvalidOperation when nothing was changed, or when the document holds what JSON cannot."""
+        InvalidOperation when nothing was changed, or when the document holds what JSON cannot, or shared types."""
         if not self._changes:
             raise InvalidOperation("nothing was changed; there is no update to append")
         _plain(_read(self.content), strict=True)
-        changes, self._changes[:] = list(self._changes), []
-        return b64encode(_yjs().merge_updates(*changes)).decode()
+        update: bytes = _yjs().merge_updates(*self._changes)
+        try:
+            check_update(update)
+        except Refused as error:
+            raise InvalidOperation(f"the document cannot be kept in a view: {error}") from None
+        self._changes.clear()
+        return b64encode(update).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,10 @@ class YjsDocument:
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
         update = _decoded(operation)
+        try:
+            check_update(update)
+        except Refused as error:
+            raise InvalidOperation(f"{_brief(operation)} is no Yjs update for a view: {error}") from None
         last, held = state.get(tag.region, (0, ""))
         if tag.sequence <= last:
             return state

@@ -12,16 +12,18 @@ from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribu
 from pynamodb.models import Model
 
 from projectors.sinks.port import Change
-from projectors.summary import Fingerprint, Summary, Tree
+from projectors.sinks.stored import fingerprint, restored
+from projectors.summary import Summary, Tree
 from projectors.view import View, ViewKey
 from replicator import aws
 from replicator.domain.names import DELIMITER
-from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, RegionUnavailable
+from replicator.errors import RegionUnavailable
 from replicator.models import bind
+from replicator.retries import Transient
 from replicator.settings import Settings
 
 _FIELDS = ("version", "vector", "state", "value", "digest")
+_DELETED = 25  # the most that DynamoDB deletes in a request
 _LOST = {"DuplicateItem", "ConditionalCheckFailed"}
 _WHOLE = "-"  # the sort key of a view that is no cell; a cell's is its owner, which holds a '/'
 
@@ -67,19 +69,41 @@ class DynamoSink:
     def _get(self, keys: Collection[ViewKey]) -> Iterator[dict[str, Any]]:
         wanted = [_key(key) for key in set(keys)]
         for start in range(0, len(wanted), 100):
-            waiting: list[Any] = wanted[start : start + 100]
-            while waiting:
-                request: Any = {self._table: {"Keys": waiting, "ConsistentRead": True}}
-                answer: Any = self._call(partial(self._client.batch_get_item, RequestItems=request))
-                yield from answer["Responses"].get(self._table, [])
-                waiting = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+            yield from self._batch(wanted[start : start + 100], self._get_some)
+
+    def _get_some(self, keys: list[Any]) -> tuple[list[Any], list[Any]]:
+        request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        answer: Any = self._client.batch_get_item(RequestItems=request)
+        return (
+            answer["Responses"].get(self._table, []),
+            answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", []),
+        )
+
+    def _delete_some(self, requests: list[Any]) -> tuple[list[Any], list[Any]]:
+        request: Any = {self._table: requests}
+        answer: Any = self._client.batch_write_item(RequestItems=request)
+        return [], answer.get("UnprocessedItems", {}).get(self._table, [])
+
+    def _batch(self, waiting: list[Any], work: Callable[[list[Any]], tuple[list[Any], list[Any]]]) -> Iterator[Any]:
+        """Do `work` on what waits until all is done. It says what it found and what is left; where it got nowhere, it is
+        tried again with pauses, a bounded number of times."""
+
+        def once(waiting: list[Any]) -> tuple[list[Any], list[Any]]:
+            found, left = work(waiting)
+            if len(left) >= len(waiting):
+                raise Transient("none of a batch was processed", sent=False)
+            return found, left
+
+        while waiting:
+            found, waiting = self._call(partial(once, waiting))
+            yield from found
 
     def save(self, changes: Sequence[Change]) -> list[bool]:
         statements = [self._statement(change) for change in changes]
         codes = aws.execute_batch(self._client, self._settings, self._settings.region, self._pool, statements)
         # A request that was sent again after its answer was lost reports a conflict with itself.
         doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code in _LOST]
-        stored = {_view_key(item): (item["vector"]["S"], bytes(item["digest"]["B"])) for item in self._get(doubtful)}
+        stored = {_view_key(item): (_field(item, "vector"), _field(item, "digest")) for item in self._get(doubtful)}
         saved = []
         for change, code in zip(changes, codes, strict=True):
             if code and code not in _LOST:
@@ -99,24 +123,29 @@ class DynamoSink:
         }
         yield from (_from_item(item) for item in self._pages(self._client.query, request) if row)
 
-    def summary(self, projection: str, version: int = 1) -> Summary:
-        names = ["pk", "sk", "vector", "digest"]
+    def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
         return Tree(
-            (_view_key(item), Fingerprint(VersionVector.parse(item["vector"]["S"]), bytes(item["digest"]["B"])))
-            for item in self._items(projection, version, names)
+            (_view_key(item), fingerprint(_view_key(item), *_stored(item))) for item in self._items(projection, version)
         )
+
+    def discard(self, keys: Collection[ViewKey]) -> None:
+        self._delete([_key(key) for key in set(keys)])
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
         gone = 0
-        keys = ({name: item[name] for name in ("pk", "sk")} for item in self._items(projection, version, ["pk", "sk"]))
-        while batch := list(islice(keys, 25)):
-            waiting: Any = [{"DeleteRequest": {"Key": key}} for key in batch]
-            while waiting:
-                request: Any = {self._table: waiting}
-                answer: Any = self._call(partial(self._client.batch_write_item, RequestItems=request))
-                waiting = answer.get("UnprocessedItems", {}).get(self._table, [])
-            gone += len(batch)
-            yield gone
+        for cells in (False, True):
+            items = self._items(projection, version, ["pk", "sk"])
+            keys = ({name: item[name] for name in ("pk", "sk")} for item in items if bool(_view_key(item).row) is cells)
+            while batch := list(islice(keys, _DELETED)):
+                self._delete(batch)
+                gone += len(batch)
+                yield gone
+
+    def _delete(self, keys: Sequence[dict[str, Any]]) -> None:
+        for start in range(0, len(keys), _DELETED):
+            requests: list[Any] = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _DELETED]]
+            for _ in self._batch(requests, self._delete_some):
+                pass
 
     def _items(self, projection: str, version: int, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Every item of a projection's version, or these attributes of them. Scans the table."""
@@ -178,17 +207,17 @@ def _view_key(item: dict[str, Any]) -> ViewKey:
 
 
 def _from_item(item: dict[str, Any]) -> View:
-    key = _view_key(item)
-    view = View(
-        key.projection,
-        int(item["version"]["N"]),
-        key.key,
-        VersionVector.parse(item["vector"]["S"]),
-        item["state"]["S"],
-        item["value"]["S"],
-        key.row,
-    )
-    if view.digest != bytes(item["digest"]["B"]) or view.id != key:
-        of = f"{key.projection} {key.key}" + (f" in row {key.row}" if key.row else "")
-        raise DamagedEvent(f"view {of} does not match its digest; rebuild it from the events")
-    return view
+    return restored(_view_key(item), *_stored(item))
+
+
+def _stored(item: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    """Vector, state, value and digest; the vector is none where the version is another than the key's."""
+    same = _field(item, "version") == str(_view_key(item).version)
+    return _field(item, "vector") if same else None, _field(item, "state"), _field(item, "value"), _field(item, "digest")
+
+
+def _field(item: dict[str, Any], name: str) -> Any:
+    """An attribute, None where it is missing or of another type."""
+    kinds = {"version": "N", "digest": "B"}
+    field = item.get(name, {}).get(kinds.get(name, "S"))
+    return bytes(field) if isinstance(field, bytearray | memoryview) else field

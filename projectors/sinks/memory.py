@@ -46,16 +46,31 @@ class MemorySink:
             found = sorted(self._rows.get((projection, version, row), {}).items())
         yield from (view for _, view in found)
 
-    def summary(self, projection: str, version: int = 1) -> Summary:
+    def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
         return Tree.of(self.views(projection, version))
 
-    def drop(self, projection: str, version: int) -> Iterator[int]:
+    def discard(self, keys: Collection[ViewKey]) -> None:
         with self._lock:
-            gone = [key for key in self._views if _of(key, projection, version)]
-            for key in gone:
-                del self._views[key]
-                self._rows.pop((projection, version, key.row), None)
-        yield len(gone)
+            for key in keys:
+                self._discard(key)
+
+    def _discard(self, key: ViewKey) -> None:
+        self._views.pop(key, None)
+        row = (key.projection, key.version, key.row)
+        cells = self._rows.get(row, {})
+        cells.pop(key.key, None)
+        if not cells:
+            self._rows.pop(row, None)
+
+    def drop(self, projection: str, version: int) -> Iterator[int]:
+        gone = 0
+        for cells in (False, True):
+            with self._lock:
+                doomed = [key for key in self._views if _of(key, projection, version) and bool(key.row) is cells]
+                for key in doomed:
+                    self._discard(key)
+            gone += len(doomed)
+            yield gone
 
 
 def _of(key: ViewKey, projection: str, version: int) -> bool:

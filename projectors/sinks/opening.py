@@ -37,6 +37,7 @@ def open_sink(address: str, settings: Settings) -> Sink:
 
     Raises InvalidConfig for an address of no known kind, one that cannot be read, and a kind whose package is missing.
     """
+    checked(address)
     kind = _scheme(address)
     if kind in POSTGRESQL:
         return _postgresql(address, settings)
@@ -56,6 +57,7 @@ def open_sink(address: str, settings: Settings) -> Sink:
 def prepare(address: str, settings: Settings) -> None:
     """Make what a sink keeps its views in, where it is missing: tables, an index. May be repeated. Raises InvalidConfig as
     open_sink does and where the server refuses it, RegionUnavailable where it does not answer."""
+    checked(address)
     kind = _scheme(address)
     if kind in POSTGRESQL:
         postgresql = _postgresql(address, settings)
@@ -96,6 +98,19 @@ def name_of(address: str) -> str:
     if "@" in rest[len(place) :]:  # what looks like options may be the rest of a password
         return f"{scheme}://…"
     return f"{scheme}://{place.rpartition('@')[2]}"
+
+
+def checked(address: str) -> str:
+    """An address's name. Raises InvalidConfig where it is not plain where the password ends, so that a part of it would be
+    taken for the host and shown."""
+    _, _, rest = address.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if authority.count("@") > 1 or "@" in rest[len(authority) :]:
+        raise InvalidConfig(
+            f"the address of the sink {name_of(address)} cannot be read: it has an '@' in the wrong place. What is special "
+            "in user and password is to be percent-encoded: %40 for '@', %2F for '/', %3F for '?', %23 for '#'"
+        )
+    return name_of(address)
 
 
 def _scheme(address: str) -> str:

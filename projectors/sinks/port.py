@@ -34,8 +34,8 @@ class Sink(Protocol):
     """
 
     def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
-        """The views under these keys, without those that do not exist. Raises DamagedEvent for one that does not match its
-        digest."""
+        """The views under these keys, without those that do not exist. Raises DamagedEvent for one that is not whole or does
+        not match its digest, as all that return views do."""
 
     def save(self, changes: Sequence[Change]) -> list[bool]:
         """Make each change on its own, at most one for each view: False where the stored vector is no longer `before`
@@ -50,8 +50,16 @@ class Sink(Protocol):
     def cells(self, projection: str, version: int, row: str) -> Iterator[View]:
         """The cells of one row of a cross-stream projection, in the order of their owners."""
 
-    def summary(self, projection: str, version: int = 1) -> Summary:
-        """The digests of a projection's version by ranges of its keys: what two sinks are compared by."""
+    def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
+        """The digests of a projection's version by ranges of its keys: what two sinks are compared by.
+
+        A sink that keeps digests of ranges trusts them, and what each view claims to be, unless it is to be `thorough`: then
+        it reads every view, as the others always do, and a damaged one has a fingerprint that no sound one has.
+        """
+
+    def discard(self, keys: Collection[ViewKey]) -> None:
+        """Remove these views, whatever they hold, so that they are folded anew. Those that are not there are passed over."""
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
-        """Remove every view of a projection's version; yields how many are gone so far. May be cut short and begun again."""
+        """Remove every view of a projection's version; yields how many are gone so far. May be cut short and begun again:
+        views of whole streams go first, so that no stream is known as folded whose cells are gone."""

@@ -7,6 +7,8 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,12 +16,13 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from projectors.sinks.opening import checked
 from projectors.sinks.port import Change
 from projectors.sinks.ranged import Ranged
-from projectors.summary import LEAF_DIGITS, NOTHING, Fingerprint, Range, Summary, place, xor
+from projectors.sinks.stored import claimed, fingerprint, restored
+from projectors.summary import LEAF_DIGITS, NOTHING, Fingerprint, Range, Summary, Tree, place, xor
 from projectors.view import View, ViewKey
-from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
+from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 
@@ -33,11 +36,20 @@ _MAX_PREFIX = 40
 _REFUSED = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|invalid port|unsupported startup"
 )
+_USER = re.compile(r"\b(user|role) \"[^\"]*\"")
 _NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")  # an escaped NUL, and not an escaped backslash before "u0000"
-_PASSING = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction, errors.TransactionRollback)
+_PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    errors.ReadOnlySqlTransaction,
+    errors.TransactionRollback,
+    errors.IdleInTransactionSessionTimeout,
+)
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS {views} (
+# Each is made only where it is missing: even IF NOT EXISTS takes locks that wait for savers and readers.
+_TABLES = {
+    "views": """
+CREATE TABLE {views} (
     projection text COLLATE "C" NOT NULL,
     version    integer NOT NULL,
     row        text COLLATE "C" NOT NULL,
@@ -49,24 +61,38 @@ CREATE TABLE IF NOT EXISTS {views} (
     exact      text,
     digest     bytea NOT NULL,
     PRIMARY KEY (projection, version, row, key)
-);
-CREATE INDEX IF NOT EXISTS {place_index} ON {views} (projection, version, place);
-CREATE TABLE IF NOT EXISTS {ranges} (
+)""",
+    "place_index": "CREATE INDEX {place_index} ON {views} (projection, version, place)",
+    "ranges": """
+CREATE TABLE {ranges} (
     projection text COLLATE "C" NOT NULL,
     version    integer NOT NULL,
     leaf       text COLLATE "C" NOT NULL,
     count      bigint NOT NULL,
     digest     bit(256) NOT NULL,
     PRIMARY KEY (projection, version, leaf)
-) WITH (fillfactor = 50);
-CREATE TABLE IF NOT EXISTS {active} (
+) WITH (fillfactor = 50)""",
+    "active": """
+CREATE TABLE {active} (
     projection text COLLATE "C" PRIMARY KEY,
     version    integer NOT NULL
-);
+)""",
+}
+_CURRENT = """
 CREATE OR REPLACE VIEW {current} AS
     SELECT v.projection, v.version, v.row, v.key, v.vector, v.value FROM {views} v
-    LEFT JOIN {active} a USING (projection) WHERE v.version = coalesce(a.version, 1);
+    LEFT JOIN {active} a USING (projection) WHERE v.version = coalesce(a.version, 1)
 """
+_MADE_AS = f"Meridian's, {sha256(_CURRENT.encode()).hexdigest()[:16]}"
+"""The comment on the view {current}: which definition it was made by. PostgreSQL keeps definitions in words of its own."""
+_THERE = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL, obj_description(to_regclass(quote_ident(%s)), 'pg_class')"
+_SUFFIXES = {
+    "views": "_views",
+    "ranges": "_ranges",
+    "active": "_active",
+    "current": "_current",
+    "place_index": "_views_place",
+}
 # Locks are taken in one order by everyone: rows by their key, then ranges by their leaf.
 _HELD = """
 SELECT w.n, v.vector, v.digest
@@ -80,8 +106,7 @@ SELECT projection, version, leaf, sum(count), bit_xor(delta) FROM changed GROUP 
 ON CONFLICT (projection, version, leaf) DO UPDATE SET count = r.count + excluded.count, digest = r.digest # excluded.digest
 """
 # Inserts come before updates: an insert waits for a row that is being changed, not for one that is only locked.
-_WRITE = (
-    """
+_CHANGE = """
 WITH w AS (
     SELECT * FROM unnest(
         %s::text[], %s::int[], %s::text[], %s::text[], %s::bool[],
@@ -100,11 +125,24 @@ WITH w AS (
     RETURNING v.projection, v.version, v.row, v.key, v.place, 0 AS count, w.delta
 ), done AS (
     SELECT * FROM moved UNION ALL SELECT * FROM made
-), changed AS (
+)"""
+_WRITE = (
+    _CHANGE
+    + """, changed AS (
     SELECT projection, version, left(encode(place, 'hex'), {digits}) AS leaf, count, delta FROM done
 ), summed AS ("""
     + _ADD_UP
     + """) SELECT projection, version, row, key FROM done"""
+)
+# A batch in several statements: all rows first, then the ranges at once. Ranges between rows would break the order.
+_WRITE_ROWS = _CHANGE + "SELECT projection, version, row, key FROM done"
+_SUM = (
+    """
+WITH changed AS (
+    SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::bigint[], %s::bit(256)[])
+    AS w (projection, version, leaf, count, delta)
+)"""
+    + _ADD_UP
 )
 _LOAD = """
 SELECT projection, version, row, key, vector, state, coalesce(exact, value::text), digest
@@ -145,6 +183,25 @@ WITH gone AS (
     + _ADD_UP
     + """) SELECT count(*) FROM gone"""
 )
+# What is damaged may be in its range by another digest: so a range that loses such a view is reckoned anew from its rows,
+# while nobody else changes it.
+_DISCARD = """
+DELETE FROM {views} v USING unnest(%s::text[], %s::int[], %s::text[], %s::text[]) AS w (projection, version, row, key)
+WHERE (v.projection, v.version, v.row, v.key) = (w.projection, w.version, w.row, w.key)
+"""
+_LOCK_RANGES = """
+SELECT 1 FROM {ranges} r JOIN unnest(%s::text[], %s::int[], %s::text[]) AS w (projection, version, leaf)
+USING (projection, version, leaf) ORDER BY r.projection, r.version, r.leaf FOR UPDATE OF r
+"""
+_ANEW = """
+UPDATE {ranges} r SET (count, digest) = (
+    SELECT count(*), coalesce(bit_xor(('x' || encode(v.digest, 'hex'))::bit(256)), 0::bit(256)) FROM {views} v
+    WHERE v.projection = r.projection AND v.version = r.version
+    AND v.place BETWEEN decode(rpad(r.leaf, 64, '0'), 'hex') AND decode(rpad(r.leaf, 64, 'f'), 'hex')
+)
+FROM unnest(%s::text[], %s::int[], %s::text[]) AS w (projection, version, leaf)
+WHERE (r.projection, r.version, r.leaf) = (w.projection, w.version, w.leaf)
+"""
 _EMPTIED = """
 DELETE FROM {ranges} r USING (
     SELECT projection, version, leaf FROM {ranges} WHERE projection = %s AND version = %s AND count = 0
@@ -200,7 +257,7 @@ class PostgresSink:
 
     def __init__(self, dsn: str, settings: Settings) -> None:
         self._settings = settings
-        self.name = name_of(dsn)
+        self.name = _name(dsn)
         if len(settings.prefix) > _MAX_PREFIX:
             raise InvalidConfig(
                 f"prefix {settings.prefix!r} is too long for PostgreSQL's names; use up to {_MAX_PREFIX} characters"
@@ -218,11 +275,8 @@ class PostgresSink:
         self._idle: list[_Connection] = []
         self._lock = Lock()
         names = {
-            "views": sql.Identifier(f"{settings.prefix}_views"),
-            "ranges": sql.Identifier(f"{settings.prefix}_ranges"),
-            "active": sql.Identifier(f"{settings.prefix}_active"),
-            "current": sql.Identifier(f"{settings.prefix}_current"),
-            "place_index": sql.Identifier(f"{settings.prefix}_views_place"),
+            **{name: sql.Identifier(settings.prefix + suffix) for name, suffix in _SUFFIXES.items()},
+            "made_as": sql.Literal(_MADE_AS),
             "digits": sql.Literal(LEAF_DIGITS),
             "page": sql.Literal(_PAGE),
             "drop": sql.Literal(_DROP),
@@ -231,7 +285,10 @@ class PostgresSink:
         def statement(text: str) -> sql.Composed:
             return sql.SQL(text).format(**names)
 
-        self._tables, self._write = statement(_TABLES), statement(_WRITE)
+        self._tables = {settings.prefix + _SUFFIXES[name]: statement(text) for name, text in _TABLES.items()}
+        self._current, self._described = statement(_CURRENT), statement("COMMENT ON VIEW {current} IS {made_as}")
+        self._write, self._write_rows, self._sum = statement(_WRITE), statement(_WRITE_ROWS), statement(_SUM)
+        self._discard, self._lock_ranges, self._anew = statement(_DISCARD), statement(_LOCK_RANGES), statement(_ANEW)
         self._locked, self._held = statement(_LOCK), statement(_HELD)
         self._load, self._views, self._cells = statement(_LOAD), statement(_VIEWS), statement(_CELLS)
         self._leaves, self._rows = statement(_LEAVES), statement(_ROWS)
@@ -244,16 +301,28 @@ class PostgresSink:
         self._lock_tables = statement("LOCK TABLE {views}, {ranges} IN SHARE ROW EXCLUSIVE MODE")
 
     def create_tables(self) -> None:
-        """Create the tables where they are missing. Raises InvalidConfig for a database that is not in UTF-8."""
+        """Create the tables and the view `{prefix}_current` where they are missing, or the view is of another make. Locks
+        nothing that is there. Raises InvalidConfig for a database that is not in UTF-8."""
 
         def create(connection: _Connection) -> None:
             (encoding,) = connection.execute("SHOW server_encoding").fetchone() or ("",)
             if encoding != "UTF8":
                 raise InvalidConfig(f"the database of {self.name} is in {encoding}; create one with ENCODING 'UTF8'")
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('meridian'))")  # IF NOT EXISTS races with itself
-            connection.execute(self._tables)
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('meridian'))")  # or two of them would race
+            for name, statement in self._tables.items():
+                if not self._there(connection, name)[0]:
+                    connection.execute(statement)
+            if self._there(connection, f"{self._settings.prefix}_current") != (True, _MADE_AS):
+                connection.execute(self._current)
+                connection.execute(self._described)
 
         self._run(create)
+
+    @staticmethod
+    def _there(connection: _Connection, name: str) -> tuple[bool, str | None]:
+        """Is there a table, index or view of this name, and its comment?"""
+        found: tuple[bool, str | None] = connection.execute(_THERE, (name, name)).fetchone() or (False, None)
+        return found
 
     def activate(self, projection: str, version: int) -> None:
         """Let `{prefix}_current` show this version: readers by SQL see it from this transaction on."""
@@ -291,17 +360,34 @@ class PostgresSink:
                 saved[n] = held is not None and held.digest == digest
         if not writes:
             return saved
-        for chunk in _chunks(writes):
-            numbers = {write.id: write.n for write in chunk}
-            columns = _columns([write[1:] for write in chunk])
-            for record in connection.execute(self._write, columns).fetchall():
-                saved[numbers[record]] = True
+        done = self._write_all(connection, writes)
+        for n in done:
+            saved[n] = True
         if raced := [write.n for write in writes if not saved[write.n]]:  # made by somebody else since they were looked for
             # Not locked: after the ranges that would be the wrong order.
             made = self._look(connection, self._held, [changes[n] for n in raced])
             for n, held in zip(raced, [made.get(position) for position in range(len(raced))], strict=True):
                 saved[n] = held is not None and held.digest == changes[n].view.digest
         return saved
+
+    def _write_all(self, connection: _Connection, writes: list[_Write]) -> list[int]:
+        """Write rows and ranges; which of them were made."""
+        chunks = list(_chunks(writes))
+        statement = self._write if len(chunks) == 1 else self._write_rows
+        done: list[_Write] = []
+        for chunk in chunks:
+            by_id = {write.id: write for write in chunk}
+            records = connection.execute(statement, _columns([write[1:] for write in chunk])).fetchall()
+            done += [by_id[record] for record in records]
+        if len(chunks) > 1 and done:
+            changed: dict[tuple[str, int, str], Range] = {}
+            for write in done:
+                leaf = (write.projection, write.version, write.place.hex()[:LEAF_DIGITS])
+                delta = Range(int(write.is_new), int(write.delta, 2).to_bytes(32))
+                changed[leaf] = changed.get(leaf, NOTHING).plus(delta)
+            rows = [(*leaf, held.views, _bits(held.digest)) for leaf, held in changed.items()]
+            connection.execute(self._sum, _columns(rows))
+        return [write.n for write in done]
 
     def _look(self, connection: _Connection, statement: sql.Composed, changes: Sequence[Change]) -> dict[int, _Held]:
         """What is stored of each change's view, by the change's position."""
@@ -324,8 +410,10 @@ class PostgresSink:
     def _read(self, statement: sql.Composed, arguments: Sequence[Any]) -> list[View]:
         return [_view(record) for record in self._run(lambda c: c.execute(statement, arguments).fetchall())]
 
-    def summary(self, projection: str, version: int = 1) -> Summary:
-        """One snapshot of the database: a transaction of its own, which ends with the summary."""
+    def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
+        """One snapshot of the database: a transaction of its own, which ends with the summary, or when all rows are read."""
+        if thorough:
+            return self._tried(lambda: self._thorough(projection, version))
 
         def leaves(connection: _Connection) -> dict[str, Range]:
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")  # the other side may take its time
@@ -333,10 +421,8 @@ class PostgresSink:
             return {leaf: Range(count, int(digest, 2).to_bytes(32)) for leaf, count, digest in records}
 
         def begin() -> tuple[_Connection, dict[str, Range]]:
-            connection = self._connect()
+            connection = self._snapshot()
             try:
-                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                connection.read_only = True
                 with self._sorted():
                     return connection, leaves(connection)
             except BaseException:
@@ -354,12 +440,52 @@ class PostgresSink:
             except Transient as error:
                 raise RegionUnavailable(f"{self.name} ended the summary ({error}); ask for a new one") from error
             return {
-                ViewKey(projection, key, version, row): Fingerprint(VersionVector.parse(vector), bytes(digest))
+                ViewKey(projection, key, version, row): claimed(vector, bytes(digest))
                 for key, row, vector, digest in records
             }
 
         weakref.finalize(rows, connection.close)
         return Ranged(kept, rows)
+
+    def _snapshot(self) -> _Connection:
+        """A connection of its own, whose transaction sees the database as of its first statement."""
+        connection = self._connect()
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        return connection
+
+    def _thorough(self, projection: str, version: int) -> Tree:
+        """Every row as it is in one snapshot."""
+
+        def rows(connection: _Connection) -> Iterator[tuple[ViewKey, Fingerprint]]:
+            last = ("", "")
+            while page := connection.execute(self._views, (projection, version, *last)).fetchall():
+                yield from ((_id(record), fingerprint(_id(record), *_stored(record))) for record in page)
+                last = (page[-1][2], page[-1][3])
+
+        with self._sorted():
+            connection = self._snapshot()
+            try:
+                return Tree(rows(connection))
+            finally:
+                connection.close()
+
+    def discard(self, keys: Collection[ViewKey]) -> None:
+        wanted = list(set(keys))
+        for start in range(0, len(wanted), _DROP):
+            part = wanted[start : start + _DROP]
+            self._run(partial(self._discarded, keys=part))
+
+    def _discarded(self, connection: _Connection, keys: Sequence[ViewKey]) -> None:
+        arguments = _columns([(n, *_row(key)) for n, key in enumerate(keys)])
+        gone = sorted(keys[n] for n, *_ in connection.execute(self._locked, arguments).fetchall())
+        if gone:
+            # Those alone: what was made since is not locked.
+            connection.execute(self._discard, _columns([_row(key) for key in gone]))
+            leaves = {(key.projection, key.version, place(key.key, key.row)[:LEAF_DIGITS]) for key in gone}
+            arguments = _columns(sorted(leaves))
+            connection.execute(self._lock_ranges, arguments)  # whoever waits for it sees what is reckoned next
+            connection.execute(self._anew, arguments)
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
         def batch(connection: _Connection) -> int:
@@ -443,7 +569,7 @@ class PostgresSink:
             ) from None
         except _PASSING as error:
             raise Transient(_said(error), sent=True) from error
-        except psycopg.ProgrammingError as error:
+        except psycopg.Error as error:  # nothing that waiting helps: also what the tables cannot hold
             raise InvalidConfig(f"{self.name} refused a statement: {_said(error)}") from None
 
 
@@ -477,14 +603,15 @@ class _Write(NamedTuple):
 
     @classmethod
     def of(cls, n: int, view: View, digest: bytes, old: bytes | None) -> _Write:
-        delta = int.from_bytes(xor(old or NOTHING.digest, digest))
+        delta = xor(old or NOTHING.digest, digest)
         where = bytes.fromhex(place(view.key, view.row))
         texts = (str(view.vector), view.state_text, *_readable(view.value_text))
-        return cls(n, *_row(view.id), old is None, where, *texts, digest, f"{delta:0256b}")
+        return cls(n, *_row(view.id), old is None, where, *texts, digest, _bits(delta))
 
 
-def name_of(dsn: str) -> str:
-    """`postgresql://host:port/database` of a DSN, without user and password. Raises InvalidConfig for one that is none."""
+def _name(dsn: str) -> str:
+    """The name of a DSN, which may be a URL or pairs: without user, password and options. Raises InvalidConfig for one that
+    is none."""
     try:
         parts = conninfo_to_dict(dsn)
     except psycopg.Error:  # its text may quote the password
@@ -492,8 +619,15 @@ def name_of(dsn: str) -> str:
             "the PostgreSQL address cannot be read; write postgresql://user:password@host:5432/database, and what is "
             "special in the password percent-encoded"
         ) from None
+    if "://" in dsn:
+        return checked(dsn)
     host = parts.get("host") or parts.get("hostaddr") or "localhost"
     return f"postgresql://{host}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+
+def _bits(digest: bytes) -> str:
+    """A digest as the text of a bit(256)."""
+    return f"{int.from_bytes(digest):0256b}"
 
 
 def _row(key: ViewKey) -> tuple[str, int, str, str]:
@@ -513,10 +647,11 @@ def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
 
 
 def _chunks(writes: list[_Write]) -> Iterator[list[_Write]]:
-    """In the order in which locks are taken, and almost always one: PostgreSQL takes no statement of a gigabyte."""
+    """In the order in which locks are taken, what is new first, and almost always one: PostgreSQL takes no statement of a
+    gigabyte."""
     chunk: list[_Write] = []
     size = 0
-    for write in sorted(writes, key=lambda write: write.id):
+    for write in sorted(writes, key=lambda write: (not write.is_new, write.id)):
         large = len(write.state) + len(write.value)
         if chunk and size + large > _CHUNK:
             yield chunk
@@ -532,15 +667,21 @@ def _one(cursor: psycopg.Cursor[Any]) -> int:
 
 
 def _view(record: tuple[Any, ...]) -> View:
-    projection, version, row, key, vector, state, value, digest = record
-    view = View(projection, version, key, VersionVector.parse(vector), state, value, row)
-    if view.digest != bytes(digest):
-        of = f"{projection} {key}" + (f" in row {row}" if row else "")
-        raise DamagedEvent(f"view {of} does not match its digest; rebuild it from the events")
-    return view
+    return restored(_id(record), *_stored(record))
+
+
+def _id(record: tuple[Any, ...]) -> ViewKey:
+    projection, version, row, key = record[:4]
+    return ViewKey(projection, key, version, row)
+
+
+def _stored(record: tuple[Any, ...]) -> tuple[Any, Any, Any, bytes]:
+    """Vector, state, value and digest."""
+    vector, state, value, digest = record[4:]
+    return vector, state, value, bytes(digest)
 
 
 def _said(error: psycopg.Error) -> str:
-    """The first line of an error: never a statement's parameters."""
+    """The first line of an error, without the user: never a statement's parameters."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return _USER.sub(r"\1 …", lines[0]) if lines else type(error).__name__

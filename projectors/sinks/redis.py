@@ -9,19 +9,21 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha1
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from projectors.sinks.opening import checked
 from projectors.sinks.port import Change
 from projectors.sinks.ranged import Ranged
-from projectors.summary import LEAF_DIGITS, Fingerprint, Range, Summary, place
+from projectors.sinks.stored import claimed, fingerprint, restored, text
+from projectors.summary import LEAF_DIGITS, Fingerprint, Range, Summary, Tree, place
 from projectors.view import View, ViewKey
-from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
@@ -31,7 +33,9 @@ T = TypeVar("T")
 _PAGE = 500
 _FIELDS = ("vector", "state", "value", "digest")
 _COUNT = "#"  # the field of the ranges that counts all views; leaves are hexadecimal
-_STALE = "!"  # the field that says that a view was evicted, so that its range cannot be kept up any more
+_FIELDS_BESIDE = (b"#", b"!", b"~")  # beside the leaves; the last says who began to make them from nothing
+_STALE = "!"  # the field that says that index and ranges are wrong, after an eviction. With a name behind it: that they are
+# being made by somebody, right in what they have and not yet whole.
 
 # What all scripts share. KEYS: view, index, ranges, cells (of its row; never used for a view that is no cell).
 _COMMON = """
@@ -48,7 +52,7 @@ local function range(leaf, count, delta)
   number = number + count
   if number == 0 then redis.call('HDEL', KEYS[3], leaf)
   else redis.call('HSET', KEYS[3], leaf, xor(digest, delta) .. number) end
-  if count ~= 0 and redis.call('HINCRBY', KEYS[3], '#', count) == 0 then redis.call('DEL', KEYS[3]) end
+  if count ~= 0 and redis.call('HINCRBY', KEYS[3], '#', count) == 0 then redis.call('HDEL', KEYS[3], '#') end
 end
 """
 # ARGV: leaf, member, key, row, before, vector, state, value, digest. `before` is empty where there is to be no view.
@@ -61,7 +65,7 @@ if (old[1] or '') ~= ARGV[5] then
 end
 redis.call('HSET', KEYS[1], 'vector', ARGV[6], 'state', ARGV[7], 'value', ARGV[8], 'digest', ARGV[9])
 if redis.call('ZADD', KEYS[2], 0, ARGV[2]) == 1 then range(ARGV[1], 1, ARGV[9])
-elseif old[2] then range(ARGV[1], 0, xor(old[2], ARGV[9]))
+elseif old[2] and #old[2] == 32 then range(ARGV[1], 0, xor(old[2], ARGV[9]))
 else redis.call('HSET', KEYS[3], '!', 1) end
 if ARGV[4] ~= '' then redis.call('ZADD', KEYS[4], 0, ARGV[3]) end
 return 1
@@ -71,17 +75,20 @@ return 1
 _INDEX = (
     _COMMON
     + """
-local digest = redis.call('HGET', KEYS[1], 'digest')
-if not digest then return 0 end
+local digest = redis.pcall('HGET', KEYS[1], 'digest')
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if type(digest) ~= 'string' or #digest ~= 32 then digest = redis.sha1hex(KEYS[1]):sub(1, 32) end
 if redis.call('ZADD', KEYS[2], 0, ARGV[2]) == 1 then range(ARGV[1], 1, digest) end
 if ARGV[4] ~= '' then redis.call('ZADD', KEYS[4], 0, ARGV[3]) end
 return 1
 """
 )
+# ARGV: leaf, member, key, row, digest: the one that the view has in its range, '*' for the stored one, empty where unknown.
 _DROP = (
     _COMMON
     + """
-local digest = redis.call('HGET', KEYS[1], 'digest')
+local digest = redis.pcall('HGET', KEYS[1], 'digest')
+if type(digest) ~= 'string' or #digest ~= 32 or (ARGV[5] ~= '*' and digest ~= ARGV[5]) then digest = false end
 if redis.call('ZREM', KEYS[2], ARGV[2]) == 1 then
   if digest then range(ARGV[1], -1, digest) else redis.call('HSET', KEYS[3], '!', 1) end
 end
@@ -89,6 +96,39 @@ if ARGV[4] ~= '' then redis.call('ZREM', KEYS[4], ARGV[3]) end
 return redis.call('DEL', KEYS[1])
 """
 )
+# KEYS: ranges, index. ARGV: the mark of whoever makes them. Whoever comes to them while somebody makes them joins in: what
+# is there is right. Returns who began from nothing, and the marks that were there: a whole scan from now on ends those.
+_BEGIN = """
+local marks, held = {}, redis.call('HGETALL', KEYS[1])
+local count, wrong = 0, false
+for i = 1, #held, 2 do
+  if held[i] == '#' then count = tonumber(held[i + 1]) end
+  if held[i] == '!' then wrong = true end
+  if held[i]:sub(1, 1) == '!' then marks[#marks + 1] = held[i] end
+end
+if wrong or #marks == 0 or count ~= redis.call('ZCARD', KEYS[2]) then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[1], '~', ARGV[1])
+  marks = {}
+end
+redis.call('HSET', KEYS[1], ARGV[1], 1)
+return {redis.call('HGET', KEYS[1], '~') or '', unpack(marks)}
+"""
+# ARGV: what _BEGIN returned, and one's own mark. 0: somebody has begun from nothing meanwhile.
+_END = """
+if (redis.call('HGET', KEYS[1], '~') or '') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+if redis.call('HLEN', KEYS[1]) == 1 then redis.call('HDEL', KEYS[1], '~') end
+return 1
+"""
+# For a drop: what says nothing of any view is no longer kept, unless somebody is making it.
+_EMPTIED = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if name:sub(1, 1) == '!' and #name > 1 then return 0 end
+end
+return redis.call('DEL', KEYS[1])
+"""
 _PASSING = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -99,6 +139,12 @@ _PASSING = (
     exceptions.TryAgainError,
     exceptions.MasterDownError,
 )
+# The same by their text: the client has no class for some, and Redis 6 wraps what a script was refused.
+_PASSES = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|BUSY|LOADING|TRYAGAIN|CLUSTERDOWN) ")
+_USER = re.compile(r"\b([Uu]ser) \S+ has no permissions")
+
+
+_NOT_OURS = b"\xff"
 
 
 class _Script:
@@ -120,6 +166,7 @@ class RedisSink:
     def __init__(self, url: str, settings: Settings, prefix: str = "") -> None:
         self._settings = settings
         self._prefix = prefix or settings.prefix
+        self.name = checked(url)
         try:
             self._client: Any = redis.Redis.from_url(
                 url,
@@ -134,8 +181,6 @@ class RedisSink:
                 "the Redis address cannot be read; write redis://user:password@host:6379/0, and what is special in the "
                 "password percent-encoded"
             ) from None
-        at = self._client.connection_pool.connection_kwargs
-        self.name = f"redis://{at.get('host', at.get('path', 'localhost'))}:{at.get('port', 6379)}/{at.get('db', 0)}"
 
     def check(self) -> str:
         """Reach the server; what it does when its memory is full (`maxmemory-policy`), empty where it does not say."""
@@ -167,27 +212,40 @@ class RedisSink:
                 yield _view(key, fields)
             elif key.row:
                 gone.append(key)
-        for key, listed in zip(gone, self._listed(gone), strict=True):
-            if listed:
+        for key, (fields, listed) in zip(gone, self._cells(gone), strict=True):
+            if any(field is not None for field in fields):  # somebody has made it since
+                yield _view(key, fields)
+            elif listed:
                 raise DamagedEvent(
                     f"row {key.row} of {key.projection} lost the cell of {key.key}: evicted; rebuild the projection"
                 )
 
-    def _listed(self, cells: Sequence[ViewKey]) -> list[bool]:
+    def _cells(self, cells: Sequence[ViewKey]) -> list[tuple[Any, bool]]:
+        """The fields of each, and whether its row lists it: both at one moment."""
+
         def read() -> Any:
-            with self._client.pipeline(transaction=False) as pipeline:
+            with self._client.pipeline(transaction=True) as pipeline:
                 for key in cells:
-                    pipeline.zscore(self._keys(key)[3], key.key)
+                    view, _, _, row = self._keys(key)
+                    pipeline.hmget(view, _FIELDS)
+                    pipeline.zscore(row, key.key)
                 return pipeline.execute()
 
-        return [score is not None for score in self._call(read)] if cells else []
+        answers = list(self._call(read)) if cells else []
+        return [(fields, score is not None) for fields, score in zip(answers[::2], answers[1::2], strict=True)]
 
     def _fields(self, keys: Sequence[ViewKey], names: Sequence[str]) -> list[Any]:
         def read() -> Any:
             with self._client.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hmget(self._keys(key)[0], names)
-                return pipeline.execute()
+                answers = pipeline.execute(raise_on_error=False)
+            for n, answer in enumerate(answers):
+                if isinstance(answer, exceptions.ResponseError) and str(answer).startswith("WRONGTYPE"):
+                    answers[n] = [_NOT_OURS] * len(names)  # somebody else's hand was here
+                elif isinstance(answer, Exception):
+                    raise answer
+            return answers
 
         return list(self._call(read)) if keys else []
 
@@ -227,10 +285,28 @@ class RedisSink:
         return self._call(run) if calls else []
 
     def views(self, projection: str, version: int = 1) -> Iterator[View]:
-        self._mended(projection, version)
-        members = self._members(projection, version, "", "g")
-        while keys := [_key(projection, version, member) for member in islice(members, _PAGE)]:
-            yield from self._read(keys)
+        """By a scan of the keys: also those that the index lost."""
+        seen: set[ViewKey] = set()  # a scan may come by a key twice
+        keys = self._scanned(projection, version)
+        while page := list(islice(keys, _PAGE)):
+            new = list(dict.fromkeys(key for key in page if key not in seen))
+            seen.update(new)
+            yield from self._read(new)
+
+    def _scanned(self, projection: str, version: int, part: str = "v#") -> Iterator[ViewKey]:
+        """The keys of all views that are there from the beginning of the scan to its end, some of them twice. `part`: `v##`
+        for those that are no cells, `v#` for all, `c#` for rows: their keys name the row only."""
+        space = self._space(projection, version)
+        begin = len(space) + 2
+        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", space + part) + "*"
+        cursor = 0
+        while True:
+            cursor, names = self._call(partial(self._client.scan, cursor, match=pattern, count=1000))
+            for name in names:
+                row, _, key = _text(name)[begin:].partition("#")
+                yield ViewKey(projection, key, version, row)
+            if not cursor:
+                return
 
     def cells(self, projection: str, version: int, row: str) -> Iterator[View]:
         """Raises DamagedEvent where a cell was evicted, as load does: the row would be wrong without it."""
@@ -242,70 +318,110 @@ class RedisSink:
             keys = [ViewKey(projection, owner, version, row) for owner in owners[start : start + _PAGE]]
             yield from self._read(keys)
 
-    def summary(self, projection: str, version: int = 1) -> Summary:
-        """The ranges at one moment; views are read when a range is looked into. Where parts of the index were evicted, it is
-        made again first."""
+    def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
+        """The ranges at one moment; views are read when a range is looked into. An index that is not to be trusted is made
+        again first. A thorough one reads every view and asks no index."""
+        if thorough:
+            return Tree(self._fingerprints(projection, version))
         ranges = self._mended(projection, version)
         leaves = {
-            _text(name): Range(int(held[32:]), held[:32])
-            for name, held in ranges.items()
-            if _text(name) not in (_COUNT, _STALE)
+            _text(name): Range(int(held[32:]), held[:32]) for name, held in ranges.items() if name[:1] not in _FIELDS_BESIDE
         }
 
         def rows(prefix: str) -> Mapping[ViewKey, Fingerprint]:
             keys = [_key(projection, version, member) for member in self._members(projection, version, prefix, prefix + "g")]
             found = {}
             for key, (vector, digest) in zip(keys, self._fields(keys, ("vector", "digest")), strict=True):
-                if vector is not None:
-                    found[key] = Fingerprint(VersionVector.parse(_text(vector)), digest or b"")
+                if vector is not None or digest is not None:
+                    found[key] = claimed(text(vector), digest)
             return found
 
         return Ranged(leaves, rows)
 
+    def _fingerprints(self, projection: str, version: int) -> Iterator[tuple[ViewKey, Fingerprint]]:
+        keys = self._scanned(projection, version)
+        while page := list(islice(keys, _PAGE)):
+            for key, fields in zip(page, self._fields(page, _FIELDS), strict=True):
+                if any(field is not None for field in fields):
+                    yield key, fingerprint(key, *_stored(fields))
+
+    def discard(self, keys: Collection[ViewKey]) -> None:
+        wanted = list(set(keys))
+        for start in range(0, len(wanted), _PAGE):
+            page = wanted[start : start + _PAGE]
+            calls: list[tuple[ViewKey, Sequence[str | bytes]]] = []
+            for key, fields in zip(page, self._fields(page, _FIELDS), strict=True):
+                there = any(field is not None for field in fields)
+                sound = there and fingerprint(key, *_stored(fields)).digest == fields[-1]
+                calls.append((key, (fields[-1] if sound else "",)))
+            self._script(_DROPPING, calls)
+
     def drop(self, projection: str, version: int) -> Iterator[int]:
-        self._mended(projection, version)
+        """By scans of the keys: also what the index lost. Then what index and rows say of views that were evicted."""
         gone = 0
-        while members := list(islice(self._members(projection, version, "", "g"), _PAGE)):
-            self._script(_DROPPING, [(_key(projection, version, member), ()) for member in members])
-            gone += len(members)
-            yield gone
+        for part in ("v##", "v#"):
+            keys = self._scanned(projection, version, part)
+            while page := list(islice(keys, _PAGE)):
+                gone += sum(self._script(_DROPPING, [(key, ("*",)) for key in page]))
+                yield gone
+        _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
+        evicted = chain(
+            (_key(projection, version, member) for member in self._members(projection, version, "", "g")),
+            self._listed(projection, version),
+        )
+        while page := list(islice(evicted, _PAGE)):
+            self._script(_DROPPING, [(key, ("*",)) for key in page])
+        self._call(lambda: self._client.eval(_EMPTIED, 2, ranges, index))
+
+    def _listed(self, projection: str, version: int) -> Iterator[ViewKey]:
+        """The cells that rows list."""
+        for row in self._scanned(projection, version, "c#"):
+            for owner in self._call(partial(self._client.zrange, self._keys(row)[3], 0, -1)):
+                yield row._replace(key=_text(owner))
 
     def reindex(self, projection: str, version: int = 1) -> None:
-        """Make the index and the ranges again from the views that are there. Savers need not wait."""
-        _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
-        self._call(lambda: self._client.delete(index, ranges))
-        begin = self._space(projection, version) + "v#"
-        pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", begin) + "*"
-        cursor = 0
-        while True:
-            cursor, names = self._call(partial(self._client.scan, cursor, match=pattern, count=1000))
-            keys = []
-            for name in names:
-                row, _, key = _text(name)[len(begin) :].partition("#")
-                keys.append(ViewKey(projection, key, version, row))
-            self._script(_INDEXING, [(key, ()) for key in keys])
-            if not cursor:
-                return
+        """Make the index and the ranges again from the views that are there. Savers need not wait. One that is cut short
+        leaves a mark, and is made again."""
+        self._made(projection, version)
 
-    def _mended(self, projection: str, version: int) -> dict[bytes, bytes]:
-        """The ranges, after making them again where they cannot be the index's."""
+    def _made(self, projection: str, version: int) -> dict[bytes, bytes]:
+        """The ranges, made again."""
         _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
 
-        def look() -> tuple[dict[bytes, bytes], bool]:
-            def read() -> Any:
+        def make() -> dict[bytes, bytes]:
+            mark = _STALE + uuid4().hex
+            before = self._call(lambda: self._client.eval(_BEGIN, 2, ranges, index, mark))
+            keys = self._scanned(projection, version)
+            while page := list(islice(keys, _PAGE)):
+                self._script(_INDEXING, [(key, ()) for key in page])
+
+            def end() -> Any:
                 with self._client.pipeline(transaction=True) as pipeline:
+                    pipeline.eval(_END, 1, ranges, *before, mark)
                     pipeline.hgetall(ranges)
                     pipeline.zcard(index)
                     return pipeline.execute()
 
-            held, count = self._call(read)
-            return held, _STALE.encode() not in held and int(held.get(_COUNT.encode(), 0)) == count
+            whole, held, count = self._call(end)
+            if not whole or not _sound(held, count):
+                raise Transient("others change its index meanwhile", sent=False)
+            return dict(held)
 
-        held, sound = look()
-        if not sound:
-            self.reindex(projection, version)
-            held, _ = look()
-        return held
+        return self._tried(make)
+
+    def _mended(self, projection: str, version: int) -> dict[bytes, bytes]:
+        """The ranges, after making them again where they cannot be the index's. No index at all proves nothing."""
+        _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
+
+        def read() -> Any:
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.hgetall(ranges)
+                pipeline.zcard(index)
+                return pipeline.execute()
+
+        held, count = self._call(read)
+        marked = any(name.startswith(_STALE.encode()) for name in held)
+        return held if count and not marked and _sound(held, count) else self._made(projection, version)
 
     def _members(self, projection: str, version: int, low: str, high: str) -> Iterator[str]:
         """The index's members from `low` to before `high`, in order; those of a range begin with its prefix."""
@@ -329,12 +445,19 @@ class RedisSink:
             try:
                 return operation()
             except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-                raise InvalidConfig(f"{self.name} refuses the credentials: {error}. Correct the sink's address") from None
+                raise InvalidConfig(
+                    f"{self.name} refuses the credentials: {_said(error)}. Correct the sink's address"
+                ) from None
             except _PASSING as error:
                 raise Transient(f"{type(error).__name__}: {error}", sent=True) from error
             except exceptions.RedisError as error:
-                raise InvalidConfig(f"{self.name} refused a request: {error}") from None
+                if passes := _PASSES.search(str(error)):
+                    raise Transient(f"{passes[2]}: {error}", sent=True) from error
+                raise InvalidConfig(f"{self.name} refused a request: {_said(error)}") from None
 
+        return self._tried(once)
+
+    def _tried(self, once: Callable[[], T]) -> T:
         try:
             return transient(self._settings.attempts)(once)
         except Transient as error:
@@ -353,18 +476,22 @@ def _key(projection: str, version: int, member: str) -> ViewKey:
 
 
 def _view(key: ViewKey, fields: Sequence[bytes | None]) -> View:
-    of = f"{key.projection} {key.key}" + (f" in row {key.row}" if key.row else "")
-    try:
-        vector, state, value, digest = fields
-        if vector is None or state is None or value is None:
-            raise ValueError
-        parsed = VersionVector.parse(vector.decode())
-        view = View(key.projection, key.version, key.key, parsed, state.decode(), value.decode(), key.row)
-    except ValueError:
-        raise DamagedEvent(f"view {of} is not whole; rebuild it from the events") from None
-    if view.digest != digest:
-        raise DamagedEvent(f"view {of} does not match its digest; rebuild it from the events")
-    return view
+    return restored(key, *_stored(fields))
+
+
+def _sound(ranges: Mapping[bytes, bytes], count: int) -> bool:
+    """Can these be the ranges of an index of so many views?"""
+    return _STALE.encode() not in ranges and int(ranges.get(_COUNT.encode(), 0)) == count
+
+
+def _stored(fields: Sequence[bytes | None]) -> tuple[Any, Any, Any, Any]:
+    vector, state, value, digest = fields
+    return text(vector), text(state), text(value), digest
+
+
+def _said(error: exceptions.RedisError) -> str:
+    """An error without the user."""
+    return _USER.sub(r"\1 has no permissions", str(error))
 
 
 def _text(value: bytes | str) -> str:

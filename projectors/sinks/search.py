@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,11 +15,12 @@ from urllib.parse import unquote, urlsplit
 from opensearchpy import OpenSearch, Urllib3HttpConnection
 from opensearchpy import exceptions as failures
 
+from projectors.sinks.opening import checked
 from projectors.sinks.port import Change
-from projectors.summary import Fingerprint, Summary, Tree, place
+from projectors.sinks.stored import fingerprint, restored
+from projectors.summary import Summary, Tree, place
 from projectors.view import View, ViewKey
-from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
+from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 
@@ -37,6 +39,7 @@ _STORED = ("projection", "version", "row", "key", "vector", "state_text", "value
 _PASSING = {408, 429, 500, 502, 503, 504}
 _CONFLICT = 409
 _REFUSED = 400
+_USER = re.compile(r"[Uu]ser \[[^\]]*\]|[Uu]ser \S+(?= (has|is))")
 
 _KEYWORD = {"type": "keyword"}
 _KEPT = {"type": "keyword", "index": False, "doc_values": False}
@@ -66,7 +69,7 @@ class _Held(NamedTuple):
     primary_term: int
 
     def is_at(self, view: View) -> bool:
-        return bool(self.source["vector"] == str(view.vector) and b64decode(self.source["digest"]) == view.digest)
+        return bool(self.source.get("vector") == str(view.vector) and _bytes(self.source.get("digest")) == view.digest)
 
 
 class SearchSink:
@@ -78,6 +81,12 @@ class SearchSink:
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._settings = settings
+        self.name = checked(url)
+        if settings.prefix != settings.prefix.lower():  # or two prefixes would share one index
+            raise InvalidConfig(
+                f"prefix {settings.prefix!r} has upper case, which OpenSearch's names may not have; use "
+                f"{settings.prefix.lower()!r}"
+            )
         try:
             parts = urlsplit(url.removeprefix("opensearch+"))
             host, port = parts.hostname, parts.port
@@ -86,8 +95,7 @@ class SearchSink:
         if not host or parts.scheme not in ("http", "https"):  # not shown: it may hold a password
             raise InvalidConfig("the OpenSearch address cannot be read; write opensearch+https://user:password@host:9200")
         port = port or (443 if parts.scheme == "https" else 9200)
-        self.name = f"opensearch+{parts.scheme}://{host}:{port}"
-        self._alias = f"{settings.prefix}-views".lower()
+        self._alias = f"{settings.prefix}-views"
         user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
         self._client = OpenSearch(
             hosts=[{"host": host, "port": port, "url_prefix": parts.path.strip("/")}],
@@ -148,7 +156,7 @@ class SearchSink:
             held = stored.get(change.view.id)
             if change.before is None:
                 actions[n] = ({"create": {"_id": _id(change.view.id)}}, _document(change.view))
-            elif held and held.source["vector"] == str(change.before):
+            elif held and held.source.get("vector") == str(change.before):
                 numbers = {"if_seq_no": held.seq_no, "if_primary_term": held.primary_term}
                 actions[n] = ({"index": {"_id": _id(change.view.id), **numbers}}, _document(change.view))
             else:
@@ -203,28 +211,38 @@ class SearchSink:
             for source in self._search([*_of(projection, version), {"term": {"row": row}}], "key", _STORED, _PAGE):
                 yield _view(source)
 
-    def summary(self, projection: str, version: int = 1) -> Summary:
-        """Reads a fingerprint of every view, at one moment."""
-        fields = ("row", "key", "vector", "digest")
-        return Tree(
-            (
-                ViewKey(projection, source["key"], version, source["row"]),
-                Fingerprint(VersionVector.parse(source["vector"]), b64decode(source["digest"])),
-            )
-            for source in self._search(_of(projection, version), "place", fields, _FINGERPRINTS)
-        )
+    def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
+        """Reads every view, at one moment."""
+        sources = self._search(_of(projection, version), "place", _STORED, _PAGE)
+        keyed = ((_claimed_key(source, projection, version), source) for source in sources)
+        return Tree((key, fingerprint(key, *_stored(source, key))) for key, source in keyed)
+
+    def discard(self, keys: Collection[ViewKey]) -> None:
+        for key in set(keys):
+
+            def delete(key: ViewKey = key) -> Any:
+                with suppress(failures.NotFoundError):
+                    return self._client.delete(index=self._alias, id=_id(key))
+
+            self._call(delete)
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
-        body = {"query": {"bool": {"filter": _of(projection, version)}}}
-        params = {"conflicts": "proceed", "refresh": "true", "max_docs": str(_DROP)}
+        whole = {"term": {"row": ""}}
         gone = 0
+        for filters in ([*_of(projection, version), whole], _of(projection, version)):
+            for count in self._drop(filters):
+                gone += count
+                yield gone
+
+    def _drop(self, filters: Sequence[Any]) -> Iterator[int]:
+        body = {"query": {"bool": {"filter": list(filters)}}}
+        params = {"conflicts": "proceed", "refresh": "true", "max_docs": str(_DROP)}
         self._call(lambda: self._client.indices.refresh(index=self._alias))
         while True:
             answer = self._call(lambda: self._client.delete_by_query(index=self._alias, body=body, params=params))
             if not answer["total"]:
                 return
-            gone += answer["deleted"]
-            yield gone
+            yield answer["deleted"]
 
     def _search(self, filters: Sequence[Any], order: str, fields: Sequence[str], size: int) -> Iterator[dict[str, Any]]:
         """The sources of the documents that match, as of now: a refresh first, since searches lag behind writes."""
@@ -357,23 +375,27 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def _view(source: Mapping[str, Any], key: ViewKey | None = None) -> View:
+    key = key or _claimed_key(source, source.get("projection"), source.get("version"))
+    return restored(key, *_stored(source, key))
+
+
+def _claimed_key(source: Mapping[str, Any], projection: Any, version: Any) -> ViewKey:
+    """The key of a document that a search found, as far as it can be read."""
+    return ViewKey(projection, str(source.get("key", "")), version, str(source.get("row", "")))
+
+
+def _stored(source: Mapping[str, Any], key: ViewKey) -> tuple[Any, Any, Any, Any]:
+    """Vector, state, value and digest; the vector is none where the document says to be another view than `key`."""
+    names = (source.get("projection"), source.get("key"), source.get("version"), source.get("row"))
+    vector = source.get("vector") if names == key else None
+    return vector, source.get("state_text"), source.get("value_text"), _bytes(source.get("digest"))
+
+
+def _bytes(digest: Any) -> bytes | None:
     try:
-        view = View(
-            source["projection"],
-            source["version"],
-            source["key"],
-            VersionVector.parse(source["vector"]),
-            source["state_text"],
-            source["value_text"],
-            source["row"],
-        )
-        whole = view.digest == b64decode(source["digest"]) and view.id == (key or view.id)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        whole = False
-    if not whole:
-        of = f"{source.get('projection')} {source.get('key')}" + (f" in row {source['row']}" if source.get("row") else "")
-        raise DamagedEvent(f"view {of} does not match its digest; rebuild it from the events")
-    return view
+        return b64decode(digest)
+    except (TypeError, ValueError):
+        return None
 
 
 def _said(error: failures.OpenSearchException) -> str:
@@ -383,4 +405,4 @@ def _said(error: failures.OpenSearchException) -> str:
     info = error.info
     reason = info.get("error", {}) if isinstance(info, dict) else ""
     text = reason.get("reason", "") if isinstance(reason, dict) else reason
-    return f"{error.status_code} {error.error}" + (f": {text}" if text else "")
+    return f"{error.status_code} {error.error}" + (f": {_USER.sub('the user', str(text))}" if text else "")

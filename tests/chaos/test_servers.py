@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pwd
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -45,6 +48,33 @@ def test_a_server_is_killed_starts_again_and_is_gone_when_its_work_fails(run: Ru
     assert not server.process.running
     assert not listens(server.port)
     assert not server.process._log.parent.exists()
+
+
+FREEZE = """
+import sys, time
+import psycopg
+from chaos.servers import postgresql
+with postgresql() as server:
+    connection = psycopg.connect(server.url)
+    server.freeze()
+    print(*open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split(), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows a server's children")
+def test_a_frozen_server_s_children_are_gone_when_whoever_froze_it_is_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", FREEZE], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    children = parent.stdout.readline().split()
+    assert len(children) > 3
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 10
+    while left := [child for child in children if Path(f"/proc/{child}").exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)
 
 
 def test_two_servers_run_side_by_side() -> None:

@@ -132,7 +132,8 @@ def test_an_embedded_object_and_runs_of_one_format() -> None:
         ("AAA", "'AAA': Incorrect padding"),
         ("é", "'é'"),
         ("", "'' is no Yjs update"),
-        ("/////w==", "'/////w==' is no Yjs update: ValueError"),
+        ("/////w==", "'/////w==' is no Yjs update for a view: it is cut short"),
+        ("AAAA", "'AAAA' is no Yjs update for a view: 1 bytes too many"),
         (encoded(b"\xff" * 500), "'/////////.*… is no Yjs update"),
     ],
 )
@@ -164,6 +165,92 @@ def test_damaged_updates_are_refused_or_taken_and_never_end_the_process(capfd: p
         except (InvalidOperation, InvalidEvent):
             refused += 1
     assert refused > 2000  # versions of the library before 0.14.9 end the process on some of these
+
+
+def number(n: int) -> bytes:
+    """As lib0 writes it."""
+    return bytes([n & 127 | 128]) + number(n >> 7) if n > 127 else bytes([n])
+
+
+def with_content(content: bytes) -> str:
+    """The update of one item in the list."""
+    root = number(1) + number(len("sequence")) + b"sequence"
+    return encoded(number(1) + number(1) + number(1) + number(0) + content[:1] + root + content[1:] + number(0))
+
+
+DEPTH = 60_000
+TOO_DEEP = {
+    "arrays": with_content(bytes([8, 1]) + bytes([117, 1]) * DEPTH + bytes([126])),
+    "objects": with_content(bytes([8, 1]) + bytes([118, 1, 1, 97]) * DEPTH + bytes([126])),
+    "an embedded object": with_content(bytes([5]) + number(2 * DEPTH) + b"[" * DEPTH + b"]" * DEPTH),
+    "a format": with_content(bytes([6, 1, 97]) + number(2 * DEPTH) + b"[" * DEPTH + b"]" * DEPTH),
+    "a subdocument's options": with_content(bytes([9, 1, 97]) + bytes([117, 1]) * DEPTH + bytes([126])),
+}
+TRY = """
+import sys
+from projectors.crdt import InvalidOperation, Sequence, Tag
+from replicator import Hlc, VersionVector
+for line in sys.stdin:
+    try:
+        Sequence().apply({}, line.strip(), Tag("us-east-1", 1, Hlc(1, 0), VersionVector()))
+    except InvalidOperation as error:
+        print(error)
+"""
+
+
+def test_what_is_nested_so_deep_that_the_library_would_end_the_process_is_refused() -> None:
+    """In a process of its own: there is no catching it."""
+    given = "\n".join(TOO_DEEP.values())
+    run = subprocess.run([sys.executable, "-c", TRY], input=given, text=True, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr[-500:]
+    said = run.stdout.splitlines()
+    assert [line.partition(": ")[2] for line in said] == ["a value is nested deeper than 128 levels"] * len(TOO_DEEP)
+
+
+BRACKETS = "[" * 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f'"{BRACKETS}"', rf'"\\\"{BRACKETS}"', "[" * 120 + "]" * 120, "[" + "[1]," * 200 + "1]"],
+    ids=["text", "escaped", "less deep", "side by side"],
+)
+def test_brackets_are_no_nesting_where_they_are_in_a_text_or_closed_again(text: str) -> None:
+    LIST.apply(LIST.initial(), with_content(bytes([5]) + number(len(text)) + text.encode()), tag())
+
+
+@pytest.mark.parametrize("kind", [pycrdt.Array, pycrdt.Map, pycrdt.Text], ids=lambda kind: kind.__name__)
+def test_shared_types_within_the_document_are_refused_to_writers_and_readers(kind: Any) -> None:
+    """One in the other, update by update, they could be nested without an end."""
+    draft = LIST.draft()
+    draft.content.append(kind())
+    with pytest.raises(InvalidOperation, match="it holds a shared type; a document of a view holds plain values"):
+        draft.update()
+    update = encoded(draft.document.get_update())  # a writer of another make
+    with pytest.raises(InvalidOperation, match="it holds a shared type"):
+        LIST.apply(LIST.initial(), update, tag())
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        number(2**31),
+        number(1) + number(2**31),
+        number(0) + number(2**31),
+        number(0) + number(1) + number(1) + number(2**31),
+        number(1) * 3 + number(0) + bytes([0]) + number(2**32) + number(0),
+        number(1) * 3 + number(0) + bytes([10]) + number(2**63) + number(0),
+        number(1) * 3 + number(0) + bytes([4, 1, 1, 97]) + number(2**31) + number(0),
+        number(1) * 3 + number(0) + bytes([8, 1, 1, 97]) + number(2**31) + number(0),
+        number(1) * 3 + number(0) + bytes([8, 1, 1, 97, 1, 117]) + number(2**31) + number(0),
+        number(0) + number(1) + number(1) + number(1) + number(2**31 - 1) + number(1),
+        b"\xff" * 20,
+    ],
+    ids=lambda update: str(update.hex()),
+)
+def test_numbers_that_no_update_has_are_refused_before_anything_is_made_of_them(update: bytes) -> None:
+    with pytest.raises(InvalidOperation, match=r"cut short|too large"):
+        LIST.apply(LIST.initial(), encoded(update), tag())
 
 
 def test_a_panic_of_the_library_is_an_invalid_operation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -590,9 +590,8 @@ def test_a_map_of_registers_holds_what_neither_a_remove_nor_an_assignment_knew(h
     }
     assert shown("map of latest registers", history) == {
         key: max([op for op in live if unseen(op, every)], key=rank).operation.value
-        if any(unseen(op, every) for op in live)
-        else None
         for key, (live, every) in contents(history, []).items()
+        if any(unseen(op, every) for op in live)  # or nobody has assigned what it would show
     }
 
 
@@ -773,3 +772,32 @@ def test_no_state_is_ever_changed_in_place(crdt: Crdt, operations: Any, data: st
         crdt.compact(state, seen)
         assert text(crdt, state) == before
         state = after
+
+
+HUGE = 10**5000
+
+
+@pytest.mark.parametrize(
+    ("crdt", "operation"),
+    [
+        (LwwRegister(), HUGE),
+        (LwwRegister(), Assign(1, [HUGE])),  # type: ignore[arg-type]
+        (MvRegister(), HUGE),
+        (OrSet(), Add(HUGE)),  # type: ignore[arg-type]
+        (RemoveWinsSet(), Add(HUGE)),  # type: ignore[arg-type]
+        (TwoPhaseSet(), Remove(HUGE)),  # type: ignore[arg-type]
+        (GSet(), Add(HUGE)),  # type: ignore[arg-type]
+        (EnableWinsFlag(), HUGE),
+        (DisableWinsFlag(), HUGE),
+        (LwwMap(), HUGE),
+        (OrMap(OrSet()), HUGE),
+        (BoundedCounter(), HUGE),
+        (BoundedCounter(), Take(HUGE)),
+        (GCounter(), HUGE),
+        (PnCounter(), HUGE),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_integers_too_long_to_print_are_refused_like_others(crdt: Any, operation: Any) -> None:
+    with pytest.raises(InvalidOperation, match="an integer of thousands of digits"):
+        crdt.apply(crdt.initial(), operation, Tag("us-east-1", 1, Hlc(1, 0), VersionVector()))

@@ -68,6 +68,21 @@ def test_what_a_remove_had_observed_is_gone_when_the_key_is_made_anew() -> None:
     assert shown(OrMap(OrSet()), made) == {"crew": ["marge"]}
 
 
+def test_a_key_is_hidden_whose_register_has_no_assignment_left() -> None:
+    made = [
+        (Update("gate", Assign("B2")), tag(EAST, 1)),
+        (Update("gate", Assign("C3")), tag(WEST, 1, us_east_1=1)),
+        (Remove("gate"), tag("ap-south-1", 1, eu_west_1=1)),  # which had observed the second alone
+    ]
+    crdt = OrMap(LatestRegister())
+    assert shown(crdt, made) == {}
+    state = crdt.initial()
+    for operation, at in made:
+        state = crdt.apply(state, operation, at)
+    assert crdt.total({"flight/1": state}) == {}
+    assert crdt.value(crdt.apply(state, Update("gate", Assign(None)), tag(WEST, 2, us_east_1=1))) == {"gate": None}
+
+
 def test_what_is_concurrent_with_a_remove_stays_without_what_the_remove_had_observed() -> None:
     made = [
         (Update("crew", Add("homer")), tag(EAST, 1)),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projectors import Engine, Projection
-from projectors.crdt import BoundedCounter, Restock, Tag, Take, Transfer, may_take
+from projectors.crdt import BoundedCounter, GCounter, InvalidOperation, PnCounter, Restock, Tag, Take, Transfer, may_take
 from projectors.fields import restock, stock, take, transfer
 from projectors.queries import Query
 from projectors.sinks.memory import MemorySink
 from replicator import Accept, EventStore, MemoryStorage, NewEvent, Operation, Reject, Rejected, Saved, VersionVector, When
+from replicator.domain.canonical import encode_json
 from replicator.domain.clock import ZERO, Hlc
 from replicator.domain.vector import EMPTY
 
@@ -73,8 +75,9 @@ def test_at_no_causally_closed_view_has_more_been_taken_than_there_was(made: lis
         value = valued(made, view)
         assert value["overdrawn"] == {}  # nobody broke the rule, and no view of any kind says so
         if closed(made, view):
-            assert left_at(made, view) == value["available"] == sum(value["rights"].values())
+            assert left_at(made, view) == value["available"]
             assert value["pending"] == {}
+        assert value["available"] == sum(value["rights"].values())  # what is late of others lessens nothing
         assert all(n >= 0 for n in (value["available"], *value["rights"].values(), *value["pending"].values()))
 
 
@@ -105,7 +108,7 @@ def test_what_a_late_lane_explains_is_pending_and_what_none_explains_is_overdraw
         "overdrawn": {},
     }
     assert valued(made, VersionVector({EAST: 1, WEST: 1})) == {
-        "available": 6,
+        "available": 10,
         "rights": {EAST: 10, WEST: 0},
         "pending": {WEST: 4},
         "overdrawn": {},
@@ -143,6 +146,50 @@ def test_a_region_may_take_what_its_own_rights_allow() -> None:
     assert may_take(value, 5, EAST)
     assert not may_take(value, 6, EAST)
     assert not may_take(value, 1, SOUTH)
+
+
+def test_what_is_late_of_one_region_takes_nothing_from_what_another_holds() -> None:
+    made = [
+        (Tag(SOUTH, 1, Hlc(1, 0), EMPTY), Restock(100)),
+        (Tag(SOUTH, 2, Hlc(2, 0), EMPTY), Transfer(100, WEST)),
+        (Tag(WEST, 1, Hlc(3, 0), VersionVector({SOUTH: 2})), Take(50)),
+        (Tag(EAST, 1, Hlc(4, 0), EMPTY), Restock(10)),
+    ]
+    value = valued(made, VersionVector({WEST: 1, EAST: 1}))
+    assert value == {"available": 10, "rights": {WEST: 0, EAST: 10}, "pending": {WEST: 50}, "overdrawn": {}}
+    assert may_take(value, 10, EAST)
+    assert not may_take(value, 1, WEST)
+
+
+def test_totals_beyond_what_json_holds_are_shown_as_the_largest() -> None:
+    most = 2**53 - 1
+    state = {"lanes": {EAST: [most, 0, {WEST: most}, 1], SOUTH: [0, most, {}, 1]}, "awaited": {}}
+    total = COUNTER.total({"shop/1": state, "shop/2": state})
+    assert total["rights"] == {EAST: 0, WEST: most, SOUTH: 0}
+    assert (total["pending"], total["overdrawn"]) == ({}, {SOUTH: most})
+    encode_json({"value": [total, COUNTER.total({"shop/1": {**state, "lanes": {EAST: [most, 0, {}, 1]}}} | {"s": state})]})
+    for counter, lane in ((PnCounter(), [most, 0, 1]), (GCounter(), [most, 1])):
+        cells = {"shop/1": {EAST: lane}, "shop/2": {EAST: lane, WEST: lane}}
+        assert counter.value(cells["shop/1"]) == counter.total(cells) == most
+    owed = {"shop/1": {EAST: [0, most, 1]}, "shop/2": {EAST: [0, most, 1]}, "shop/3": {EAST: [most, 0, 1]}}
+    assert PnCounter().total(owed) == -most  # reckoned whole, and only then cut: nothing depends on the order
+    assert PnCounter().total({**owed, "shop/4": {EAST: [most, 0, 1]}}) == 0
+
+
+def test_what_a_region_hands_over_in_all_is_bounded() -> None:
+    state = COUNTER.apply(COUNTER.initial(), Transfer(2**53 - 1, WEST), Tag(EAST, 1, ZERO, EMPTY))
+    with pytest.raises(InvalidOperation, match="us-east-1 would pass 2\\^53 - 1"):
+        COUNTER.apply(state, Transfer(1, SOUTH), Tag(EAST, 2, ZERO, EMPTY))
+
+
+class Name(str):
+    pass
+
+
+@pytest.mark.parametrize("to", [Name(WEST), None, 7, 10**5000], ids=["a kind of text", "none", "seven", "huge"])
+def test_rights_go_to_a_region_by_its_plain_name(to: Any) -> None:
+    with pytest.raises(InvalidOperation, match="by its name, not to"):
+        COUNTER.apply(COUNTER.initial(), Transfer(1, to), Tag(EAST, 1, ZERO, EMPTY))
 
 
 class Tickets(Projection):

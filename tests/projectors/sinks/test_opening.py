@@ -62,14 +62,21 @@ def test_no_password_is_in_a_name(password: str, user: str) -> None:
         ("redis://me:secret@host:port/0", "cannot be read"),
         ("opensearch+https://me:secret@host:port", "cannot be read"),
         ("opensearch+https://", "cannot be read"),
+        ("postgresql://me:sec@ret@host/views", "'@' in the wrong place.*%40 for '@'"),
+        ("postgresql://me:secr/et@host/views", "'@' in the wrong place.*%2F for '/'"),
+        ("redis://:sec/ret@host:6379/0", "'@' in the wrong place"),
+        ("redis://me:sec?ret@host/0", "'@' in the wrong place"),
+        ("rediss://me:sec#ret@host/0", "'@' in the wrong place"),
+        ("opensearch+https://me:sec/ret@host:9200", "'@' in the wrong place"),
+        ("opensearch+https://me:sec@ret@host:9200", "'@' in the wrong place"),
     ],
 )
 @pytest.mark.parametrize("use", [open_sink, prepare])
 def test_an_address_that_cannot_work_is_refused_with_the_remedy(address: str, said: str, use: Any) -> None:
     with pytest.raises(InvalidConfig, match=said) as raised:
         use(address, SETTINGS)
-    assert "secret" not in str(raised.value)
-    assert "sec%ret" not in str(raised.value)
+    for part in ("secret", "sec%ret", "sec", "ret@", "/ret"):
+        assert part not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +176,46 @@ def test_a_database_in_another_encoding_is_refused(postgresql_url: str, fresh: S
 def test_a_prefix_too_long_for_a_table_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="up to 40 characters"):
         open_sink("postgresql://host/views", Settings("us-east-1", prefix="p" * 41))
+
+
+@pytest.mark.parametrize("make", [PostgresSink, RedisSink, SearchSink])
+def test_a_sink_made_in_code_refuses_such_an_address_too(make: Any) -> None:
+    for address in ("postgresql://me:sec@ret@host/db", "redis://me:sec@ret@host/0", "opensearch+https://me:sec@ret@host"):
+        with pytest.raises(InvalidConfig) as raised:
+            make(address, SETTINGS)
+        assert "sec" not in str(raised.value)
+        assert "ret" not in str(raised.value)
+
+
+def test_sinks_have_the_name_of_their_address() -> None:
+    for address in ("postgresql://me:x@host:5432/db", "rediss://me:x@host:6380/1", "opensearch+https://me:x@host:9200"):
+        sink: Any = open_sink(address, SETTINGS)
+        assert sink.name == name_of(address)
+    assert (
+        PostgresSink("host=db.example dbname=views password=secret", SETTINGS).name == "postgresql://db.example:5432/views"
+    )
+
+
+def test_an_error_does_not_name_the_user(postgresql_url: str, redis_url: str, fresh: Settings) -> None:
+    import redis
+
+    for url in (postgresql_url.replace(PASSWORD, "wrong"), postgresql_url.replace("meridian:", "nobody-known:")):
+        with pytest.raises(InvalidConfig) as raised:
+            PostgresSink(url, fresh).load([view(1).id])
+        assert "nobody-known" not in str(raised.value)
+        assert '"meridian"' not in str(raised.value)
+    with redis.Redis.from_url(redis_url) as client:
+        client.acl_setuser("weak-user", enabled=True, passwords=["+x"], categories=[], commands=["+ping"], keys=["*"])
+        sink = RedisSink(redis_url.replace(f":{PASSWORD}", "weak-user:x"), fresh)
+        with pytest.raises(InvalidConfig, match="no permissions") as raised:
+            sink.load([view(1).id])
+        assert "weak-user" not in str(raised.value)
+        client.acl_deluser("weak-user")
+
+
+def test_a_prefix_with_upper_case_is_refused_where_names_have_none() -> None:
+    with pytest.raises(InvalidConfig, match=r"prefix 'Prod' has upper case.*use 'prod'"):
+        open_sink("opensearch+https://host", Settings("us-east-1", prefix="Prod"))
 
 
 def test_requests_to_amazon_are_signed(monkeypatch: pytest.MonkeyPatch) -> None:
