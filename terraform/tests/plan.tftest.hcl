@@ -444,7 +444,7 @@ run "extras_are_off" {
     error_message = "a role may use what is off"
   }
   assert {
-    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api", name))]) == 0 && length(local.widgets) == 13
+    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api", name))]) == 0 && length(local.widgets) == 14
     error_message = "there are alarms or widgets of what is off"
   }
 }
@@ -504,7 +504,7 @@ run "external_events" {
     error_message = "the alarm on external events' lag does not look at it"
   }
   assert {
-    condition     = length(local.widgets) == 15
+    condition     = length(local.widgets) == 16
     error_message = "the dashboard does not show external events"
   }
 }
