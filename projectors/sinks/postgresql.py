@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +15,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from projectors.sinks import postgresql_statements as statements
 from projectors.sinks.opening import checked
 from projectors.sinks.port import Change
 from projectors.sinks.ranged import Ranged
@@ -45,176 +45,6 @@ _PASSING = (
     errors.TransactionRollback,
     errors.IdleInTransactionSessionTimeout,
 )
-
-# Each is made only where it is missing: even IF NOT EXISTS takes locks that wait for savers and readers.
-_TABLES = {
-    "views": """
-CREATE TABLE {views} (
-    projection text COLLATE "C" NOT NULL,
-    version    integer NOT NULL,
-    row        text COLLATE "C" NOT NULL,
-    key        text COLLATE "C" NOT NULL,
-    place      bytea NOT NULL,
-    vector     text NOT NULL,
-    state      text NOT NULL,
-    value      json NOT NULL,
-    exact      text,
-    digest     bytea NOT NULL,
-    PRIMARY KEY (projection, version, row, key)
-)""",
-    "place_index": "CREATE INDEX {place_index} ON {views} (projection, version, place)",
-    "ranges": """
-CREATE TABLE {ranges} (
-    projection text COLLATE "C" NOT NULL,
-    version    integer NOT NULL,
-    leaf       text COLLATE "C" NOT NULL,
-    count      bigint NOT NULL,
-    digest     bit(256) NOT NULL,
-    PRIMARY KEY (projection, version, leaf)
-) WITH (fillfactor = 50)""",
-    "active": """
-CREATE TABLE {active} (
-    projection text COLLATE "C" PRIMARY KEY,
-    version    integer NOT NULL
-)""",
-}
-_CURRENT = """
-CREATE OR REPLACE VIEW {current} AS
-    SELECT v.projection, v.version, v.row, v.key, v.vector, v.value FROM {views} v
-    LEFT JOIN {active} a USING (projection) WHERE v.version = coalesce(a.version, 1)
-"""
-_MADE_AS = f"Meridian's, {sha256(_CURRENT.encode()).hexdigest()[:16]}"
-"""The comment on the view {current}: which definition it was made by. PostgreSQL keeps definitions in words of its own."""
-_THERE = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL, obj_description(to_regclass(quote_ident(%s)), 'pg_class')"
-_SUFFIXES = {
-    "views": "_views",
-    "ranges": "_ranges",
-    "active": "_active",
-    "current": "_current",
-    "place_index": "_views_place",
-}
-# Locks are taken in one order by everyone: rows by their key, then ranges by their leaf.
-_HELD = """
-SELECT w.n, v.vector, v.digest
-FROM unnest(%s::int[], %s::text[], %s::int[], %s::text[], %s::text[]) AS w (n, projection, version, row, key)
-JOIN {views} v USING (projection, version, row, key)
-"""
-_LOCK = _HELD + "ORDER BY v.projection, v.version, v.row, v.key FOR UPDATE OF v"
-_ADD_UP = """
-INSERT INTO {ranges} AS r (projection, version, leaf, count, digest)
-SELECT projection, version, leaf, sum(count), bit_xor(delta) FROM changed GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-ON CONFLICT (projection, version, leaf) DO UPDATE SET count = r.count + excluded.count, digest = r.digest # excluded.digest
-"""
-# Inserts come before updates: an insert waits for a row that is being changed, not for one that is only locked.
-_CHANGE = """
-WITH w AS (
-    SELECT * FROM unnest(
-        %s::text[], %s::int[], %s::text[], %s::text[], %s::bool[],
-        %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::bit(256)[]
-    ) AS w (projection, version, row, key, is_new, place, vector, state, value, exact, digest, delta)
-), made AS (
-    INSERT INTO {views} (projection, version, row, key, place, vector, state, value, exact, digest)
-    SELECT projection, version, row, key, place, vector, state, value::json, exact, digest FROM w
-    WHERE is_new ORDER BY projection, version, row, key
-    ON CONFLICT DO NOTHING
-    RETURNING projection, version, row, key, place, 1 AS count, ('x' || encode(digest, 'hex'))::bit(256) AS delta
-), moved AS (
-    UPDATE {views} v SET vector = w.vector, state = w.state, value = w.value::json, exact = w.exact, digest = w.digest
-    FROM w WHERE NOT w.is_new AND (SELECT count(*) FROM made) >= 0
-    AND (v.projection, v.version, v.row, v.key) = (w.projection, w.version, w.row, w.key)
-    RETURNING v.projection, v.version, v.row, v.key, v.place, 0 AS count, w.delta
-), done AS (
-    SELECT * FROM moved UNION ALL SELECT * FROM made
-)"""
-_WRITE = (
-    _CHANGE
-    + """, changed AS (
-    SELECT projection, version, left(encode(place, 'hex'), {digits}) AS leaf, count, delta FROM done
-), summed AS ("""
-    + _ADD_UP
-    + """) SELECT projection, version, row, key FROM done"""
-)
-# A batch in several statements: all rows first, then the ranges at once. Ranges between rows would break the order.
-_WRITE_ROWS = _CHANGE + "SELECT projection, version, row, key FROM done"
-_SUM = (
-    """
-WITH changed AS (
-    SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::bigint[], %s::bit(256)[])
-    AS w (projection, version, leaf, count, delta)
-)"""
-    + _ADD_UP
-)
-_LOAD = """
-SELECT projection, version, row, key, vector, state, coalesce(exact, value::text), digest
-FROM unnest(%s::int[], %s::text[], %s::int[], %s::text[], %s::text[]) AS w (n, projection, version, row, key)
-JOIN {views} USING (projection, version, row, key)
-"""
-_VIEWS = """
-SELECT projection, version, row, key, vector, state, coalesce(exact, value::text), digest FROM {views}
-WHERE projection = %s AND version = %s AND (row, key) > (%s, %s)
-ORDER BY row, key LIMIT {page}
-"""
-_CELLS = """
-SELECT projection, version, row, key, vector, state, coalesce(exact, value::text), digest FROM {views}
-WHERE projection = %s AND version = %s AND row = %s AND key > %s
-ORDER BY key LIMIT {page}
-"""
-_LEAVES = "SELECT leaf, count, digest::text FROM {ranges} WHERE projection = %s AND version = %s"
-_ROWS = """
-SELECT key, row, vector, digest FROM {views}
-WHERE projection = %s AND version = %s AND place BETWEEN decode(%s, 'hex') AND decode(%s, 'hex')
-"""
-# All are locked before one is deleted, for the same reason.
-_DOOMED = """
-SELECT row, key FROM {views} WHERE projection = %s AND version = %s
-ORDER BY projection, version, row, key LIMIT {drop} FOR UPDATE
-"""
-_DELETE = (
-    """
-WITH gone AS (
-    DELETE FROM {views} v USING unnest(%s::text[], %s::text[]) AS w (row, key)
-    WHERE v.projection = %s AND v.version = %s AND (v.row, v.key) = (w.row, w.key)
-    RETURNING v.projection, v.version, v.place, v.digest
-), changed AS (
-    SELECT projection, version, left(encode(place, 'hex'), {digits}) AS leaf, -1 AS count,
-           ('x' || encode(digest, 'hex'))::bit(256) AS delta
-    FROM gone
-), summed AS ("""
-    + _ADD_UP
-    + """) SELECT count(*) FROM gone"""
-)
-# What is damaged may be in its range by another digest: so a range that loses such a view is reckoned anew from its rows,
-# while nobody else changes it.
-_DISCARD = """
-DELETE FROM {views} v USING unnest(%s::text[], %s::int[], %s::text[], %s::text[]) AS w (projection, version, row, key)
-WHERE (v.projection, v.version, v.row, v.key) = (w.projection, w.version, w.row, w.key)
-"""
-_LOCK_RANGES = """
-SELECT 1 FROM {ranges} r JOIN unnest(%s::text[], %s::int[], %s::text[]) AS w (projection, version, leaf)
-USING (projection, version, leaf) ORDER BY r.projection, r.version, r.leaf FOR UPDATE OF r
-"""
-_ANEW = """
-UPDATE {ranges} r SET (count, digest) = (
-    SELECT count(*), coalesce(bit_xor(('x' || encode(v.digest, 'hex'))::bit(256)), 0::bit(256)) FROM {views} v
-    WHERE v.projection = r.projection AND v.version = r.version
-    AND v.place BETWEEN decode(rpad(r.leaf, 64, '0'), 'hex') AND decode(rpad(r.leaf, 64, 'f'), 'hex')
-)
-FROM unnest(%s::text[], %s::int[], %s::text[]) AS w (projection, version, leaf)
-WHERE (r.projection, r.version, r.leaf) = (w.projection, w.version, w.leaf)
-"""
-_EMPTIED = """
-DELETE FROM {ranges} r USING (
-    SELECT projection, version, leaf FROM {ranges} WHERE projection = %s AND version = %s AND count = 0
-    ORDER BY projection, version, leaf FOR UPDATE
-) w WHERE (r.projection, r.version, r.leaf) = (w.projection, w.version, w.leaf) AND r.count = 0
-"""
-_RECOUNT = """
-WITH changed AS (
-    SELECT projection, version, left(encode(place, 'hex'), {digits}) AS leaf, 1 AS count,
-           ('x' || encode(digest, 'hex'))::bit(256) AS delta
-    FROM {views} WHERE projection = %s AND version = %s
-)
-""" + _ADD_UP.partition("ON CONFLICT")[0]
 
 
 class _Connection(psycopg.Connection[Any]):
@@ -275,8 +105,8 @@ class PostgresSink:
         self._idle: list[_Connection] = []
         self._lock = Lock()
         names = {
-            **{name: sql.Identifier(settings.prefix + suffix) for name, suffix in _SUFFIXES.items()},
-            "made_as": sql.Literal(_MADE_AS),
+            **{name: sql.Identifier(settings.prefix + suffix) for name, suffix in statements.SUFFIXES.items()},
+            "made_as": sql.Literal(statements.MADE_AS),
             "digits": sql.Literal(LEAF_DIGITS),
             "page": sql.Literal(_PAGE),
             "drop": sql.Literal(_DROP),
@@ -285,15 +115,34 @@ class PostgresSink:
         def statement(text: str) -> sql.Composed:
             return sql.SQL(text).format(**names)
 
-        self._tables = {settings.prefix + _SUFFIXES[name]: statement(text) for name, text in _TABLES.items()}
-        self._current, self._described = statement(_CURRENT), statement("COMMENT ON VIEW {current} IS {made_as}")
-        self._write, self._write_rows, self._sum = statement(_WRITE), statement(_WRITE_ROWS), statement(_SUM)
-        self._discard, self._lock_ranges, self._anew = statement(_DISCARD), statement(_LOCK_RANGES), statement(_ANEW)
-        self._locked, self._held = statement(_LOCK), statement(_HELD)
-        self._load, self._views, self._cells = statement(_LOAD), statement(_VIEWS), statement(_CELLS)
-        self._leaves, self._rows = statement(_LEAVES), statement(_ROWS)
-        self._doomed, self._delete, self._emptied = statement(_DOOMED), statement(_DELETE), statement(_EMPTIED)
-        self._recount = statement(_RECOUNT)
+        self._tables = {
+            settings.prefix + statements.SUFFIXES[name]: statement(text) for name, text in statements.TABLES.items()
+        }
+        self._current = statement(statements.CURRENT)
+        self._described = statement("COMMENT ON VIEW {current} IS {made_as}")
+        self._write, self._write_rows, self._sum = (
+            statement(statements.WRITE),
+            statement(statements.WRITE_ROWS),
+            statement(statements.SUM),
+        )
+        self._discard, self._lock_ranges, self._anew = (
+            statement(statements.DISCARD),
+            statement(statements.LOCK_RANGES),
+            statement(statements.ANEW),
+        )
+        self._locked, self._held = statement(statements.LOCK), statement(statements.HELD)
+        self._load, self._views, self._cells = (
+            statement(statements.LOAD),
+            statement(statements.VIEWS),
+            statement(statements.CELLS),
+        )
+        self._leaves, self._rows = statement(statements.LEAVES), statement(statements.ROWS)
+        self._doomed, self._delete, self._emptied = (
+            statement(statements.DOOMED),
+            statement(statements.DELETE),
+            statement(statements.EMPTIED),
+        )
+        self._recount = statement(statements.RECOUNT)
         self._forget = statement("DELETE FROM {ranges} WHERE projection = %s AND version = %s")
         self._activate = statement(
             "INSERT INTO {active} VALUES (%s, %s) ON CONFLICT (projection) DO UPDATE SET version = excluded.version"
@@ -312,7 +161,7 @@ class PostgresSink:
             for name, statement in self._tables.items():
                 if not self._there(connection, name)[0]:
                     connection.execute(statement)
-            if self._there(connection, f"{self._settings.prefix}_current") != (True, _MADE_AS):
+            if self._there(connection, f"{self._settings.prefix}_current") != (True, statements.MADE_AS):
                 connection.execute(self._current)
                 connection.execute(self._described)
 
@@ -321,7 +170,7 @@ class PostgresSink:
     @staticmethod
     def _there(connection: _Connection, name: str) -> tuple[bool, str | None]:
         """Is there a table, index or view of this name, and its comment?"""
-        found: tuple[bool, str | None] = connection.execute(_THERE, (name, name)).fetchone() or (False, None)
+        found: tuple[bool, str | None] = connection.execute(statements.THERE, (name, name)).fetchone() or (False, None)
         return found
 
     def activate(self, projection: str, version: int) -> None:
@@ -581,7 +430,8 @@ class _Held(NamedTuple):
 
 
 class _Write(NamedTuple):
-    """A change that is to be made: its position, and what _WRITE takes. `delta` is what it does to its range's digest."""
+    """A change that is to be made: its position, and what statements.WRITE takes. `delta` is what it does to its
+    range's digest."""
 
     n: int
     projection: str
