@@ -13,7 +13,8 @@ from threading import Condition, Lock
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import AppendContention, GuardFailed, InvalidEvent, LaneTaken, OutcomeUnknown, Sent
+from replicator.errors import AppendContention, GuardFailed, InvalidEvent, LaneTaken, OutcomeUnknown, RegionUnavailable, Sent
+from replicator.fencing.fence import Fence
 from replicator.retries import contention
 from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard, LaneStorage
 
@@ -33,6 +34,10 @@ class Write:
     head: Head | None = None
 
 
+class _FenceMoved(LaneTaken):
+    """Internal: the fence that a write checked is another one now."""
+
+
 class Appender:
     """Appends to one region's lanes. Safe to share between threads."""
 
@@ -43,8 +48,11 @@ class Appender:
         clock: HybridLogicalClock,
         attempts: int,
         nonce: Callable[[], str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.attempts = attempts
+        self._fence = fence
+        self._epoch = 0
         self._storage = storage
         self._region = region
         self._clock = clock
@@ -58,16 +66,16 @@ class Appender:
     ) -> tuple[Event, ...]:
         """Append what `prepare` returns to lanes of `streams`, all or none; ask it again whenever a lane moved meanwhile.
 
-        Raises AppendContention when lanes kept moving; other errors as EventStore.append, GuardFailed, and whatever
-        `prepare` raises.
+        Raises AppendContention when lanes kept moving, RegionFenced when the region takes no appends; other errors as
+        EventStore.append, GuardFailed, and whatever `prepare` raises.
         """
         lanes = {LaneId(self._region, stream) for stream in streams}
 
         def once() -> tuple[Event, ...]:
+            self._let_through(streams)  # before anything is read: another epoch may be that of other tables
             writes = prepare()
             sealed = self._seal(writes)
             if sealed:
-                _check_size(sealed, guards)
                 self._insert(sealed, guards, lanes)
             return sealed
 
@@ -83,8 +91,12 @@ class Appender:
         """Whether these events, sent before without an answer, are there; False when they never will be.
 
         The guards that they were sent with (`errors.Sent`) are asked again: one that failed holds no more, now or later.
+        Raises RegionFenced where only the fence keeps them from being written: ask again when the region is active.
         """
         try:
+            held = self._storage.get([(event.lane, event.sequence) for event in events]) if self._fence else {}
+            if len(held) < len(events):
+                self._let_through({event.stream for event in events})
             self._storage.insert(events, getattr(events, "guards", ()))
         except (LaneTaken, GuardFailed):
             return False
@@ -92,17 +104,45 @@ class Appender:
             self._forget({event.lane for event in events})
         return True
 
+    def _let_through(self, streams: Collection[StreamId]) -> tuple[Guard, ...]:
+        """What a write to these streams has to check. Raises RegionFenced."""
+        if self._fence is None:
+            return ()
+        guards = self._fence.guards({stream.type for stream in streams})
+        epoch = self._fence.role().epoch
+        if epoch != self._epoch:
+            with self._lock:
+                self._heads.clear()  # between two epochs the lanes may have been brought up again from elsewhere
+            self._epoch = epoch
+        return guards
+
     def _insert(self, events: tuple[Event, ...], guards: Sequence[Guard], lanes: Collection[LaneId]) -> None:
+        fence = self._let_through({event.stream for event in events})
+        _check_size(events, (*guards, *fence))
         try:
-            self._storage.insert(events, guards)
+            self._storage.insert(events, (*guards, *fence))
         except LaneTaken as error:
             self._forget(error.lanes)
             raise
+        except GuardFailed:
+            self._forget(lanes)
+            if self._fence is not None and not self._fence.holds(fence):
+                raise _FenceMoved(events) from None
+            raise GuardFailed(guards) from None
         except OutcomeUnknown as error:
             self._forget(lanes)
-            error.events = Sent(events, guards)  # whatever the storage made of them
+            error.events = Sent(events, (*guards, *fence))  # whatever the storage made of them
+            self._doubt()
+            raise
+        except RegionUnavailable:
+            self._doubt()
             raise
         self._remember(events)
+
+    def _doubt(self) -> None:
+        """The region did not take a write: it may be another one when it does."""
+        if self._fence is not None:
+            self._fence.failed()
 
     def _seal(self, writes: Sequence[Write]) -> tuple[Event, ...]:
         sealed: list[Event] = []

@@ -175,6 +175,17 @@ def execute_batch(
     return codes
 
 
+def table_identity(client: DynamoDBClient, table: str) -> str:
+    """What only this table has, not one that was made anew or restored under its name. Empty when there is none."""
+    try:
+        described: Any = client.describe_table(TableName=table)["Table"]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise
+        return ""
+    return str(described.get("TableId") or described["CreationDateTime"])
+
+
 def require_table(settings: Settings, region: str, table: str) -> None:
     """Raise InvalidConfig, saying what to do, unless `table` can be reached in `region`."""
     with config_errors(settings, region):

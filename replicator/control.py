@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -33,6 +34,9 @@ class ControlStorage(Protocol):
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         """The scope's keys behind `after`, in order, with their values, consistently read."""
 
+    def identity(self) -> str:
+        """As LaneStorage.identity, of the table that this is kept in."""
+
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         """Remove each key whose value is still exactly the one given; others stay."""
 
@@ -46,6 +50,10 @@ class MemoryControl:
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
+        self._identity = uuid.uuid4().hex
+
+    def identity(self) -> str:
+        return self._identity
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
         with self._lock:
@@ -144,6 +152,9 @@ class DynamoControl:
             if "LastEvaluatedKey" not in page or (limit is not None and seen >= limit):
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def identity(self) -> str:
+        return aws.call(self._settings, self._region, lambda: aws.table_identity(self._client, self._table))
 
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         statement = f'DELETE FROM "{self._table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'

@@ -16,7 +16,18 @@ from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.errors import DamagedEvent, GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
-from replicator.models import ControlItem, EventItem, bind, from_item, from_model, to_item, to_model
+from replicator.models import (
+    INDEX_PARTS,
+    LANES_INDEX,
+    ControlItem,
+    EventItem,
+    bind,
+    from_item,
+    from_model,
+    index_key,
+    to_item,
+    to_model,
+)
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 from replicator.storage import MAX_TRANSACTION, Guard, Insert, Position, check_transaction, control_text
@@ -48,9 +59,9 @@ class DynamoStorage:
         self._client = aws.dynamodb(settings, self.region)
         self._connection = self._model._get_connection().connection  # one client for puts, queries and transactions
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"dynamodb-{self.region}")
-        columns = ", ".join(f"'{name}': ?" for name in _FIELDS)
         # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
-        self._insert_statement = f'INSERT INTO "{self._table}" VALUE {{{columns}}}'
+        self._insert_next = _insert_statement(self._table, _FIELDS)
+        self._insert_first = _insert_statement(self._table, (*_FIELDS, "begins"))
         self._control = bind(ControlItem, settings.control_table, settings, self.region)
         found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
         self._guard_statement = f"EXISTS({found})"
@@ -116,7 +127,10 @@ class DynamoStorage:
         statements = []
         for event in events:
             item = to_item(event)
-            statements.append({"Statement": self._insert_statement, "Parameters": [item[name] for name in _FIELDS]})
+            first = "begins" in item
+            names: Sequence[str] = (*_FIELDS, "begins") if first else _FIELDS
+            statement = self._insert_first if first else self._insert_next
+            statements.append({"Statement": statement, "Parameters": [item[name] for name in names]})
         return statements
 
     def _put_items(self, events: Sequence[Event], guards: Sequence[Guard]) -> None:
@@ -256,6 +270,26 @@ class DynamoStorage:
         if key is not None:
             yield from _lane_end(key, sequence)
 
+    def index(self, region: str) -> Iterator[LaneId]:
+        for part in range(INDEX_PARTS):
+            request: dict[str, Any] = {
+                "TableName": self._table,
+                "IndexName": LANES_INDEX,
+                "KeyConditionExpression": "begins = :part",
+                "ExpressionAttributeValues": {":part": {"S": index_key(region, part)}},
+            }
+            while True:
+                page = self._call(partial(self._client.query, **request))
+                for item in page["Items"]:
+                    for lane, _ in _lane_end(item["pk"]["S"], item["sk"]["S"]):
+                        yield lane
+                if "LastEvaluatedKey" not in page:
+                    break
+                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def identity(self) -> str:
+        return self._call(lambda: aws.table_identity(self._client, self._table))
+
     def _call(self, operation: Callable[[], T]) -> T:
         """A read, retried while its failure may pass."""
 
@@ -282,6 +316,11 @@ class DynamoStorage:
         if code in aws.THROTTLES:
             return Transient(code, sent=False)
         return Transient(code, sent=True) if code in aws.BROKEN else error
+
+
+def _insert_statement(table: str, names: Sequence[str]) -> str:
+    columns = ", ".join(f"'{name}': ?" for name in names)
+    return f'INSERT INTO "{table}" VALUE {{{columns}}}'
 
 
 def _lane_end(key: str, sequence: str) -> Iterator[tuple[LaneId, int]]:

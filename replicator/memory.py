@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from replicator.control import MemoryControl
@@ -19,6 +20,7 @@ class MemoryStorage:
         self.control = control or MemoryControl()
         self._lanes: dict[LaneId, dict[int, Event]] = {}
         self._lock = threading.Lock()
+        self._identity = uuid.uuid4().hex
 
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
         check_transaction(events, guards)
@@ -56,6 +58,14 @@ class MemoryStorage:
             events = sorted(self._lanes.get(lane, {}).items(), reverse=reverse)
         chosen = [e for s, e in events if s >= first and (last is None or s <= last)]
         yield from chosen[:limit]
+
+    def index(self, region: str) -> Iterator[LaneId]:
+        with self._lock:
+            found = [lane for lane, events in sorted(self._lanes.items()) if lane.region == region and 1 in events]
+        yield from found
+
+    def identity(self) -> str:
+        return self._identity
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
         with self._lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from replicator.domain.clock import Hlc
@@ -13,6 +15,21 @@ from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent, InvalidEvent, InvalidName
 from replicator.settings import Settings
+
+LANES_INDEX = "lanes"
+INDEX_PARTS = 16
+"""Into so many partitions of the index a region's lanes are spread, or a region could begin only 1,000 a second."""
+
+
+class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
+    """Every lane once, by its first event: what there is to compare is listed without reading the events."""
+
+    class Meta:
+        index_name = LANES_INDEX
+        projection = KeysOnlyProjection()
+
+    begins = UnicodeAttribute(hash_key=True)
+    pk = UnicodeAttribute(range_key=True)
 
 
 class EventItem(Model):
@@ -28,6 +45,9 @@ class EventItem(Model):
     observed = UnicodeAttribute()
     prev = BinaryAttribute(legacy_encoding=False)
     digest = BinaryAttribute(legacy_encoding=False)
+    begins = UnicodeAttribute(null=True)
+    """Only the first event of a lane has it, so only that one is in the index."""
+    lanes = LanesIndex()
 
 
 class ControlItem(Model):
@@ -65,9 +85,23 @@ def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any
     return type(f"{model.__name__}_{region.replace('-', '_')}", (model,), {"Meta": meta})
 
 
+def index_key(region: str, part: int) -> str:
+    """One partition of the index of `region`'s lanes."""
+    return f"{region}#{part:x}"
+
+
+def begins(event: Event) -> str | None:
+    """Where the index lists the event's lane, if this is its first event."""
+    if event.sequence != 1:
+        return None
+    return index_key(event.region, sha256(event.lane.key.encode()).digest()[0] % INDEX_PARTS)
+
+
 def to_item(event: Event) -> dict[str, Any]:
     """The event in DynamoDB's JSON, as the low-level client takes it."""
+    first = begins(event)
     return {
+        **({"begins": {"S": first}} if first else {}),
         "pk": {"S": event.lane.key},
         "sk": {"S": sequence_key(event.sequence)},
         "hlc": {"S": str(event.hlc)},
@@ -123,6 +157,7 @@ def to_model(model: Any, event: Event) -> Any:
         observed=str(event.observed),
         prev=event.prev,
         digest=event.digest,
+        begins=begins(event),
     )
 
 

@@ -33,6 +33,8 @@ class Settings:
     `personal_key` wraps the keys of personal data: a KMS key's id, ARN or alias, or `file:` and a path: docs/decisions/0014.
     `external` names the transformation to external events as `module:Class` (empty: nothing is published), and
     `external_lanes` says which lanes are published here: "all" that arrive, or this region's "own": docs/decisions/0013.
+    `fence_checked` are the stream types whose appends check the region's fence in their own transaction ("*": all); others
+    know of it within `fence_lease` seconds: docs/decisions/0020.
     """
 
     region: str
@@ -52,6 +54,8 @@ class Settings:
     personal_key: str = ""
     external: str = ""
     external_lanes: str = "all"
+    fence_checked: tuple[str, ...] = ()
+    fence_lease: float = 2.0
 
     def __post_init__(self) -> None:
         try:
@@ -74,7 +78,7 @@ class Settings:
                 parts = urlsplit("")
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise InvalidConfig(f"endpoint {url!r} of {region} is not a URL; write 'http://127.0.0.1:4566'")
-        for name in ("connect_timeout", "read_timeout", "poll_interval"):
+        for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
         if self.write_with not in WRITE_WITH:
@@ -135,7 +139,8 @@ def read_settings(
     endpoints: str | None = None,
 ) -> Settings:
     """Settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
-    _POLL_INTERVAL, _WRITE_WITH, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL and _EXTERNAL_LANES; arguments that are not None win.
+    _POLL_INTERVAL, _WRITE_WITH, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL, _EXTERNAL_LANES, _FENCE_CHECKED and _FENCE_LEASE;
+    arguments that are not None win.
     Raises InvalidConfig naming the value and the remedy.
     """
 
@@ -164,6 +169,8 @@ def read_settings(
         retired=_list(environment.get("MERIDIAN_RETIRED", "")),
         external=environment.get("MERIDIAN_EXTERNAL", "").strip(),
         external_lanes=environment.get("MERIDIAN_EXTERNAL_LANES", "all").strip(),
+        fence_checked=_list(environment.get("MERIDIAN_FENCE_CHECKED", "")),
+        fence_lease=_number(environment, "FENCE_LEASE", 2.0),
     )
 
 

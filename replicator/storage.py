@@ -82,5 +82,13 @@ class LaneStorage(Protocol):
     ) -> Iterator[Event]:
         """The lane's events from `first` to `last`, both included, strongly consistent, fetched a page at a time."""
 
+    def index(self, region: str) -> Iterator[LaneId]:
+        """`region`'s lanes that have their first event here. Reads one key a lane; what was written within the last second
+        may be missing."""
+
+    def identity(self) -> str:
+        """A text that stays the same for as long as the table does: one that was made anew or restored from a backup has
+        another. Empty when there is no table."""
+
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
         """Every lane with its last sequence. Reads the keys of the whole table: for reconciling, not for requests."""

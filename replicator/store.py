@@ -18,6 +18,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidToken
+from replicator.fencing.fence import Fence
 from replicator.freshness import Peer, Puller
 from replicator.operation import Operation, Result
 from replicator.saving import Saving
@@ -37,7 +38,8 @@ class EventStore:
     """Append to this region's lanes; read every lane that has arrived here. Safe to share between threads.
 
     `regions` are all regions of the system: a stream is read by merging their lanes. `peer` gives the storage of another
-    region, for reads that must see what has not arrived here; `tokens` writes and reads consistency tokens.
+    region, for reads that must see what has not arrived here; `tokens` writes and reads consistency tokens; `fence` lets
+    appends through while the region is active (none: always).
     """
 
     def __init__(
@@ -50,25 +52,28 @@ class EventStore:
         *,
         peer: Peer | None = None,
         tokens: TokenCodec | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.region = region
         self.regions = tuple(sorted({region, *regions}))
         self.tokens = tokens or TokenCodec("meridian")
         self._storage = storage
         self._clock = clock or HybridLogicalClock(wall_clock)
-        self._appender = Appender(storage, region, self._clock, attempts)
+        self._appender = Appender(storage, region, self._clock, attempts, fence=fence)
         self._puller = Puller([each for each in self.regions if each != region], peer)
 
     @classmethod
     def connect(cls, settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
         """The event store of the settings' own region, on DynamoDB."""
         from replicator.dynamodb import DynamoStorage
+        from replicator.fencing.connecting import connect_fence
 
         patient = DynamoStorage(settings)
         hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout))
         peer = cache(lambda region: DynamoStorage(hasty, region))
         tokens = TokenCodec(settings.prefix, settings.token_keys)
-        return cls(patient, settings.region, settings.regions, clock, peer=peer, tokens=tokens)
+        fence = connect_fence(settings, patient)
+        return cls(patient, settings.region, settings.regions, clock, peer=peer, tokens=tokens, fence=fence)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -76,9 +81,10 @@ class EventStore:
         """Append up to 100 events to this region's lane of `stream`, all or none. One round trip when the head is known.
 
         `observed` is what the writer has seen of the stream (`Observed.of(events)`); the new events record it and sort
-        after it. Returns the events as stored. Raises InvalidName or InvalidEvent before anything is written,
-        ClockAhead when what was observed is too far ahead of this machine's clock, AppendContention or
-        RegionUnavailable when nothing was written, OutcomeUnknown when nobody can tell yet (see `resolve`).
+        after it. Returns the events as stored. Raises InvalidName or InvalidEvent before anything is written, ClockAhead
+        when what was observed is too far ahead of this machine's clock, RegionFenced (a RegionUnavailable) when the region
+        takes no appends, AppendContention or RegionUnavailable when nothing was written, OutcomeUnknown when nobody can
+        tell yet (see `resolve`).
         """
         return self.append_all([Write(StreamId.of(stream), events, observed or Observed())])
 

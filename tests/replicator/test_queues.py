@@ -32,6 +32,7 @@ from replicator.records import from_lambda
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.tables import create_tables
+from tests.regions import activate
 
 pytestmark = pytest.mark.emulator
 
@@ -280,6 +281,7 @@ class Region:
             fresh = replace(settings, region=region, peers=(EAST if region == WEST else WEST,))
             create_tables(fresh)
             DynamoSink(fresh).create_table()
+        activate(settings)
         self.store, self.peer = EventStore.connect(settings), DynamoStorage(settings, WEST)
         self.sink, self.read = DynamoSink(settings), 0
 

@@ -26,6 +26,7 @@ from replicator.queues import VIEWS, QueueBacklog
 from replicator.redrive import Redrive, reconcile
 from replicator.settings import Settings
 from replicator.store import EventStore
+from tests.regions import activate
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 ALL_IS_WELL: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}
@@ -429,6 +430,7 @@ def taken(settings: Settings, target: str) -> Spans:
 
 @pytest.mark.emulator
 def test_positions_of_a_real_stream_become_lanes_and_so_does_a_stream_that_is_gone(settings: Settings) -> None:
+    activate(settings)
     store = EventStore.connect(settings)
     for name in ("homer", "marge", "homer", "bart"):
         store.append(f"user/{name}", NewEvent("x", {"secret": "horse"}))

@@ -30,6 +30,7 @@ from replicator.claims.ownership import LOST
 from replicator.control import DynamoControl
 from replicator.dynamodb import DynamoStorage
 from replicator.settings import Settings
+from tests.regions import activate
 
 EAST, WEST = "us-east-1", "eu-west-1"
 REGIONS = (EAST, WEST)
@@ -107,6 +108,7 @@ def test_claims_with_different_homes_cannot_share_a_transaction(stores: dict[str
 def test_while_a_claim_s_home_is_cut_off_it_cannot_be_claimed_and_all_else_can(
     emulated: World, emptied_settings: Settings
 ) -> None:
+    activate(emptied_settings, *REGIONS)
     stores = {region: EventStore.connect(emptied_settings.at(region)) for region in REGIONS}
     controls = {region: DynamoControl(emptied_settings.at(region)) for region in REGIONS}
     storages = {region: DynamoStorage(emptied_settings.at(region)) for region in REGIONS}

@@ -15,6 +15,7 @@ from replicator import EventStore, NewEvent
 from replicator.erasure import FORGOTTEN, PersonalData
 from replicator.erasure.dynamodb import DynamoKeys
 from replicator.settings import Settings
+from tests.regions import activate
 
 pytestmark = pytest.mark.emulator
 
@@ -59,6 +60,7 @@ def test_it_prints_a_line_for_each_region_and_can_be_run_again(settings: Setting
 
 
 def test_with_a_region_down_it_exits_1_and_says_to_run_it_again(settings: Settings) -> None:
+    activate(settings)
     cut = replace(settings, endpoints={**settings.endpoints, WEST: "http://127.0.0.1:1"})
     result = command(cut, "forget", "customer 7", "--stream", "order/17", "--stream", "order/18")
     assert result.returncode == 1

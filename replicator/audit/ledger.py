@@ -1,0 +1,107 @@
+"""The ledger of a region: where each of its lanes stands, and one digest for each range of lanes. Pure.
+
+A lane's head says all of it: its digest is chained to every event before. A range's digest says all of its lanes. So two
+regions that hold the same are equal in a few reads, and what differs is found by looking only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from replicator.domain.event import Event, Head
+from replicator.domain.names import LaneId
+
+RANGES = 1024
+"""Into so many ranges lanes are spread by the hash of their name. A range of 1,000 lanes is an item of about 100 KB."""
+SUMS = 16
+"""So many items hold the digests of all ranges."""
+_DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A lane as the ledger has it: its last sequence, that event's digest (the first 16 bytes, in hexadecimal) and its time
+    in milliseconds. `suspect`: something touched the lane that was no append, so its events are to be read."""
+
+    sequence: int
+    digest: str
+    ms: int
+    suspect: bool = False
+
+    @classmethod
+    def of(cls, event: Event) -> Entry:
+        return cls(event.sequence, short(event.digest), event.hlc.ms)
+
+    @classmethod
+    def at(cls, head: Head) -> Entry:
+        return cls(head.sequence, short(head.digest), head.hlc.ms)
+
+    def join(self, other: Entry) -> Entry:
+        """The later of the two; a suspicion stays until it is cleared."""
+        later = max(self, other, key=lambda entry: entry.sequence)
+        return Entry(later.sequence, later.digest, later.ms, self.suspect or other.suspect)
+
+
+def short(digest: bytes) -> str:
+    """As much of a digest as the ledger keeps."""
+    return digest[:_DIGEST_BYTES].hex()
+
+
+def range_of(lane: LaneId) -> int:
+    """The range that a lane belongs to, 0 to RANGES - 1."""
+    return int.from_bytes(sha256(lane.key.encode()).digest()[:2]) % RANGES
+
+
+class Sum(NamedTuple):
+    """A range in one line: equal for ranges with equal lanes."""
+
+    digest: str = ""
+    lanes: int = 0
+    events: int = 0
+    suspects: int = 0
+
+
+@dataclass(slots=True)
+class Range:
+    """The lanes of one range."""
+
+    lanes: dict[LaneId, Entry] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal ranges; empty for an empty one."""
+        if not self.lanes:
+            return ""
+        found = sha256()
+        for lane, entry in sorted(self.lanes.items(), key=lambda pair: pair[0].key):
+            found.update(f"{lane.key}\n{entry.sequence}\n{entry.digest}\n".encode())
+        return found.digest()[:_DIGEST_BYTES].hex()
+
+    @property
+    def sum(self) -> Sum:
+        """What the ledger says of the range without naming its lanes."""
+        entries = self.lanes.values()
+        return Sum(self.digest, len(entries), sum(e.sequence for e in entries), sum(e.suspect for e in entries))
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {
+            lane.key: [entry.sequence, entry.digest, entry.ms, *([1] if entry.suspect else [])]
+            for lane, entry in self.lanes.items()
+        }
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Range:
+        return cls({LaneId.from_key(key): Entry(e[0], e[1], e[2], bool(e[3:])) for key, e in value.items()})
+
+
+def by_range(lanes: Iterable[LaneId]) -> dict[int, list[LaneId]]:
+    """Lanes put together by their range."""
+    found: dict[int, list[LaneId]] = {}
+    for lane in lanes:
+        found.setdefault(range_of(lane), []).append(lane)
+    return found

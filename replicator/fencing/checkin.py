@@ -1,0 +1,50 @@
+"""Whether a region may write at all: decided once by each process before its first append, purely, from what the region's
+own tables say and what the peers that answer know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from replicator.fencing.roles import ACTIVE, REBUILDING, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a peer knows of a region: the role that it was told of, and whether it holds any lane of it."""
+
+    role: Role | None
+    holds: bool
+
+
+def decide(
+    region: str, own: Role | None, tables: Mapping[str, str], heard: Mapping[str, Heard], silent: Sequence[str], now: int
+) -> Role:
+    """The role that `region` has to take.
+
+    - Its role was given to other tables than these: they were emptied, or restored from a backup, and what is in them may be
+      behind what peers hold. Rebuilding.
+    - A peer was told of a later epoch: that one holds; whoever fenced the region could not reach it.
+    - It has no role: where a peer holds lanes of it, it was emptied. Rebuilding; also when a peer does not answer, because
+      that one may be the one that has them. Else it is new, and active in epoch 1.
+    """
+    told = max((each.role for each in heard.values() if each.role), key=lambda role: role.epoch, default=None)
+    later = told if told is not None and (own is None or told.epoch > own.epoch) else None
+    epoch = max(own.epoch if own else 0, told.epoch if told else 0)
+    if own is not None and not own.is_of(tables):
+        return Role(
+            epoch, REBUILDING, tables, now, "", "its tables are not those that it was active with: emptied or restored"
+        )
+    if own is None:
+        holders = sorted(peer for peer, each in heard.items() if each.holds)
+        if holders:
+            return Role(epoch, REBUILDING, tables, now, "", f"it was emptied: {', '.join(holders)} has events of its lanes")
+        if later is None and silent:
+            why = f"it has no role yet, and {', '.join(silent)} cannot say whether it was emptied"
+            return Role(epoch, REBUILDING, tables, now, "", why)
+        if later is None:
+            return Role(1, ACTIVE, tables, now, "", "new")
+    if later is not None:
+        return Role(later.epoch, later.name, tables, later.since, later.to, later.why)
+    assert own is not None
+    return own

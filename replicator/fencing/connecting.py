@@ -1,0 +1,60 @@
+"""The fence of a region on DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import structlog
+from botocore.exceptions import ClientError
+
+from replicator import aws
+from replicator.control import ControlStorage, DynamoControl
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.fencing.checkin import Heard
+from replicator.fencing.fence import Fence
+from replicator.fencing.roles import known_roles
+from replicator.settings import Settings
+from replicator.storage import LaneStorage
+
+log = structlog.get_logger()
+
+
+def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fence:
+    """The fence of the settings' region. No peer is asked before the first append."""
+    control, own = DynamoControl(settings), storage or DynamoStorage(settings)
+    hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout), read_timeout=2.0)
+    return Fence(
+        settings.region,
+        control,
+        lambda: {"events": own.identity(), "control": control.identity()},
+        lambda: _ask_all(hasty),
+        settings.fence_checked,
+        settings.fence_lease,
+    )
+
+
+def _ask_all(hasty: Settings) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
+    with ThreadPoolExecutor(max(len(hasty.peers), 1), thread_name_prefix="check-in") as pool:
+        answers = dict(zip(hasty.peers, pool.map(lambda peer: _ask(hasty, peer), hasty.peers), strict=True))
+    heard = {peer: answer for peer, answer in answers.items() if answer is not None}
+    return heard, tuple(peer for peer in hasty.peers if peer not in heard)
+
+
+def _ask(hasty: Settings, peer: str) -> Heard | None:
+    try:
+        return ask(DynamoControl(hasty.at(peer)), DynamoStorage(hasty, peer), hasty.region)
+    except ClientError as error:
+        if aws.error_code(error) == "ResourceNotFoundException":
+            return Heard(None, False)  # it has no tables yet
+        log.warning("fence.peer_refuses", region=hasty.region, peer=peer, error=str(error))
+    except (RegionUnavailable, InvalidConfig):
+        pass  # whether that matters is decided by what the others say
+    return None
+
+
+def ask(control: ControlStorage, storage: LaneStorage, region: str) -> Heard:
+    """What a peer with these tables knows of `region`."""
+    return Heard(known_roles(control).get(region), next(storage.index(region), None) is not None)

@@ -1,0 +1,142 @@
+"""The fence as the writers of one process see it.
+
+Two strengths, by stream type. Leased: the role is read at most `lease` seconds before a write begins; costs a small read
+every `lease` seconds. Checked: the write's own transaction also checks the fence, so nothing that is written later than the
+fence was closed can land; costs the write twice its capacity.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from itertools import count
+from threading import Lock
+
+import structlog
+
+from replicator.control import ControlStorage
+from replicator.errors import RegionUnavailable
+from replicator.fencing.checkin import Heard, decide
+from replicator.fencing.roles import FENCE_SCOPE, REBUILDING, ROLE_KEY, ROLE_SCOPE, Role, read_role, set_stripes
+from replicator.storage import Guard
+
+log = structlog.get_logger()
+
+EVERY_TYPE = "*"
+_SEEN_SECONDS = 10.0
+"""A process that has not looked for so long looks whether the tables are still the same ones: nobody empties or restores a
+region in less."""
+
+Tables = Callable[[], Mapping[str, str]]
+Ask = Callable[[], tuple[Mapping[str, Heard], tuple[str, ...]]]
+"""What each peer that answers knows of this region, and the peers that do not answer."""
+
+
+class RegionFenced(RegionUnavailable):
+    """The region takes no appends now. Nothing was written; write in another region, or wait until it is active again."""
+
+    def __init__(self, region: str, role: Role) -> None:
+        self.role = role
+        elsewhere = f"write in {role.to}" if role.to else "write in another region"
+        remedy = (
+            f"bring it up first: replicator bootstrap {region}" if role.name == REBUILDING else "or wait until it is active"
+        )
+        why = f" ({role.why})" if role.why else ""
+        super().__init__(
+            f"{region} is {role.name} in epoch {role.epoch}{why}; nothing was written. {elsewhere.capitalize()}, {remedy}"
+        )
+
+
+class Fence:
+    """Lets appends of one region through while it is active. Safe to share between threads.
+
+    `tables` gives the identities of the region's own tables, `ask` what the peers know of it; `wall` is in milliseconds
+    since the epoch, `monotonic` and `lease` are seconds.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        control: ControlStorage,
+        tables: Tables,
+        ask: Ask,
+        checked: Collection[str] = (),
+        lease: float = 2.0,
+        *,
+        wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lease = lease
+        self._region = region
+        self._control = control
+        self._tables = tables
+        self._ask = ask
+        self._checked = frozenset(checked)
+        self._wall = wall
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._role: Role | None = None
+        self._read_at = 0.0
+        self._known: Role | None = None
+        self._stripes = count()
+
+    def role(self) -> Role:
+        """The region's role, read at most `lease` seconds ago. Raises RegionUnavailable."""
+        with self._lock:
+            now = self._monotonic()
+            if self._role is None or now - self._read_at >= self.lease:
+                self._role, self._read_at = self._look(now), now
+            return self._role
+
+    def guards(self, types: Collection[str]) -> tuple[Guard, ...]:
+        """Let a write to streams of these types through: what its transaction has to check. Raises RegionFenced."""
+        role = self.role()
+        if not role.active:
+            raise RegionFenced(self._region, role)
+        if EVERY_TYPE in self._checked or not self._checked.isdisjoint(types):
+            return (role.guard(next(self._stripes)),)
+        return ()
+
+    def holds(self, guards: Collection[Guard]) -> bool:
+        """Whether what `guards` gave still stands. Where it does not, the role is read anew before the next write."""
+        if not guards:
+            return True
+        held = dict(self._control.get_all(FENCE_SCOPE))
+        if all(held.get(guard.key) == guard.value for guard in guards):
+            return True
+        self.failed()
+        return False
+
+    def failed(self) -> None:
+        """A write could not be made: before the next one, look whether this is still the same region."""
+        with self._lock:
+            self._role, self._read_at = None, -math.inf
+
+    def _look(self, now: float) -> Role:
+        own = read_role(self._control)
+        seen = self._known is not None and now - self._read_at < _SEEN_SECONDS
+        if own is not None and seen and own == self._known:
+            return own
+        if own is not None and self._known is not None and own.is_of(self._tables()):
+            self._known = own  # changed, or long not looked at: by the region's own record
+            return own
+        return self._check_in(own)
+
+    def _check_in(self, own: Role | None) -> Role:
+        tables = dict(self._tables())
+        heard, silent = self._ask()
+        if own is None:  # another process may have begun meanwhile, and then peers have its events
+            own = read_role(self._control)
+        role = decide(self._region, own, tables, heard, silent, self._wall())
+        if own is None and role.active:
+            if not self._control.swap(ROLE_SCOPE, ROLE_KEY, None, role.value):
+                own = read_role(self._control)
+                role = role if own is None else decide(self._region, own, tables, heard, silent, self._wall())
+            set_stripes(self._control, role)
+        if not role.active:
+            log.warning("fence.closed", region=self._region, role=role.name, epoch=role.epoch, why=role.why)
+            self._known = None  # asks again, until it has been told
+            return role
+        self._known = role
+        return role

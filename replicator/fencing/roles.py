@@ -1,0 +1,118 @@
+"""A region's role: whether it takes appends. Kept in its own control state; what other regions believe of it is kept in
+theirs, so that a region which could not be reached when it was fenced is told when it comes back.
+
+An epoch belongs to one change of role and only grows. The role record is where changes are decided (compare and set); the
+stripes repeat it for writes that check the fence in their own transaction: one item that all of them check would be a hot
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from replicator.control import ControlStorage
+from replicator.errors import MeridianError
+from replicator.storage import Guard
+
+ACTIVE, DRAINING, FENCED, REBUILDING = "active", "draining", "fenced", "rebuilding"
+ROLE_SCOPE, ROLE_KEY = "role", "self"
+KNOWN_SCOPE = "roles"
+FENCE_SCOPE = "fence"
+STRIPES = 8
+
+
+class RoleChanged(MeridianError):
+    """Somebody else changed a region's role at the same time. Look at it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a region is in one epoch.
+
+    `name` is active, draining, fenced or rebuilding; only an active one takes appends. `tables` are the identities of the
+    tables that the role was given to, by name: others are emptied or restored ones. `since` is in milliseconds since the
+    epoch, `to` names the region to write in instead (empty: none in particular), `why` says what for.
+    """
+
+    epoch: int
+    name: str
+    tables: Mapping[str, str] = field(default_factory=dict)
+    since: int = 0
+    to: str = ""
+    why: str = ""
+
+    @property
+    def active(self) -> bool:
+        return self.name == ACTIVE
+
+    @property
+    def value(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch, "role": self.name, "tables": dict(self.tables), "since": self.since, "to": self.to,
+            "why": self.why,
+        }  # fmt: skip
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Role:
+        return cls(
+            int(value["epoch"]), str(value["role"]), dict(value.get("tables", {})), int(value.get("since", 0)),
+            str(value.get("to", "")), str(value.get("why", "")),
+        )  # fmt: skip
+
+    def guard(self, stripe: int) -> Guard:
+        """Holds while the region is active in this epoch."""
+        return Guard(FENCE_SCOPE, f"{stripe % STRIPES:x}", self._stripe)
+
+    @property
+    def _stripe(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "open": self.active}
+
+    def is_of(self, tables: Mapping[str, str]) -> bool:
+        """Whether the tables with these identities are the ones that the role was given to."""
+        return all(self.tables.get(name, identity) == identity for name, identity in tables.items())
+
+
+def read_role(control: ControlStorage) -> Role | None:
+    """What a region's own control state says that it is, or None where nobody has said so yet."""
+    value = next((value for key, value in control.get_all(ROLE_SCOPE) if key == ROLE_KEY), None)
+    return None if value is None else Role.parse(value)
+
+
+def change_role(control: ControlStorage, before: Role | None, after: Role) -> None:
+    """Make a region be `after`, if it still is `before`. Repeat it when it was cut short. Raises RoleChanged."""
+    if after != before and not control.swap(ROLE_SCOPE, ROLE_KEY, before.value if before else None, after.value):
+        raise RoleChanged(
+            f"the region is no longer {before.name if before else 'new'}: somebody else changed its role; look with "
+            "`replicator status` and run this again"
+        )
+    set_stripes(control, after)
+
+
+def set_stripes(control: ControlStorage, role: Role) -> None:
+    """Make every stripe say what the role does, unless it says something later."""
+    wanted = {f"{stripe:x}" for stripe in range(STRIPES)}
+    while True:
+        held = {key: value for key, value in control.get_all(FENCE_SCOPE) if key in wanted}
+        stale = [key for key in sorted(wanted) if key not in held or held[key]["epoch"] < role.epoch]
+        if not stale:
+            return
+        for key in stale:
+            control.swap(FENCE_SCOPE, key, held.get(key), role._stripe)
+
+
+def known_roles(control: ControlStorage) -> dict[str, Role]:
+    """What a region has been told of the others' roles."""
+    return {region: Role.parse(value) for region, value in control.get_all(KNOWN_SCOPE)}
+
+
+def tell_role(controls: Iterable[ControlStorage], region: str, role: Role) -> None:
+    """Let these regions know what `region` is, unless they know something later."""
+    for control in controls:
+        while True:
+            before = next((value for key, value in control.get_all(KNOWN_SCOPE) if key == region), None)
+            if before is not None and int(before["epoch"]) >= role.epoch:
+                break
+            if control.swap(KNOWN_SCOPE, region, before, role.value):
+                break

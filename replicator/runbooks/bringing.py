@@ -1,0 +1,95 @@
+"""Bringing regions up to what others hold, until heads and digests agree; and proving it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from replicator.audit.comparison import Comparison, compare
+from replicator.audit.mending import Mended, Mender
+from replicator.claims.homes import KEY, SCOPE, Homes
+from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.fencing.roles import known_roles, read_role, tell_role
+from replicator.runbooks import parts
+from replicator.runbooks.runbook import Stopped, Tell
+from replicator.runbooks.runs import Found
+from replicator.system import Place, System
+
+_ROUNDS = 20
+_TOLD_LANES = 1000
+
+
+def check_answering(system: System, region: str, without: Collection[str]) -> None:
+    """Raise unless `region`, and every other one that is not left out, answers: the one that does not may be the one that
+    has the latest events of its lanes."""
+    system.at(region)
+    for name in without:
+        system.at(name)
+    if region in without or len(system.places) - len(set(without)) < 2:
+        raise InvalidConfig(f"{region} cannot be brought up without {', '.join(without) or 'any other'}; name its peers")
+    silent = system.places.keys() - system.answering().keys() - set(without)
+    if region in silent:
+        raise RegionUnavailable(f"{region} does not answer; bring it back first (`terraform apply`), then run this again")
+    if silent:
+        named = ", ".join(sorted(silent))
+        raise RegionUnavailable(
+            f"{named} does not answer, and may be the one that has the latest events of {region}'s lanes. Wait for it; or, "
+            f"if it is gone for good, accept that with --without {','.join(sorted(silent))}"
+        )
+
+
+def bring_up(system: System, places: Mapping[str, Place], tell: Tell, capacity: float = 0.0, of: str | None = None) -> Found:
+    """Copy what each of these regions lacks from whichever has it, until nobody lacks anything that was there at the
+    beginning of a round. Returns {rounds, copied, refused}. What is forked stays as it is.
+
+    Killed at any point, it goes on with what is still missing.
+    """
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if done - told >= _TOLD_LANES or done == total:
+            told = done
+            tell(f"{done:,} of {total:,} lanes brought up")
+
+    mender = Mender(places, system.sleep, system.monotonic, capacity, progress)
+    copied: dict[str, int] = {}
+    for number in range(1, _ROUNDS + 1):
+        told = 0
+        mended = mender.mend(of)
+        for link, events in mended.copied.items():
+            copied[link] = copied.get(link, 0) + events
+        if _done(mended):
+            return {"rounds": number, "copied": copied, "refused": mended.refused}
+    raise Stopped(f"regions still do not agree after {_ROUNDS} rounds of copying: {mended.left} are throttled; run again")
+
+
+def _done(mended: Mended) -> bool:
+    return not mended.left and not mended.events
+
+
+def prove(
+    system: System, places: Mapping[str, Place], about: Collection[str], wait: float, tell: Tell, again: str
+) -> Comparison:
+    """Compare these regions and raise Stopped unless every lane of and in `about` agrees in all of them."""
+    comparison = compare(places, system.sleep, wait, tell=tell)
+    parts.insist(comparison, about, again)
+    tell(f"proved: {comparison.events:,} events in {comparison.lanes:,} lanes have the same heads and digests")
+    return comparison
+
+
+def hand_over_control(system: System, region: str) -> Found:
+    """Give an emptied region what the others know of claims' homes and of roles: its own control state may be gone."""
+    place = system.at(region)
+    homes = parts.newest_homes(system)
+    held = Homes.read(place.control)
+    if homes is not None and (held is None or held.age < homes.age):
+        place.control.swap(SCOPE, KEY, held.value if held else None, homes.value)
+    for other, there in system.answering().items():
+        if other != region:
+            known = {**known_roles(there.control)}
+            if (role := read_role(there.control)) is not None:
+                known[other] = role
+            for named, role in known.items():
+                if named != region:
+                    tell_role([place.control], named, role)
+    return {"homes": homes is not None}

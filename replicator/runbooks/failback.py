@@ -1,0 +1,139 @@
+"""Fail-back: a region is back, whole or empty, and takes its writers again."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from replicator.control import ControlStorage
+from replicator.fencing.roles import ACTIVE, FENCED, REBUILDING
+from replicator.runbooks import bringing, parts
+from replicator.runbooks.bringing import check_answering
+from replicator.runbooks.runbook import Going, Runbook, Step
+from replicator.runbooks.runs import Found, Header, headers, steps_of
+from replicator.runbooks.summary import Summary
+from replicator.steering.port import Steering
+from replicator.system import Place, System
+
+
+class Failback(Runbook):
+    """Fence `region`, copy both ways until every lane's head and digest agree, prove it, unfence it, move its writers back.
+
+    A region that came back empty or from a backup is brought up from its peers on the way, its own lanes included; for that
+    every other region must answer, or be `without`, since one that does not may be the one that has the latest events.
+    `capacity` limits what is written to each region, in write units a second (0: no limit).
+    """
+
+    kind: ClassVar[str] = "failback"
+
+    def __init__(
+        self,
+        system: System,
+        region: str,
+        *,
+        steering: Steering,
+        capacity: float = 0.0,
+        without: tuple[str, ...] = (),
+        wait: float = 60.0,
+    ) -> None:
+        super().__init__(system, {"region": region})
+        self.region = region
+        self.steering = steering
+        self.capacity = capacity
+        self.without = without
+        self.wait = wait
+
+    def coordinator(self) -> str:
+        return min(region for region in self.system.answering() if region != self.region)
+
+    def check(self) -> None:
+        check_answering(self.system, self.region, self.without)
+
+    def steps(self) -> list[Step]:
+        region = self.region
+        return [
+            Step("fence", f"{region} takes no appends while it is brought up", self._fence),
+            Step("measure", f"what {region} acknowledged and had not sent when it failed: the RPO", self._measure),
+            Step("control", f"{region} is told of homes and roles", self._control),
+            Step("copy", "both ways, until every lane's head and digest agree", self._copy),
+            Step("prove", f"{region} and the others are compared", self._prove),
+            Step("unfence", f"{region} takes appends again", self._unfence),
+            Step("homes", f"claims that were homed in {region} are again", self._homes),
+            Step("steer", self.steering.plan(region, None), self._steer),
+        ]
+
+    def _fence(self, going: Going) -> Found:
+        why = f"failback {going.run}"
+        empty = parts.rebuilt(self.system.at(self.region))
+        found = parts.set_role(self.system, self.region, REBUILDING if empty else FENCED, why)
+        self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
+        return {**found, "rebuilt": empty}
+
+    def _measure(self, going: Going) -> Found:
+        before = self._failover()
+        if before is None or going.found["fence"]["rebuilt"]:
+            return {"failover": before[1].run if before else None, "known": False}
+        control, header = before
+        rpo = parts.beyond(self.system.at(self.region), self.region, parts.noted_ends(control, header.run))
+        parts.note_rpo(going.control, going.run, rpo)
+        return {"failover": header.run, "known": True}
+
+    def _control(self, going: Going) -> Found:
+        return bringing.hand_over_control(self.system, self.region)
+
+    def _copy(self, going: Going) -> Found:
+        return bringing.bring_up(self.system, self._places(), going.tell, self.capacity)
+
+    def _prove(self, going: Going) -> Found:
+        comparison = bringing.prove(
+            self.system,
+            self._places(),
+            {self.region},
+            self.wait,
+            going.tell,
+            f"run `replicator failback {self.region}` again",
+        )
+        return {"lanes": comparison.lanes, "events": comparison.events}
+
+    def _unfence(self, going: Going) -> Found:
+        return parts.set_role(self.system, self.region, ACTIVE, f"failback {going.run}")
+
+    def _homes(self, going: Going) -> Found:
+        before = self._failover()
+        found = steps_of(before[0], before[1].run).get("homes", {}).get("found", {}) if before else {}
+        if not found.get("moved"):
+            return {"homes": None}
+        parts.move_homes(self.system, found["homes"], (), self.wait, going.tell)
+        return {"homes": found["homes"]}
+
+    def _steer(self, going: Going) -> Found:
+        return {"done": self.steering.back(self.region)}
+
+    def _places(self) -> dict[str, Place]:
+        check_answering(self.system, self.region, self.without)
+        return self.system.answering()
+
+    def _failover(self) -> tuple[ControlStorage, Header] | None:
+        """The last failover or switchover from this region that it has not come back from, with where it is recorded."""
+        ended = [
+            (place.control, header)
+            for place in self.system.answering().values()
+            for header in headers(place.control)
+            if header.end == "done" and self.region in (header.args.get("from"), header.args.get("region"))
+        ]
+        last = max(ended, key=lambda found: found[1].begun, default=None)
+        return last if last is not None and last[1].kind in ("failover", "switchover") else None
+
+    def summary(self, going: Going) -> Summary:
+        found, notes = going.found, []
+        rpo = parts.noted_rpo(going.control, going.run) if found["measure"]["known"] else None
+        if found["fence"]["rebuilt"]:
+            notes.append(
+                f"{self.region} came back without its data: what it had acknowledged and no other region had got is "
+                "lost. Which events those are, only their writers know"
+            )
+        copied = ", ".join(f"{link} {count:,}" for link, count in found["copy"]["copied"].items() if count)
+        notes.append(f"copied: {copied or 'nothing, all was there'}")
+        proved = found["prove"]
+        notes.append(f"proved: {proved['events']:,} events in {proved['lanes']:,} lanes have the same heads and digests")
+        notes.append(found["steer"]["done"])
+        return Summary(going.run, self.kind, 0.0, rpo=rpo, notes=notes)

@@ -1,0 +1,127 @@
+"""Failover: a region is dead, dying or cut off, and its writers go elsewhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from replicator.audit.mending import Mender
+from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.fencing.roles import ACTIVE, FENCED, REBUILDING, read_role
+from replicator.runbooks import parts
+from replicator.runbooks.runbook import Going, Runbook, Step, Stopped
+from replicator.runbooks.runs import Found
+from replicator.runbooks.summary import Summary
+from replicator.steering.port import Steering
+from replicator.system import System
+
+
+class Failover(Runbook):
+    """Fence `source`, steer its writers to `target`, and level what has survived of its lanes.
+
+    `source` need not answer: then the others are told that it is fenced, and it learns of it when it comes back. `lost` says
+    that it is gone with all it held, or switched off and will come back only after `replicator bootstrap`: only then the
+    claims that are homed there get another home at once. Until it learns of its fence it may go on writing. That harms
+    nothing: its lanes are its own.
+    """
+
+    kind: ClassVar[str] = "failover"
+
+    def __init__(
+        self, system: System, source: str, target: str, *, steering: Steering, lost: bool = False, wait: float = 60.0
+    ) -> None:
+        super().__init__(system, {"from": source, "to": target})
+        self.source, self.target = source, target
+        self.steering = steering
+        self.lost = lost
+        self.wait = wait
+
+    def coordinator(self) -> str:
+        return self.target
+
+    def check(self) -> None:
+        self.system.at(self.source)
+        self.system.at(self.target)
+        if self.source == self.target:
+            raise InvalidConfig(f"{self.source} cannot take over from itself; name another region")
+        if self.target not in self.system.answering():
+            raise RegionUnavailable(f"{self.target} does not answer, so it cannot take over; name another region")
+        role = read_role(self.system.at(self.target).control)
+        if role is not None and role.name == REBUILDING:
+            raise Stopped(f"{self.target} is being rebuilt and lacks events; name another region, or let that end first")
+
+    def steps(self) -> list[Step]:
+        return [
+            Step(
+                "fence", f"{self.source} takes no more appends; where it does not answer, the others are told", self._fence
+            ),
+            Step("activate", f"{self.target} takes appends", self._activate),
+            Step("steer", self.steering.plan(self.source, self.target), self._steer),
+            Step("level", f"what one surviving region has of {self.source}'s lanes, all get", self._level),
+            Step("note", f"where {self.source}'s lanes end in {self.target}: what is behind that is the RPO", self._note),
+            Step("homes", f"claims that are homed in {self.source} get another home, if that is safe", self._homes),
+        ]
+
+    def _fence(self, going: Going) -> Found:
+        found = parts.set_role(self.system, self.source, FENCED, f"failover {going.run}", self.target)
+        return {**found, "lost": self.lost}
+
+    def _activate(self, going: Going) -> Found:
+        place = self.system.at(self.target)
+        role = read_role(place.control)
+        if role is None or role.active:  # without a role it gets one with its first append
+            return {"role": ACTIVE}
+        return parts.set_role(self.system, self.target, ACTIVE, f"failover {going.run}")
+
+    def _steer(self, going: Going) -> Found:
+        return {"done": self.steering.away(self.source, self.target)}
+
+    def _level(self, going: Going) -> Found:
+        up = {region: place for region, place in self.system.answering().items() if region != self.source}
+        mended = Mender(up, self.system.sleep, self.system.monotonic).mend(of=self.source)
+        return {"copied": mended.copied, "refused": mended.refused, "left": mended.left}
+
+    def _note(self, going: Going) -> Found:
+        target = self.system.at(self.target)
+        ends = parts.note_ends(target, self.source, going.control, going.run)
+        source = self.system.answering([self.source]).get(self.source)
+        if source is None or parts.rebuilt(source):
+            return ends
+        rpo = parts.beyond(source, self.source, parts.noted_ends(going.control, going.run))
+        parts.note_rpo(going.control, going.run, rpo)
+        return {**ends, "rpo": len(rpo)}
+
+    def _homes(self, going: Going) -> Found:
+        homes = parts.newest_homes(self.system)
+        if homes is None or (homes.open and self.source not in homes.regions):
+            return {"homes": None}
+        fenced = going.found["fence"]
+        left = sorted((set(homes.regions) | set(homes.to)) - {self.source}) or [self.target]
+        if not fenced["reached"] and not fenced["lost"]:
+            return {"homes": list(homes.regions), "moved": False}
+        lost = [] if fenced["reached"] else [self.source]
+        parts.move_homes(self.system, left, lost, self.wait, going.tell)
+        return {"homes": list(homes.regions), "moved": True}
+
+    def summary(self, going: Going) -> Summary:
+        found, notes = going.found, []
+        noted = found["note"]
+        newest = datetime.fromtimestamp(noted["newest"] / 1000, UTC).isoformat(timespec="milliseconds")
+        rpo = None
+        if "rpo" in noted:
+            rpo = parts.noted_rpo(going.control, going.run)
+        else:
+            notes.append(
+                f"{self.source} did not answer: what it acknowledged and did not send is not known yet. {self.target} has "
+                f"{noted['events']:,} events of {noted['lanes']:,} lanes of it, the newest from {newest}. Fail-back tells "
+                "the rest"
+            )
+        if not found["fence"]["reached"]:
+            notes.append(f"{self.source} does not know that it is fenced; it learns of it from its peers when it is back")
+        if found["homes"].get("moved") is False:
+            notes.append(
+                f"claims that are homed in {self.source} can be neither made nor released until it is back; if it is gone "
+                "for good, move them: replicator homes --set … --lost " + self.source
+            )
+        notes.append(found["steer"]["done"])
+        return Summary(going.run, self.kind, 0.0, rpo=rpo, notes=notes)

@@ -1,0 +1,130 @@
+"""How a runbook runs: one step after the other, each recorded before and after, so that a killed run goes on where it was.
+
+Every step can be repeated: a run that was killed within one does it again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from replicator.control import ControlStorage
+from replicator.errors import MeridianError, RegionUnavailable
+from replicator.runbooks.runs import Found, Header, headers, note_header, note_step, steps_of
+from replicator.runbooks.summary import Summary
+from replicator.system import System
+
+Tell = Callable[[str], None]
+
+
+class Stopped(MeridianError):
+    """A runbook cannot go on. It is recorded where it stands; after what the message says is mended, run it again."""
+
+
+@dataclass(slots=True)
+class Going:
+    """A run that goes on: where it is recorded, and what its earlier steps found, by name."""
+
+    run: str
+    control: ControlStorage
+    found: dict[str, Found]
+    tell: Tell
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. `text` is what the plan says of it; `do` returns what is to be remembered."""
+
+    name: str
+    text: str
+    do: Callable[[Going], Found]
+
+
+class Runbook(ABC):
+    """A runbook over the regions of `system`."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, system: System, args: Mapping[str, str]) -> None:
+        self.system = system
+        self.args = dict(args)
+
+    @abstractmethod
+    def steps(self) -> list[Step]:
+        """All steps in their order."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise InvalidConfig or Stopped, before anything is recorded, when this cannot be done."""
+
+    @abstractmethod
+    def summary(self, going: Going) -> Summary:
+        """What the run came to; `seconds` and `steps` are filled in."""
+
+    @abstractmethod
+    def coordinator(self) -> str:
+        """The region that keeps the record of a new run."""
+
+    def plan(self) -> list[Step]:
+        """What would be done, in order. Changes nothing. Raises as `check`."""
+        if self._open()[0] is None:
+            self.check()
+        return self.steps()
+
+    def run(self, tell: Tell = lambda _: None) -> Summary:
+        """Do it, or go on with a run of the same that was cut short. Raises Stopped, RegionUnavailable, InvalidConfig."""
+        control, header = self._open()
+        if control is None or header is None:
+            self.check()
+            control = self.system.at(self.coordinator()).control
+            begun = self.system.wall()
+            header = Header("-".join([f"{begun}", self.kind, *self.args.values()]), self.kind, self.args, begun)
+            note_header(control, None, header)
+        else:
+            tell(f"going on with {header.text}, begun as {header.run}")
+        times = self._do(control, header, tell)
+        going = Going(header.run, control, self._found(control, header), tell)
+        done = steps_of(control, header.run)
+        ended = max((value["ended"] for value in done.values()), default=header.begun)
+        note_header(control, header, Header(header.run, header.kind, header.args, header.begun, ended, "done"))
+        made = self.summary(going)
+        steered = done.get("steer")
+        rto = (steered["ended"] - header.begun) / 1000 if steered else None
+        return Summary(header.run, self.kind, (ended - header.begun) / 1000, rto, made.rpo, tuple(times), made.notes)
+
+    def _do(self, control: ControlStorage, header: Header, tell: Tell) -> list[tuple[str, int, int]]:
+        times = []
+        for number, step in enumerate(self.steps(), 1):
+            held = steps_of(control, header.run).get(step.name)
+            if held is None or held["ended"] is None:
+                began = self.system.wall()
+                note_step(control, header.run, number, step.name, {"began": began, "ended": None, "found": {}})
+                tell(f"{step.name}: {step.text}")
+                found = step.do(Going(header.run, control, self._found(control, header), tell))
+                held = {"began": began, "ended": self.system.wall(), "found": found}
+                note_step(control, header.run, number, step.name, held)
+            times.append((step.name, int(held["began"]), int(held["ended"])))
+        return times
+
+    def _found(self, control: ControlStorage, header: Header) -> dict[str, Found]:
+        return {name: value["found"] for name, value in steps_of(control, header.run).items()}
+
+    def _open(self) -> tuple[ControlStorage | None, Header | None]:
+        """The run of this very thing that is still open, with where it is recorded. Raises Stopped when another is."""
+        same: tuple[ControlStorage | None, Header | None] = None, None
+        for place in self.system.answering().values():
+            try:
+                found = [header for header in headers(place.control) if not header.end]
+            except RegionUnavailable:
+                continue
+            for header in found:
+                if (header.kind, dict(header.args)) == (self.kind, self.args):
+                    same = place.control, header
+                elif set(header.args.values()) & set(self.args.values()):
+                    raise Stopped(
+                        f"`{header.text}` was begun and has not ended; run that again so that it ends, or give it up with "
+                        f"`replicator runs --abandon {header.run}`"
+                    )
+        return same

@@ -1,0 +1,45 @@
+"""Numbers, spans and times as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+UNKNOWN = "?"
+
+
+def number(value: int | None) -> str:
+    """`12,345`, or a question mark for what is not known."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def numbered(value: int, noun: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its largest fitting unit, rounded down: `95 s`, `12 min`, `5 h`, `3 d`."""
+    if seconds is None:
+        return UNKNOWN
+    for unit, length, least in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 2)):
+        if seconds >= length * least:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(max(seconds, 0))} s"
+
+
+def ago(then: int, now: int) -> str:
+    """How long before `now` (both in milliseconds since the epoch) `then` was; a dash where it never was."""
+    return "–" if not then else f"{span((now - then) / 1000)} ago"
+
+
+def moment(at: int) -> str:
+    """A time in UTC to the second, `2026-01-31 12:00:00Z`. `at` is in milliseconds since the epoch."""
+    try:
+        return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return UNKNOWN
+
+
+def plain(text: str) -> str:
+    """What somebody wrote, on one line and without anything that a terminal or a browser would obey."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -1,0 +1,40 @@
+"""Clients of the services that move traffic. Their retries are botocore's own: nothing here is on an event's way."""
+
+from __future__ import annotations
+
+from functools import cache
+from threading import Lock
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_CONTROL_CONFIG_REGION = "us-west-2"  # the only one that ARC's control plane has
+_creating = Lock()
+
+
+@cache
+def _session() -> Any:
+    return boto3.session.Session()
+
+
+def _config(attempts: int) -> Config:
+    return Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"})
+
+
+def route53() -> Any:
+    """A Route 53 client. The service is global; AWS_ENDPOINT_URL_ROUTE_53 names an emulator's."""
+    with _creating:
+        return _session().client("route53", region_name=_session().region_name or "us-east-1", config=_config(5))
+
+
+def control_config() -> Any:
+    """A client that describes clusters of Application Recovery Controller."""
+    with _creating:
+        return _session().client("route53-recovery-control-config", region_name=_CONTROL_CONFIG_REGION, config=_config(3))
+
+
+def cluster(region: str, url: str) -> Any:
+    """A client of one endpoint of a cluster. One attempt: whoever uses it has other endpoints to try."""
+    with _creating:
+        return _session().client("route53-recovery-cluster", region_name=region, endpoint_url=url, config=_config(1))

@@ -1,0 +1,106 @@
+"""All regions of a system as whoever operates it sees them: their tables, and whether they answer."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+from botocore.exceptions import ClientError
+
+from replicator import aws
+from replicator.audit.keeper import READER, Changes, Keeper
+from replicator.control import Checkpoints, ControlStorage, DynamoControl
+from replicator.domain.names import check_region
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import InvalidConfig, InvalidName, RegionUnavailable
+from replicator.settings import Settings
+from replicator.storage import LaneStorage
+from replicator.store import wall_clock
+from replicator.streams import StreamReader
+
+
+@dataclass(slots=True)
+class Place:
+    """One region. `probe` raises RegionUnavailable within a few seconds when it does not answer."""
+
+    region: str
+    storage: LaneStorage
+    control: ControlStorage
+    keeper: Keeper
+    probe: Callable[[], object]
+
+    def tables(self) -> dict[str, str]:
+        """What the region's tables are, as a role is given to them."""
+        return {"events": self.storage.identity(), "control": self.control.identity()}
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Every region by name. `lease` is how long a fence may go unnoticed by appends that do not check it, in seconds;
+    `wall` is in milliseconds since the epoch."""
+
+    places: Mapping[str, Place]
+    lease: float = 2.0
+    wall: Callable[[], int] = wall_clock
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    @classmethod
+    def connect(cls, settings: Settings) -> System:
+        """The settings' region and its peers. None of them need answer."""
+        names = (settings.region, *settings.peers)
+        return cls({region: _place(settings.at(region)) for region in names}, settings.fence_lease)
+
+    def at(self, region: str) -> Place:
+        """One region. Raises InvalidConfig for a name that is none of them."""
+        try:
+            check_region(region)
+        except InvalidName as error:
+            raise InvalidConfig(str(error)) from None
+        if region not in self.places:
+            raise InvalidConfig(
+                f"{region} is no region of this system as this command knows it ({', '.join(sorted(self.places))}); "
+                "correct the name, or name it with --region or --peers"
+            )
+        return self.places[region]
+
+    def answering(self, of: Collection[str] | None = None) -> dict[str, Place]:
+        """The regions (of these, or of all) that answer now."""
+        asked = {region: place for region, place in self.places.items() if of is None or region in of}
+        with ThreadPoolExecutor(max(len(asked), 1), thread_name_prefix="probe") as pool:
+            answers = list(pool.map(_answers, asked.values()))
+        return {region: place for (region, place), up in zip(asked.items(), answers, strict=True) if up}
+
+
+def _answers(place: Place) -> bool:
+    try:
+        place.probe()
+    except RegionUnavailable:
+        return False
+    return True
+
+
+def _place(settings: Settings) -> Place:
+    storage, control = DynamoStorage(settings), DynamoControl(settings)
+    hasty = replace(settings, attempts=1, connect_timeout=min(settings.connect_timeout, 1.0), read_timeout=2.0)
+
+    def changes() -> Changes:
+        return StreamReader.connect(settings, Checkpoints(control, READER))
+
+    keeper = Keeper(settings.region, settings.regions, storage, control, changes, wall_clock, secrets.token_hex(8))
+    return Place(settings.region, storage, control, keeper, partial(_probe, hasty))
+
+
+def _probe(hasty: Settings) -> None:
+    client = aws.dynamodb(hasty, hasty.region)
+    for table in (hasty.control_table, hasty.events_table):
+        try:
+            aws.call(hasty, hasty.region, partial(client.describe_table, TableName=table))
+        except ClientError as error:
+            if aws.error_code(error) != "ResourceNotFoundException":
+                raise
+            raise RegionUnavailable(f"{hasty.region} has no table {table}; run `terraform apply`, then try again") from None
