@@ -6,8 +6,10 @@ keeps lanes apart: one that is throttled, damaged or forked holds up no other.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
 
 _HEADS_KEPT = 200_000
 _TRANSACTION_BYTES = 3_500_000
+_SAME_PEER_SECONDS = 5.0
 _LONG_RUN = 4
 """Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
 
@@ -51,11 +54,14 @@ class Copier:
     pool: ThreadPoolExecutor
     state: LinkState
     log: structlog.typing.FilteringBoundLogger
+    monotonic: Callable[[], float] = time.monotonic
     _heads: OrderedDict[LaneId, Head] = field(default_factory=OrderedDict)
     _blocked: set[LaneId] = field(default_factory=set)
     _throttled: set[LaneId] = field(default_factory=set)
     _answered: bool = False
     _failure: RegionUnavailable | None = None
+    _identity: str | None = None
+    _looked: float = -math.inf
 
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
@@ -63,6 +69,7 @@ class Copier:
         Returns the events of lanes that the peer throttled, which the caller keeps for later; the other lanes are done.
         Raises RegionUnavailable when the peer took nothing.
         """
+        self._know_peer()
         lanes: dict[LaneId, list[Event]] = {}
         for event in events:
             if event.lane not in self._blocked:
@@ -73,9 +80,29 @@ class Copier:
         self._answered, self._failure = False, None
         while lanes:
             lanes = self._round(lanes)
-        if self._failure is not None and not self._answered:
-            raise self._failure
+        if self._failure is not None:
+            self._looked = -math.inf
+            if not self._answered:
+                raise self._failure
         return [event for event in events if event.lane in self._throttled]
+
+    def _know_peer(self) -> None:
+        """Forget where the peer's lanes end when its table is another one: what was remembered of an emptied or restored
+        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes."""
+        now = self.monotonic()
+        if self._heads and now - self._looked < _SAME_PEER_SECONDS:
+            return
+        try:
+            identity: str | None = self.peer.identity()
+        except RegionUnavailable:
+            raise
+        except Exception as error:  # not allowed to look: then nothing is remembered
+            self.log.warning("link.identity_unknown", error=str(error))
+            identity = None
+        if identity is None or identity != self._identity:
+            self._heads.clear()
+            self._blocked.clear()
+        self._identity, self._looked = identity, now
 
     def look_again(self) -> None:
         """Forget which lanes were stopped: somebody may have mended them. What is still wrong is refused anew."""

@@ -3,6 +3,7 @@ that could not be lost."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -18,6 +19,7 @@ from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.external.poison import LINK as EXTERNAL
+from replicator.fencing.adopting import Adopter
 from replicator.metrics import Emit, emit
 from replicator.queues import VIEWS, QueueBacklog
 from replicator.records import read_records
@@ -27,6 +29,7 @@ from replicator.store import wall_clock
 log = structlog.get_logger()
 
 _TELL_MS = 30_000
+_ADOPT_SECONDS = 20.0
 _PATIENCE = 2.0
 
 
@@ -74,10 +77,13 @@ class Outbound:
     refusals: Refusals
     emit: Emit
     partial: bool = True
+    adopter: Adopter | None = None
+    monotonic: Callable[[], float] = time.monotonic
+    _adopted: float = -math.inf
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(2 * max(len(self.couriers), 1), thread_name_prefix="courier")
+        self._pool = ThreadPoolExecutor(2 * max(len(self.couriers), 1) + 1, thread_name_prefix="courier")
 
     @classmethod
     def connect(cls, settings: Settings, report: Emit = emit) -> Outbound:
@@ -93,11 +99,13 @@ class Outbound:
             couriers[link] = Courier(link, settings.region, copier, backlog, report, wall_clock)
         refusals = Refusals.connect(settings, control, report)
         own = Quarantine(control, settings.region)
-        return cls(settings.region, couriers, own, refusals, report, partial=partial_batches(settings))
+        adopter = Adopter.connect(settings, home.identity)
+        return cls(settings.region, couriers, own, refusals, report, partial_batches(settings), adopter)
 
     def replicate(self, records: Sequence[Message]) -> Answer:
         """Copy a stream batch over every link at once. The answer names the first record that some link could neither
         copy nor defer. Raises BatchFailed when the whole batch is to come again, RegionUnavailable likewise."""
+        self._adopt()
         events, refused = read_records(records, self.region)
         for each in refused:
             self.quarantine.add(each.item, each.reason)
@@ -108,6 +116,22 @@ class Outbound:
             self.emit({"region": self.region}, {"EventsRefused": len(refused), "EventsChanged": changed})
         self.refusals.report(now=bool(refused))
         return stream_answer(records, lost, self.partial)
+
+    def _adopt(self) -> None:
+        """Now and then, beside the work: learn whether this region was fenced while it could not be reached."""
+        now = self.monotonic()
+        if self.adopter is None or now - self._adopted < _ADOPT_SECONDS:
+            return
+        self._adopted = now
+        adopter = self.adopter
+
+        def quietly() -> None:
+            try:
+                adopter.adopt()
+            except Exception as error:  # a fence that is not known yet is no reason to fail a batch
+                log.warning("fence.not_adopted", region=self.region, error=f"{type(error).__name__}: {error}")
+
+        self._pool.submit(quietly)
 
     def _deliver(self, events: Sequence[Event]) -> list[Event]:
         """Every link at once. When the first is done the others have as long again three times, and two seconds at least:

@@ -18,6 +18,7 @@ from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
+from replicator.fencing.adopting import ADOPT_SECONDS, Adopter
 from replicator.link import Link
 from replicator.records import read_records
 from replicator.retries import full_jitter
@@ -46,7 +47,7 @@ class Replicator:
 
     def __init__(
         self, region: str, reader: StreamReader, home: LaneStorage, links: Sequence[Link], quarantine: Quarantine,
-        poll_interval: float,
+        poll_interval: float, adopter: Adopter | None = None,
     ) -> None:  # fmt: skip
         self.region = region
         self.links = tuple(links)
@@ -54,6 +55,7 @@ class Replicator:
         self._home = home
         self._quarantine = quarantine
         self._poll_interval = poll_interval
+        self._adopter = adopter
         self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
         self._log = structlog.get_logger().bind(region=region)
@@ -75,12 +77,16 @@ class Replicator:
             )
             for peer in settings.peers
         ]
-        return cls(settings.region, reader, home, links, Quarantine(control, settings.region), settings.poll_interval)
+        own = Quarantine(control, settings.region)
+        adopter = Adopter.connect(settings, home.identity)
+        return cls(settings.region, reader, home, links, own, settings.poll_interval, adopter)
 
     def run(self, stop: threading.Event) -> None:
         """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
         for link in self.links:
             link.start(stop)
+        if self._adopter is not None:
+            threading.Thread(target=self._adopt, args=(self._adopter, stop), name="adopt", daemon=True).start()
         self._log.info("replicator.started", peers=[link.name for link in self.links])
         failures = 0
         try:
@@ -103,6 +109,16 @@ class Replicator:
             except RegionUnavailable as error:  # what is not checkpointed comes again
                 self._log.warning("replicator.not_checkpointed", error=str(error))
             self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
+
+    def _adopt(self, adopter: Adopter, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                adopter.adopt()
+            except RegionUnavailable as error:
+                self._log.warning("fence.not_adopted", error=str(error))
+            except Exception:  # unforeseen: ending the thread would end this in silence
+                self._log.exception("fence.not_adopted")
+            stop.wait(ADOPT_SECONDS)
 
     def _step(self) -> bool:
         # The reader does not go back: what it gave is kept here until it has been handed on.

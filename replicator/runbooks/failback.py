@@ -100,7 +100,7 @@ class Failback(Runbook):
     def _homes(self, going: Going) -> Found:
         before = self._failover()
         found = steps_of(before[0], before[1].run).get("homes", {}).get("found", {}) if before else {}
-        if not found.get("moved"):
+        if not found.get("homes"):
             return {"homes": None}
         parts.move_homes(self.system, found["homes"], (), self.wait, going.tell)
         return {"homes": found["homes"]}

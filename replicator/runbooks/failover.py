@@ -92,16 +92,11 @@ class Failover(Runbook):
         return {**ends, "rpo": len(rpo)}
 
     def _homes(self, going: Going) -> Found:
-        homes = parts.newest_homes(self.system)
-        if homes is None or (homes.open and self.source not in homes.regions):
-            return {"homes": None}
-        fenced = going.found["fence"]
-        left = sorted((set(homes.regions) | set(homes.to)) - {self.source}) or [self.target]
-        if not fenced["reached"] and not fenced["lost"]:
-            return {"homes": list(homes.regions), "moved": False}
+        fenced, homes = going.found["fence"], parts.newest_homes(self.system)
+        if homes is not None and not fenced["reached"] and not fenced["lost"]:
+            return {"homes": None, "moved": self.source not in (*homes.regions, *homes.to)}
         lost = [] if fenced["reached"] else [self.source]
-        parts.move_homes(self.system, left, lost, self.wait, going.tell)
-        return {"homes": list(homes.regions), "moved": True}
+        return parts.leave_homes(self.system, going, self.source, self.target, lost, self.wait)
 
     def summary(self, going: Going) -> Summary:
         found, notes = going.found, []

@@ -15,7 +15,7 @@ from replicator.runbooks.runbook import Stopped
 from replicator.runbooks.runs import Found
 
 if TYPE_CHECKING:
-    from replicator.runbooks.runbook import Tell
+    from replicator.runbooks.runbook import Going, Tell
     from replicator.system import Place, System
 
 Spans = dict[str, tuple[int, int]]
@@ -49,14 +49,28 @@ def rebuilt(place: Place) -> bool:
     return own is None or own.name == REBUILDING or not own.is_of(place.tables())
 
 
+def leave_homes(system: System, going: Going, region: str, target: str, lost: Collection[str], wait: float) -> Found:
+    """Move the claims that are homed in `region` to the other homes, or to `target` where there is none. Returns the homes
+    as they were before (None: there is nothing to move)."""
+    noted = dict(going.control.get_all(f"homes#{going.run}"))
+    homes = newest_homes(system)
+    if "before" not in noted:
+        if homes is None or region not in (*homes.regions, *homes.to):
+            return {"homes": None}
+        going.control.put(f"homes#{going.run}", {"before": {"homes": list(homes.opened.regions)}})
+        noted["before"] = {"homes": list(homes.opened.regions)}
+    before = noted["before"]["homes"]
+    move_homes(system, [home for home in before if home != region] or [target], lost, wait, going.tell)
+    return {"homes": before, "moved": True}
+
+
 def move_homes(system: System, to: Collection[str], lost: Collection[str], wait: float, tell: Tell) -> None:
     """Move the homes of claims to these regions; none that is not `lost` may be down."""
     homes = newest_homes(system)
-    if homes is None or (homes.open and set(homes.regions) == set(to)):
+    if homes is None:
         return
-    places = {region: place for region, place in system.places.items() if region not in lost}
     controls = {region: place.control for region, place in system.places.items()}
-    storages = {region: place.storage for region, place in places.items()}
+    storages = {region: place.storage for region, place in system.places.items() if region not in lost}
     HomeMover(controls, storages, frozenset(homes.types), tell).move(sorted(to), sorted(lost), wait)
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from replicator.control import ControlStorage
 from replicator.errors import MeridianError, RegionUnavailable
+from replicator.fencing.roles import known_roles, read_role
 from replicator.runbooks.runs import Found, Header, headers, note_header, note_step, steps_of
 from replicator.runbooks.summary import Summary
 from replicator.system import System
@@ -77,6 +78,10 @@ class Runbook(ABC):
         """Do it, or go on with a run of the same that was cut short. Raises Stopped, RegionUnavailable, InvalidConfig."""
         control, header = self._open()
         if control is None or header is None:
+            control, header = self._standing()
+        if control is not None and header is not None and header.end:
+            tell(f"{header.text} was done as {header.run}, and nothing has changed since")
+        elif control is None or header is None:
             self.check()
             control = self.system.at(self.coordinator()).control
             begun = self.system.wall()
@@ -88,7 +93,8 @@ class Runbook(ABC):
         going = Going(header.run, control, self._found(control, header), tell)
         done = steps_of(control, header.run)
         ended = max((value["ended"] for value in done.values()), default=header.begun)
-        note_header(control, header, Header(header.run, header.kind, header.args, header.begun, ended, "done"))
+        if not header.end:
+            note_header(control, header, Header(header.run, header.kind, header.args, header.begun, ended, "done"))
         made = self.summary(going)
         steered = done.get("steer")
         rto = (steered["ended"] - header.begun) / 1000 if steered else None
@@ -110,6 +116,23 @@ class Runbook(ABC):
 
     def _found(self, control: ControlStorage, header: Header) -> dict[str, Found]:
         return {name: value["found"] for name, value in steps_of(control, header.run).items()}
+
+    def _standing(self) -> tuple[ControlStorage | None, Header | None]:
+        """The run of this very thing that was the last to decide what the region is, if that is still so."""
+        up = self.system.answering()
+        subject = next(iter(self.args.values()))
+        told = [role for place in up.values() if (role := known_roles(place.control).get(subject)) is not None]
+        here = up.get(subject)
+        own = read_role(here.control) if here is not None else None
+        if here is not None and (own is None or not own.is_of(here.tables())):
+            return None, None
+        last = max([*told, *([own] if own else [])], key=lambda role: role.epoch, default=None)
+        for place in up.values():
+            for header in headers(place.control):
+                same = (header.kind, dict(header.args), header.end) == (self.kind, self.args, "done")
+                if same and last is not None and last.why == f"{header.kind} {header.run}":
+                    return place.control, header
+        return None, None
 
     def _open(self) -> tuple[ControlStorage | None, Header | None]:
         """The run of this very thing that is still open, with where it is recorded. Raises Stopped when another is."""

@@ -77,12 +77,7 @@ class Switchover(Runbook):
         return {**found, **ends}
 
     def _homes(self, going: Going) -> Found:
-        homes = parts.newest_homes(self.system)
-        if homes is None or (homes.open and self.source not in homes.regions):
-            return {"homes": None}
-        left = sorted((set(homes.regions) | set(homes.to)) - {self.source}) or [self.target]
-        parts.move_homes(self.system, left, (), self.wait, going.tell)
-        return {"homes": list(homes.regions), "moved": True}
+        return parts.leave_homes(self.system, going, self.source, self.target, (), self.wait)
 
     def _steer(self, going: Going) -> Found:
         return {"done": self.steering.away(self.source, self.target)}
@@ -102,9 +97,9 @@ class Switchover(Runbook):
         return {region: self.system.at(region) for region in (self.source, self.target)}
 
     def summary(self, going: Going) -> Summary:
-        found = going.found
+        found, copied = going.found, going.found["copy"]
         notes = [
-            f"{self.target} has all {found['copy']['events']:,} events in {found['copy']['lanes']:,} lanes of {self.source}: "
+            f"{self.target} has all {copied['events']:,} events in {copied['lanes']:,} lanes of {self.source}: "
             "the same heads and digests",
             found["steer"]["done"],
             f"{self.source} is fenced; `replicator failback {self.source}` brings its writers back",

@@ -27,17 +27,20 @@ def show(status: Status, console: Console) -> RenderableType:
     return Group(*parts)
 
 
-def _headline(status: Status, found: list[Concern]) -> Text:
+def _headline(status: Status, found: list[Concern]) -> RenderableType:
     level = worst(found)
-    text = Text.assemble(
+    first = Text.assemble(
         (f"{_MARKS[level]} {headline(status, found)}", _STYLES[level]),
-        (f"   {status.prefix}, {moment(status.at)}", "dim"),
+        (f"   {plain(status.prefix)}, {moment(status.at)}", "dim"),
     )
+    rest = Table.grid(padding=(0, 1, 0, 0))
     for concern in found[:_LISTED]:
-        text.append(f"\n  {_MARKS[concern.level]} {plain(concern.where)} {plain(concern.text)}", _STYLES[concern.level])
+        style = _STYLES[concern.level]
+        said = Text(f"{plain(concern.where)} {plain(concern.text)}", style)
+        rest.add_row(Text(f"  {_MARKS[concern.level]}", style), said)
     if len(found) > _LISTED:
-        text.append(f"\n  … and {len(found) - _LISTED} more, marked below", "dim")
-    return text
+        rest.add_row(Text("  …"), Text(f"and {len(found) - _LISTED} more, marked below", "dim"))
+    return Group(first, rest) if found else first
 
 
 def _table(*columns: tuple[str, str]) -> Table:

@@ -211,7 +211,9 @@ class Memories:
             region, control, lambda: {"events": table.identity(), "control": control.identity()}, ask_all, checked, 2.0,
             wall=self.wall, monotonic=lambda: self.now,
         )  # fmt: skip
-        return EventStore(table, region, self.regions, HybridLogicalClock(self.wall), fence=fence)
+        store = EventStore(table, region, self.regions, HybridLogicalClock(self.wall), fence=fence)
+        store._appender._nonce = lambda: f"{next(self._nonces)}"  # so that a second run writes the same bytes
+        return store
 
     def copy(self, source: str, target: str, last: int | None = None) -> None:
         """What the replicator does, up to a sequence."""

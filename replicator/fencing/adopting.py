@@ -1,0 +1,60 @@
+"""A region that could not be reached when it was fenced is told by its peers: what they know of its role and is later than
+what it knows itself becomes its role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+from botocore.exceptions import ClientError
+
+from replicator.control import ControlStorage, DynamoControl
+from replicator.errors import MeridianError
+from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role
+from replicator.settings import Settings
+
+log = structlog.get_logger()
+
+ADOPT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Adopter:
+    """Asks the peers of `region` what they were told of it. `tables` gives the identities of its own tables."""
+
+    region: str
+    control: ControlStorage
+    peers: Mapping[str, ControlStorage]
+    tables: Callable[[], Mapping[str, str]]
+    _refused: set[str] = field(default_factory=set)
+
+    @classmethod
+    def connect(cls, settings: Settings, events_identity: Callable[[], str]) -> Adopter:
+        control = DynamoControl(settings)
+        hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout), read_timeout=2.0)
+        peers = {peer: DynamoControl(hasty.at(peer)) for peer in settings.peers}
+        return cls(settings.region, control, peers, lambda: {"events": events_identity(), "control": control.identity()})
+
+    def adopt(self) -> None:
+        """Take on the latest role that any peer was told of. A peer that does not answer is asked again the next time."""
+        told: list[Role] = []
+        for peer, control in self.peers.items():
+            try:
+                role = known_roles(control).get(self.region)
+            except (MeridianError, ClientError) as error:
+                if isinstance(error, ClientError) and peer not in self._refused:
+                    self._refused.add(peer)
+                    log.warning("fence.peer_refuses", region=self.region, peer=peer, error=str(error))
+                continue
+            if role is not None:
+                told.append(role)
+        latest = max(told, key=lambda role: role.epoch, default=None)
+        own = read_role(self.control)
+        if latest is None or own is None or own.epoch >= latest.epoch:
+            return
+        try:
+            change_role(self.control, own, replace(latest, tables=own.tables))
+        except RoleChanged:
+            return  # by somebody who is here; if what the peers know is still later, the next look finds it
+        log.warning("fence.adopted", region=self.region, role=latest.name, epoch=latest.epoch, why=latest.why)
