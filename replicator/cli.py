@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from replicator import aws
+from replicator import aws, operating
 from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, stop_on_signals
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent, Observed
@@ -263,6 +263,9 @@ def reconcile(
     for count in put_on_backlogs(DynamoStorage(settings), settings.region, backlogs, wall_clock()):
         err.print(f"{count:,} lanes …", highlight=False)
     out.print(f"{settings.region}: {count:,} lanes are on the backlogs of {', '.join(backlogs)}")
+
+
+operating.register(app)
 
 
 def _store(settings: Settings) -> EventStore:

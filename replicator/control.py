@@ -94,7 +94,7 @@ class DynamoControl:
         self._settings = settings
         self._region = settings.region
         self._table = settings.control_table
-        self._client = aws.dynamodb(settings, settings.region)
+        self.client = aws.dynamodb(settings, settings.region)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="control")
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
@@ -107,7 +107,7 @@ class DynamoControl:
 
     def _put_batch(self, waiting: list[Any]) -> None:
         def once() -> None:
-            answer: Any = self._client.batch_write_item(RequestItems={self._table: waiting})
+            answer: Any = self.client.batch_write_item(RequestItems={self._table: waiting})
             waiting[:] = answer.get("UnprocessedItems", {}).get(self._table, [])
             if waiting:
                 raise Transient("throttled", sent=True)
@@ -123,7 +123,7 @@ class DynamoControl:
             statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
             parameters = [new, *place, {"S": control_text(before)}]
         request: Any = [{"Statement": statement, "Parameters": parameters}]
-        (code,) = aws.execute_batch(self._client, self._settings, self._region, self._pool, request)
+        (code,) = aws.execute_batch(self.client, self._settings, self._region, self._pool, request)
         if code and code not in _NOT_AS_READ:
             raise RegionUnavailable(f"{self._region} did not change {scope} {key}: {code}")
         if not code:
@@ -145,7 +145,7 @@ class DynamoControl:
             request["Limit"] = limit
         seen = 0
         while True:
-            page = aws.call(self._settings, self._region, lambda: self._client.query(**request))
+            page = aws.call(self._settings, self._region, lambda: self.client.query(**request))
             for item in page["Items"]:
                 yield item["sk"]["S"], json.loads(item["value"]["S"])
                 seen += 1
@@ -154,7 +154,7 @@ class DynamoControl:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def identity(self) -> str:
-        return aws.call(self._settings, self._region, lambda: aws.table_identity(self._client, self._table))
+        return aws.call(self._settings, self._region, lambda: aws.table_identity(self.client, self._table))
 
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         statement = f'DELETE FROM "{self._table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
@@ -162,7 +162,7 @@ class DynamoControl:
             {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": control_text(value)}]}
             for key, value in values.items()
         ]
-        aws.execute_batch(self._client, self._settings, self._region, self._pool, statements)
+        aws.execute_batch(self.client, self._settings, self._region, self._pool, statements)
 
 
 class Checkpoints:

@@ -66,6 +66,11 @@ class DynamoStorage:
         found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
         self._guard_statement = f"EXISTS({found})"
 
+    @property
+    def clients(self) -> tuple[Any, ...]:
+        """The botocore clients that this reads and writes with."""
+        return self._client, self._connection.client
+
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
         check_transaction(events, guards)
         if not events:

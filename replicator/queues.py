@@ -64,6 +64,15 @@ class Queue:
             seen.update(message["MessageId"] for message in fresh)
             yield from ((message["Body"], message["ReceiptHandle"]) for message in fresh)
 
+    def depth(self) -> int:
+        """About how many messages are on the queue, those that rest or are being dealt with included."""
+        url = self._url
+        names: Any = [
+            "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible"
+        ]  # fmt: skip
+        found = self._call(lambda: self._client.get_queue_attributes(QueueUrl=url, AttributeNames=names))
+        return sum(int(found.get("Attributes", {}).get(name, 0)) for name in names)
+
     def done(self, receipt: str) -> None:
         """Remove a message that was taken. Done twice is done; one whose timeout has passed may come back."""
         url = self._url

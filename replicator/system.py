@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from replicator import aws
 from replicator.audit.keeper import READER, Changes, Keeper
+from replicator.audit.metering import Meter
 from replicator.control import Checkpoints, ControlStorage, DynamoControl
 from replicator.domain.names import check_region
 from replicator.dynamodb import DynamoStorage
@@ -50,10 +51,10 @@ class System:
     sleep: Callable[[float], None] = time.sleep
 
     @classmethod
-    def connect(cls, settings: Settings) -> System:
-        """The settings' region and its peers. None of them need answer."""
+    def connect(cls, settings: Settings, meter: Meter | None = None) -> System:
+        """The settings' region and its peers. None of them need answer. `meter` counts what is read."""
         names = (settings.region, *settings.peers)
-        return cls({region: _place(settings.at(region)) for region in names}, settings.fence_lease)
+        return cls({region: _place(settings.at(region), meter) for region in names}, settings.fence_lease)
 
     def at(self, region: str) -> Place:
         """One region. Raises InvalidConfig for a name that is none of them."""
@@ -84,8 +85,11 @@ def _answers(place: Place) -> bool:
     return True
 
 
-def _place(settings: Settings) -> Place:
+def _place(settings: Settings, meter: Meter | None = None) -> Place:
     storage, control = DynamoStorage(settings), DynamoControl(settings)
+    if meter is not None:
+        for client in (*storage.clients, control.client):
+            meter.attach(client)
     hasty = replace(settings, attempts=1, connect_timeout=min(settings.connect_timeout, 1.0), read_timeout=2.0)
 
     def changes() -> Changes:

@@ -71,6 +71,7 @@ class Keeper:
         self._touched: set[int] = set()
         self._batches: dict[str, Batch] = {}
         self._stale = False
+        self._doubtful = False  # whether ranges of which the sums know nothing may be stored all the same
 
     @property
     def sums(self) -> Mapping[int, Sum]:
@@ -80,7 +81,9 @@ class Keeper:
     def range(self, number: int) -> Range:
         """The lanes of a range, as of the last refresh."""
         if number not in self._ranges:
-            value = next((value for _, value in self._control.get_all(_scope(number))), None)
+            value: Value | None = None
+            if number in self.sums or self._doubtful:  # else there is nothing to read
+                value = next((value for _, value in self._control.get_all(_scope(number))), None)
             self._stored[number] = value
             self._ranges[number] = Range.parse(value or {})
         return self._ranges[number]
@@ -108,12 +111,12 @@ class Keeper:
 
     def _load_sums(self) -> None:
         if self._stale:  # another keeper stored what this one does not have
-            self._changes, self._sums, self._stale = None, None, False
+            self._changes, self._sums, self._stale, self._doubtful = None, None, False, True
             self._ranges, self._stored, self._touched, self._batches = {}, {}, set(), {}
         if self._sums is not None:
             return
         self._stored_sums = {key: value for key, value in self._control.get_all(SCOPE) if key != _LOCK}
-        self._sums = {int(n): Sum(*each) for value in self._stored_sums.values() for n, each in value.items()}
+        self._sums = {int(n): Sum.parse(each) for value in self._stored_sums.values() for n, each in value.items()}
 
     def _read(
         self, changes: Changes, tell: Callable[[int], None]
@@ -241,7 +244,7 @@ class Keeper:
     def _store_sums(self, touched: set[int]) -> bool:
         for key in sorted({_sum_key(number) for number in touched}):
             numbers = [number for number in range(RANGES) if _sum_key(number) == key]
-            after = {f"{number}": list(self.sums[number]) for number in numbers if number in self.sums}
+            after = {f"{number}": self.sums[number].value for number in numbers if number in self.sums}
             before = self._stored_sums.get(key)
             if before != after:
                 if not self._control.swap(SCOPE, key, before, after):

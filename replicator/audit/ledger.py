@@ -6,7 +6,7 @@ regions that hold the same are equal in a few reads, and what differs is found b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -55,13 +55,39 @@ def range_of(lane: LaneId) -> int:
     return int.from_bytes(sha256(lane.key.encode()).digest()[:2]) % RANGES
 
 
-class Sum(NamedTuple):
-    """A range in one line: equal for ranges with equal lanes."""
+class Share(NamedTuple):
+    """What a range holds of one region's lanes: how many, with how many events, and the time of the newest one in
+    milliseconds since the epoch."""
 
-    digest: str = ""
     lanes: int = 0
     events: int = 0
+    newest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A range in one line. `digest` is equal for equal ranges; `homes` is what it holds of each region's lanes."""
+
+    digest: str = ""
     suspects: int = 0
+    homes: Mapping[str, Share] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        return sum(share.lanes for share in self.homes.values())
+
+    @property
+    def events(self) -> int:
+        return sum(share.events for share in self.homes.values())
+
+    @property
+    def value(self) -> list[Any]:
+        """As it is stored."""
+        return [self.digest, self.suspects, {region: list(share) for region, share in self.homes.items()}]
+
+    @classmethod
+    def parse(cls, value: Sequence[Any]) -> Sum:
+        return cls(value[0], value[1], {region: Share(*share) for region, share in value[2].items()})
 
 
 @dataclass(slots=True)
@@ -83,8 +109,11 @@ class Range:
     @property
     def sum(self) -> Sum:
         """What the ledger says of the range without naming its lanes."""
-        entries = self.lanes.values()
-        return Sum(self.digest, len(entries), sum(e.sequence for e in entries), sum(e.suspect for e in entries))
+        homes: dict[str, Share] = {}
+        for lane, entry in self.lanes.items():
+            share = homes.get(lane.region, Share())
+            homes[lane.region] = Share(share.lanes + 1, share.events + entry.sequence, max(share.newest, entry.ms))
+        return Sum(self.digest, sum(entry.suspect for entry in self.lanes.values()), homes)
 
     @property
     def value(self) -> dict[str, Any]:

@@ -37,11 +37,12 @@ class Mendable(Place, Protocol):
 @dataclass(slots=True)
 class Mended:
     """What was done: events copied, by `holder>region`; how many lanes were refused because they are forked or damaged, and
-    how many a region did not take because it throttles."""
+    how many a region did not take because it throttles; events that were put back into the middle of a lane."""
 
     copied: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     left: int = 0
+    filled: int = 0
 
     @property
     def events(self) -> int:
@@ -131,7 +132,19 @@ class Mender:
                     self.tell(done, total)
                 mended.copied[link] = state.copied
                 mended.refused += state.quarantined
+        mended.filled = self._fill(of, targets)
         return mended
+
+    def _fill(self, of: str | None, targets: Collection[str] | None) -> int:
+        """Put back what was taken out of the middle of lanes."""
+        filled = 0
+        for region, place in self.places.items():
+            lanes = [lane for lane in place.keeper.damage if of is None or lane.region == of]
+            for lane in lanes if targets is None or region in targets else []:
+                for holder, other in self.places.items():
+                    if holder != region and lane not in other.keeper.damage:
+                        filled += fill(lane, other.storage, place.storage)
+        return filled
 
     def _catch_up(self, copier: Copier, lanes: Sequence[LaneId]) -> set[LaneId]:
         left = set(lanes)
@@ -187,7 +200,10 @@ class Mender:
 
 def fill(lane: LaneId, holder: LaneStorage, region: LaneStorage) -> int:
     """Put back what was taken out of the middle of a lane, where what is left there is the holder's. Returns how much."""
-    held = {event.sequence: event for event in region.read(lane)}
+    try:
+        held = {event.sequence: event for event in region.read(lane)}
+    except DamagedEvent:
+        return 0  # what is there is no event: nothing is put beside it
     last = max(held, default=0)
     missing = [event for event in holder.read(lane, 1, last) if event.sequence not in held]
     for event in missing:

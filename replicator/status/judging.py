@@ -14,6 +14,7 @@ LATE_SECONDS = 60.0
 STUCK_SECONDS = 300.0
 """From when on somebody has to look at a link: Terraform's `backlog_age_seconds`."""
 
+_FINE = ("active", "new")  # a new region is active with its first append
 _ROLES = {
     "draining": "takes no writes any more and sends off what it has",
     "fenced": "takes no writes",
@@ -57,7 +58,7 @@ class Judgement:
         found: list[tuple[Level, str]] = []
         if not region.up:
             found.append((Level.ACT, "does not answer"))
-        elif region.role != "active":
+        elif region.role not in _FINE:
             found.append((Level.WATCH, _ROLES.get(region.role, f"is {region.role}")))
         if region.quarantined:
             found.append((Level.ACT, f"holds {numbered(region.quarantined, 'event')} in quarantine"))
@@ -79,7 +80,7 @@ class Judgement:
         if link.backlog and not self.cut_off(link):
             found.append((Level.WATCH, f"has {numbered(link.backlog, 'lane')} waiting on its backlog"))
         if link.quarantined:
-            found.append((Level.ACT, f"brought {numbered(link.quarantined, 'event')} that are in quarantine"))
+            found.append((Level.ACT, f"has {numbered(link.quarantined, 'event')} in quarantine"))
         return _together(f"{link.source} → {link.target}", found)
 
     def run(self, run: RunStatus) -> Concern | None:
@@ -94,10 +95,12 @@ class Judgement:
         return link.source in self._down or link.target in self._down
 
     def all(self) -> list[Concern]:
-        """Everything that is wrong, the worst first. A region that refuses events says so itself, not its links too."""
+        """Everything that is wrong, the worst first. What the region says that keeps a quarantine, its links
+        do not say again."""
         found = [self.region(region) for region in self._status.regions]
         for link in self._status.links:
-            found.append(self.link(replace(link, quarantined=0) if link.target in self._refusing else link))
+            said = not self._refusing.isdisjoint((link.source, link.target))
+            found.append(self.link(replace(link, quarantined=0) if said else link))
         found += [self.run(run) for run in self._status.runs]
         return sorted((concern for concern in found if concern), key=lambda concern: -concern.level)
 

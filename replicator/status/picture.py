@@ -52,13 +52,15 @@ def _frame(regions: list[str]) -> _Frame:
     angles = [first + 2 * math.pi * index / max(count, 1) for index in range(count)]
     above = min((down * math.sin(angle) for angle in angles), default=0.0)
     below = max((down * math.sin(angle) for angle in angles), default=0.0)
-    width, top = 2 * across + _WIDTH + 12, _HEIGHT / 2 + (_MARGIN if count == 2 else 8.0) - above
+    width, top = max(2 * across + _WIDTH + 12, 360.0), _HEIGHT / 2 + (_MARGIN if count == 2 else 8.0) - above
     places = {
         name: (width / 2 + across * math.cos(angle), top + down * math.sin(angle))
         for name, angle in zip(regions, angles, strict=True)
     }
     # Links between the lowest two bend out of the circle.
-    return _Frame(width, top + below + _HEIGHT / 2 + (8.0 if count % 2 == 0 and count > 2 else _MARGIN), places)
+    return _Frame(
+        width, top + below + _HEIGHT / 2 + (8.0 if count == 1 or (count % 2 == 0 and count > 2) else _MARGIN), places
+    )
 
 
 def _across(count: int) -> float:
@@ -161,6 +163,6 @@ def _node(region: RegionStatus, level: Level, at: Point) -> str:
     squeeze = f' textLength="{_WIDTH - 12:.0f}" lengthAdjust="spacingAndGlyphs"' if len(name) > 16 else ""
     return (
         f'<g class="node {CLASSES[level]}"><rect x="{x - _WIDTH / 2:.1f}" y="{y - _HEIGHT / 2:.1f}" width="{_WIDTH:.0f}" '
-        f'height="{_HEIGHT:.0f}" rx="9"/><text x="{x:.1f}" y="{y - 3:.1f}"{squeeze}>{name}</text>'
+        f'height="{_HEIGHT:.0f}" rx="9"/><text x="{x:.1f}" y="{y - 3:.1f}"{squeeze}>{escape(name)}</text>'
         f'<text class="under" x="{x:.1f}" y="{y + 15:.1f}">{escape(in_short(region))}</text></g>'
     )

@@ -69,7 +69,7 @@ def _region(region: RegionStatus, level: Level, now: int) -> list[Text]:
     return [
         Text(_MARKS[level], style),
         Text(region.region, style if level else ""),
-        Text(plain(region.role) if region.up else "does not answer", "" if region.role == "active" and region.up else style),
+        Text(plain(region.role) if region.up else "does not answer", "" if region.up and not level else style),
         Text(known[0]),
         Text(since),
         Text(known[1]),

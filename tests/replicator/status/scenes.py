@@ -49,7 +49,7 @@ def rebuilding() -> Status:
     for each in well.links:
         if each.target == "us-east-1":
             each = replace(each, behind_events=324_669, behind_lanes=12_004, behind_seconds=86_400.0, backlog=804)
-        if (each.source, each.target) == ("ap-southeast-2", "eu-west-1"):
+        if (each.source, each.target) == ("eu-west-1", "ap-southeast-2"):
             each = replace(each, quarantined=2)
         links.append(each)
     runs = (

@@ -115,6 +115,11 @@ def test_a_link_is_marked_by_how_late_it_is_and_by_what_it_brought(link: LinkSta
     assert lines[0].startswith(mark)
 
 
+def test_a_region_that_was_never_written_is_well() -> None:
+    well = all_well(("us-east-1",))
+    assert shown(replace(well, regions=(RegionStatus("us-east-1", True, "new"),)))[0].startswith("✓ All is well")
+
+
 @pytest.mark.parametrize(
     ("role", "said"),
     [

@@ -1,0 +1,67 @@
+"""Counting what is read, in DynamoDB's read units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+_READS = ("Query", "Scan", "GetItem", "BatchGetItem")
+_UNIT_BYTES = 4096
+
+
+class Meter:
+    """Counts read units and requests of the clients it is attached to. Safe to share between threads.
+
+    Units are what the service says they were, or what they come to by the size of what was read, whichever is more:
+    emulators say less than AWS.
+    """
+
+    def __init__(self) -> None:
+        self.units = 0.0
+        self.requests = 0
+        self._lock = Lock()
+
+    def attach(self, client: Any) -> None:
+        """Count what this botocore client reads from now on."""
+        for name in _READS:
+            client.meta.events.register(f"provide-client-params.dynamodb.{name}", _ask)
+            client.meta.events.register(f"after-call.dynamodb.{name}", self._add)
+
+    def _add(self, parsed: Any, context: Any, **_: Any) -> None:
+        found = parsed.get("ConsumedCapacity") or []
+        said = sum(float(each.get("CapacityUnits", 0)) for each in (found if isinstance(found, list) else [found]))
+        with self._lock:
+            self.requests += 1
+            self.units += max(said, _units(parsed, bool(context.get("meridian_consistent"))))
+
+
+def _ask(params: Any, context: Any, **_: Any) -> Any:
+    tables = params.get("RequestItems", {}).values()
+    context["meridian_consistent"] = params.get("ConsistentRead") or any(each.get("ConsistentRead") for each in tables)
+    return {**params, "ReturnConsumedCapacity": "TOTAL"}
+
+
+def _units(parsed: Mapping[str, Any], consistent: bool) -> float:
+    """By what was returned: a query or scan is rounded up as a whole, of other reads each item, to 4 KB; half of that where
+    the read was eventually consistent."""
+    if "Responses" in parsed:
+        units = sum(_rounded([item]) for items in parsed["Responses"].values() for item in items)
+    elif "Items" in parsed:
+        units = _rounded(parsed["Items"])
+    else:
+        units = _rounded([parsed["Item"]]) if parsed.get("Item") else 1
+    return units if consistent else units / 2
+
+
+def _rounded(items: Iterable[Mapping[str, Any]]) -> int:
+    size = sum(len(name) + _size(value) for item in items for name, value in item.items())
+    return max(math.ceil(size / _UNIT_BYTES), 1)
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    ((_, content),) = value.items()
+    if isinstance(content, str):
+        return len(content.encode())
+    return len(content) if isinstance(content, bytes) else len(str(content))
