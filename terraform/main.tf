@@ -52,6 +52,7 @@ module "region" {
   bus                = var.bus
   external           = var.external
   claims             = var.claims
+  fences             = var.fences
   personal_data      = var.personal_data
   api                = var.api
   thresholds         = var.thresholds

@@ -63,6 +63,11 @@ output "reader_policy_arn" {
   value       = module.region.reader_policy_arn
 }
 
+output "operator_policy_arn" {
+  description = "ARN of the policy for operators in this region; whoever runs failovers, comparisons and repairs attaches every region's."
+  value       = module.region.operator_policy_arn
+}
+
 output "writer_role_arn" {
   description = "ARN of the role for writers, or null where `writer_principals` names nobody."
   value       = module.region.writer_role_arn

@@ -157,6 +157,15 @@ variable "claims" {
   description = "Unique values claimed by the optimistic rule: the stream types that are claims (`optimistic`), and what the owners of claims that lost are told (`compensation`, as `module:function`, in the package; without it one plain event). The projector then appends. Needs projections; claims with a home need nothing here."
 }
 
+variable "fences" {
+  type = object({
+    checked       = optional(list(string))
+    lease_seconds = optional(number)
+  })
+  default     = {}
+  description = "How appends keep to a region's fence: the stream types whose appends check it in their own transaction (`checked`, or [\"*\"] for all), and for how long the others may rely on having looked (`lease_seconds`). The defaults are none, and 2 seconds. The same in every region."
+}
+
 variable "personal_data" {
   type = object({
     key = string

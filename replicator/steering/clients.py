@@ -18,14 +18,17 @@ def _session() -> Any:
     return boto3.session.Session()
 
 
-def _config(attempts: int) -> Config:
-    return Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": attempts, "mode": "standard"})
+def _config(attempts: int, read_timeout: float = 10) -> Config:
+    retries: Any = {"total_max_attempts": attempts, "mode": "standard"}
+    return Config(connect_timeout=2, read_timeout=read_timeout, retries=retries)
 
 
-def route53() -> Any:
-    """A Route 53 client. The service is global; AWS_ENDPOINT_URL_ROUTE_53 names an emulator's."""
+def route53(*, hasty: bool = False) -> Any:
+    """A Route 53 client; a hasty one gives up after seconds. The service is global; AWS_ENDPOINT_URL_ROUTE_53 names an
+    emulator's."""
+    config = _config(1, 2) if hasty else _config(5)
     with _creating:
-        return _session().client("route53", region_name=_session().region_name or "us-east-1", config=_config(5))
+        return _session().client("route53", region_name=_session().region_name or "us-east-1", config=config)
 
 
 def control_config() -> Any:

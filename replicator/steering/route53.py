@@ -81,13 +81,14 @@ class Route53:
         self._name = name.lower().rstrip(".") + "."
         self._kinds = (kind,) if kind else TYPES
         self._client = client or clients.route53()
+        self._hasty = client or clients.route53(hasty=True)  # a plan holds no runbook up
         self._seconds = seconds
         self._pause = pause
 
     def plan(self, region: str, to: str | None) -> str:
         check_move(region, to)
         try:
-            before = self._read()
+            before = self._read(self._hasty)
             after = self._moved(before, region, to)
         except SteeringFailed as error:
             return f"would fail at {self._shown} as it is now: {error}"
@@ -122,7 +123,7 @@ class Route53:
             ) from None
 
     def _move_once(self, region: str, to: str | None) -> str:
-        before = self._read()
+        before = self._read(self._client)
         after = self._moved(before, region, to)
         batch = list(_changes(before, after, _KEEPS + "." + self._name))
         done = f"changed {_difference(before.weights, after)}"
@@ -148,20 +149,20 @@ class Route53:
             )
         return records.weights.back(region) if to is None else records.weights.away(region, to)
 
-    def _read(self) -> _Records:
+    def _read(self, client: Any) -> _Records:
         weighted = {
             (found["Type"], found["SetIdentifier"]): found
-            for found in self._list(self._name)
+            for found in self._list(client, self._name)
             if found["Type"] in self._kinds and "Weight" in found
         }
-        notes = [found for found in self._list(_KEEPS + "." + self._name) if found["Type"] == "TXT"]
+        notes = [found for found in self._list(client, _KEEPS + "." + self._name) if found["Type"] == "TXT"]
         return _Records(weighted, notes[0] if notes else None)
 
-    def _list(self, name: str) -> Iterator[Any]:
+    def _list(self, client: Any, name: str) -> Iterator[Any]:
         """The zone's records of this name. Route 53 lists what was changed last, whether its servers have it or not."""
         start: dict[str, Any] = {"StartRecordName": name}
         while True:
-            page = self._call(partial(self._client.list_resource_record_sets, HostedZoneId=self._zone, **start))
+            page = self._call(partial(client.list_resource_record_sets, HostedZoneId=self._zone, **start))
             for found in page["ResourceRecordSets"]:
                 if found["Name"] != name:
                     return

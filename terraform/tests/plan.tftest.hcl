@@ -57,7 +57,8 @@ run "root" {
   }
   assert {
     condition = output.environment == {
-      MERIDIAN_REGION = "us-east-1", MERIDIAN_PEERS = "eu-west-1", MERIDIAN_PREFIX = "meridian", MERIDIAN_WRITE_WITH = "inserts"
+      MERIDIAN_REGION      = "us-east-1", MERIDIAN_PEERS = "eu-west-1", MERIDIAN_PREFIX = "meridian", MERIDIAN_WRITE_WITH = "inserts",
+      MERIDIAN_FENCE_LEASE = "2"
     }
     error_message = "an application's environment is not as expected"
   }
@@ -137,6 +138,10 @@ run "events_unprotected_on_request" {
     error_message = "protect_events = false does not take the protection off"
   }
   assert {
+    condition     = [for index in aws_dynamodb_table.unprotected_events[0].global_secondary_index : index.name] == ["lanes"]
+    error_message = "an unprotected events table lacks the index of lanes"
+  }
+  assert {
     condition     = length(aws_kms_key.protected) == 0 && length(aws_kms_key.unprotected) == 1
     error_message = "protect_events = false does not take the key's protection off"
   }
@@ -158,6 +163,12 @@ run "tables" {
       aws_dynamodb_table.protected_events[0].stream_view_type == "NEW_IMAGE"
     )
     error_message = "the events table is not as the code expects it"
+  }
+  assert {
+    condition = [for index in aws_dynamodb_table.protected_events[0].global_secondary_index : [index.name, index.hash_key, index.range_key, index.projection_type]] == [
+      ["lanes", "begins", "pk", "KEYS_ONLY"]
+    ]
+    error_message = "the index of lanes is not as the code expects it"
   }
   assert {
     condition = (
@@ -560,6 +571,86 @@ run "optimistic_claims" {
   }
 }
 
+run "fences" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true }
+    fences      = { checked = ["payment", "account", "payment"], lease_seconds = 0.5 }
+  }
+
+  assert {
+    condition = { for name, function in aws_lambda_function.function : name => function.environment[0].variables.MERIDIAN_FENCE_CHECKED if contains(keys(function.environment[0].variables), "MERIDIAN_FENCE_CHECKED") } == {
+      api = "account,payment"
+    }
+    error_message = "others than those who append are told which streams check the fence, or not all of them"
+  }
+  assert {
+    condition     = aws_lambda_function.function["api"].environment[0].variables.MERIDIAN_FENCE_LEASE == "0.5"
+    error_message = "the API does not know for how long it may rely on the fence"
+  }
+  assert {
+    condition     = output.environment.MERIDIAN_FENCE_CHECKED == "account,payment" && output.environment.MERIDIAN_FENCE_LEASE == "0.5"
+    error_message = "an application does not know how to keep to the fence"
+  }
+  assert {
+    condition     = toset([for name, policy in aws_iam_role_policy.function : name if strcontains(policy.policy, "CheckControl")]) == toset(["api"])
+    error_message = "others than those who append may check the fence in a transaction, or not all of them"
+  }
+}
+
+run "fences_where_claims_are_settled" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    claims      = { optimistic = ["nickname"] }
+    fences      = { checked = ["*"] }
+  }
+
+  assert {
+    condition = toset([
+      for name, function in aws_lambda_function.function : name
+      if try(function.environment[0].variables.MERIDIAN_FENCE_CHECKED, "") == "*" && try(function.environment[0].variables.MERIDIAN_FENCE_LEASE, "") == "2"
+    ]) == toset(["projector", "projector-catch-up"])
+    error_message = "the projector, which appends, does not know how to keep to the fence"
+  }
+  assert {
+    condition = toset([
+      for name, policy in aws_iam_role_policy.function : name
+      if length(setsubtract(["AppendToOwnLanes", "BeginRoleAndFence", "KnowOwnTables", "ReadControlOfPeers", "ListLanesAtPeers", "CheckControl"], [for statement in jsondecode(policy.policy).Statement : statement.Sid])) == 0
+    ]) == toset(["projector", "projector-catch-up"])
+    error_message = "the projector may append and not find out whether it should, or others may"
+  }
+}
+
+run "fences_by_default" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true }
+  }
+
+  assert {
+    condition = toset([
+      for name, function in aws_lambda_function.function : name if length([for variable in keys(function.environment[0].variables) : variable if startswith(variable, "MERIDIAN_FENCE")]) > 0
+    ]) == toset(["api"]) && !contains(keys(output.environment), "MERIDIAN_FENCE_CHECKED")
+    error_message = "others than those who append are told of fences, or streams check them that nobody named"
+  }
+  assert {
+    condition     = length([for policy in values(aws_iam_role_policy.function)[*].policy : policy if strcontains(policy, "CheckControl")]) == 0
+    error_message = "a function may check the fence in a transaction though no stream does"
+  }
+}
+
 run "personal_data" {
   command = plan
   module {
@@ -675,11 +766,12 @@ run "policies" {
     external          = { transformation = "shop.external:Orders" }
     personal_data     = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
     api               = { enabled = true }
+    fences            = { checked = ["*"] }
   }
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) : [
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy]) : [
         for statement in jsondecode(policy).Statement : [
           for resource in flatten([statement.Resource]) : !endswith(resource, "table/meridian-events") || length(setintersection(flatten([statement.Action]), [
             "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PartiQLDelete", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem",
@@ -691,7 +783,7 @@ run "policies" {
   }
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) : [
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy]) : [
         for statement in jsondecode(policy).Statement :
         statement.Effect == "Allow" && (!contains(flatten([statement.Resource]), "*") || statement.Action == ["kinesis:ListStreams"]) && length([for action in flatten([statement.Action]) : action if strcontains(action, "*")]) == 0
       ]
@@ -710,6 +802,28 @@ run "policies" {
       ]
     ]))
     error_message = "events can be added outside of the region's own prefix"
+  }
+  assert {
+    condition = [for statement in jsondecode(aws_iam_policy.writer.policy).Statement : statement if statement.Sid == "BeginRoleAndFence"] == [{
+      Sid      = "BeginRoleAndFence"
+      Effect   = "Allow"
+      Action   = ["dynamodb:PartiQLInsert"]
+      Resource = ["arn:aws:dynamodb:us-east-1:123456789012:table/meridian-control"]
+      Condition = {
+        "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["role", "fence"] }
+        Null                        = { "dynamodb:LeadingKeys" = "false" }
+      }
+    }]
+    error_message = "a writer may write more of the control state than a role and a fence that are not there yet"
+  }
+  assert {
+    condition     = aws_iam_policy.operator.name == "meridian-us-east-1-operator"
+    error_message = "the operators' policy is not as named"
+  }
+  # 6,144 characters is what AWS takes for a managed policy, without white space.
+  assert {
+    condition     = alltrue([for policy in [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy] : length(policy) <= 6144])
+    error_message = "a policy is longer than AWS takes"
   }
   assert {
     condition     = toset([for role in values(aws_iam_role.function) : role.name]) == toset([for name in keys(local.functions) : "meridian-us-east-1-${name}"])

@@ -638,6 +638,50 @@ run "api_concurrency_is_none" {
   expect_failures = [var.api]
 }
 
+run "fence_of_no_stream_type" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    fences = { checked = ["account/7"] }
+  }
+  expect_failures = [var.fences]
+}
+
+run "fences_of_all_and_some" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    fences = { checked = ["*", "account"] }
+  }
+  expect_failures = [var.fences]
+}
+
+run "fence_lease_is_too_short" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    fences = { lease_seconds = 0.4 }
+  }
+  expect_failures = [var.fences]
+}
+
+run "fence_lease_is_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    fences = { lease_seconds = 61 }
+  }
+  expect_failures = [var.fences]
+}
+
 run "threshold_is_zero" {
   command = plan
   module {

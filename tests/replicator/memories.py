@@ -1,4 +1,4 @@
-"""A system in memory: regions whose tables can be damaged, whose changes are followed, and that can be killed at any step."""
+"""A system in memory: regions whose tables can be damaged, whose changes are followed, and that are killed at any step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from replicator.audit.keeper import Keeper
 from replicator.control import MemoryControl, Value
 from replicator.domain.clock import HybridLogicalClock
-from replicator.domain.event import Event, NewEvent
+from replicator.domain.event import Event, NewEvent, digest_of
 from replicator.domain.names import LaneId, sequence_key
-from replicator.errors import RegionUnavailable
+from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.fencing.connecting import ask
 from replicator.fencing.fence import Fence
 from replicator.memory import MemoryStorage
@@ -93,12 +93,12 @@ class Table(MemoryStorage):
     def read(self, *args: Any, **named: Any) -> Any:
         self._up()
         self.reads += 1
-        return super().read(*args, **named)
+        return map(_checked, super().read(*args, **named))
 
     def get(self, positions: Any) -> Any:
         self._up()
         self.reads += len(positions)
-        return super().get(positions)
+        return {position: _checked(event) for position, event in super().get(positions).items()}
 
     def index(self, region: str) -> Any:
         self._up()
@@ -115,6 +115,13 @@ class Table(MemoryStorage):
         self._lanes[event.lane][event.sequence] = event
         if noticed:
             self._note([event], "MODIFY")
+
+
+def _checked(event: Event) -> Event:
+    """The event, read as from a real table: bytes that do not fit their digest are no event."""
+    if digest_of(event) != event.digest:
+        raise DamagedEvent(f"event {event.id} does not match its digest")
+    return event
 
 
 @dataclass

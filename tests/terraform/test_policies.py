@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 ACCOUNT = "000000000000"
 OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
 FUNCTIONS = ("replicator", "catch-up", "redrive", "publish", "projector", "projector-catch-up", "api")
-ROLES = (*FUNCTIONS, "writer", "reader", "consumer", "caller")
+ROLES = (*FUNCTIONS, "writer", "reader", "operator", "consumer", "caller")
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
 CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
 
@@ -41,6 +41,10 @@ def events(region: str, prefix: str = "meridian") -> str:
 
 def table(name: str, region: str = OWN) -> str:
     return f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/meridian-{name}"
+
+
+def lanes(region: str = OWN) -> str:
+    return f"{events(region)}/index/lanes"
 
 
 def stream(name: str, region: str = OWN) -> str:
@@ -192,7 +196,8 @@ def test_the_condition_is_what_decides(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("role", "region"),
     [
-        *((role, OWN) for role in ROLES if role not in ("writer", "api")),
+        *((role, OWN) for role in ROLES if role not in ("writer", "api", "operator")),
+        *(("operator", region) for region in (PEER, STRANGER)),
         *(("writer", region) for region in (PEER, STRANGER)),
         *((role, STRANGER) for role in FUNCTIONS),
         *((role, PEER) for role in ROLES if role not in ("replicator", "catch-up")),
@@ -200,6 +205,66 @@ def test_the_condition_is_what_decides(plan: Plan) -> None:
 )
 def test_nobody_else_adds_events_and_nobody_elsewhere(plan: Plan, role: str, region: str) -> None:
     assert plan.decide(role, "dynamodb:PartiQLInsert", events(region), [f"{OWN}#user#homer"]) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("keys", [f"{OWN}#user#homer", f"{PEER}#user#homer", f"{STRANGER}#user#homer"])
+def test_an_operator_brings_back_events_of_any_region(plan: Plan, keys: str) -> None:
+    assert plan.decide("operator", "dynamodb:PartiQLInsert", events(OWN), [keys]) == "Allow"
+
+
+BEGINS = {
+    "a role": (["role"], "Allow"),
+    "a fence": (["fence"], "Allow"),
+    "both": (["role", "fence"], "Allow"),
+    "more than that": (["role", "checkpoint#replicator"], "ImplicitDeny"),
+    "what only begins alike": (["role#2"], "ImplicitDeny"),
+    "another case": (["Role"], "ImplicitDeny"),
+    "homes": (["homes"], "ImplicitDeny"),
+    "quarantine": ([f"quarantine#{PEER}>{OWN}"], "ImplicitDeny"),
+    "no key at all": (None, "ImplicitDeny"),
+}
+
+
+@pytest.mark.parametrize(("keys", "decision"), BEGINS.values(), ids=BEGINS)
+@pytest.mark.parametrize("role", ["writer", "api"])
+def test_who_appends_begins_a_role_and_a_fence_and_writes_no_other_control_state(
+    plan: Plan, role: str, keys: list[str] | None, decision: str
+) -> None:
+    assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), keys) == decision
+    assert plan.decide(role, "dynamodb:PartiQLInsert", table("control", PEER), keys) == "ImplicitDeny"
+    for action in CHANGES:
+        assert plan.decide(role, action, table("control"), keys) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize(("keys", "decision"), BEGINS.values(), ids=BEGINS)
+@pytest.mark.parametrize("verb", ["Insert", "Update"])
+def test_the_replicator_keeps_what_peers_were_told_of_its_role_and_fence_and_nothing_else_that_way(
+    plan: Plan, verb: str, keys: list[str] | None, decision: str
+) -> None:
+    assert plan.decide("replicator", f"dynamodb:PartiQL{verb}", table("control"), keys) == decision
+    assert plan.decide("replicator", f"dynamodb:PartiQL{verb}", table("control", PEER), keys) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in ("writer", "api", "replicator", "operator")])
+def test_nobody_else_begins_a_role_or_a_fence(plan: Plan, role: str) -> None:
+    for key in ("role", "fence"):
+        assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), [key]) == "ImplicitDeny"
+
+
+def test_where_streams_check_the_fence_the_api_and_the_settling_projector_may_and_no_others(
+    guarded: World, terraform: Terraform
+) -> None:
+    more = {"fences": {"checked": ["*"]}, "claims": {"optimistic": ["nickname"]}}
+    plan = Plan(terraform.plan(guarded.settings(OWN), variables(None) | more))
+    appending = ("api", "projector", "projector-catch-up")
+    for role in FUNCTIONS:
+        expected = "Allow" if role in appending else "ImplicitDeny"
+        needs = [("dynamodb:ConditionCheckItem", table("control")), ("dynamodb:PartiQLSelect", table("control"))]
+        for action, resource in (*needs, ("dynamodb:Query", lanes(PEER))):
+            assert plan.decide(role, action, resource) == expected, (role, action)
+        assert plan.decide(role, "dynamodb:PartiQLInsert", events(OWN), [f"{OWN}#user#homer"]) == expected, role
+        if role != "replicator":
+            assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), ["role"]) == expected, role
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -233,11 +298,15 @@ NEEDS = {
         ("dynamodb:Query", events(PEER)),
         ("dynamodb:BatchGetItem", events(PEER)),
         ("dynamodb:BatchWriteItem", table("control")),
+        ("dynamodb:DescribeTable", events(PEER)),
+        ("dynamodb:Query", table("control", PEER)),
         ("sqs:SendMessage", queue("backlog-eu-west-1")),
         ("sqs:SendMessage", queue("failed-batches")),
     ],
     "catch-up": [
         ("dynamodb:Query", events(OWN)),
+        ("dynamodb:DescribeTable", events(PEER)),
+        ("dynamodb:Query", table("control", PEER)),
         ("dynamodb:BatchGetItem", events(PEER)),
         ("sqs:ReceiveMessage", queue("backlog-eu-west-1")),
         ("sqs:DeleteMessage", queue("backlog-eu-west-1")),
@@ -245,7 +314,7 @@ NEEDS = {
     ],
     "redrive": [
         ("dynamodb:GetShardIterator", f"{events(OWN)}/stream/2026"),
-        ("dynamodb:Scan", events(OWN)),
+        *((f"dynamodb:{action}", resource) for action in ("Query", "Scan") for resource in (events(OWN), lanes())),
         ("sqs:ReceiveMessage", queue("failed-batches")),
         ("sqs:SendMessage", queue("backlog-views")),
         ("sqs:SendMessage", queue("backlog-eu-west-1")),
@@ -278,8 +347,11 @@ NEEDS = {
         ("dynamodb:BatchGetItem", table("views")),
         ("dynamodb:Query", table("control")),
         *(("dynamodb:DescribeTable", table(name)) for name in ("events", "views", "control")),
+        *(("dynamodb:Query", resource) for resource in (lanes(PEER), table("control", PEER))),
     ],
     "writer": [
+        *(("dynamodb:DescribeTable", table(name)) for name in ("events", "control")),
+        *(("dynamodb:Query", resource) for resource in (lanes(PEER), table("control", PEER))),
         *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
         ("dynamodb:BatchGetItem", events(OWN)),
         *((f"dynamodb:{action}", table("control")) for action in ("Query", "PartiQLSelect", "ConditionCheckItem")),
@@ -288,6 +360,17 @@ NEEDS = {
         *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
         ("dynamodb:Query", table("control")),
         ("dynamodb:GetItem", table("views")),
+    ],
+    "operator": [
+        *((f"dynamodb:{action}", events(OWN)) for action in ("GetItem", "BatchGetItem", "Query", "Scan")),
+        *((f"dynamodb:{action}", lanes()) for action in ("Query", "Scan")),
+        *(("dynamodb:DescribeTable", table(name)) for name in ("events", "control")),
+        *((f"dynamodb:{action}", f"{events(OWN)}/stream/2026") for action in ("GetRecords", "GetShardIterator")),
+        *((f"dynamodb:{action}", f"{events(OWN)}/stream/2026") for action in ("DescribeStream", "ListStreams")),
+        *((f"dynamodb:{action}", table("control")) for action in ("Query", "BatchWriteItem", "ConditionCheckItem")),
+        *((f"dynamodb:PartiQL{verb}", table("control")) for verb in ("Insert", "Update", "Delete", "Select")),
+        *((f"sqs:{action}", queue("backlog-eu-west-1")) for action in ("GetQueueUrl", "GetQueueAttributes")),
+        *(("sqs:GetQueueAttributes", queue(name)) for name in ("backlog-views", "dead-letters", "failed-batches")),
     ],
     "consumer": [(f"kinesis:{action}", stream("external")) for action in READS_OF_A_STREAM],
 }
@@ -330,7 +413,24 @@ NOT_THEIRS = [
         for role in ("writer", "reader")
         for action in ("Insert", "Delete")
     ),
-    *((role, "dynamodb:Query", table("control", PEER)) for role in ("writer", "reader")),
+    *(("reader", "dynamodb:Query", resource) for resource in (table("control", PEER), lanes(), lanes(PEER))),
+    *((role, "dynamodb:Scan", resource) for role in ("writer", "api") for resource in (lanes(PEER), events(PEER))),
+    *((role, "dynamodb:DescribeTable", events(PEER)) for role in ("writer", "api", "reader")),
+    *(("projector", "dynamodb:Query", resource) for resource in (table("control", PEER), lanes(PEER))),
+    *(
+        ("operator", action, resource)
+        for action, resource in (
+            ("dynamodb:Query", events(PEER)),
+            ("dynamodb:BatchWriteItem", table("control", PEER)),
+            ("dynamodb:PartiQLUpdate", table("views")),
+            ("dynamodb:GetItem", table("keys")),
+            ("dynamodb:UpdateTable", events(OWN)),
+            ("dynamodb:PutResourcePolicy", events(OWN)),
+            ("sqs:ReceiveMessage", queue("backlog-eu-west-1")),
+            ("sqs:SendMessage", queue("backlog-eu-west-1")),
+            ("sqs:PurgeQueue", queue("backlog-eu-west-1")),
+        )
+    ),
     *((role, "lambda:InvokeFunction", f"{LAMBDA}-replicator") for role in ROLES),
     *((role, f"lambda:{action}", API) for role in ROLES for action in ("InvokeFunction", "InvokeFunctionUrl")),
 ]
@@ -426,6 +526,15 @@ def test_kms_unwraps_keys_for_those_who_reveal_and_only_for_a_named_subject(plan
             assert plan.decide(role, action, kms(), more=asked) == "ImplicitDeny"
         for other in (kms(PEER), kms(key="mrk-00000000000000000000000000000000")):
             assert plan.decide(role, action, other, more=SUBJECT) == "ImplicitDeny"
+
+
+def test_a_policy_is_not_longer_than_iam_takes(guarded: World, terraform: Terraform) -> None:
+    """6,144 characters for a managed policy, 10,240 for a role's own ones together, white space aside."""
+    peers = [PEER, "ap-southeast-2", "ap-northeast-1", "eu-central-1", "us-west-2"]
+    plan = Plan(terraform.plan(guarded.settings(OWN), variables(None) | {"peers": peers, "fences": {"checked": ["*"]}}))
+    for role, policies in plan.roles.items():
+        length = sum(len(json.dumps(policy, separators=(",", ":"))) for policy in policies)
+        assert length <= (9000 if role in FUNCTIONS else 6144), role
 
 
 def test_the_emulator_lets_a_writer_add_an_event_and_neither_change_nor_remove_it(

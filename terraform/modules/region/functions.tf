@@ -37,6 +37,7 @@ resource "aws_lambda_function" "function" {
       local.external_environment,
       { for name, value in { MERIDIAN_PROJECTIONS = join(",", var.projections) } : name => value if each.value.projects },
       { for name, value in local.claims_environment : name => value if startswith(each.key, "projector") },
+      { for name, value in local.fence_environment : name => value if contains(local.appends, each.key) },
       { for name, value in local.personal_environment : name => value if each.value.projects },
       try(var.emulator.environment, {}),
     )

@@ -1,7 +1,8 @@
 # Who may do what. Three rules hold throughout:
 # - Every role names exact tables, queues and log groups.
 # - Events are only ever added, and only under this region's own prefix, whether here or at a peer. ForAllValues is true of
-#   a request without keys, so the keys must be there as well (Null).
+#   a request without keys, so the keys must be there as well (Null). Operators alone add events of every region, those that
+#   a region has lost and others still hold; and they, too, only add.
 # - No role may update or delete an event, or use a call that can.
 
 locals {
@@ -14,11 +15,18 @@ locals {
     local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
   )
 
+  # Roles and fences of a region: what its writers take part in.
+  role_and_fence = merge(
+    { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["role", "fence"] } },
+    local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
+  )
+
   read_items    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
   send_to       = ["sqs:GetQueueUrl", "sqs:SendMessage"]
   consume       = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
   read_records  = ["kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"]
   keep_control  = ["dynamodb:BatchWriteItem", "dynamodb:PartiQLDelete", "dynamodb:PutItem", "dynamodb:Query"]
+  rule_control  = ["dynamodb:BatchWriteItem", "dynamodb:PartiQLDelete", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Query"]
   dead_letters  = local.queue_arns["dead-letters"]
   views_backlog = local.queue_arns["backlog-views"]
 
@@ -57,13 +65,31 @@ locals {
       Sid      = "FindLanes"
       Effect   = "Allow"
       Action   = ["dynamodb:Query", "dynamodb:Scan"]
-      Resource = [local.table_arns.events]
+      Resource = [local.table_arns.events, local.lanes_arn]
     }
     read_peers = {
       Sid      = "ReadEventsOfPeers"
       Effect   = "Allow"
       Action   = local.read_items
       Resource = local.peer_events_arns
+    }
+    describe_peers = {
+      Sid      = "KnowPeers"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DescribeTable"]
+      Resource = local.peer_events_arns
+    }
+    read_control_of_peers = {
+      Sid      = "ReadControlOfPeers"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
+      Resource = local.peer_control_arns
+    }
+    list_lanes_at_peers = {
+      Sid      = "ListLanesAtPeers"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
+      Resource = local.peer_lanes_arns
     }
     insert_at_peers = {
       Sid       = "CopyOwnLanesToPeers"
@@ -90,6 +116,28 @@ locals {
       Effect   = "Allow"
       Action   = ["dynamodb:Query"]
       Resource = [local.table_arns.control]
+    }
+    # A region's first writer says that the region is active. An INSERT never replaces what somebody else has said.
+    begin_role = {
+      Sid       = "BeginRoleAndFence"
+      Effect    = "Allow"
+      Action    = ["dynamodb:PartiQLInsert"]
+      Resource  = [local.table_arns.control]
+      Condition = local.role_and_fence
+    }
+    # What peers were told of this region while it could not be reached, it learns from them, and keeps.
+    adopt_role = {
+      Sid       = "AdoptRoleAndFence"
+      Effect    = "Allow"
+      Action    = ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"]
+      Resource  = [local.table_arns.control]
+      Condition = local.role_and_fence
+    }
+    describe_own = {
+      Sid      = "KnowOwnTables"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DescribeTable"]
+      Resource = [local.table_arns.events, local.table_arns.control]
     }
     # Guards of a transaction: EXISTS in PartiQL, a condition check otherwise. Of EXISTS AWS says that it reads by SELECT and
     # that it is a condition check; both only look.
@@ -232,6 +280,31 @@ locals {
       Action   = local.consume
       Resource = [local.queue_arns["failed-batches"]]
     }
+    # For operators. The events that a region has lost are brought back from its peers, in whoever's lanes they are.
+    restore_events = {
+      Sid      = "RestoreEvents"
+      Effect   = "Allow"
+      Action   = [local.insert]
+      Resource = [local.table_arns.events]
+    }
+    read_all_events = {
+      Sid      = "ReadEvents"
+      Effect   = "Allow"
+      Action   = concat(local.read_items, ["dynamodb:Scan"])
+      Resource = [local.table_arns.events, local.lanes_arn]
+    }
+    rule_control = {
+      Sid      = "RuleRegion"
+      Effect   = "Allow"
+      Action   = local.rule_control
+      Resource = [local.table_arns.control]
+    }
+    measure_queues = {
+      Sid      = "MeasureQueues"
+      Effect   = "Allow"
+      Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
+      Resource = values(local.queue_arns)
+    }
     trace = {
       Sid      = "Trace"
       Effect   = "Allow"
@@ -244,17 +317,23 @@ locals {
   reveal  = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_here, local.can.unwrap_keys] : statement if local.personal]
   protect = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
 
+  # Who appends makes sure first that the region may be written and lacks nothing that it wrote, as its tables, its control
+  # state and its peers tell. Streams whose appends check the fence check it in the append's own transaction.
+  may_append = [local.can.describe_own, local.can.read_control_of_peers, local.can.list_lanes_at_peers, local.can.begin_role]
+  check      = [for statement in [local.can.check_control] : statement if length(var.fences.checked) > 0]
+
   # Settling claims appends to own lanes, nowhere else.
-  settle = [for statement in [local.can.append] : statement if local.settles]
+  settle = [for statement in concat([local.can.append], local.may_append, local.check) : statement if local.settles]
 
   statements = {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
-      local.can.defer_to_peers, local.can.note_failed_batches,
+      local.can.describe_peers, local.can.read_control_of_peers, local.can.adopt_role, local.can.defer_to_peers,
+      local.can.note_failed_batches,
     ]
     catch-up = [
       local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
-      local.can.defer_to_peers, local.can.consume_peers,
+      local.can.describe_peers, local.can.read_control_of_peers, local.can.defer_to_peers, local.can.consume_peers,
     ]
     redrive = [
       local.can.read_stream, local.can.scan_events, local.can.consume_failed_batches, local.can.defer_to_all,
@@ -273,12 +352,16 @@ locals {
     api = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_views, local.can.read_control,
       local.can.describe_tables,
-    ], local.reveal)
+    ], local.may_append, local.check, local.reveal)
     # What a token names and has not arrived is read at the peers. Claims look up their homes in control, and hold them there.
     writer = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_control, local.can.check_control,
-    ], local.protect)
-    reader   = [local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views]
+    ], local.may_append, local.protect)
+    reader = [local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views]
+    operator = [
+      local.can.read_stream, local.can.read_all_events, local.can.restore_events, local.can.rule_control, local.can.check_control,
+      local.can.describe_tables, local.can.measure_queues,
+    ]
     consumer = [local.can.read_external]
     caller   = [local.can.call_api, local.can.invoke_api]
   }
@@ -351,6 +434,13 @@ resource "aws_iam_policy" "reader" {
   name        = "${var.prefix}-${var.region}-reader"
   description = "Read events and views in ${var.region}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.reader })
+}
+
+# One region's part: whoever moves writers from one region to another, or mends one from the others, has all regions'.
+resource "aws_iam_policy" "operator" {
+  name        = "${var.prefix}-${var.region}-operator"
+  description = "Run failovers, comparisons and repairs of ${var.region}: add events of every region, change none"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.operator })
 }
 
 # The region's key need not be named: its own policy lets this account in through Kinesis.

@@ -41,6 +41,9 @@ locals {
 
   table_arns        = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
   peer_events_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
+  peer_control_arns = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
+  lanes_arn         = "${local.table_arns.events}/index/${local.lanes.name}"
+  peer_lanes_arns   = [for arn in local.peer_events_arns : "${arn}/index/${local.lanes.name}"]
   peer_keys_arns    = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
   events_stream_arn = "${local.table_arns.events}/stream/*"
   stream_arns       = { for stream, name in local.streams : stream => "arn:${local.partition}:kinesis:${var.region}:${local.account}:stream/${name}" }
@@ -109,6 +112,13 @@ locals {
     { for name, value in { MERIDIAN_OPTIMISTIC_CLAIMS = join(",", sort(tolist(try(var.claims.optimistic, [])))) } : name => value if local.settles },
     { for name, value in { MERIDIAN_COMPENSATION = try(coalesce(var.claims.compensation), "") } : name => value if value != "" },
   )
+
+  # Who appends keeps to the fences: applications, the API, and the projector where it settles claims.
+  fence_environment = merge(
+    { MERIDIAN_FENCE_LEASE = tostring(var.fences.lease_seconds) },
+    { for name, value in { MERIDIAN_FENCE_CHECKED = join(",", sort(distinct(var.fences.checked))) } : name => value if value != "" },
+  )
+  appends = concat(["api"], local.settles ? ["projector", "projector-catch-up"] : [])
 
   # The id, which is one in all regions: what asks KMS means this region's replica by it.
   personal_environment = { for name, value in { MERIDIAN_PERSONAL_KEY = try(var.personal_data.key, "") } : name => value if local.personal }

@@ -67,6 +67,11 @@ output "reader_policy_arn" {
   value       = aws_iam_policy.reader.arn
 }
 
+output "operator_policy_arn" {
+  description = "ARN of the policy for operators in this region; whoever runs failovers, comparisons and repairs attaches every region's."
+  value       = aws_iam_policy.operator.arn
+}
+
 output "writer_role_arn" {
   description = "ARN of the role for writers, or null where nobody may assume it."
   value       = one(aws_iam_role.writer[*].arn)
@@ -74,7 +79,7 @@ output "writer_role_arn" {
 
 output "environment" {
   description = "The environment variables that an application in this region needs."
-  value       = merge(local.environment, local.personal_environment)
+  value       = merge(local.environment, local.fence_environment, local.personal_environment)
 }
 
 output "dashboard" {

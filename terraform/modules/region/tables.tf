@@ -3,6 +3,10 @@
 
 locals {
   keys = ["pk", "sk"] # the partition key `region#type#id`, the sort key the sequence
+
+  # Which lanes there are. Only the first event of a lane bears `begins` (`us-east-1#7`: the region, and one of the parts that
+  # its lanes are spread over), so the index holds one item a lane.
+  lanes = { name = "lanes", hash_key = "begins", range_key = "pk" }
 }
 
 resource "aws_dynamodb_table" "protected_events" {
@@ -17,11 +21,18 @@ resource "aws_dynamodb_table" "protected_events" {
   deletion_protection_enabled = true
 
   dynamic "attribute" {
-    for_each = local.keys
+    for_each = concat(local.keys, [local.lanes.hash_key])
     content {
       name = attribute.value
       type = "S"
     }
+  }
+
+  global_secondary_index {
+    name            = local.lanes.name
+    hash_key        = local.lanes.hash_key
+    range_key       = local.lanes.range_key
+    projection_type = "KEYS_ONLY"
   }
 
   point_in_time_recovery {
@@ -50,11 +61,18 @@ resource "aws_dynamodb_table" "unprotected_events" {
   deletion_protection_enabled = false
 
   dynamic "attribute" {
-    for_each = local.keys
+    for_each = concat(local.keys, [local.lanes.hash_key])
     content {
       name = attribute.value
       type = "S"
     }
+  }
+
+  global_secondary_index {
+    name            = local.lanes.name
+    hash_key        = local.lanes.hash_key
+    range_key       = local.lanes.range_key
+    projection_type = "KEYS_ONLY"
   }
 
   point_in_time_recovery {

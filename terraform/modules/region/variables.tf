@@ -341,6 +341,35 @@ variable "claims" {
   }
 }
 
+variable "fences" {
+  type = object({
+    checked       = optional(list(string), [])
+    lease_seconds = optional(number, 2)
+  })
+  nullable    = false
+  default     = {}
+  description = <<-EOT
+    How appends keep to a region's fence, which a failover puts up: the stream types whose appends check it in their own
+    transaction (`checked`, or ["*"] for all), and for how long the others may rely on having looked (`lease_seconds`).
+    A failover waits that long.
+  EOT
+
+  validation {
+    condition     = alltrue([for type in var.fences.checked : can(regex("^[^#/,\\s]{1,128}$", type))])
+    error_message = "Checked fences ${join(", ", var.fences.checked)} are not all stream types; set fences.checked to for example [\"account\"], or to [\"*\"] for all."
+  }
+
+  validation {
+    condition     = !contains(var.fences.checked, "*") || length(var.fences.checked) == 1
+    error_message = "Checked fences ${join(", ", var.fences.checked)} name all stream types and some; set fences.checked to [\"*\"] alone, or to stream types."
+  }
+
+  validation {
+    condition     = var.fences.lease_seconds >= 0.5 && var.fences.lease_seconds <= 60
+    error_message = "A writer cannot rely on the fence for ${var.fences.lease_seconds} seconds; set fences.lease_seconds from 0.5 to 60."
+  }
+}
+
 variable "personal_data" {
   type = object({
     key = string

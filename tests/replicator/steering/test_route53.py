@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 import uuid
@@ -340,6 +341,16 @@ def test_no_answer_is_told_from_a_refusal() -> None:
         SteeringFailed, match=r"Route 53 does not answer for www.example.com: .*Nothing was changed by that; run this again"
     ):
         Route53("Z1", NAME, None, client).away(EAST, WEST)
+
+
+def test_a_plan_does_not_wait_for_a_service_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("ENDPOINT_URL_ROUTE_53", url)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        steering, began = read_steering({"MERIDIAN_STEERING": f"route53:Z1/{NAME}"}), time.monotonic()
+        assert "would fail at www.example.com as it is now: Route 53 does not answer" in steering.plan(EAST, WEST)
+        assert time.monotonic() - began < 8
 
 
 def test_the_setting_alone_leads_to_the_zone(zone: Zone, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,219 @@
+"""Appends respect the fence: at once where their transaction checks it, within the lease elsewhere; and a region that was
+emptied or restored does not write before it has been brought up."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicator.domain.event import NewEvent
+from replicator.errors import AppendContention, OutcomeUnknown, RegionUnavailable
+from replicator.fencing.fence import RegionFenced
+from replicator.fencing.roles import (
+    ACTIVE,
+    FENCED,
+    Role,
+    RoleChanged,
+    change_role,
+    known_roles,
+    read_role,
+    set_stripes,
+    tell_role,
+)
+from replicator.runbooks.parts import set_role
+from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
+
+NEW = NewEvent("set", {})
+
+
+def fence_off(memories: Memories, region: str = EAST, to: str = WEST) -> None:
+    set_role(memories.system(), region, FENCED, "a test", to)
+
+
+def test_a_new_region_is_active_from_its_first_append_on() -> None:
+    memories = Memories()
+    assert read_role(memories.controls[EAST]) is None
+    memories.store(EAST).append("user/homer", NEW)
+    role = read_role(memories.controls[EAST])
+    assert role is not None
+    assert (role.epoch, role.name) == (1, ACTIVE)
+    assert role.is_of({"events": memories.tables[EAST].identity(), "control": memories.controls[EAST].identity()})
+
+
+def test_a_fenced_region_takes_no_appends_and_says_where_to_write() -> None:
+    memories = Memories()
+    store = memories.store(EAST)
+    store.append("user/homer", NEW)
+    fence_off(memories)
+    memories.now += 2.0
+    with pytest.raises(RegionFenced, match=r"us-east-1 is fenced in epoch 2 \(a test\).*Write in eu-west-1") as raised:
+        store.append("user/homer", NEW)
+    assert isinstance(raised.value, RegionUnavailable)
+    assert len(list(store.read("user/homer"))) == 1
+    memories.store(WEST).append("user/homer", NEW)
+
+
+def test_without_a_check_the_fence_is_noticed_within_the_lease_and_with_one_at_once() -> None:
+    memories = Memories()
+    leased, checked = memories.store(EAST), memories.store(EAST, ["account"])
+    for store in (leased, checked):
+        store.append("user/homer", NEW)
+        store.append("account/1", NEW)
+    fence_off(memories)
+    memories.now += 1.9
+    leased.append("account/1", NEW)  # has read the role less than 2 s ago
+    with pytest.raises(RegionFenced):
+        checked.append("account/1", NEW)
+    checked_again = memories.store(EAST, ["*"])
+    with pytest.raises(RegionFenced):
+        checked_again.append("user/homer", NEW)
+    memories.now += 0.1
+    with pytest.raises(RegionFenced):
+        leased.append("account/1", NEW)
+
+
+def test_after_the_fence_was_lifted_a_checked_append_goes_on_in_the_new_epoch() -> None:
+    memories = Memories()
+    store = memories.store(EAST, ["*"])
+    store.append("user/homer", NEW)
+    fence_off(memories)
+    set_role(memories.system(), EAST, ACTIVE, "again")
+    store.append("user/homer", NEW)  # its guard of epoch 1 fails, that of epoch 3 holds
+    assert [event.sequence for event in store.read("user/homer")] == [1, 2]
+
+
+def test_a_checked_append_waits_until_every_stripe_is_open() -> None:
+    memories = Memories()
+    store = memories.store(EAST, ["*"])
+    store.append("user/homer", NEW)
+    fence_off(memories)
+    control = memories.controls[EAST]
+    closed = read_role(control)
+    assert closed is not None
+    opened = Role(3, ACTIVE, closed.tables)
+    control.swap("role", "self", closed.value, opened.value)  # killed before it reached the stripes
+    with pytest.raises(AppendContention):
+        store.append("user/homer", NEW)
+    change_role(control, opened, opened)
+    store.append("user/homer", NEW)
+
+
+def test_of_two_changes_at_once_one_is_refused_and_a_late_one_takes_no_stripe_back() -> None:
+    memories = Memories()
+    memories.store(EAST).append("user/homer", NEW)
+    control = memories.controls[EAST]
+    first = read_role(control)
+    later = Role(3, FENCED)
+    change_role(control, first, later)
+    with pytest.raises(RoleChanged):
+        change_role(control, first, Role(2, ACTIVE))
+    set_stripes(control, Role(2, ACTIVE))
+    assert {value["epoch"] for _, value in control.get_all("fence")} == {3}
+
+
+def test_peers_keep_what_they_were_told_last() -> None:
+    memories = Memories()
+    controls = [memories.controls[WEST], memories.controls[SOUTH]]
+    for epoch in (2, 5, 3):
+        tell_role(controls, EAST, Role(epoch, FENCED))
+    assert [known_roles(control)[EAST].epoch for control in controls] == [5, 5]
+
+
+# -- regions that come back --------------------------------------------------------------------------------------------
+
+
+def test_an_emptied_region_does_not_write_before_it_is_brought_up() -> None:
+    memories = Memories()
+    load(memories, streams=1, events=2)
+    memories.copy_all()
+    memories.empty(EAST)
+    with pytest.raises(RegionFenced, match=r"rebuilding.*emptied.*replicator bootstrap us-east-1"):
+        memories.store(EAST).append("user/0", NEW)
+
+
+def test_so_does_one_of_which_only_a_peer_that_is_down_has_events() -> None:
+    memories = Memories()
+    memories.store(EAST).append("user/0", NEW)
+    memories.copy(EAST, SOUTH)
+    memories.empty(EAST)
+    memories.down(SOUTH)
+    with pytest.raises(RegionFenced, match="ap-southeast-2 cannot say whether it was emptied"):
+        memories.store(EAST).append("user/0", NEW)
+
+
+def test_a_restored_region_does_not_write_although_it_says_that_it_is_active() -> None:
+    memories = Memories()
+    load(memories, streams=1, events=2)
+    backup = memories.backup(EAST)
+    memories.store(EAST).append("user/0", NEW)
+    memories.copy_all()
+    memories.restore(EAST, *backup)
+    role = read_role(memories.controls[EAST])
+    assert role is not None
+    assert role.active
+    with pytest.raises(RegionFenced, match="emptied or restored"):
+        memories.store(EAST).append("user/0", NEW)
+
+
+def test_a_process_that_runs_on_notices_that_its_region_was_restored_under_it() -> None:
+    memories = Memories()
+    load(memories, streams=1, events=2)
+    store = memories.store(EAST)
+    backup = memories.backup(EAST)
+    store.append("user/0", NEW)
+    memories.copy_all()
+    old = memories.tables[EAST], memories.controls[EAST]
+    memories.restore(EAST, *backup)
+    new = memories.tables[EAST], memories.controls[EAST]
+    # The same process, whose tables have the same names: its storage and control are the new ones now.
+    old[0].__dict__.update(new[0].__dict__)
+    old[1].__dict__.update({k: v for k, v in new[1].__dict__.items() if k != "_lock"})
+    memories.now += 60
+    with pytest.raises(RegionFenced, match="emptied or restored"):
+        store.append("user/0", NEW)
+
+
+def test_a_region_that_could_not_be_reached_when_it_was_fenced_hears_of_it_from_its_peers() -> None:
+    memories = Memories()
+    load(memories, streams=1, events=1)
+    memories.down(EAST)
+    fence_off(memories)
+    memories.down(EAST, False)
+    with pytest.raises(RegionFenced, match="fenced in epoch 2"):
+        memories.store(EAST).append("user/0", NEW)
+
+
+def test_a_region_with_all_peers_down_goes_on_when_its_tables_are_its_own() -> None:
+    memories = Memories()
+    memories.store(EAST).append("user/0", NEW)
+    for peer in (WEST, SOUTH):
+        memories.down(peer)
+    memories.store(EAST).append("user/0", NEW)
+
+
+def test_events_of_unknown_outcome_are_not_written_into_a_region_that_is_fenced() -> None:
+    memories = Memories()
+    store = memories.store(EAST)
+    store.append("user/0", NEW)
+    (event,) = memories.store(EAST).append("user/1", NEW)
+    unknown = OutcomeUnknown("no answer", [event])
+    memories.copy_all()
+    memories.empty(EAST)
+    with pytest.raises(RegionFenced):
+        memories.store(EAST).resolve(unknown.events)
+    assert not list(memories.tables[EAST].lanes())
+
+
+def test_what_is_there_resolves_even_where_the_region_is_fenced() -> None:
+    memories = Memories()
+    store = memories.store(EAST)
+    (event,) = store.append("user/0", NEW)
+    fence_off(memories)
+    memories.now += 10
+    assert store.resolve([event])
+
+
+def test_every_region_can_be_written_to_by_default() -> None:
+    memories = Memories()
+    load(memories, streams=1, events=1)
+    memories.copy_all()
+    assert {role.name for region in REGIONS if (role := read_role(memories.controls[region]))} == {ACTIVE}
