@@ -4,6 +4,7 @@ that only look are in `looking`."""
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Annotated
 
@@ -67,7 +68,7 @@ def failover(
 
     FROM need not answer. Killed at any point, run it again. `replicator failback FROM` brings the writers back.
     """
-    system, _ = _system(region or target, peers, prefix, endpoints)
+    system, _ = _system(_or(region, target), peers, prefix, endpoints)
     _run(Failover(system, source, target, steering=read_steering(), lost=lost, wait=wait), plan, yes, as_json)
 
 
@@ -84,7 +85,7 @@ def switchover(
     endpoints: Endpoints = None,
 ) -> None:
     """Move the writers of a healthy region elsewhere as planned: drain, prove that nothing is missing, steer. RPO 0."""
-    system, _ = _system(region or target, peers, prefix, endpoints)
+    system, _ = _system(_or(region, target), peers, prefix, endpoints)
     _run(Switchover(system, source, target, steering=read_steering(), wait=wait), plan, yes, as_json)
 
 
@@ -105,7 +106,7 @@ def failback(
 
     A region that came back empty or from a backup is brought up from its peers on the way. Killed, run it again.
     """
-    system, _ = _system(region or back, peers, prefix, endpoints)
+    system, _ = _system(_or(region, back), peers, prefix, endpoints)
     book = Failback(system, back, steering=read_steering(), capacity=capacity, without=_names(without), wait=wait)
     _run(book, plan, yes, as_json)
 
@@ -127,7 +128,7 @@ def bootstrap(
 
     Live replication goes on meanwhile. Killed, run it again: it goes on with what is still missing.
     """
-    system, _ = _system(region or new, peers, prefix, endpoints)
+    system, _ = _system(_or(region, new), peers, prefix, endpoints)
     _run(Bootstrap(system, new, capacity=capacity, without=_names(without), wait=wait), plan, yes, as_json)
 
 
@@ -228,6 +229,11 @@ def _system(region: str | None, peers: str | None, prefix: str | None, endpoints
     if not settings.peers:
         raise InvalidConfig("no other region is given; name all of them with --peers or MERIDIAN_PEERS")
     return System.connect(settings), settings
+
+
+def _or(region: str | None, named: str) -> str | None:
+    """The region that the settings name; where they name none, the one that the command is about."""
+    return region or (None if any(os.environ.get(name) for name in ("MERIDIAN_REGION", "AWS_REGION")) else named)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

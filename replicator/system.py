@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from botocore.exceptions import ClientError
@@ -22,6 +23,8 @@ from replicator.settings import Settings
 from replicator.storage import LaneStorage
 from replicator.store import wall_clock
 from replicator.streams import StreamReader
+
+_SILENT_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class System:
     wall: Callable[[], int] = wall_clock
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    _silent: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def connect(cls, settings: Settings, meter: Meter | None = None) -> System:
@@ -70,10 +74,19 @@ class System:
         return self.places[region]
 
     def answering(self, of: Collection[str] | None = None) -> dict[str, Place]:
-        """The regions (of these, or of all) that answer now."""
-        asked = {region: place for region, place in self.places.items() if of is None or region in of}
+        """The regions (of these, or of all) that answer now. One that did not is not asked again for a few seconds: every
+        step of a runbook would wait for it anew."""
+        now = self.monotonic()
+        asked = {
+            region: place
+            for region, place in self.places.items()
+            if (of is None or region in of) and now - self._silent.get(region, -math.inf) >= _SILENT_SECONDS
+        }
         with ThreadPoolExecutor(max(len(asked), 1), thread_name_prefix="probe") as pool:
             answers = list(pool.map(_answers, asked.values()))
+        for region, up in zip(asked, answers, strict=True):
+            if not up:
+                self._silent[region] = self.monotonic()
         return {region: place for (region, place), up in zip(asked.items(), answers, strict=True) if up}
 
 
