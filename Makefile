@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EVENTS ?= 10000
+VERIFY_EVENTS ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-identity test soak contend views bench lint format lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend views verify-scale drills bench lint format lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +36,12 @@ contend: $(READY)  ## 10,000 operations by 8 writers on 100 hot streams in two r
 
 views: $(READY)  ## 300,000 events in three orders into DynamoDB, PostgreSQL and memory: the same views, and what pandas says
 	$(BIN)/chaos views --events 300000
+
+verify-scale: $(READY)  ## What `replicator verify` reads over two regions of 300,000 events in 4,000 lanes (VERIFY_EVENTS=300000)
+	MERIDIAN_VERIFY_EVENTS=$(VERIFY_EVENTS) $(BIN)/pytest -m soak tests/replicator/audit/test_scale.py
+
+drills: $(READY)  ## Every kind of drill under load, one after another, with a table of RPO and RTO
+	$(BIN)/chaos drill --kind all
 
 bench: $(READY)  ## Measure against named baselines
 	$(BIN)/python -m benchmarks
