@@ -41,7 +41,11 @@ class Verdict:
 
 
 def check_events(verdict: Verdict, region: str, history: History, events: Iterable[StoredEvent]) -> None:
-    """Judge one region's events: each acknowledged one there once, as acknowledged, chained, without gaps."""
+    """Judge one region's events: each acknowledged one there once, as acknowledged, chained, without gaps.
+
+    What is gone need not be there, and another event may have its place. Where the very event is found after all, it did
+    survive, and was not brought back: lost.
+    """
     found: dict[EventKey, tuple[bytes, bytes]] = {}
     operations: set[tuple[int, str]] = set()
     acknowledged = history.acknowledged
@@ -59,6 +63,9 @@ def check_events(verdict: Verdict, region: str, history: History, events: Iterab
         if event.computed != event.digest or (known is not None and known.digest != event.digest):
             verdict.overwritten += 1
             verdict.note(f"{region}: {key} is not what was written")
+        if any(gone.digest == event.digest for gone in history.gone.get(key, ())):
+            verdict.lost += 1
+            verdict.note(f"{region}: {key} was taken for gone, and is here: it was not brought back")
     for key in acknowledged.keys() - found.keys():
         verdict.lost += 1
         verdict.note(f"{region}: {key} is missing")
@@ -75,6 +82,13 @@ def check_events(verdict: Verdict, region: str, history: History, events: Iterab
         if broken:
             verdict.forked += 1
             verdict.note(f"{region}: the chain of {lane} breaks at {sequence}")
+
+
+def check_places(verdict: Verdict, history: History) -> None:
+    """No place in a lane may be acknowledged to two events, unless the first of them is gone."""
+    verdict.overwritten += len(history.twice)
+    for key in history.twice:
+        verdict.note(f"{key} was acknowledged to two different events")
 
 
 def check_quarantine(verdict: Verdict, region: str, records: int) -> None:

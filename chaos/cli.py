@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from chaos.drill import run_drill
-from chaos.result import DrillConfig, DrillResult, describe
+from chaos.figures import COLUMNS, as_markdown, figures
+from chaos.kinds import KINDS
+from chaos.result import DrillConfig, DrillResult, describe, summarize
 from chaos.sabotage import PROMISES
 from replicator import logs
 from replicator.console import err, out, run
@@ -39,28 +42,47 @@ def drill(
     terraform: Annotated[
         bool, typer.Option("--terraform", help="On what `terraform apply` deploys, Lambdas and all, instead of workers.")
     ] = False,
-    outage: Annotated[float, typer.Option(help="Freeze the region for so many seconds at least.", metavar="SECONDS")] = 0,
+    kind: Annotated[
+        str, typer.Option(help=f"What happens to a region: {', '.join(KINDS)}; or all, one after another.", metavar="KIND")
+    ] = "freeze",
+    outage: Annotated[
+        float | None,
+        typer.Option(help="The outage lasts so many seconds at least (split-brain: 60 unless given).", metavar="SECONDS"),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
     breaks: Annotated[
         str | None,
         typer.Option("--break", help=f"Break a promise on purpose: {', '.join(PROMISES)}.", metavar="PROMISE"),
     ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the figures here, a row a drill.", metavar="FILE")
+    ] = None,
 ) -> None:
-    """Load real flights into every region, freeze one mid-way, fail over, fail back, check every promise.
+    """Load real flights into every region, strike one mid-way, fail over, fail back, check every promise.
 
     Exits 0 when every promise was kept, 1 when one was broken. Ctrl-C leaves nothing running.
     """
-    config = DrillConfig(_count(events), regions, seed, kills, breaks, terraform, outage)
-    if json_file is not None and not json_file.parent.is_dir():
-        raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
+    kinds = list(KINDS) if kind == "all" else [kind]
+    count = _count(events)
+    configs = [DrillConfig(count, regions, seed, kills, breaks, terraform, outage, each) for each in kinds]
+    for option, file in (("--json", json_file), ("--markdown", markdown)):
+        if file is not None and not file.parent.is_dir():
+            raise InvalidConfig(f"{option} {file}: there is no directory {file.parent}; create it or choose another")
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("error")  # the workers' logs are their own; here the bars and the table speak
-    with _Bars() as bars:
-        result = run_drill(config, bars)
-    _show(result)
+    results = []
+    for config in configs:
+        with _Bars() as bars:
+            results.append(run_drill(config, bars))
+        _show(results[-1])
+    if kind == "all":
+        _show_all(results)
     if json_file is not None:
-        json_file.write_text(json.dumps(result.as_json(), indent=2) + "\n")
-    raise typer.Exit(0 if result.kept else 1)
+        told = [result.as_json() for result in results]
+        json_file.write_text(json.dumps(told if kind == "all" else told[0], indent=2) + "\n")
+    if markdown is not None:
+        markdown.write_text(as_markdown(results))
+    raise typer.Exit(0 if all(result.kept for result in results) else 1)
 
 
 @app.command()
@@ -195,31 +217,28 @@ class _Bars:
 
 
 def _show(result: DrillResult) -> None:
-    table = Table(title=f"drill of {len(result.regions)} regions, seed {result.config.seed}", title_justify="left")
+    config = result.config
+    table = Table(title=f"{config.kind} drill of {len(result.regions)} regions, seed {config.seed}", title_justify="left")
     table.add_column("promise")
     table.add_column("evidence")
     table.add_column("", justify="right")
     for promise, evidence, kept in describe(result):
         table.add_row(promise, evidence, "[green]kept[/]" if kept else "[bold red]BROKEN[/]")
     out.print(table)
-    frozen = next((f for f in result.faults if f.kind == "freeze"), None)
-    killed = sum(f.kind == "kill -9" for f in result.faults)
-    lines = [
-        f"acknowledged   {result.acknowledged:,} events at {result.events_per_second:,.0f} a second, "
-        f"{result.unknown:,} without an answer at first ({result.unknown_written:,} of them written, all settled)",
-        f"outage         {frozen.target} frozen for {(frozen.until or 0) - frozen.at:.1f} s"
-        + (f", {killed} workers killed" if killed else "")
-        if frozen
-        else "outage         none",
-        f"RPO            {result.rpo_events:,} events in {result.rpo_lanes:,} lanes acknowledged but not yet elsewhere; "
-        "none lost, all arrived after the thaw" if not result.verdict.lost else
-        f"RPO            {result.rpo_events:,} events in {result.rpo_lanes:,} lanes",
-        f"took           {result.total_seconds:.1f} s, {result.memory_mb:,.0f} MB in all processes at their peaks",
-    ]  # fmt: skip
-    for line in lines:
+    for line in summarize(result):
         out.print(line, highlight=False, soft_wrap=True)
     for example in result.verdict.examples:
         out.print(f"[red]broken:[/] {example}", highlight=False, soft_wrap=True)
+
+
+def _show_all(results: Sequence[DrillResult]) -> None:
+    table = Table(title=f"all drills, seed {results[0].config.seed}", title_justify="left")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if number else "left")
+    table.add_column("promises", justify="right")
+    for result in results:
+        table.add_row(*figures(result), "[green]kept[/]" if result.kept else "[bold red]BROKEN[/]")
+    out.print(table)
 
 
 def _interrupted(*_: object) -> None:

@@ -1,9 +1,13 @@
-"""What the clients know: every append they made and how it ended. The checker judges by this and the final reads alone."""
+"""What the clients know: every append they made and how it ended. The checker judges by this and the final reads alone.
+
+An acknowledged event can be gone: its region lost its data before any other had the event, and no backup held it. Only
+`lose` says so, with the digests of everything that survived anywhere. Its place in the lane is free again.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.flights import Report
@@ -29,6 +33,11 @@ class History:
 
     def __init__(self) -> None:
         self.acknowledged: dict[EventKey, Acknowledged] = {}
+        """What must be everywhere in the end."""
+        self.gone: dict[EventKey, list[Acknowledged]] = {}
+        """What survived nowhere."""
+        self.twice: list[EventKey] = []
+        """Places that were acknowledged to two events, the first of which is not gone."""
         self.unknown = 0
         self.resolved_written = 0
         self.resolved_not_written = 0
@@ -39,11 +48,34 @@ class History:
         """These reports were acknowledged as these events."""
         with self._lock:
             for report, event in zip(reports, events, strict=True):
-                key = event.lane.key
-                self.acknowledged[(key, event.sequence)] = Acknowledged(
+                key = (event.lane.key, event.sequence)
+                known = self.acknowledged.get(key)
+                if known is not None and known.digest != event.digest:
+                    self.twice.append(key)
+                self.acknowledged[key] = Acknowledged(
                     report.operation, event.digest, str(event.hlc), str(report.event.payload["flight"])
                 )
-                self._heads[key] = max(self._heads.get(key, 0), event.sequence)
+                self._heads[key[0]] = max(self._heads.get(key[0], 0), event.sequence)
+
+    def lose(self, region: str, survived: Collection[bytes]) -> int:
+        """The region lost its data: of its acknowledged events those with these digests survived, the others are gone.
+        Returns how many are."""
+        with self._lock:
+            own = {key: event for key, event in self.acknowledged.items() if key[0].startswith(f"{region}#")}
+            lost = {key: event for key, event in own.items() if event.digest not in survived}
+            for key, event in lost.items():
+                self.gone.setdefault(key, []).append(event)
+                del self.acknowledged[key]
+            for lane in {lane for lane, _ in lost}:
+                del self._heads[lane]
+            for lane, sequence in own.keys() - lost.keys():
+                self._heads[lane] = max(self._heads.get(lane, 0), sequence)
+            return len(lost)
+
+    def of(self, region: str) -> dict[EventKey, bytes]:
+        """The digest of each acknowledged event of the region's lanes."""
+        with self._lock:
+            return {key: e.digest for key, e in self.acknowledged.items() if key[0].startswith(f"{region}#")}
 
     def unsure(self, count: int) -> None:
         """So many appended events got no answer."""
@@ -64,7 +96,21 @@ class History:
             return dict(self._heads)
 
     def count(self) -> int:
-        return len(self.acknowledged)
+        """How many reports were acknowledged, those that are gone included."""
+        return len(self.acknowledged) + self.gone_events + len(self.twice)
+
+    def count_of(self, region: str) -> int:
+        """How many events of the region's own lanes are acknowledged and not gone."""
+        with self._lock:
+            return sum(head for lane, head in self._heads.items() if lane.startswith(f"{region}#"))
+
+    @property
+    def gone_events(self) -> int:
+        return sum(map(len, self.gone.values()))
+
+    def gone_reports(self) -> set[tuple[int, str]]:
+        """The reports whose event is gone."""
+        return {event.operation for events in self.gone.values() for event in events}
 
     def writes(self) -> Iterator[tuple[str, str, str, int, str]]:
         """(stream id, HLC, region, sequence, flight) of every acknowledged event."""

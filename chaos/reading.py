@@ -86,6 +86,12 @@ class Tables:
         keys = [{"pk": {"S": key}, "sk": {"S": f"{sequence:016d}"}} for key, sequence in heads.items()]
         return {item["pk"]["S"] for item in self._get(self._settings.events_table, keys, "pk")}
 
+    def digests(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+        """The digests of those events of these (lane, sequence) that are here."""
+        wanted = [{"pk": {"S": lane}, "sk": {"S": f"{sequence:016d}"}} for lane, sequence in keys]
+        found = self._get(self._settings.events_table, wanted, "pk, sk, digest")
+        return {(item["pk"]["S"], int(item["sk"]["S"])): bytes(item["digest"]["B"]) for item in found}
+
     def vectors(self, keys: Collection[str]) -> dict[str, str]:
         """The version vectors of these views, as stored."""
         wanted = [{"pk": {"S": key}, "sk": {"S": "-"}} for key in keys]

@@ -9,6 +9,7 @@ from typing import Any
 from chaos import sabotage
 from chaos.checker import Verdict
 from chaos.flights import check_count
+from chaos.kinds import KINDS
 from replicator.errors import InvalidConfig
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "eu-central-1", "sa-east-1")
@@ -18,7 +19,8 @@ REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "eu-central-
 class DrillConfig:
     """What to run. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
     `breaks` names a promise to break on purpose after convergence, to show that the checker sees it; `terraform` runs it
-    on what `terraform apply` deploys, Lambdas and all; `outage` is how many seconds the region is frozen at least."""
+    on what `terraform apply` deploys, Lambdas and all; `outage` is how many seconds the outage lasts at least (None: as
+    long as its kind wants); `kind` is one of chaos/kinds.py."""
 
     events: int | None = 10_000
     regions: int = 3
@@ -26,7 +28,8 @@ class DrillConfig:
     kills: int = 0
     breaks: str | None = None
     terraform: bool = False
-    outage: float = 0.0
+    outage: float | None = None
+    kind: str = "freeze"
 
     def __post_init__(self) -> None:
         check_count(self.events)
@@ -36,7 +39,14 @@ class DrillConfig:
             raise InvalidConfig(f"--kills {self.kills} is negative; give how many workers to kill")
         if self.kills and self.terraform:
             raise InvalidConfig("--kills needs workers, and with --terraform functions do the work; leave one of them out")
-        if not 0 <= self.outage <= 3600:
+        if self.kind not in KINDS:
+            raise InvalidConfig(f"--kind {self.kind!r} is unknown; choose from {', '.join(KINDS)}, or all")
+        if self.terraform and self.kind != "freeze":
+            raise InvalidConfig(
+                f"--kind {self.kind} needs workers in processes of their own, and with --terraform functions inside the "
+                "emulator do the work; leave one of them out, or use --kind freeze"
+            )
+        if self.outage is not None and not 0 <= self.outage <= 3600:
             raise InvalidConfig(f"--outage {self.outage:g} is out of range; give 0 to 3600 seconds")
         if self.breaks is not None and self.breaks not in sabotage.PROMISES:
             raise InvalidConfig(f"--break {self.breaks!r} is unknown; choose from {', '.join(sabotage.PROMISES)}")
@@ -63,7 +73,13 @@ class DrillResult:
     unknown: int = 0
     unknown_written: int = 0
     rpo_events: int = 0
+    """Acknowledged in the struck region and not in the refuge when the writers moved."""
     rpo_lanes: int = 0
+    told_rpo: int | None = None
+    """What the runbook said of that."""
+    gone_events: int = 0
+    """Acknowledged, and survived nowhere."""
+    gone_lanes: int = 0
     rto_seconds: float | None = None
     failback_seconds: float | None = None
     converge_seconds: float | None = None
@@ -78,12 +94,14 @@ class DrillResult:
 
     @property
     def kept(self) -> bool:
-        return self.verdict.kept and self.converge_seconds is not None and self.rto_seconds is not None
+        done = self.converge_seconds is not None and self.rto_seconds is not None
+        return self.verdict.kept and done and (self.rpo_events == 0 or not KINDS[self.config.kind].planned)
 
     def as_json(self) -> dict[str, Any]:
         verdict = self.verdict
         return {
             "regions": list(self.regions),
+            "kind": self.config.kind,
             "seed": self.config.seed,
             "deployed_by": "terraform" if self.config.terraform else "workers",
             "promises_kept": self.kept,
@@ -102,6 +120,9 @@ class DrillResult:
             "examples": verdict.examples,
             "rpo_events": self.rpo_events,
             "rpo_lanes": self.rpo_lanes,
+            "rpo_events_by_runbook": self.told_rpo,
+            "gone_events": self.gone_events,
+            "gone_lanes": self.gone_lanes,
             "rto_seconds": _rounded(self.rto_seconds),
             "failback_seconds": _rounded(self.failback_seconds),
             "converge_seconds": _rounded(self.converge_seconds),
@@ -122,9 +143,13 @@ def _rounded(value: float | None) -> float | None:
 def describe(result: DrillResult) -> Sequence[tuple[str, str, bool]]:
     """(promise, evidence, kept) of each promise, for the table at the end."""
     v = result.verdict
-    copies = result.acknowledged * len(result.regions)
+    copies = (result.acknowledged - result.gone_events) * len(result.regions)
+    kind = KINDS[result.config.kind]
+    behind = ("nothing was left behind", f"RPO {result.rpo_events:,} events", result.rpo_events == 0)
+    planned = [behind] if kind.planned else []
+    fault = "start" if kind.planned else kind.name
     return [
-        ("nothing acknowledged is lost", f"{v.lost:,} of {copies:,} copies missing", v.lost == 0),
+        ("nothing that survived is lost", f"{v.lost:,} of {copies:,} copies missing", v.lost == 0),
         ("nothing comes from nowhere", f"{v.from_nowhere:,} events nobody acknowledged", v.from_nowhere == 0),
         ("nothing is there twice", f"{v.duplicated:,} duplicates", v.duplicated == 0),
         ("nothing is overwritten", f"{v.overwritten:,} events differ from what was written", v.overwritten == 0),
@@ -135,9 +160,32 @@ def describe(result: DrillResult) -> Sequence[tuple[str, str, bool]]:
         ("views are the same bytes everywhere", f"{v.views:,} views in each of {len(result.regions)} regions",
          v.views_identical and v.views > 0),
         ("views equal the data set", "pandas, from the CSV", v.truth_matches),
-        ("writers were moved and came back", f"RTO {_seconds(result.rto_seconds, 'from the freeze')}",
-         result.rto_seconds is not None),
+        ("writers were moved and came back" if kind.moves else "writers went on where they were",
+         f"RTO {_seconds(result.rto_seconds, f'from the {fault}')}", result.rto_seconds is not None),
+        *planned,
     ]  # fmt: skip
+
+
+def summarize(result: DrillResult) -> Sequence[str]:
+    """What else there is to say, a line each."""
+    kind = KINDS[result.config.kind]
+    fault = next(f for f in result.faults if f.kind == kind.name)
+    killed = sum(f.kind == "kill -9" for f in result.faults)
+    home = "until the writers were home" if kind.moves else "until every region had what was written before"
+    lines = [
+        f"acknowledged   {result.acknowledged:,} events at {result.events_per_second:,.0f} a second, "
+        f"{result.unknown:,} without an answer at first ({result.unknown_written:,} of them written, all settled)",
+        f"outage         {kind.name} of {fault.target} for {(fault.until or 0) - fault.at:.1f} s"
+        + (f", {killed} workers killed" if killed else ""),
+        f"RPO            {result.rpo_events:,} events in {result.rpo_lanes:,} lanes acknowledged but not yet elsewhere"
+        + ("" if kind.loses or result.verdict.lost or not result.rpo_events else "; none lost, all arrived later")
+        + (f"; the runbook says {result.told_rpo:,}" if result.told_rpo is not None else ""),
+        f"fail-back      {_seconds(result.failback_seconds, home)}",
+        f"took           {result.total_seconds:.1f} s, {result.memory_mb:,.0f} MB in all processes at their peaks",
+    ]
+    if kind.loses:
+        lines.insert(3, f"gone           {result.gone_events:,} events in {result.gone_lanes:,} lanes survived nowhere")
+    return lines
 
 
 def _seconds(value: float | None, since: str) -> str:

@@ -6,7 +6,7 @@ what was acknowledged with which timestamp.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,18 @@ import pandas as pd
 
 
 def expected_views(
-    data: Path, first: int, last: int, acknowledged: Iterable[tuple[str, str, str, int, str]]
+    data: Path,
+    first: int,
+    last: int,
+    acknowledged: Iterable[tuple[str, str, str, int, str]],
+    gone: Collection[tuple[int, str]] = (),
 ) -> dict[str, dict[str, Any]]:
     """tail number -> the view's value, for rows `first` to `last` of the CSV.
 
-    `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event.
+    `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event that survived;
+    `gone` the reports that did not, as (row, type): the truth is what the rest says.
     """
+    dropped = {kind: {row for row, each in gone if each == kind} for kind in ("departed", "arrived", "cancelled")}
     table = pd.read_csv(data).iloc[first : last + 1]
     table = table[table["tailnum"].notna()].copy()
     table["row"] = table.index
@@ -27,9 +33,10 @@ def expected_views(
     flown = table[table["dep_time"].notna()].copy()
     day = pd.to_datetime(flown[["year", "month", "day"]])
     flown["departed"] = day + _clock(flown["dep_time"])
-    landed = flown[flown["arr_time"].notna()].copy()
+    landed = flown[flown["arr_time"].notna() & ~flown["row"].isin(dropped["arrived"])].copy()
     landed["arrived"] = day.loc[landed.index] + _clock(landed["arr_time"])
     landed.loc[landed["arrived"] < landed["departed"], "arrived"] += pd.Timedelta(days=1)
+    flown = flown[~flown["row"].isin(dropped["departed"])]
 
     legs = pd.concat(
         [
@@ -42,9 +49,9 @@ def expected_views(
     place = legs.sort_values(["time", "row", "leg"]).groupby("tail")["airport"].last()
     airports = legs.groupby("tail")["airport"].agg(lambda names: sorted(set(names)))
     flights = flown.groupby("tailnum").size()
-    cancelled = table[table["dep_time"].isna()].groupby("tailnum").size()
+    cancelled = table[table["dep_time"].isna() & ~table["row"].isin(dropped["cancelled"])].groupby("tailnum").size()
     lost = landed.groupby("tailnum")["arr_delay"].sum()
-    up = flown[flown["arr_time"].isna()].assign(name=lambda t: t["code"] + "@" + t["row"].astype(str))
+    up = flown[~flown["row"].isin(landed["row"])].assign(name=lambda t: t["code"] + "@" + t["row"].astype(str))
     in_air = up.groupby("tailnum")["name"].agg(sorted)
     log = pd.DataFrame(acknowledged, columns=["tail", "hlc", "region", "sequence", "flight"])
     last_flight = log.sort_values(["hlc", "region", "sequence"]).groupby("tail")["flight"].last()
@@ -59,7 +66,7 @@ def expected_views(
             "airports": list(airports.get(tail, [])),
             "in_air": list(in_air.get(tail, [])),
         }
-        for tail in sorted(table["tailnum"].unique())
+        for tail in sorted({*legs["tail"], *cancelled.index})
     }
 
 

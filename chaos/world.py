@@ -1,18 +1,18 @@
-"""A world on this machine: for each region one emulator process, one replicator and one projector.
+"""A world on this machine: for each region one emulator process, one replicator and one projector, and a network between.
 
-A region is killable because it is its own processes on its own port. Every process is stopped by its own id when the
-world closes, also after an error, and the kernel ends them if this process is killed.
+A region is killable because it is its own processes on its own port. Between the regions' processes there may be a proxy
+for each link (chaos/network.py); whoever asks a region from outside reaches it directly. Every process is stopped by its
+own id when the world closes, also after an error, and the kernel ends them if this process is killed.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +20,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos.processes import Process
+from chaos.backup import Backup, restore_backup
+from chaos.network import Network
+from chaos.processes import Process, free_ports
 from projectors.sinks.dynamodb import DynamoSink
 from replicator.domain.clock import HybridLogicalClock
 from replicator.settings import Settings
@@ -30,24 +32,28 @@ from replicator.tables import create_tables
 _START_SECONDS = 60.0
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 class RegionProcesses:
     """One region of the world."""
 
     def __init__(
-        self, settings: Settings, port: int, projections: Sequence[str], logs: Path, services: str, workers: bool
+        self,
+        settings: Settings,
+        inside: Settings,
+        port: int,
+        projections: Sequence[str],
+        logs: Path,
+        services: str,
+        workers: bool,
+        tables: bool,
     ) -> None:
         self._workers = workers
+        self._tables = tables
         self.settings = settings
+        self.inside = inside
+        """The same, with endpoints as the region's own processes have them."""
         self.name = settings.region
+        self.down = False
+        """Killed, and not back yet."""
         environment = {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -73,7 +79,7 @@ class RegionProcesses:
             "MERIDIAN_REGION": self.name,
             "MERIDIAN_PEERS": ",".join(settings.peers),
             "MERIDIAN_PREFIX": settings.prefix,
-            "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
+            "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in inside.endpoints.items()),
             "MERIDIAN_PROJECTIONS": ",".join(projections),
             "MERIDIAN_READ_TIMEOUT": str(settings.read_timeout),
             "MERIDIAN_CONNECT_TIMEOUT": str(settings.connect_timeout),
@@ -112,6 +118,34 @@ class RegionProcesses:
         for process in reversed(self.processes):
             process.thaw()
 
+    def kill(self) -> None:
+        """kill -9 to everything of the region. Its tables lived in its memory: all its data is lost."""
+        self.down = True
+        for process in reversed(self.processes):
+            process.kill()
+
+    def come_back_empty(self) -> None:
+        """Start again what was killed, on the same port, with new and empty tables."""
+        self._come_back(self.furnish)
+
+    def come_back_restored(self, backup: Backup) -> None:
+        """Start again what was killed, on the same port, with new tables that hold the backup."""
+        self._come_back(lambda: restore_backup(self.settings, backup))
+
+    def _come_back(self, furnish: Callable[[], None]) -> None:
+        self.emulator.start()
+        self.wait_healthy()
+        furnish()
+        for process in self.workers:
+            process.start()
+        self.down = False
+
+    def furnish(self) -> None:
+        """Make the region's tables."""
+        if self._tables:
+            create_tables(self.settings)
+            DynamoSink(self.settings).create_table()
+
     def wait_healthy(self) -> None:
         """Wait until the region's emulator answers DynamoDB requests. Raises ProcessFailed."""
         client = boto3.session.Session().client(
@@ -146,14 +180,17 @@ class World:
         attempts: int = 2,
         services: str = "dynamodb,dynamodbstreams",
         tables: bool = True,
+        proxied: bool = False,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._step = step
-        self._tables = tables
         self._directory = tempfile.TemporaryDirectory(prefix="meridian-", ignore_cleanup_errors=True)
         self.logs = Path(self._directory.name)
         ports = free_ports(len(regions))
         endpoints = {region: f"http://127.0.0.1:{port}" for region, port in zip(regions, ports, strict=True)}
+        ports_of = dict(zip(regions, ports, strict=True))
+        self.network = Network(ports_of, self.logs / "network.log") if proxied else None
+        """The links between the regions' processes; None: they are direct."""
         self.regions: dict[str, RegionProcesses] = {}
         for region, port in zip(regions, ports, strict=True):
             settings = Settings(
@@ -164,7 +201,9 @@ class World:
                 attempts=attempts,
                 write_with="puts",  # ministack's streams leave PartiQL writes out: docs/decisions/0003
             )
-            self.regions[region] = RegionProcesses(settings, port, projections, self.logs, services, workers)
+            links = {peer: self.network.endpoint(region, peer) for peer in settings.peers} if self.network else {}
+            inside = replace(settings, endpoints={**endpoints, **links})
+            self.regions[region] = RegionProcesses(settings, inside, port, projections, self.logs, services, workers, tables)
 
     def __enter__(self) -> World:
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
@@ -181,6 +220,8 @@ class World:
 
     def start(self) -> None:
         """Start every region, give it what it needs, start its workers."""
+        if self.network is not None:
+            self.network.start()
         for region in self.regions.values():
             region.emulator.start()
         for region in self.regions.values():
@@ -192,9 +233,8 @@ class World:
 
     def furnish(self) -> None:
         """Give every region what it needs before anything runs in it."""
-        for region in self.regions.values() if self._tables else ():
-            create_tables(region.settings)
-            DynamoSink(region.settings).create_table()
+        for region in self.regions.values():
+            region.furnish()
 
     def close(self) -> None:
         """Stop everything that was started, workers first."""
@@ -204,6 +244,8 @@ class World:
                     process.thaw()
         for process in self._all():
             process.stop()
+        if self.network is not None:
+            self.network.stop()
         self._directory.cleanup()
 
     def stop_workers(self) -> None:
@@ -213,7 +255,12 @@ class World:
                 process.stop()
 
     def settings(self, region: str) -> Settings:
+        """As clients and operators outside the regions have them: every endpoint is direct."""
         return self.regions[region].settings
+
+    def inside(self, region: str) -> Settings:
+        """As the region's own processes have them: other regions are reached over the network's links."""
+        return self.regions[region].inside
 
     def store(self, region: str, clock: HybridLogicalClock | None = None) -> EventStore:
         """The event store of a region, as an application there would use it."""

@@ -93,8 +93,10 @@ def compare(
     wait: float = 10.0,
     deep: bool = False,
     tell: Callable[[str], None] = lambda _: None,
+    only: Callable[[Finding], bool] = lambda _: True,
 ) -> Comparison:
-    """Compare these regions' events. What is missing and does not arrive within `wait` seconds is a finding.
+    """Compare these regions' events. What is missing and does not arrive within `wait` seconds is a finding; `only` says
+    which findings matter, and nothing else is waited for.
 
     `deep` reads every event everywhere and recomputes every chain. Raises RegionUnavailable.
     """
@@ -109,7 +111,7 @@ def compare(
         else:
             lanes, damaged = _differing(places, sums, comparison), _suspects(places)
         comparison.differing_lanes = len(lanes)
-        comparison.findings = damaged
+        comparison.findings = [finding for finding in damaged if only(finding)]
         bad = {(finding.region, finding.lane) for finding in damaged}
 
         def look(chosen: Sequence[LaneId]) -> dict[LaneId, list[Finding]]:
@@ -117,7 +119,7 @@ def compare(
             return {
                 lane: kept
                 for lane, each in found.items()
-                if (kept := [finding for finding in each if (finding.region, lane) not in bad])
+                if (kept := [finding for finding in each if only(finding) and (finding.region, lane) not in bad])
             }
 
         first = look(sorted(lanes, key=lambda lane: lane.key))

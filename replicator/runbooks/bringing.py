@@ -71,7 +71,7 @@ def prove(
     system: System, places: Mapping[str, Place], about: Collection[str], wait: float, tell: Tell, again: str
 ) -> Comparison:
     """Compare these regions and raise Stopped unless every lane of and in `about` agrees in all of them."""
-    comparison = compare(places, system.sleep, wait, tell=tell)
+    comparison = compare(places, system.sleep, wait, tell=tell, only=lambda finding: parts.concerns(finding, about))
     parts.insist(comparison, about, again)
     tell(f"proved: {comparison.events:,} events in {comparison.lanes:,} lanes have the same heads and digests")
     return comparison

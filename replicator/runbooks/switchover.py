@@ -85,8 +85,8 @@ class Switchover(Runbook):
     def _prove(self, going: Going) -> Found:
         rpo = parts.beyond(self.system.at(self.source), self.source, parts.noted_ends(going.control, going.run))
         parts.note_rpo(going.control, going.run, rpo)  # appends that were under way when the fence was closed
-        comparison = compare(self._both(), self.system.sleep, self.wait, tell=going.tell)
-        comparison.findings = [finding for finding in comparison.findings if finding.lane.region == self.source]
+        own = lambda finding: finding.lane.region == self.source  # noqa: E731
+        comparison = compare(self._both(), self.system.sleep, self.wait, tell=going.tell, only=own)
         parts.insist(comparison, {self.source}, "run this again")
         return {"lanes": comparison.lanes, "events": comparison.events, "late": len(rpo)}
 

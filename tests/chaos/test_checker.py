@@ -6,18 +6,27 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.checker import Verdict, check_events, check_quarantine, check_truth, check_views, expected_vectors
+from chaos.checker import (
+    Verdict,
+    check_events,
+    check_places,
+    check_quarantine,
+    check_truth,
+    check_views,
+    expected_vectors,
+)  # fmt: skip
 from chaos.flights import Report
 from chaos.history import History
 from chaos.reading import StoredEvent, StoredView
 from replicator import EventStore, MemoryStorage, NewEvent, StreamId
+from replicator.domain.names import LaneId
 
 STREAM = StreamId("aircraft", "N1")
 
 
-def _world() -> tuple[History, list[StoredEvent]]:
+def _world(storage: MemoryStorage | None = None) -> tuple[History, list[StoredEvent]]:
     """Five acknowledged reports, and what a region that has them all reads."""
-    history, storage = History(), MemoryStorage()
+    history, storage = History(), storage or MemoryStorage()
     store = EventStore(storage, "us-east-1", ["us-east-1"])
     reports = [Report(row, "EWR", STREAM, NewEvent("departed", {"row": row, "flight": f"UA{row}"})) for row in range(5)]
     events = store.append(STREAM, *(report.event for report in reports))
@@ -40,6 +49,68 @@ def test_faithful_copies_break_nothing_in_any_order() -> None:
     history, reads = _world()
     assert _judge(history, reads) == {}
     assert _judge(history, reads[::-1]) == {}
+
+
+def _lost_tail(survivors: int) -> tuple[History, list[StoredEvent]]:
+    """The region lost its data; its first `survivors` events had reached a peer. What it wrote afterwards is there."""
+    died, restored = MemoryStorage(), MemoryStorage()
+    history, reads = _world(died)
+    assert history.lose("us-east-1", {read.digest for read in reads[:survivors]}) == 5 - survivors
+    restored.insert(list(died.read(LaneId("us-east-1", STREAM), 1, survivors)))
+    reports = [Report(row, "EWR", STREAM, NewEvent("departed", {"row": row, "flight": f"UA{row}"})) for row in range(5, 8)]
+    events = EventStore(restored, "us-east-1", ["us-east-1"]).append(STREAM, *(report.event for report in reports))
+    history.ok(reports, events)
+    again = [
+        StoredEvent(e.lane.key, e.sequence, r.operation, e.prev, e.digest, e.digest)
+        for r, e in zip(reports, events, strict=True)
+    ]
+    return history, [*reads[:survivors], *again]
+
+
+def test_what_is_gone_is_not_lost_and_what_has_its_place_overwrites_nothing() -> None:
+    history, reads = _lost_tail(3)
+    assert _judge(history, reads) == {}
+    assert history.gone_events == 2
+    assert history.gone_reports() == {(3, "departed"), (4, "departed")}
+    assert history.heads() == {"us-east-1#aircraft#N1": 6}
+    assert (history.count(), history.count_of("us-east-1")) == (8, 6)
+    verdict = Verdict()
+    check_places(verdict, history)
+    assert verdict.overwritten == 0
+
+
+def test_what_survived_anywhere_and_is_not_here_is_lost() -> None:
+    history, reads = _lost_tail(3)
+    assert _judge(history, reads[:2]) == {"lost": 4}
+    history.lose("us-east-1", {read.digest for read in reads})
+    assert _judge(history, reads[:2]) == {"lost": 4}
+
+
+def test_what_was_taken_for_gone_and_is_there_after_all_was_not_brought_back() -> None:
+    history, reads = _world()
+    history.lose("us-east-1", {read.digest for read in reads[:4]})
+    assert _judge(history, reads[:4]) == {}
+    assert _judge(history, reads) == {"lost": 1, "from_nowhere": 1}
+    history, after = _lost_tail(4)
+    assert _judge(history, [*after[:4], reads[4], *after[5:]]).get("overwritten") == 1
+
+
+def test_a_place_that_was_acknowledged_twice_is_overwritten_unless_the_first_is_gone() -> None:
+    history, _ = _world()
+    report = Report(9, "EWR", STREAM, NewEvent("departed", {"row": 9, "flight": "UA9"}))
+    event = EventStore(MemoryStorage(), "us-east-1", ["us-east-1"]).append(STREAM, report.event)
+    history.ok([report], event)  # sequence 1, which another event has
+    verdict = Verdict(views=1)
+    check_places(verdict, history)
+    assert verdict.overwritten == 1
+    assert not verdict.kept
+
+
+def test_only_lanes_of_the_region_that_lost_its_data_have_anything_gone() -> None:
+    history, _ = _world()
+    assert history.lose("eu-west-1", ()) == 0
+    assert history.lose("us-east-1", ()) == 5
+    assert (history.heads(), history.count(), list(history.writes())) == ({}, 5, [])
 
 
 def test_a_missing_last_event_is_lost_and_a_missing_middle_one_also_a_gap() -> None:

@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chaos import sabotage
-from chaos.drill import Drill
-from chaos.flights import PROJECTION, select
+from chaos.drill import Drill, make_world
+from chaos.flights import select
+from chaos.kinds import KINDS
 from chaos.reading import Tables
 from chaos.result import DrillConfig
-from chaos.world import World
+from replicator import InvalidConfig
 
 pytestmark = pytest.mark.emulator
 COMMAND = [sys.executable, "-c", "from chaos.cli import main; main()", "drill"]
@@ -43,15 +45,24 @@ class _Quiet:
     def say(self, text: str) -> None: ...
 
 
+@contextmanager
+def _drilled(kind: str, events: int, seed: int, outage: float | None = None) -> Iterator[Drill]:
+    """A small drill that has run to its end, its world still there to be read."""
+    config = DrillConfig(events=events, regions=2, seed=seed, kind=kind, outage=outage)
+    with make_world(config, _Quiet()) as world:
+        drill = Drill(config, world, select(config.events, config.seed), _Quiet())
+        try:
+            drill.load()
+            drill.converge()
+        finally:
+            drill.stage.stop_desks()
+        drill.check()
+        yield drill
+
+
 @pytest.fixture(scope="module")
 def drilled() -> Iterator[Drill]:
-    """A small drill that has run to its end, its world still there to be read."""
-    config = DrillConfig(events=400, regions=2, seed=5)
-    with World(["us-east-1", "eu-west-1"], [PROJECTION], read_timeout=2.0, attempts=2) as world:
-        drill = Drill(config, world, select(config.events, config.seed), _Quiet())
-        drill.load()
-        drill.converge()
-        drill.check()
+    with _drilled("freeze", 400, 5) as drill:
         yield drill
 
 
@@ -63,6 +74,10 @@ def test_a_drill_of_two_regions_keeps_every_promise(drilled: Drill) -> None:
 
 @pytest.mark.parametrize("promise", list(sabotage.PROMISES))
 def test_the_drill_sees_the_promise_when_it_is_broken(drilled: Drill, promise: str) -> None:
+    _break(drilled, promise)
+
+
+def _break(drilled: Drill, promise: str) -> None:
     before = {region: _dump(tables) for region, tables in drilled.tables.items()}
     try:
         sabotage.break_promise(promise, list(drilled.tables.values()), drilled.world.settings("us-east-1"))
@@ -73,6 +88,44 @@ def test_the_drill_sees_the_promise_when_it_is_broken(drilled: Drill, promise: s
         for region, tables in drilled.tables.items():
             _restore(tables, before[region])
     assert drilled.judge().kept
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "freeze"])
+def test_a_drill_of_each_kind_keeps_every_promise_and_sees_each_that_is_broken(kind: str) -> None:
+    # A minute of split brain is for the drill itself; here it is about what the checker sees.
+    with _drilled(kind, 600, 5, outage=15.0 if kind == "split-brain" else None) as drill:
+        result = drill.result
+        assert result.verdict.examples == []
+        assert result.kept
+        assert result.rto_seconds is not None
+        assert result.failback_seconds is not None
+        if not KINDS[kind].loses:
+            assert result.gone_events == 0
+        if KINDS[kind].planned:
+            assert (result.rpo_events, result.told_rpo) == (0, 0)
+        for promise in sabotage.PROMISES:
+            _break(drill, promise)
+
+
+def test_a_partition_in_which_both_sides_go_on_writing_harms_nothing() -> None:
+    with _drilled("partition", 400, 5, outage=3.0) as drill:
+        assert drill.result.verdict.examples == []
+        assert drill.result.kept
+        assert drill.result.rpo_events > 0  # the cut held: nothing came over
+        assert drill.result.rto_seconds is not None
+        assert drill.result.rto_seconds < 3.0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "freeze"])
+def test_on_what_terraform_deploys_a_region_can_only_be_frozen(kind: str) -> None:
+    with pytest.raises(InvalidConfig, match=rf"--kind {kind} needs workers .* or use --kind freeze"):
+        DrillConfig(kind=kind, terraform=True)
+
+
+def test_a_kind_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidConfig, match=r"--kind 'flood' is unknown; choose from freeze, kill, .*, or all"):
+        DrillConfig(kind="flood")
 
 
 def _dump(tables: Tables) -> dict[str, dict[str, Any]]:
