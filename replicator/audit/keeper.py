@@ -6,6 +6,7 @@ changed since. What the table's stream says no more (24 hours) is read from the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -14,7 +15,7 @@ from replicator.audit.ledger import RANGES, SUMS, Entry, Range, Sum, by_range, r
 from replicator.audit.walking import head_of, walk
 from replicator.control import ControlStorage, Value
 from replicator.domain.names import LaneId
-from replicator.errors import DamagedEvent
+from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.records import read_records
 from replicator.shards import Batch
 from replicator.storage import LaneStorage
@@ -26,6 +27,9 @@ _LOCK_MS = 60_000
 _QUIET_POLLS = 3
 """A stream is read to its end when it gives (almost) nothing so many times in a row: DynamoDB gives empty pages, too."""
 _FEW = 100
+_PATIENCE = 8
+_STORE_MS = 60_000
+"""A process that looks all the time stores what it sees once a minute: the next one reads the rest from the stream."""
 
 
 class Changes(Protocol):
@@ -51,6 +55,7 @@ class Keeper:
         connect: Callable[[], Changes],
         wall: Callable[[], int],
         nonce: str,
+        sleep: Callable[[float], None] = time.sleep,
         parallel: int = 8,
     ) -> None:
         self.region = region
@@ -62,6 +67,8 @@ class Keeper:
         self._connect = connect
         self._wall = wall
         self._nonce = nonce
+        self._sleep = sleep
+        self._stored_at: int | None = None
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"ledger-{region}")
         self._changes: Changes | None = None
         self._sums: dict[int, Sum] | None = None
@@ -127,8 +134,17 @@ class Keeper:
         seen: dict[LaneId, tuple[int, Entry]] = {}
         suspects: set[LaneId] = set()
         trimmed, quiet, count = False, 0, 0
+        failures = 0
         while quiet < _QUIET_POLLS:
-            polled = changes.poll()
+            try:
+                polled = changes.poll()
+            except RegionUnavailable:  # two readers are enough for a shard, and this is a third one: they come first
+                failures += 1
+                if failures == _PATIENCE:
+                    raise
+                self._sleep(0.25 * failures)
+                continue
+            failures = 0
             few = 0
             for batch in polled:
                 before = batches.get(batch.shard)
@@ -146,6 +162,8 @@ class Keeper:
             if few:
                 tell(count)
             quiet = quiet + 1 if few < _FEW else 0
+            if quiet:
+                self._sleep(0.05)
         return seen, suspects, trimmed
 
     def _from_table(self, known: set[LaneId]) -> dict[LaneId, Entry]:
@@ -208,7 +226,8 @@ class Keeper:
         """Ranges, then their sums, then how far the changes were read. One keeper at a time stores; what another one cannot
         store it has all the same."""
         assert self._changes is not None
-        if not self._touched and not self._batches:
+        now = self._wall()
+        if (not self._touched and not self._batches) or (self._stored_at is not None and now - self._stored_at < _STORE_MS):
             return
         lock = self._take_lock()
         if lock is None:
@@ -218,7 +237,7 @@ class Keeper:
             if all(stored) and self._store_sums(self._touched):
                 for batch in self._batches.values():
                     self._changes.commit(batch)
-                self._touched, self._batches = set(), {}
+                self._touched, self._batches, self._stored_at = set(), {}, now
             else:
                 self._stale = True
         finally:

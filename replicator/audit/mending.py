@@ -22,7 +22,8 @@ from replicator.domain.names import LaneId
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.storage import Guard, Insert, LaneStorage, Position
 
-_PART = 200
+_SEGMENT = 200
+_AT_ONCE = 4
 _TRIES = 4
 _PARALLEL = 8
 
@@ -112,28 +113,42 @@ class Mender:
     def mend(self, of: str | None = None, targets: Collection[str] | None = None) -> Mended:
         """Bring every lane (or those of the region `of`) up in every region (or in `targets`), as the ledgers have them.
 
-        Killed at any point, the next run copies what is still missing. Raises RegionUnavailable.
+        In segments of lanes, some at once. Killed at any point, the next run copies what is still missing. Raises
+        RegionUnavailable.
         """
         work = self._work(of, targets)
+        paced = {
+            region: Paced(place.storage, self.capacity, self.monotonic, self.sleep) for region, place in self.places.items()
+        }
+        segments = [
+            (holder, region, lanes[start : start + _SEGMENT])
+            for (holder, region), lanes in work.items()
+            for start in range(0, len(lanes), _SEGMENT)
+        ]
         done, total = 0, sum(len(lanes) for lanes in work.values())
-        mended = Mended()
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="mend") as pool:
-            for (holder, region), lanes in work.items():
-                link = f"{holder}>{region}"
-                state = LinkState()
-                peer = Paced(self.places[region].storage, self.capacity, self.monotonic, self.sleep)
-                quarantine = Quarantine(self.places[holder].control, link)
-                bound = structlog.get_logger().bind(region=region, link=link)
-                copier = Copier(self.places[holder].storage, peer, quarantine, pool, state, bound)
-                for start in range(0, len(lanes), _PART):
-                    part = lanes[start : start + _PART]
-                    mended.left += len(self._catch_up(copier, part))
-                    done += len(part)
-                    self.tell(done, total)
-                mended.copied[link] = state.copied
+        mended = Mended(dict.fromkeys((f"{holder}>{region}" for holder, region in work), 0))
+        with (
+            ThreadPoolExecutor(_PARALLEL, thread_name_prefix="mend") as pool,
+            ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segment") as runners,
+        ):
+            each = lambda segment: self._segment(segment[0], segment[2], paced[segment[1]], segment[1], pool)  # noqa: E731
+            for (holder, region, lanes), (state, left) in zip(segments, runners.map(each, segments), strict=True):
+                mended.copied[f"{holder}>{region}"] += state.copied
                 mended.refused += state.quarantined
+                mended.left += left
+                done += len(lanes)
+                self.tell(done, total)
         mended.filled = self._fill(of, targets)
         return mended
+
+    def _segment(
+        self, holder: str, lanes: Sequence[LaneId], peer: Paced, region: str, pool: ThreadPoolExecutor
+    ) -> tuple[LinkState, int]:
+        link, state = f"{holder}>{region}", LinkState()
+        quarantine = Quarantine(self.places[holder].control, link)
+        bound = structlog.get_logger().bind(region=region, link=link)
+        copier = Copier(self.places[holder].storage, peer, quarantine, pool, state, bound)
+        return state, len(self._catch_up(copier, lanes))
 
     def _fill(self, of: str | None, targets: Collection[str] | None) -> int:
         """Put back what was taken out of the middle of lanes."""

@@ -59,7 +59,7 @@ class Bootstrap(Runbook):
 
     def _prove(self, going: Going) -> Found:
         again = f"run `replicator bootstrap {self.region}` again"
-        comparison = bringing.prove(self.system, self._places(), {self.region}, self.wait, going.tell, again)
+        comparison = bringing.prove(self.system, self._places(), {self.region}, self.wait, going.tell, again, self.capacity)
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:

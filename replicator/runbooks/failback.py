@@ -84,14 +84,8 @@ class Failback(Runbook):
         return bringing.bring_up(self.system, self._places(), going.tell, self.capacity)
 
     def _prove(self, going: Going) -> Found:
-        comparison = bringing.prove(
-            self.system,
-            self._places(),
-            {self.region},
-            self.wait,
-            going.tell,
-            f"run `replicator failback {self.region}` again",
-        )
+        again, places = f"run `replicator failback {self.region}` again", self._places()
+        comparison = bringing.prove(self.system, places, {self.region}, self.wait, going.tell, again, self.capacity)
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:

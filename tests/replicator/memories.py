@@ -199,7 +199,7 @@ class Memories:
     def _place(self, region: str) -> Place:
         table, control = self.tables[region], self.controls[region]
         changes = lambda: TableChanges(table, control)  # noqa: E731
-        keeper = Keeper(region, self.regions, table, control, changes, self.wall, f"{next(self._nonces)}")
+        keeper = Keeper(region, self.regions, table, control, changes, self.wall, f"{next(self._nonces)}", lambda _: None)
         return Place(region, table, control, keeper, lambda: control._up())
 
     def store(self, region: str, checked: Sequence[str] = ()) -> EventStore:
