@@ -10,6 +10,7 @@ from replicator.claims.optimistic import Compensation, OptimisticClaims, told_pl
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId
 from replicator.errors import AppendContention, InvalidConfig, OutcomeUnknown, RegionUnavailable, place
+from replicator.fencing.fence import RegionFenced
 from replicator.loading import load
 from replicator.settings import Settings
 from replicator.store import EventStore
@@ -42,6 +43,8 @@ class Settler:
         for stream in dict.fromkeys(each for each in streams if each.type in self._types):
             try:
                 self._claims.settle(stream)
+            except RegionFenced as error:  # views go on in a fenced region; whoever lost is told when it is active again
+                log.warning("claim.unsettled", claim=str(stream), error=str(error))
             except (AppendContention, OutcomeUnknown) as error:
                 raise RegionUnavailable(f"claim {stream} is not settled yet: {error}") from error
             except RegionUnavailable:

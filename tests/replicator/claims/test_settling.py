@@ -24,7 +24,10 @@ from replicator.claims import Claim, Lost, OptimisticClaims
 from replicator.claims.ownership import CLAIMED, LOST
 from replicator.claims.settling import Settler, load_compensation
 from replicator.errors import OutcomeUnknown
+from replicator.fencing.roles import ACTIVE, FENCED
+from replicator.runbooks.parts import set_role
 from replicator.settings import Settings, read_settings
+from tests.replicator.memories import Memories
 
 EAST, WEST = "us-east-1", "eu-west-1"
 NICK = StreamId("nickname", "el-barto")
@@ -108,6 +111,27 @@ def test_a_claim_that_cannot_be_settled_is_logged_and_the_others_are() -> None:
         Settler(OptimisticClaims(store, compensate), ["nickname"]).settle(list(store.read(other)))
     told = [e.payload for region, store in stores.items() for e in store.read_lane(f"user/{region}", region)]
     assert sorted(each["nickname"] for each in told) == [NICK.id, other.id]
+
+
+def test_a_fence_holds_up_no_view_and_who_lost_is_told_when_it_is_open() -> None:
+    memories = Memories([EAST, WEST])
+    stores = {region: memories.store(region) for region in (EAST, WEST)}
+    for region, store in stores.items():
+        OptimisticClaims(store).save([Claim(NICK, f"user/{region}")])
+    memories.copy_all()
+    settlers = {region: Settler(OptimisticClaims(stores[region], compensate), ["nickname"]) for region in stores}
+
+    def told() -> list[str]:
+        for region, settler in settlers.items():
+            settler.settle_all([NICK])
+            settler.settle(list(stores[region].read(NICK)))
+        return [e.type for region, store in stores.items() for e in store.read_lane(f"user/{region}", region)]
+
+    for name in (FENCED, ACTIVE):
+        for region in (EAST, WEST):
+            set_role(memories.system(), region, name, f"a test: {name}")
+        memories.now += 10
+        assert told() == (["nickname_cleared"] if name == ACTIVE else [])
 
 
 def test_a_claim_of_a_clock_that_is_ahead_holds_up_no_other() -> None:
