@@ -21,6 +21,7 @@ from replicator.errors import (
     OutcomeUnknown,
     RegionUnavailable,
 )
+from replicator.fencing import RegionFenced
 from replicator.memory import MemoryStorage
 from replicator.operation import (
     Accept,
@@ -68,6 +69,7 @@ __all__ = [
     "Operation",
     "OutcomeUnknown",
     "Precondition",
+    "RegionFenced",
     "RegionUnavailable",
     "Reject",
     "Rejected",

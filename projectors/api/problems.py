@@ -26,6 +26,7 @@ from replicator.errors import (
     RegionBehind,
     RegionUnavailable,
 )
+from replicator.fencing import RegionFenced
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ _PROBLEMS: tuple[tuple[type[MeridianError], str, int], ...] = (
     (NotHereYet, "not-here-yet", 503),
     (OutcomeUnknown, "outcome-unknown", 504),
     (RegionBehind, "region-behind", 503),
+    (RegionFenced, "region-fenced", 503),
     (RegionUnavailable, "region-unavailable", 503),
     (InvalidConfig, "misconfigured", 500),
     (MeridianError, "failed", 500),
@@ -55,6 +57,7 @@ _PUBLIC = {
     "damaged": "what is stored here cannot be read; the region's log says what and why",
     "outcome-unknown": "no answer came: it may be written or not. Read the stream, or try again with If-Match",
     "region-unavailable": "the region does not answer, or throttles; nothing was written. Try again",
+    "region-fenced": "the region takes no appends now; nothing was written. Call another region",
     "not-ready": "the region's tables cannot be reached; its log says why",
     "misconfigured": "the region is not set up as it should be; its log says what is wrong",
     "failed": "the region failed; its log says why",

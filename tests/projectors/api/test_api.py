@@ -32,6 +32,7 @@ from replicator import (
 from replicator.control import MemoryControl
 from replicator.domain.clock import Hlc
 from replicator.errors import LaneTaken, RegionBehind
+from replicator.fencing import RegionFenced, Role
 from replicator.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -288,6 +289,7 @@ def test_what_a_handler_says_about_a_payload_is_not_shown(request: pytest.Fixtur
     ("error", "status", "kind"),
     [
         (RegionUnavailable("us-east-1 is down"), 503, "region-unavailable"),
+        (RegionFenced("us-east-1", Role(3, "fenced", why="failover")), 503, "region-fenced"),
         (OutcomeUnknown("no answer", []), 504, "outcome-unknown"),
         (InvalidConfig("us-east-1 refused"), 500, "misconfigured"),
         (DamagedEvent("us-east-1"), 500, "damaged"),
