@@ -1,0 +1,85 @@
+"""`replicator failover` and `failback`, killed with kill -9 as each step begins, on two real emulator regions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicator.domain.event import NewEvent
+from replicator.errors import RegionUnavailable
+from replicator.settings import Settings
+from replicator.store import EventStore
+from replicator.system import System
+
+pytestmark = [pytest.mark.emulator, pytest.mark.soak]
+EAST, WEST = "us-east-1", "eu-west-1"
+STEPS = {
+    "failover": ("fence", "activate", "steer", "level", "note", "homes"),
+    "failback": ("fence", "measure", "control", "copy", "prove", "unfence", "homes", "steer"),
+}
+
+
+def run(settings: Settings, steering: Path, kill_at: str | None, *words: str) -> tuple[int, list[str], str]:
+    """Run `replicator words…`, killed when it says that it begins a step: exit code, what it said, its answer."""
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "MERIDIAN_REGION": EAST,
+        "MERIDIAN_PEERS": WEST,
+        "MERIDIAN_PREFIX": settings.prefix,
+        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
+        "MERIDIAN_WRITE_WITH": settings.write_with,
+        "MERIDIAN_STEERING": f"file:{steering}",
+    }
+    program = "from replicator.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", program, *words, "--yes", "--json"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    said: list[str] = []
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            said.append(line)
+            if kill_at is not None and f" s  {kill_at}: " in line:
+                process.send_signal(signal.SIGKILL)
+                break
+        answer = process.communicate(timeout=120)[0]
+    finally:
+        process.kill()
+    return process.returncode, said, answer
+
+
+def test_killed_at_each_step_the_same_command_ends_it(settings: Settings, tmp_path: Path) -> None:
+    steering = tmp_path / "steering.json"
+    stores = {region: EventStore.connect(settings.at(region)) for region in (EAST, WEST)}
+    for region, store in stores.items():
+        for n in range(5):
+            store.append(f"user/{n}", NewEvent("set", {"in": region}))
+    for kind, words in (("failover", ("failover", EAST, WEST)), ("failback", ("failback", EAST))):
+        for step in STEPS[kind]:
+            code, said, _ = run(settings, steering, step, *words)
+            assert code == -signal.SIGKILL, said
+        code, said, answer = run(settings, steering, None, *words)
+        assert code == 0, said
+        assert any(line.split("s  ", 1)[-1].startswith(f"going on with {' '.join(words)}") for line in said)
+        summary: Any = json.loads(answer)
+        assert [step["step"] for step in summary["steps"]] == list(STEPS[kind])
+        if kind == "failover":
+            assert summary["rpo_events"] == 5
+            with pytest.raises(RegionUnavailable):
+                EventStore.connect(settings).append("user/1", NewEvent("set", {}))
+    assert json.loads(steering.read_text()) == {"away": {}}
+    EventStore.connect(settings).append("user/1", NewEvent("set", {}))
+    system = System.connect(settings)
+    held = {region: sorted(place.storage.lanes()) for region, place in system.places.items()}
+    assert len(held[WEST]) == 10
+    assert len([1 for lane, last in held[EAST] if held[WEST].count((lane, last))]) == 9  # all but the last append
