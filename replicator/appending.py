@@ -37,6 +37,9 @@ class Write:
 class _FenceMoved(LaneTaken):
     """Internal: the fence that a write checked is another one now."""
 
+    def __str__(self) -> str:
+        return "the region's fence is being opened or closed"
+
 
 class Appender:
     """Appends to one region's lanes. Safe to share between threads."""
@@ -97,12 +100,24 @@ class Appender:
             held = self._storage.get([(event.lane, event.sequence) for event in events]) if self._fence else {}
             if len(held) < len(events):
                 self._let_through({event.stream for event in events})
+                if not self._follow(events):
+                    return False
             self._storage.insert(events, getattr(events, "guards", ()))
         except (LaneTaken, GuardFailed):
             return False
         finally:
             self._forget({event.lane for event in events})
         return True
+
+    def _follow(self, events: Sequence[Event]) -> bool:
+        """Whether the lanes hold what these events were chained to. A region that was brought up from its peers may have
+        lost that for good, and then they would stand behind a gap."""
+        first: dict[LaneId, Event] = {}
+        for event in events:
+            first[event.lane] = min(first.get(event.lane, event), event, key=lambda each: each.sequence)
+        before = {(lane, event.sequence - 1): event.prev for lane, event in first.items() if event.sequence > 1}
+        held = self._storage.get(before)
+        return all(position in held and held[position].digest == prev for position, prev in before.items())
 
     def _let_through(self, streams: Collection[StreamId]) -> tuple[Guard, ...]:
         """What a write to these streams has to check. Raises RegionFenced."""

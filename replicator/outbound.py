@@ -99,7 +99,7 @@ class Outbound:
             couriers[link] = Courier(link, settings.region, copier, backlog, report, wall_clock)
         refusals = Refusals.connect(settings, control, report)
         own = Quarantine(control, settings.region)
-        adopter = Adopter.connect(settings, home.identity)
+        adopter = Adopter.connect(settings, home)
         return cls(settings.region, couriers, own, refusals, report, partial_batches(settings), adopter)
 
     def replicate(self, records: Sequence[Message]) -> Answer:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
 from botocore.exceptions import ClientError
 
 from replicator import aws
@@ -23,6 +24,8 @@ from replicator.settings import Settings
 from replicator.storage import LaneStorage
 from replicator.store import wall_clock
 from replicator.streams import StreamReader
+
+log = structlog.get_logger()
 
 _SILENT_SECONDS = 5.0
 
@@ -118,6 +121,8 @@ def _probe(hasty: Settings) -> None:
         try:
             aws.call(hasty, hasty.region, partial(client.describe_table, TableName=table))
         except ClientError as error:
-            if aws.error_code(error) != "ResourceNotFoundException":
-                raise
-            raise RegionUnavailable(f"{hasty.region} has no table {table}; run `terraform apply`, then try again") from None
+            why = f"{hasty.region} refused to be looked at ({aws.error_code(error)})"
+            if aws.error_code(error) == "ResourceNotFoundException":
+                why = f"{hasty.region} has no table {table}; run `terraform apply`, then try again"
+            log.warning("system.region_unusable", region=hasty.region, error=why)
+            raise RegionUnavailable(why) from None

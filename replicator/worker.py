@@ -78,7 +78,7 @@ class Replicator:
             for peer in settings.peers
         ]
         own = Quarantine(control, settings.region)
-        adopter = Adopter.connect(settings, home.identity)
+        adopter = Adopter.connect(settings, home)
         return cls(settings.region, reader, home, links, own, settings.poll_interval, adopter)
 
     def run(self, stop: threading.Event) -> None:

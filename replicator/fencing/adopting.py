@@ -11,8 +11,10 @@ from botocore.exceptions import ClientError
 
 from replicator.control import ControlStorage, DynamoControl
 from replicator.errors import MeridianError
-from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role
+from replicator.fencing.connecting import connect_fence
+from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role, set_stripes
 from replicator.settings import Settings
+from replicator.storage import LaneStorage
 
 log = structlog.get_logger()
 
@@ -21,20 +23,21 @@ ADOPT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Adopter:
-    """Asks the peers of `region` what they were told of it. `tables` gives the identities of its own tables."""
+    """Asks the peers of `region` what they were told of it. `first` gives it its role where it has none yet, so that a
+    region which only receives has one before anybody has to fail over to it."""
 
     region: str
     control: ControlStorage
     peers: Mapping[str, ControlStorage]
-    tables: Callable[[], Mapping[str, str]]
+    first: Callable[[], object]
     _refused: set[str] = field(default_factory=set)
 
     @classmethod
-    def connect(cls, settings: Settings, events_identity: Callable[[], str]) -> Adopter:
+    def connect(cls, settings: Settings, storage: LaneStorage) -> Adopter:
         control = DynamoControl(settings)
         hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout), read_timeout=2.0)
         peers = {peer: DynamoControl(hasty.at(peer)) for peer in settings.peers}
-        return cls(settings.region, control, peers, lambda: {"events": events_identity(), "control": control.identity()})
+        return cls(settings.region, control, peers, connect_fence(settings, storage).role)
 
     def adopt(self) -> None:
         """Take on the latest role that any peer was told of. A peer that does not answer is asked again the next time."""
@@ -51,7 +54,11 @@ class Adopter:
                 told.append(role)
         latest = max(told, key=lambda role: role.epoch, default=None)
         own = read_role(self.control)
-        if latest is None or own is None or own.epoch >= latest.epoch:
+        if own is None:
+            self.first()
+            return
+        if latest is None or own.epoch >= latest.epoch:
+            set_stripes(self.control, own)  # whoever gave the role may have been killed before these
             return
         try:
             change_role(self.control, own, replace(latest, tables=own.tables))

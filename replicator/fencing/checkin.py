@@ -24,9 +24,10 @@ def decide(
 
     - Its role was given to other tables than these: they were emptied, or restored from a backup, and what is in them may be
       behind what peers hold. Rebuilding.
-    - A peer was told of a later epoch: that one holds; whoever fenced the region could not reach it.
     - It has no role: where a peer holds lanes of it, it was emptied. Rebuilding; also when a peer does not answer, because
       that one may be the one that has them. Else it is new, and active in epoch 1.
+    - A peer was told of a later epoch: that one holds; whoever fenced the region could not reach it. If it is active there,
+      then the region itself must have known, and has forgotten: rebuilding.
     """
     told = max((each.role for each in heard.values() if each.role), key=lambda role: role.epoch, default=None)
     later = told if told is not None and (own is None or told.epoch > own.epoch) else None
@@ -38,13 +39,15 @@ def decide(
     if own is None:
         holders = sorted(peer for peer, each in heard.items() if each.holds)
         if holders:
-            return Role(epoch, REBUILDING, tables, now, "", f"it was emptied: {', '.join(holders)} has events of its lanes")
-        if later is None and silent:
+            return Role(epoch, REBUILDING, {}, now, "", f"it was emptied: {', '.join(holders)} has events of its lanes")
+        if silent:
             why = f"it has no role yet, and {', '.join(silent)} cannot say whether it was emptied"
-            return Role(epoch, REBUILDING, tables, now, "", why)
+            return Role(epoch, REBUILDING, {}, now, "", why)
         if later is None:
             return Role(1, ACTIVE, tables, now, "", "new")
-    if later is not None:
-        return Role(later.epoch, later.name, tables, later.since, later.to, later.why)
-    assert own is not None
-    return own
+    if later is None:
+        assert own is not None
+        return own
+    if later.active:
+        return Role(epoch, REBUILDING, {}, now, "", "it has forgotten that it is active: its control state is an older one")
+    return Role(later.epoch, later.name, own.tables if own else {}, later.since, later.to, later.why)

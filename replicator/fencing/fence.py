@@ -106,6 +106,9 @@ class Fence:
         if all(held.get(guard.key) == guard.value for guard in guards):
             return True
         self.failed()
+        own = read_role(self._control)
+        if own is not None and any(guard.key not in held for guard in guards):
+            set_stripes(self._control, own)  # whoever gave the role was killed before these
         return False
 
     def failed(self) -> None:

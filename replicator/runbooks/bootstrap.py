@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
-from replicator.fencing.roles import ACTIVE, REBUILDING
+from replicator.fencing.roles import REBUILDING
 from replicator.runbooks import bringing, parts
 from replicator.runbooks.bringing import check_answering
 from replicator.runbooks.runbook import Going, Runbook, Step
@@ -36,6 +37,9 @@ class Bootstrap(Runbook):
     def check(self) -> None:
         check_answering(self.system, self.region, self.without)
 
+    def stale(self, found: Mapping[str, Found]) -> bool:
+        return bringing.replaced(self.system, self.region, found)
+
     def steps(self) -> list[Step]:
         region = self.region
         return [
@@ -47,9 +51,10 @@ class Bootstrap(Runbook):
         ]
 
     def _fence(self, going: Going) -> Found:
+        tables = self.system.at(self.region).tables()
         found = parts.set_role(self.system, self.region, REBUILDING, f"bootstrap {going.run}")
         self.system.sleep(self.system.lease)
-        return found
+        return {**found, "tables": tables}
 
     def _control(self, going: Going) -> Found:
         return bringing.hand_over_control(self.system, self.region)
@@ -59,11 +64,11 @@ class Bootstrap(Runbook):
 
     def _prove(self, going: Going) -> Found:
         again = f"run `replicator bootstrap {self.region}` again"
-        comparison = bringing.prove(self.system, self._places(), {self.region}, self.wait, going.tell, again, self.capacity)
+        comparison = bringing.prove(self.system, self._places(), self.region, self.wait, going.tell, again, self.capacity)
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:
-        return parts.set_role(self.system, self.region, ACTIVE, f"bootstrap {going.run}")
+        return bringing.unfence(self.system, self.region, f"bootstrap {going.run}", going.found["fence"]["tables"])
 
     def _places(self) -> dict[str, Place]:
         check_answering(self.system, self.region, self.without)

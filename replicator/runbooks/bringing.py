@@ -8,7 +8,7 @@ from replicator.audit.comparison import MISSING, Comparison, compare
 from replicator.audit.mending import Mender
 from replicator.claims.homes import KEY, SCOPE, Homes
 from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.fencing.roles import known_roles, read_role, tell_role
+from replicator.fencing.roles import ACTIVE, known_roles, read_role, tell_role
 from replicator.runbooks import parts
 from replicator.runbooks.runbook import Stopped, Tell
 from replicator.runbooks.runs import Found
@@ -71,22 +71,22 @@ def bring_up(system: System, places: Mapping[str, Place], tell: Tell, capacity: 
 def prove(
     system: System,
     places: Mapping[str, Place],
-    about: Collection[str],
+    about: str,
     wait: float,
     tell: Tell,
     again: str,
     capacity: float = 0.0,
 ) -> Comparison:
-    """Compare these regions and raise Stopped unless every lane of and in `about` agrees in all of them."""
+    """Compare these regions and raise Stopped unless every lane of the region `about`, and in it, agrees."""
     for _ in range(_PROOFS):
         comparison = compare(
-            places, system.sleep, min(wait, _PROOF_SECONDS), tell=tell, only=lambda finding: parts.concerns(finding, about)
+            places, system.sleep, min(wait, _PROOF_SECONDS), tell=tell, only=lambda finding: parts.concerns(finding, {about})
         )
         if not comparison.of(MISSING):
             break
         # Nobody has copied these meanwhile: links may be down still, so we do.
         Mender(places, system.sleep, system.monotonic, capacity).mend()
-    parts.insist(comparison, about, again)
+    parts.insist(system, comparison, about, again)
     tell(f"proved: {comparison.events:,} events in {comparison.lanes:,} lanes have the same heads and digests")
     return comparison
 
@@ -107,3 +107,24 @@ def hand_over_control(system: System, region: str) -> Found:
                 if named != region:
                     tell_role([place.control], named, role)
     return {"homes": homes is not None}
+
+
+def replaced(system: System, region: str, found: Mapping[str, Found]) -> bool:
+    """Whether a region's tables, or its role, are others than those that an open run has fenced: then nothing that it has
+    done holds."""
+    fenced = found.get("fence", {})
+    if not fenced or region not in system.answering():
+        return False
+    place = system.at(region)
+    own = read_role(place.control)
+    return own is None or own.epoch < fenced["epoch"] or place.tables() != fenced["tables"]
+
+
+def unfence(system: System, region: str, why: str, tables: Mapping[str, str]) -> Found:
+    """Let a region take appends that was brought up and proven with these tables. Raises Stopped when it has others now, or
+    somebody else has changed its role since."""
+    place = system.at(region)
+    own = read_role(place.control)
+    if own is None or own.why != why or place.tables() != tables:
+        raise Stopped(f"{region} is not what it was when it was fenced: its tables or its role were changed. Run this again")
+    return parts.set_role(system, region, ACTIVE, why, tables=tables)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from replicator.control import ControlStorage
-from replicator.fencing.roles import ACTIVE, FENCED, REBUILDING
+from replicator.fencing.roles import FENCED, REBUILDING
 from replicator.runbooks import bringing, parts
 from replicator.runbooks.bringing import check_answering
 from replicator.runbooks.runbook import Going, Runbook, Step
@@ -48,6 +49,9 @@ class Failback(Runbook):
     def check(self) -> None:
         check_answering(self.system, self.region, self.without)
 
+    def stale(self, found: Mapping[str, Found]) -> bool:
+        return bringing.replaced(self.system, self.region, found)
+
     def steps(self) -> list[Step]:
         region = self.region
         return [
@@ -57,16 +61,16 @@ class Failback(Runbook):
             Step("copy", "both ways, until every lane's head and digest agree", self._copy),
             Step("prove", f"{region} and the others are compared", self._prove),
             Step("unfence", f"{region} takes appends again", self._unfence),
-            Step("homes", f"claims that were homed in {region} are again", self._homes),
             Step("steer", self.steering.plan(region, None), self._steer),
+            Step("homes", f"claims that were homed in {region} are again", self._homes),
         ]
 
     def _fence(self, going: Going) -> Found:
-        why = f"failback {going.run}"
-        empty = parts.rebuilt(self.system.at(self.region))
+        why, place = f"failback {going.run}", self.system.at(self.region)
+        empty, tables = parts.rebuilt(place), place.tables()
         found = parts.set_role(self.system, self.region, REBUILDING if empty else FENCED, why)
         self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
-        return {**found, "rebuilt": empty}
+        return {**found, "rebuilt": empty, "tables": tables}
 
     def _measure(self, going: Going) -> Found:
         before = self._failover()
@@ -85,19 +89,20 @@ class Failback(Runbook):
 
     def _prove(self, going: Going) -> Found:
         again, places = f"run `replicator failback {self.region}` again", self._places()
-        comparison = bringing.prove(self.system, places, {self.region}, self.wait, going.tell, again, self.capacity)
+        comparison = bringing.prove(self.system, places, self.region, self.wait, going.tell, again, self.capacity)
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:
-        return parts.set_role(self.system, self.region, ACTIVE, f"failback {going.run}")
+        return bringing.unfence(self.system, self.region, f"failback {going.run}", going.found["fence"]["tables"])
 
     def _homes(self, going: Going) -> Found:
         before = self._failover()
         found = steps_of(before[0], before[1].run).get("homes", {}).get("found", {}) if before else {}
         if not found.get("homes"):
             return {"homes": None}
-        parts.move_homes(self.system, found["homes"], (), self.wait, going.tell)
-        return {"homes": found["homes"]}
+        to = [home for home in found["homes"] if home not in self.without]
+        parts.move_homes(self.system, to, self.without, self.wait, going.tell)
+        return {"homes": to}
 
     def _steer(self, going: Going) -> Found:
         return {"done": self.steering.back(self.region)}

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from replicator.audit.mending import Mender
 from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.fencing.roles import ACTIVE, FENCED, REBUILDING, read_role
+from replicator.fencing.roles import FENCED
 from replicator.runbooks import parts
-from replicator.runbooks.runbook import Going, Runbook, Step, Stopped
+from replicator.runbooks.runbook import Going, Runbook, Step
 from replicator.runbooks.runs import Found
 from replicator.runbooks.summary import Summary
 from replicator.steering.port import Steering
@@ -46,9 +46,7 @@ class Failover(Runbook):
             raise InvalidConfig(f"{self.source} cannot take over from itself; name another region")
         if self.target not in self.system.answering():
             raise RegionUnavailable(f"{self.target} does not answer, so it cannot take over; name another region")
-        role = read_role(self.system.at(self.target).control)
-        if role is not None and role.name == REBUILDING:
-            raise Stopped(f"{self.target} is being rebuilt and lacks events; name another region, or let that end first")
+        parts.insist_on_writable(self.system, self.target)
 
     def steps(self) -> list[Step]:
         return [
@@ -63,15 +61,13 @@ class Failover(Runbook):
         ]
 
     def _fence(self, going: Going) -> Found:
+        up = self.system.answering([self.source])
+        empty = self.source in up and parts.rebuilt(up[self.source])
         found = parts.set_role(self.system, self.source, FENCED, f"failover {going.run}", self.target)
-        return {**found, "lost": self.lost}
+        return {**found, "lost": self.lost, "rebuilt": empty}
 
     def _activate(self, going: Going) -> Found:
-        place = self.system.at(self.target)
-        role = read_role(place.control)
-        if role is None or role.active:  # without a role it gets one with its first append
-            return {"role": ACTIVE}
-        return parts.set_role(self.system, self.target, ACTIVE, f"failover {going.run}")
+        return parts.activate(self.system, self.target, f"failover {going.run}")
 
     def _steer(self, going: Going) -> Found:
         return {"done": self.steering.away(self.source, self.target)}
@@ -85,7 +81,7 @@ class Failover(Runbook):
         target = self.system.at(self.target)
         ends = parts.note_ends(target, self.source, going.control, going.run)
         source = self.system.answering([self.source]).get(self.source)
-        if source is None or parts.rebuilt(source):
+        if source is None or going.found["fence"]["rebuilt"] or parts.rebuilt(source):
             return ends
         rpo = parts.beyond(source, self.source, parts.noted_ends(going.control, going.run))
         parts.note_rpo(going.control, going.run, rpo)
@@ -106,8 +102,9 @@ class Failover(Runbook):
         if "rpo" in noted:
             rpo = parts.noted_rpo(going.control, going.run)
         else:
+            why = "came back without its data" if found["fence"]["rebuilt"] else "did not answer"
             notes.append(
-                f"{self.source} did not answer: what it acknowledged and did not send is not known yet. {self.target} has "
+                f"{self.source} {why}: what it acknowledged and did not send is not known yet. {self.target} has "
                 f"{noted['events']:,} events of {noted['lanes']:,} lanes of it, the newest from {newest}. Fail-back tells "
                 "the rest"
             )

@@ -68,6 +68,10 @@ class Runbook(ABC):
     def coordinator(self) -> str:
         """The region that keeps the record of a new run."""
 
+    def stale(self, found: Mapping[str, Found]) -> bool:
+        """Whether what an open run has done no longer holds, by what its steps found: then it begins anew."""
+        return False
+
     def plan(self) -> list[Step]:
         """What would be done, in order. Changes nothing. Raises as `check`."""
         if self._open()[0] is None:
@@ -89,6 +93,9 @@ class Runbook(ABC):
             note_header(control, None, header)
         else:
             tell(f"going on with {header.text}, begun as {header.run}")
+            if self.stale(self._found(control, header)):
+                tell("what it had done no longer holds: from the beginning")
+                self._undo(control, header)
         times = self._do(control, header, tell)
         going = Going(header.run, control, self._found(control, header), tell)
         done = steps_of(control, header.run)
@@ -113,6 +120,15 @@ class Runbook(ABC):
                 note_step(control, header.run, number, step.name, held)
             times.append((step.name, int(held["began"]), int(held["ended"])))
         return times
+
+    def _undo(self, control: ControlStorage, header: Header) -> None:
+        """Take every step for not done, the last one first: killed here, the first still says that this is to be done."""
+        held = steps_of(control, header.run)
+        for number, step in reversed(list(enumerate(self.steps(), 1))):
+            if step.name in held:
+                note_step(
+                    control, header.run, number, step.name, {"began": held[step.name]["began"], "ended": None, "found": {}}
+                )
 
     def _found(self, control: ControlStorage, header: Header) -> dict[str, Found]:
         return {name: value["found"] for name, value in steps_of(control, header.run).items()}

@@ -27,7 +27,8 @@ def forked(own: int = 3) -> Memories:
         memories.store(EAST).append("user/0", NewEvent("before", {"n": n}))
     memories.copy_all()
     memories.restore(EAST, *backup)
-    set_role(memories.system(), EAST, ACTIVE, "somebody who did not read what it says")
+    system = memories.system()
+    set_role(system, EAST, ACTIVE, "somebody who did not read what it says", tables=system.places[EAST].tables())
     for n in range(own):
         memories.store(EAST).append("user/0", NewEvent("after", {"n": n}))
     return memories

@@ -55,7 +55,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_recorded() -> None:
 def test_a_region_that_is_being_rebuilt_takes_nothing_over() -> None:
     memories = world()
     set_role(memories.system(), WEST, "rebuilding", "a test")
-    with pytest.raises(Stopped, match="eu-west-1 is being rebuilt"):
+    with pytest.raises(Stopped, match="eu-west-1 cannot take over: a test"):
         Failover(memories.system(), EAST, WEST, steering=Steered()).run()
 
 
