@@ -71,7 +71,7 @@ class Role:
 
     def is_of(self, tables: Mapping[str, str]) -> bool:
         """Whether the tables with these identities are the ones that the role was given to."""
-        return all(self.tables.get(name, identity) == identity for name, identity in tables.items())
+        return all(self.tables.get(name) == identity for name, identity in tables.items())
 
 
 def read_role(control: ControlStorage) -> Role | None:

@@ -117,7 +117,7 @@ def replaced(system: System, region: str, found: Mapping[str, Found]) -> bool:
         return False
     place = system.at(region)
     own = read_role(place.control)
-    return own is None or own.epoch < fenced["epoch"] or place.tables() != fenced["tables"]
+    return own is None or own.why != fenced["why"] or place.tables() != fenced["tables"]
 
 
 def unfence(system: System, region: str, why: str, tables: Mapping[str, str]) -> Found:

@@ -35,7 +35,7 @@ def set_role(
     """Make a region be this, where it can be reached, and let all others that answer know. Repeated with the same `why`, it
     is the same change. The role stays that of the tables it was given to, unless it is given to these `tables`.
 
-    Returns {epoch, role, reached, told}. Raises Stopped when somebody else changes it at the same time.
+    Returns {epoch, role, why, reached, told}. Raises Stopped when somebody else changes it at the same time.
     """
     up = system.answering()
     others = {other: place.control for other, place in up.items() if other != region}
@@ -61,7 +61,7 @@ def set_role(
                 f"{other} was told at the same time that {region} is {there.name} ({there.why}): two runs are at it. See "
                 "`replicator runs`, decide on one, and run it again"
             )
-    return {"epoch": epoch, "role": name, "reached": here is not None, "told": sorted(others)}
+    return {"epoch": epoch, "role": name, "why": why, "reached": here is not None, "told": sorted(others)}
 
 
 def rebuilt(place: Place) -> bool:

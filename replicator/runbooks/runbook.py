@@ -99,7 +99,7 @@ class Runbook(ABC):
         times = self._do(control, header, tell)
         going = Going(header.run, control, self._found(control, header), tell)
         done = steps_of(control, header.run)
-        ended = max((value["ended"] for value in done.values()), default=header.begun)
+        ended = max((value["ended"] for value in done.values() if value["ended"]), default=header.begun)
         if not header.end:
             note_header(control, header, Header(header.run, header.kind, header.args, header.begun, ended, "done"))
         made = self.summary(going)
