@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.emulator, pytest.mark.soak]
 EAST, WEST = "us-east-1", "eu-west-1"
 STEPS = {
     "failover": ("fence", "activate", "steer", "level", "note", "homes"),
-    "failback": ("fence", "measure", "control", "copy", "prove", "unfence", "homes", "steer"),
+    "failback": ("fence", "measure", "control", "copy", "prove", "unfence", "steer", "homes"),
 }
 
 
