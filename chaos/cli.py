@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from chaos.drill import run_drill
-from chaos.figures import COLUMNS, as_markdown, figures
+from chaos.figures import SHORT, as_markdown, short_figures
 from chaos.kinds import KINDS
 from chaos.result import DrillConfig, DrillResult, describe, summarize
 from chaos.sabotage import PROMISES
@@ -232,12 +232,13 @@ def _show(result: DrillResult) -> None:
 
 
 def _show_all(results: Sequence[DrillResult]) -> None:
-    table = Table(title=f"all drills, seed {results[0].config.seed}", title_justify="left")
-    for number, column in enumerate(COLUMNS):
+    table = Table(
+        title=f"all drills: {results[0].acknowledged:,} events each, seed {results[0].config.seed}", title_justify="left"
+    )
+    for number, column in enumerate(SHORT):
         table.add_column(column, justify="right" if number else "left")
-    table.add_column("promises", justify="right")
     for result in results:
-        table.add_row(*figures(result), "[green]kept[/]" if result.kept else "[bold red]BROKEN[/]")
+        table.add_row(*short_figures(result), "[green]kept[/]" if result.kept else "[bold red]BROKEN[/]")
     out.print(table)
 
 

@@ -29,6 +29,8 @@ from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.tables import create_tables
 
+__all__ = ["RegionProcesses", "World", "free_ports"]
+
 _START_SECONDS = 60.0
 
 

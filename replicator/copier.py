@@ -58,6 +58,7 @@ class Copier:
     _heads: OrderedDict[LaneId, Head] = field(default_factory=OrderedDict)
     _blocked: set[LaneId] = field(default_factory=set)
     _throttled: set[LaneId] = field(default_factory=set)
+    _ahead: set[LaneId] = field(default_factory=set)
     _answered: bool = False
     _failure: RegionUnavailable | None = None
     _identity: str | None = None
@@ -109,15 +110,18 @@ class Copier:
         self._blocked.clear()
 
     def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
-        """Bring whole lanes up to date by reading them at home. Returns the lanes that were throttled; as `copy`."""
+        """Bring whole lanes up to date by reading them at home. Returns the lanes that have to wait, because the peer
+        throttles them or has more of them than their home; as `copy`."""
         wanted = [lane for lane in lanes if lane not in self._blocked]
         throttled: set[LaneId] = set()
+        self._ahead.clear()
         for lane in wanted:  # what the peer has now, not what we remember: something may have been taken from it
             self._heads.pop(lane, None)
         self._learn(wanted)
         while wanted:
             pages = list(self.pool.map(self._tail, wanted))
             throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
+            throttled |= self._ahead.intersection(wanted)
             wanted = [
                 lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
             ]
@@ -129,7 +133,9 @@ class Copier:
         found, more = self._home_events(lane, max(head.sequence, 1), None)
         if not head.sequence or lane in self._blocked:
             return found, more
-        if not found or found[0].sequence != head.sequence:
+        if not found:
+            self._peer_ahead(lane, head)
+        elif found[0].sequence != head.sequence:
             self._refuse(lane, _id(lane, head.sequence), "held by the peer and missing from its home lane", head.digest)
         elif found[0].digest != head.digest:
             self._fork(found[0], head.digest)
@@ -138,6 +144,22 @@ class Copier:
         else:  # the one behind it is damaged: asked for alone, it is refused
             return self._home_events(lane, head.sequence + 1, None)
         return [], False
+
+    def _peer_ahead(self, lane: LaneId, head: Head) -> None:
+        """The peer has more of this lane than its home: the home was restored or emptied and is not brought up yet. Then the
+        lane waits; what is here and differs is a fork all the same."""
+        try:
+            last = next(self.home.read(lane, limit=1, reverse=True), None)
+            held = self.peer.get([(lane, last.sequence)]) if last is not None else {}
+        except DamagedEvent as error:
+            self._refuse(lane, f"{lane.key}#head", f"damaged at home or at the peer: {error}")
+            return
+        other = held.get((lane, last.sequence)) if last is not None else None
+        if last is not None and (other is None or other.digest != last.digest):
+            self._fork(last, other.digest if other is not None else b"")
+            return
+        self._ahead.add(lane)
+        self.log.warning("link.peer_ahead", stream=str(lane.stream), home=last.sequence if last else 0, peer=head.sequence)
 
     def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
         """Up to 100 events of the home lane, and whether there is more to read behind them.

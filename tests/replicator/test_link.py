@@ -360,3 +360,64 @@ def test_an_offer_of_nothing_is_done_at_once(bench: Bench) -> None:
     done = threading.Event()
     bench.link().offer([], done.set)
     assert done.is_set()
+
+
+# -- regions that come back --------------------------------------------------------------------------------------------
+
+
+def test_a_restored_home_s_lane_waits_until_it_is_brought_up_and_goes_on(bench: Bench) -> None:
+    events = chain(A, 5)
+    bench.peer.insert(events)
+    bench.home.insert(events[:2])
+    assert bench.copier.catch_up([A, B]) == {A}
+    assert bench.refused() == []
+    bench.home.insert(events[2:])  # brought up from its peers
+    (sixth,) = bench.at_home(A, 1)
+    assert bench.copier.copy([sixth]) == []
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.equal()
+
+
+def test_an_emptied_home_s_lane_waits_as_well(bench: Bench) -> None:
+    bench.peer.insert(chain(A, 5))
+    assert bench.copier.catch_up([A]) == {A}
+    assert bench.refused() == []
+
+
+def test_a_restored_home_that_wrote_all_the_same_is_a_fork_however_short(bench: Bench) -> None:
+    events = chain(A, 9)
+    bench.peer.insert(events)
+    bench.home.insert(events[:2])
+    (other,) = chain(A, 1, events[:2], by="restored, and wrote")
+    bench.home.insert([other])
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.refused() == [other.id]
+
+
+@pytest.mark.parametrize("noticed", ["by a failure", "after a while"])
+def test_a_peer_that_was_emptied_gets_whole_lanes_not_what_follows_what_it_had(bench: Bench, noticed: str) -> None:
+    now = [100.0]
+    bench.copier.monotonic = lambda: now[0]
+    bench.copier.copy(bench.at_home(A, 3))
+    emptied = Faulty()
+    bench.peer = bench.copier.peer = emptied
+    if noticed == "by a failure":
+        emptied.down = True
+        with pytest.raises(RegionUnavailable):
+            bench.copier.copy(bench.at_home(B, 1))
+        emptied.down = False
+    else:
+        now[0] += 5.0
+    bench.copier.copy(bench.at_home(A, 1))
+    assert [event.sequence for event in bench.peer.read(A)] == [1, 2, 3, 4]
+
+
+def test_a_peer_that_may_not_be_looked_at_costs_memory_and_nothing_else(bench: Bench) -> None:
+    class Closed(Faulty):
+        def identity(self) -> str:
+            raise PermissionError("not allowed")
+
+    bench.peer = bench.copier.peer = Closed()
+    bench.copier.copy(bench.at_home(A, 3))
+    bench.copier.copy(bench.at_home(A, 1))
+    assert bench.equal()
