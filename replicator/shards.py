@@ -24,6 +24,8 @@ from replicator.settings import Settings
 log = structlog.get_logger()
 
 _LOOK_FOR_SHARDS_SECONDS = 10.0
+FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for its parent"
+"""Why a poll did not read a shard: it failed or was throttled, its iterator is no longer good, or its parents come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class ShardReader(ABC):
     _looked: float | None = None
     _resumed: bool = False
     _vanished: set[str] = field(default_factory=set)
+    unread: dict[str, str] = field(default_factory=dict)
+    """The open shards that the last poll did not read, and why: what they hold is not among what it returned."""
+    date: str = ""
+    """The service's own time of its last answer to the last poll, as HTTP has it (empty: it did not say)."""
 
     trimmed_codes: ClassVar[tuple[str, ...]] = ("TrimmedDataAccessException", "ResourceNotFoundException")
     """The errors that mean: what was asked for is gone from the stream."""
@@ -89,8 +95,12 @@ class ShardReader(ABC):
         """The record's place in its shard."""
 
     def poll(self) -> list[Batch]:
-        """New records of every open shard, at most one batch a shard. Raises RegionUnavailable."""
+        """New records of every open shard, at most one batch a shard; `unread` says which shards it could not read.
+
+        Raises RegionUnavailable when a shard failed and no other one gave anything.
+        """
         now = self.monotonic()
+        self.unread, self.date = {}, ""
         if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
             self._look_for_shards()
             self._looked = now
@@ -98,14 +108,19 @@ class ShardReader(ABC):
         failure: RegionUnavailable | None = None
         for name, shard in list(self._shards.items()):
             parents = [self._shards[parent] for parent in shard.parents if parent in self._shards]
-            if not shard.finished and all(parent.finished for parent in parents):
-                try:
-                    batch = self._read(name, shard)
-                except RegionUnavailable as error:  # this shard's turn comes again; what others gave is not lost for it
-                    failure = error
-                    continue
-                if batch is not None:
-                    batches.append(batch)
+            if shard.finished:
+                continue
+            if not all(parent.finished for parent in parents):
+                self.unread[name] = WAITING
+                continue
+            try:
+                batch = self._read(name, shard)
+            except RegionUnavailable as error:  # this shard's turn comes again; what others gave is not lost for it
+                failure = error
+                self.unread[name] = FAILED
+                continue
+            if batch is not None:
+                batches.append(batch)
         if failure is not None and not batches:
             raise failure
         return batches
@@ -154,6 +169,7 @@ class ShardReader(ABC):
             page = self._call(lambda: self._page(iterator))
         except ClientError as error:
             return self._failed(name, shard, error)
+        self.date = page.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
         records: list[Any] = page.get("Records", [])
         if records and shard.resumed is not None:
             if self._sequence_number(records[0]) == shard.resumed:
@@ -175,6 +191,7 @@ class ShardReader(ABC):
 
     def _failed(self, name: str, shard: Shard, error: ClientError) -> Batch | None:
         code = aws.error_code(error)
+        self.unread[name] = AGAIN
         if code == "ExpiredIteratorException":
             shard.iterator = None  # the next poll asks for one from the last position
             return None

@@ -3,22 +3,25 @@ be salvaged, as new events of another region, so that nothing that was acknowled
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from replicator.audit.comparison import FORKED, Comparison, Place
 from replicator.audit.walking import parting
-from replicator.domain.event import Event, NewEvent
+from replicator.domain.event import Event, NewEvent, size_of
 from replicator.domain.names import LaneId
 from replicator.errors import AppendContention, DamagedEvent, InvalidConfig
 from replicator.operation import Accept, Operation, Reject, Saved, Verdict, When
 from replicator.state import StreamState
-from replicator.storage import MAX_TRANSACTION
+from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES
 from replicator.store import EventStore
 
 SALVAGED = "salvaged"
 """The key of metadata that says which event a salvaged one was: its id, `@` and its digest."""
+_ADDED_BYTES = 2048
+"""What an event may be larger by in another lane, beside that: the region's name, and what has been observed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +127,36 @@ def salvage(lane: LaneId, places: Mapping[str, Place], from_region: str, into: E
     if parted is None:
         raise InvalidConfig(f"{from_region} and {other} hold the same history of {lane}; there is nothing to salvage")
     count = 0
-    waiting = list(places[from_region].storage.read(lane, parted[0].sequence))
-    for start in range(0, len(waiting), MAX_TRANSACTION // 2):
-        count += _append(into, lane, waiting[start : start + MAX_TRANSACTION // 2])
+    for part in _parts(places[from_region].storage.read(lane, parted[0].sequence)):
+        count += _append(into, lane, part)
     return count
+
+
+def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """As many events at a time as one transaction takes, with what salvaging adds to each; one of them at least."""
+    part: list[Event] = []
+    size = 0
+    for event in events:
+        weight = size_of(event) + len(json.dumps(_mark(event))) + _ADDED_BYTES
+        if part and (len(part) == MAX_TRANSACTION // 2 or size + weight > MAX_TRANSACTION_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += weight
+    if part:
+        yield part
+
+
+def _mark(event: Event) -> str:
+    return f"{event.id}@{event.digest.hex()}"
 
 
 def _append(into: EventStore, lane: LaneId, events: list[Event]) -> int:
     def not_yet(done: frozenset[str]) -> Verdict:
         new = [
-            NewEvent(e.type, e.payload, e.version, {**e.metadata, SALVAGED: f"{e.id}@{e.digest.hex()}"})
+            NewEvent(e.type, e.payload, e.version, {**e.metadata, SALVAGED: _mark(e)})
             for e in events
-            if f"{e.id}@{e.digest.hex()}" not in done
+            if _mark(e) not in done
         ]
         return Accept(*new) if new else Reject("all of it is there")
 

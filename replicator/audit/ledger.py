@@ -6,6 +6,7 @@ regions that hold the same are equal in a few reads, and what differs is found b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,7 +18,11 @@ from replicator.domain.names import LaneId
 RANGES = 1024
 """Into so many ranges lanes are spread by the hash of their name. A range of 1,000 lanes is an item of about 100 KB."""
 SUMS = 16
-"""So many items hold the digests of all ranges."""
+"""So many items hold the digests of all ranges: 64 each, which is 90 KB with the lanes of 20 regions."""
+PART_BYTES = 300_000
+"""The most bytes of a range that are stored as one item (DynamoDB's limit is 400 KB)."""
+_LINE_BYTES = 80
+"""What a lane takes beside its name, at most: its sequence of 16 digits, digest, time, suspicion, and what is between."""
 _DIGEST_BYTES = 16
 
 
@@ -38,6 +43,15 @@ class Entry:
     @classmethod
     def at(cls, head: Head) -> Entry:
         return cls(head.sequence, short(head.digest), head.hlc.ms)
+
+    @property
+    def line(self) -> list[Any]:
+        """As it is stored."""
+        return [self.sequence, self.digest, self.ms, *([1] if self.suspect else [])]
+
+    @classmethod
+    def parse(cls, line: Sequence[Any]) -> Entry:
+        return cls(line[0], line[1], line[2], bool(line[3:]))
 
     def join(self, other: Entry) -> Entry:
         """The later of the two; a suspicion stays until it is cleared."""
@@ -115,17 +129,51 @@ class Range:
             homes[lane.region] = Share(share.lanes + 1, share.events + entry.sequence, max(share.newest, entry.ms))
         return Sum(self.digest, sum(entry.suspect for entry in self.lanes.values()), homes)
 
-    @property
-    def value(self) -> dict[str, Any]:
-        """As it is stored."""
-        return {
-            lane.key: [entry.sequence, entry.digest, entry.ms, *([1] if entry.suspect else [])]
-            for lane, entry in self.lanes.items()
-        }
+    def parts(self, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """As it is stored, in parts that fit an item each, on top of the parts that are `stored`.
+
+        A lane stays for good in the part that it is in (the first one, where two keepers have put it into two), and new
+        lanes go where there is room, by name. So whoever writes the parts in their order and is killed between two loses no
+        lane that was stored.
+        """
+        found: dict[str, dict[str, Any]] = {key: {} for key in sorted(stored, key=_part_number)}
+        where = {name: key for key in reversed(found) for name in stored[key]}
+        lines = {lane.key: entry.line for lane, entry in self.lanes.items()}
+        for name, line in lines.items():
+            if name in where:
+                found[where[name]][name] = line
+        sizes = {key: sum(map(_line_bytes, lines)) for key, lines in found.items()}
+        number = 0
+        for name in sorted(lines.keys() - where.keys()):
+            size = _line_bytes(name)
+            while sizes.get(_part_key(number), 0) + size > PART_BYTES:
+                number += 1
+            found.setdefault(_part_key(number), {})[name] = lines[name]
+            sizes[_part_key(number)] = sizes.get(_part_key(number), 0) + size
+        return found
 
     @classmethod
-    def parse(cls, value: Mapping[str, Any]) -> Range:
-        return cls({LaneId.from_key(key): Entry(e[0], e[1], e[2], bool(e[3:])) for key, e in value.items()})
+    def parse(cls, stored: Mapping[str, Mapping[str, Any]]) -> Range:
+        """From its parts. A lane that is in two is as far as the one that has more of it says."""
+        held = cls()
+        for value in stored.values():
+            for name, line in value.items():
+                lane, entry = LaneId.from_key(name), Entry.parse(line)
+                held.lanes[lane] = entry.join(held.lanes.get(lane, entry))
+        return held
+
+
+def _part_key(number: int) -> str:
+    return f"lanes-{number}" if number else "lanes"
+
+
+def _part_number(key: str) -> int:
+    return int(key.partition("-")[2] or 0)
+
+
+def _line_bytes(name: str) -> int:
+    """The most that a lane's line can come to as JSON in ASCII, whatever happens to the lane."""
+    return len(json.dumps(name)) + _LINE_BYTES
 
 
 def by_range(lanes: Iterable[LaneId]) -> dict[int, list[LaneId]]:

@@ -6,22 +6,26 @@ import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import structlog
 
 from replicator.audit.comparison import Place, holder_of
-from replicator.audit.ledger import RANGES, Entry
+from replicator.audit.ledger import RANGES, Entry, short
+from replicator.audit.threads import at_once
 from replicator.audit.walking import head_of
 from replicator.control import ControlStorage, Quarantine
 from replicator.copier import Copier, LinkState
 from replicator.domain.clock import ZERO
-from replicator.domain.event import GENESIS, NO_EVENTS, Event, Head, size_of
-from replicator.domain.names import LaneId
+from replicator.domain.event import GENESIS, Event, Head, size_of
+from replicator.domain.names import MAX_SEQUENCE, LaneId
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.storage import Guard, Insert, LaneStorage, Position
 
+Work = dict[tuple[str, str], list[LaneId]]
 _SEGMENT = 200
 _AT_ONCE = 4
 _TRIES = 4
@@ -37,8 +41,9 @@ class Mendable(Place, Protocol):
 
 @dataclass(slots=True)
 class Mended:
-    """What was done: events copied, by `holder>region`; how many lanes were refused because they are forked or damaged, and
-    how many a region did not take because it throttles; events that were put back into the middle of a lane."""
+    """What was done: events copied, by `holder>region`; how many lanes were refused because they are forked or damaged (once
+    for each region that was not brought up for it, or holds another history as long as the longest), and how many a region
+    did not take because it throttles; events that were put back into the middle of a lane."""
 
     copied: dict[str, int] = field(default_factory=dict)
     refused: int = 0
@@ -116,7 +121,7 @@ class Mender:
         In segments of lanes, some at once. Killed at any point, the next run copies what is still missing. Raises
         RegionUnavailable.
         """
-        work = self._work(of, targets)
+        work, refused = self._work(of, targets)
         paced = {
             region: Paced(place.storage, self.capacity, self.monotonic, self.sleep) for region, place in self.places.items()
         }
@@ -126,7 +131,7 @@ class Mender:
             for start in range(0, len(lanes), _SEGMENT)
         ]
         done, total = 0, sum(len(lanes) for lanes in work.values())
-        mended = Mended(dict.fromkeys((f"{holder}>{region}" for holder, region in work), 0))
+        mended = Mended(dict.fromkeys((f"{holder}>{region}" for holder, region in work), 0), refused)
         with (
             ThreadPoolExecutor(_PARALLEL, thread_name_prefix="mend") as pool,
             ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segment") as runners,
@@ -174,9 +179,51 @@ class Mender:
             self.sleep(0.2 * 2**attempt)
         return left
 
-    def _work(self, of: str | None, targets: Collection[str] | None) -> dict[tuple[str, str], list[LaneId]]:
-        """(who has most of it, who lacks some of it) -> lanes, by the ledgers. Where a lane's ends differ in length only,
-        whether it is forked is found out by copying."""
+    def _work(self, of: str | None, targets: Collection[str] | None) -> tuple[Work, int]:
+        """(who has most of it, who lacks some of it) -> lanes, by the ledgers; and how many lanes were left alone, once for
+        each region that they were not copied to.
+
+        What is copied to a region is what all that have more than it agree about: else a fork would be spread to whoever
+        holds only what came before it. Whether a region is forked itself from those is found out by copying.
+        """
+        chosen = [region for region in self.places if targets is None or region in targets]
+        work: Work = {}
+        refused = 0
+        for lanes in self._differing():
+            lanes = {lane: ends for lane, ends in lanes.items() if of is None or lane.region == of}
+            doubtful = {lane: ends for lane, ends in lanes.items() if any(len(_ahead(ends, r)) > 1 for r in chosen)}
+            parted = dict(zip(doubtful, at_once(lambda each: self._parted(*each), doubtful.items()), strict=True))
+            for lane, ends in lanes.items():
+                heads = {region: Head(entry.sequence, GENESIS, ZERO) for region, entry in ends.items()}
+                holder = holder_of(lane, heads)
+                for region in chosen:
+                    if region in ends and ends[region].sequence < ends[holder].sequence:
+                        if parted.get(lane, 0) > ends[region].sequence:
+                            refused += 1
+                        else:
+                            work.setdefault((holder, region), []).append(lane)
+                    elif region in ends and ends[region].digest != ends[holder].digest:
+                        refused += 1
+        return work, refused
+
+    def _parted(self, lane: LaneId, ends: Mapping[str, Entry]) -> int:
+        """Up to which sequence regions hold different histories, as far as is seen by the ends of the shorter ones (0: they
+        agree). Digests are chained, so it is enough to look at each end in the next longer history."""
+        kinds = {(entry.sequence, entry.digest): region for region, entry in ends.items() if entry.sequence}
+        ordered = sorted(kinds)
+        parted = 0
+        for (sequence, digest), longer in pairwise(ordered):
+            held: Event | None = None
+            if longer[0] > sequence:
+                with suppress(DamagedEvent):
+                    held = self.places[kinds[longer]].storage.get([(lane, sequence)]).get((lane, sequence))
+            if held is None or short(held.digest) != digest:
+                parted = sequence
+        return parted
+
+    def _differing(self) -> Iterator[dict[LaneId, dict[str, Entry]]]:
+        """The lanes that the ledgers do not agree about, range by range, and where they end in each region in which they are
+        not damaged."""
         for place in self.places.values():
             place.keeper.refresh()
         numbers = [
@@ -186,31 +233,32 @@ class Mender:
         ]
         for place in self.places.values():
             place.keeper.load(numbers)
-        work: dict[tuple[str, str], list[LaneId]] = {}
         for number in numbers:
             held = {region: place.keeper.range(number).lanes for region, place in self.places.items()}
+            differing: dict[LaneId, dict[str, Entry]] = {}
             for lane in sorted(set().union(*held.values()), key=lambda lane: lane.key):
-                if of is not None and lane.region != of:
-                    continue
-                ends = {region: self._end(region, lane, lanes.get(lane)) for region, lanes in held.items()}
-                heads = {region: head for region, head in ends.items() if head is not None}
-                holder = holder_of(lane, heads) if heads else ""
-                for region, head in heads.items():
-                    behind = head.sequence < heads[holder].sequence
-                    if behind and (targets is None or region in targets):
-                        work.setdefault((holder, region), []).append(lane)
-        return work
+                found = {region: self._end(region, lane, lanes.get(lane)) for region, lanes in held.items()}
+                ends = {region: entry for region, entry in found.items() if entry is not None}
+                if len({(entry.sequence, entry.digest) for entry in ends.values()}) > 1:
+                    differing[lane] = ends
+            yield differing
 
-    def _end(self, region: str, lane: LaneId, entry: Entry | None) -> Head | None:
+    def _end(self, region: str, lane: LaneId, entry: Entry | None) -> Entry | None:
         """Where a lane ends in a region: by the ledger, by the table where the ledger is in doubt; None: it is damaged."""
         if entry is None:
-            return NO_EVENTS
+            return Entry(0, "", 0)
         if not entry.suspect:
-            return Head(entry.sequence, GENESIS, ZERO)
+            return entry
         try:
-            return head_of(self.places[region].storage, lane)
+            return Entry.at(head_of(self.places[region].storage, lane))
         except DamagedEvent:
             return None
+
+
+def _ahead(ends: Mapping[str, Entry], region: str) -> set[tuple[int, str]]:
+    """The different ends of those that have more of a lane than a region."""
+    sequence = ends[region].sequence if region in ends else MAX_SEQUENCE
+    return {(entry.sequence, entry.digest) for entry in ends.values() if entry.sequence > sequence}
 
 
 def fill(lane: LaneId, holder: LaneStorage, region: LaneStorage) -> int:

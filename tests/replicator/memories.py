@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -131,13 +131,16 @@ class TableChanges:
     table: Table
     control: MemoryControl
     position: int | None = None
+    unread: Mapping[str, str] = field(default_factory=dict)
+    date: str = ""
+    limit: int = 1000
 
     def poll(self) -> list[Batch]:
         trimmed = False
         if self.position is None:
             saved = dict(self.control.get_all("checkpoint#ledger")).get(self.table.identity())
             self.position, trimmed = (saved["at"], False) if saved else (0, True)
-        records = self.table.records[self.position : self.position + 1000]
+        records = self.table.records[self.position : self.position + self.limit]
         self.position += len(records)
         return [Batch("s", tuple(records), f"{self.position}", trimmed=trimmed)] if records or trimmed else []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from replicator.domain.names import StreamId
 from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.models import from_item
 from replicator.settings import Settings
+from replicator.shards import AGAIN, FAILED, WAITING
 from replicator.store import EventStore
 from replicator.streams import Batch, StreamReader
 
@@ -45,6 +47,7 @@ class FakeStreams:
     shards: dict[str, Shard]
     failures: dict[str, list[str]] = field(default_factory=dict)
     described: int = 0
+    date: str = ""
 
     def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str | None = None) -> dict[str, Any]:  # noqa: N803
         self.described += 1
@@ -71,7 +74,8 @@ class FakeStreams:
         end = min(int(at) + Limit, len(shard.records))
         records = [{"dynamodb": {"SequenceNumber": str(n)}} for n in shard.records[int(at) : end]]
         following = None if shard.closed and end == len(shard.records) else f"{name}@{end}"
-        return {"Records": records, **({"NextShardIterator": following} if following else {})}
+        answer = {"ResponseMetadata": {"HTTPHeaders": {"date": self.date}}, "Records": records}
+        return {**answer, **({"NextShardIterator": following} if following else {})}
 
     def _shard(self, name: str) -> Shard:
         if name not in self.shards:
@@ -269,6 +273,33 @@ def test_checkpoints_of_a_table_made_anew_do_not_count() -> None:
     assert bench.trimmed == 1
 
 
+def test_the_shards_that_a_poll_did_not_read_are_said() -> None:
+    fake = FakeStreams({"a": Shard([1, 2, 3]), "b": Shard([4]), "c": Shard([9], parent="b")})
+    bench = Bench(fake)
+    fake.failures["a"] = ["ProvisionedThroughputExceededException"]
+    assert bench.read(polls=1) == [4]
+    assert bench.reader.unread == {"a": FAILED, "c": WAITING}
+    fake.failures["b"] = ["ExpiredIteratorException"]
+    assert bench.read(polls=1) == [1, 2]
+    assert bench.reader.unread == {"b": AGAIN, "c": WAITING}
+    fake.shards["b"].closed = True
+    assert bench.read(polls=3) == [3, 9]
+    assert bench.reader.unread == {}
+    fake.failures["a"] = ["InternalServerError"]
+    with pytest.raises(RegionUnavailable):
+        bench.reader.poll()
+    assert bench.reader.unread == {"a": FAILED}
+
+
+def test_the_service_s_time_is_that_of_the_last_poll_or_none() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1, 2, 3])}, date="Wed, 25 Nov 2026 02:40:00 GMT"))
+    bench.read(polls=1)
+    assert bench.reader.date == "Wed, 25 Nov 2026 02:40:00 GMT"
+    bench.fake.failures["a"] = ["InternalServerError"]
+    bench.read(polls=1)
+    assert bench.reader.date == "", "an old time would end a reading too early"
+
+
 @pytest.mark.emulator
 def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was_not_committed(settings: Settings) -> None:
     store, control = EventStore.connect(settings), DynamoControl(settings)
@@ -291,6 +322,8 @@ def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was
     assert drain(reader, commit=True) == expected
     later = store.append("u/0", *[NewEvent("later", {})] * 3)
     assert drain(reader, commit=False) == list(later)
+    assert parsedate_to_datetime(reader.date), "the service says what time it is"
+    assert reader.unread == {}
     restarted = StreamReader.connect(settings, Checkpoints(control, "replicator"))
     assert drain(restarted, commit=True) == list(later)
     assert drain(StreamReader.connect(settings, Checkpoints(control, "replicator")), commit=True) == []

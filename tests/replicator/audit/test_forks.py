@@ -113,3 +113,16 @@ def test_other_lanes_are_not_held_up_by_a_fork() -> None:
     system = memories.system()
     kinds = {finding.kind for finding in compare(system.places, system.sleep, 0.0).findings}
     assert kinds == {FORKED, MISSING}
+
+
+@pytest.mark.parametrize("size", [100_000, 380_000])
+def test_large_events_are_salvaged_in_as_many_transactions_as_they_need(size: int) -> None:
+    memories = forked(own=0)
+    store = memories.store(EAST)
+    for n in range(50):
+        store.append("user/0", NewEvent("after", {"n": n, "text": "y" * size}))
+    system = memories.system()
+    assert salvage(LANE, system.places, EAST, memories.store(WEST)) == 50
+    assert salvage(LANE, system.places, EAST, memories.store(WEST)) == 0
+    kept = [event for event in memories.tables[WEST].read(LaneId(WEST, LANE.stream)) if SALVAGED in event.metadata]
+    assert [event.payload["n"] for event in kept] == list(range(50))

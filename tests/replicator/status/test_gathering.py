@@ -1,0 +1,223 @@
+"""Status always prints: a region that is not well is down, with the reason, and holds nothing else up for long."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from replicator.domain.event import NewEvent
+from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.runbooks.parts import set_role
+from replicator.status import LinkStatus, RegionStatus, Status
+from replicator.status.gathering import gather
+from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
+
+
+def world() -> Memories:
+    memories = Memories()
+    load(memories, 3, 2)
+    memories.copy_all()
+    return memories
+
+
+def behind() -> Memories:
+    """Every region has an event that no other one has."""
+    memories = world()
+    for region in REGIONS:
+        memories.store(region).append("user/0", NewEvent("late", {}))
+    return memories
+
+
+def region(status: Status, name: str) -> RegionStatus:
+    return next(each for each in status.regions if each.region == name)
+
+
+def links(status: Status) -> dict[tuple[str, str], LinkStatus]:
+    return {(link.source, link.target): link for link in status.links}
+
+
+def is_cut_off(status: Status, name: str) -> None:
+    """One region is down; of all others everything is known."""
+    assert [each.region for each in status.regions if not each.up] == [name]
+    for (source, target), link in links(status).items():
+        assert (link.behind_events is None) == (name in (source, target))
+    rest = [each for each in status.regions if each.up]
+    assert [(each.role, each.lanes) for each in rest] == [("active", 9)] * 2
+
+
+ERRORS = [
+    RegionUnavailable("it died meanwhile"),
+    ClientError({"Error": {"Code": "AccessDeniedException", "Message": "not you"}}, "Query"),
+    EndpointConnectionError(endpoint_url="http://nowhere"),
+    InvalidConfig("table meridian-events has no stream"),
+]
+
+
+def raising(function: Callable[..., Any], error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
+    def wrong(*args: Any, **named: Any) -> Any:
+        if when(*args):
+            raise error
+        return function(*args, **named)
+
+    return wrong
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("scope", ["role", "roles", "runs", f"quarantine#{WEST}", f"backlog#{WEST}>{SOUTH}", "ledger"])
+def test_a_region_whose_control_state_fails_anywhere_is_down_with_the_reason(scope: str, error: Exception) -> None:
+    memories = behind()
+    control = memories.controls[WEST]
+    control.get_all = raising(control.get_all, error, lambda asked, *_: asked == scope)  # type: ignore[method-assign]
+    status = gather(memories.system(), "meridian")
+    is_cut_off(status, WEST)
+    assert str(error) in region(status, WEST).why
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("verb", ["index", "get", "identity", "_connect", "load", "probe"])
+def test_a_region_whose_tables_or_stream_fail_anywhere_is_down_with_the_reason(verb: str, error: Exception) -> None:
+    memories = behind()
+    system = memories.system()
+    place = system.at(WEST)
+    holder: Any = place.keeper if verb in ("_connect", "load") else place if verb == "probe" else place.storage
+    if verb == "index":
+        memories.tables[WEST].records.clear()  # so that it is read from the table
+    setattr(holder, verb, raising(getattr(holder, verb), error, lambda *_: True))
+    status = gather(system, "meridian")
+    is_cut_off(status, WEST)
+    assert verb == "probe" or str(error) in region(status, WEST).why
+
+
+def test_the_reason_stands_beside_what_others_were_told() -> None:
+    memories = world()
+    set_role(memories.system(), WEST, "fenced", "a test")
+    control = memories.controls[WEST]
+    error = RegionUnavailable("it died meanwhile")
+    control.get_all = raising(control.get_all, error, lambda scope, *_: scope == "role")  # type: ignore[method-assign]
+    for other in (EAST, SOUTH):
+        memories.controls[other].put("roles", {WEST: {"epoch": 9, "role": "fenced", "why": "a test"}})
+    assert region(gather(memories.system(), "m"), WEST).why == "it died meanwhile; told to be fenced: a test"
+
+
+def test_a_queue_that_cannot_be_asked_leaves_the_backlog_that_is_known() -> None:
+    def depth(source: str, target: str) -> int:
+        raise ERRORS[1]
+
+    status = gather(world().system(), "meridian", depth)
+    assert all(each.up for each in status.regions)
+    assert {link.backlog for link in status.links} == {0}
+
+
+def test_what_is_no_fault_of_a_region_is_not_hidden() -> None:
+    memories = world()
+    control = memories.controls[WEST]
+    control.get_all = raising(control.get_all, KeyError("a bug"), lambda *_: True)  # type: ignore[method-assign]
+    with pytest.raises(KeyError):
+        gather(memories.system(), "meridian")
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    opened = threading.Event()
+    yield opened
+    opened.set()
+
+
+def hanging(function: Callable[..., Any], gate: threading.Event, when: Callable[..., bool]) -> Callable[..., Any]:
+    def slow(*args: Any, **named: Any) -> Any:
+        if when(*args):
+            gate.wait()
+        return function(*args, **named)
+
+    return slow
+
+
+@pytest.mark.parametrize("verb", ["poll", "role", "load", "get"])
+def test_a_region_that_hangs_is_down_in_bounded_time_and_leaves_no_threads_behind(verb: str, gate: threading.Event) -> None:
+    memories = behind()
+    system = memories.system()
+    place = system.at(WEST)
+    match verb:
+        case "poll":
+            changes = place.keeper._connect()
+            changes.poll = hanging(changes.poll, gate, lambda: True)  # type: ignore[method-assign]
+            place.keeper._connect = lambda: changes
+        case "role":
+            control = memories.controls[WEST]
+            control.get_all = hanging(control.get_all, gate, lambda scope, *_: scope == "role")  # type: ignore[method-assign]
+        case "load":
+            place.keeper.load = hanging(place.keeper.load, gate, lambda *_: True)  # type: ignore[method-assign]
+        case _:
+            table: Any = place.storage
+            table.get = hanging(table.get, gate, lambda *_: True)
+    before = threading.active_count()
+    threads = []
+    for _ in range(4):
+        began = time.monotonic()
+        status = gather(system, "meridian", seconds=0.6)
+        assert time.monotonic() - began < 3
+        is_cut_off(status, WEST)
+        assert region(status, WEST).why == "did not answer in time"
+        threads.append(threading.active_count())
+    assert len(set(threads)) == 1, "the next looks leave no more"
+    gate.set()
+    wait_for(lambda: threading.active_count() <= before)
+    assert region(gather(system, "meridian"), WEST).up, "and it comes back"
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_first_ledger_that_takes_its_time_is_waited_for_as_long_as_it_grows() -> None:
+    memories = Memories()
+    load(memories, 40, 1)
+    memories.copy_all()
+    table = memories.tables[WEST]
+    table.records.clear()
+    reading = table.read
+
+    def slowly(*args: Any, **named: Any) -> Any:
+        time.sleep(0.1)
+        return reading(*args, **named)
+
+    table.read = slowly  # type: ignore[method-assign]
+    began = time.monotonic()
+    status = gather(memories.system(), "meridian", seconds=0.4)
+    assert time.monotonic() - began > 1
+    assert region(status, WEST).lanes == 120
+
+
+def test_a_region_that_hangs_does_not_keep_the_process_from_ending() -> None:
+    script = """
+import threading
+from tests.replicator.memories import WEST, Memories, load
+from replicator.status.gathering import gather
+memories = Memories()
+load(memories, 20, 1)
+memories.copy_all()
+memories.tables[WEST].records.clear()
+memories.tables[WEST].read = lambda *_, **__: threading.Event().wait()
+print([each.up for each in gather(memories.system(), "m", seconds=0.5).regions])
+"""
+    done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "[True, False, True]\n"
+
+
+def test_a_system_of_which_nobody_answers_is_shown_too() -> None:
+    memories = world()
+    for name in REGIONS:
+        memories.down(name)
+    status = gather(memories.system(), "meridian")
+    assert not any(each.up for each in status.regions)
+    assert len(status.links) == 6
