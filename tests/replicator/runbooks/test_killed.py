@@ -1,5 +1,4 @@
-"""Every runbook is killed at every change that it makes, before it takes effect and after, and run again: it ends as an
-undisturbed run does. Changes are those of any region's events and control tables, the record of the run among them."""
+"""Every runbook is killed between any two changes that it makes, and run again: it ends as an undisturbed run does. Changes are those of any region's events and control tables, the record of the run among them."""
 
 from __future__ import annotations
 
@@ -115,11 +114,13 @@ def run(scenario: Scenario, axe: Axe) -> tuple[dict[str, Any], int, bool]:
 def test_killed_at_any_change_and_run_again_it_ends_as_if_nothing_had_happened(name: str) -> None:
     undisturbed, changes, _ = run(SCENARIOS[name], Axe())
     assert changes > 20
-    for at in range(1, changes + 1):
-        for after in (False, True):
-            ended, _, killed = run(SCENARIOS[name], Axe(at, after))
-            assert killed
-            assert ended == undisturbed, f"killed at change {at}{' once made' if after else ''}"
+    for at in range(1, changes + 1):  # before it takes effect, which is after the one before it did
+        ended, _, killed = run(SCENARIOS[name], Axe(at))
+        assert killed
+        assert ended == undisturbed, f"killed at change {at}"
+    ended, _, killed = run(SCENARIOS[name], Axe(changes, after=True))
+    assert killed
+    assert ended == undisturbed
 
 
 @pytest.mark.parametrize("name", ["failback of a region that was emptied", "switchover"])
