@@ -46,13 +46,13 @@ def verify(
     Exits 0 when nothing is missing, forked or damaged, 1 when something is. Appends and replication may go on meanwhile.
     """
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    if not settings.peers:
+        raise InvalidConfig("there is nothing to compare with; name the other regions with --peers or MERIDIAN_PEERS")
     meter = Meter()
     system = System.connect(settings, meter)
     places = system.answering()
     if silent := sorted(system.places.keys() - places.keys()):
-        raise RegionUnavailable(f"{', '.join(silent)} does not answer; leave it out of --peers to compare the others")
-    if len(places) < 2:
-        raise InvalidConfig("there is nothing to compare with; name the other regions with --peers or MERIDIAN_PEERS")
+        raise RegionUnavailable(f"{', '.join(silent)} does not answer; leave it out of --region and --peers to compare the others")
     began = time.monotonic()
     found = compare(places, system.sleep, wait, deep, lambda text: err.print(text, highlight=False))
     if as_json:

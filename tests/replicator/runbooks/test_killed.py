@@ -1,4 +1,5 @@
-"""Every runbook is killed between any two changes that it makes, and run again: it ends as an undisturbed run does. Changes are those of any region's events and control tables, the record of the run among them."""
+"""Every runbook is killed between any two changes that it makes, and run again: it ends as an undisturbed run does.
+Changes are those of any region's events and control tables, the record of the run among them."""
 
 from __future__ import annotations
 
