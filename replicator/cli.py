@@ -150,9 +150,17 @@ def homes(
         storages = {name: DynamoStorage(settings.at(name)) for name in regions}
         mover = HomeMover(controls, storages, names, lambda text: err.print(text, highlight=False))
         mover.move([name.strip() for name in to.split(",") if name.strip()], gone, wait)
+    silent = []
     for name in regions:
-        found = None if name in gone else Homes.read(controls[name])
-        _json({"region": name, **(found.value if found is not None else {"epoch": None})})
+        try:
+            found = None if name in gone else Homes.read(controls[name])
+        except RegionUnavailable:
+            silent.append(name)
+            _json({"region": name, "up": False})
+        else:
+            _json({"region": name, **(found.value if found is not None else {"epoch": None})})
+    if silent:
+        raise RegionUnavailable(f"{', '.join(silent)} does not answer, so it is not known what it takes to be homes")
 
 
 @app.command()

@@ -52,7 +52,7 @@ def verify(
     system = System.connect(settings, meter)
     places = system.answering()
     if silent := sorted(system.places.keys() - places.keys()):
-        raise RegionUnavailable(f"{', '.join(silent)} does not answer; leave it out of --region and --peers to compare the others")
+        raise RegionUnavailable(f"{', '.join(silent)} does not answer; leave it out of --peers to compare the others")
     began = time.monotonic()
     found = compare(places, system.sleep, wait, deep, lambda text: err.print(text, highlight=False))
     if as_json:

@@ -32,6 +32,7 @@ Capacity = Annotated[
     float,
     typer.Option(help="Write at most so many write units a second to each region. 0: no limit.", metavar="UNITS", min=0),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Also when it is active and nothing has to be brought up.")]
 Without = Annotated[
     str | None,
     typer.Option(help="Regions that are gone for good, by commas: what only they had is given up.", metavar="NAMES"),
@@ -93,6 +94,7 @@ def failback(
     back: Annotated[str, typer.Argument(metavar="REGION", help="The region that is back, whole, empty or restored.")],
     capacity: Capacity = 0.0,
     without: Without = None,
+    force: Force = False,
     wait: Wait = 60.0,
     plan: Plan = False,
     yes: Yes = False,
@@ -107,7 +109,9 @@ def failback(
     A region that came back empty or from a backup is brought up from its peers on the way. Killed, run it again.
     """
     system, _ = _system(_or(region, back), peers, prefix, endpoints)
-    book = Failback(system, back, steering=read_steering(), capacity=capacity, without=_names(without), wait=wait)
+    book = Failback(
+        system, back, steering=read_steering(), capacity=capacity, without=_names(without), wait=wait, force=force
+    )
     _run(book, plan, yes, as_json)
 
 
@@ -115,6 +119,7 @@ def bootstrap(
     new: Annotated[str, typer.Argument(metavar="REGION", help="The region that is new, emptied or restored.")],
     capacity: Capacity = 0.0,
     without: Without = None,
+    force: Force = False,
     wait: Wait = 60.0,
     plan: Plan = False,
     yes: Yes = False,
@@ -129,7 +134,7 @@ def bootstrap(
     Live replication goes on meanwhile. Killed, run it again: it goes on with what is still missing.
     """
     system, _ = _system(_or(region, new), peers, prefix, endpoints)
-    _run(Bootstrap(system, new, capacity=capacity, without=_names(without), wait=wait), plan, yes, as_json)
+    _run(Bootstrap(system, new, capacity=capacity, without=_names(without), wait=wait, force=force), plan, yes, as_json)
 
 
 def runs(

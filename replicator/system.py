@@ -121,8 +121,15 @@ def _probe(hasty: Settings) -> None:
         try:
             aws.call(hasty, hasty.region, partial(client.describe_table, TableName=table))
         except ClientError as error:
-            why = f"{hasty.region} refused to be looked at ({aws.error_code(error)})"
             if aws.error_code(error) == "ResourceNotFoundException":
                 why = f"{hasty.region} has no table {table}; run `terraform apply`, then try again"
-            log.warning("system.region_unusable", region=hasty.region, error=why)
-            raise RegionUnavailable(why) from None
+                log.warning("system.region_unusable", region=hasty.region, error=why)
+                raise RegionUnavailable(why) from None
+            raise InvalidConfig(  # not silent: whoever is refused knows nothing about the region
+                f"{hasty.region} refused to be looked at ({aws.error_code(error)}). Correct the credentials, the policies "
+                "(operator_policy_arn of every region) or --prefix; or leave the region out of --peers"
+            ) from None
+        except RegionUnavailable as error:
+            if "Credentials" in str(error):
+                raise InvalidConfig(f"there are no credentials to look at {hasty.region} with: {error}") from None
+            raise

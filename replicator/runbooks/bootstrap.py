@@ -23,19 +23,28 @@ class Bootstrap(Runbook):
     kind: ClassVar[str] = "bootstrap"
 
     def __init__(
-        self, system: System, region: str, *, capacity: float = 0.0, without: tuple[str, ...] = (), wait: float = 60.0
+        self,
+        system: System,
+        region: str,
+        *,
+        capacity: float = 0.0,
+        without: tuple[str, ...] = (),
+        wait: float = 60.0,
+        force: bool = False,
     ) -> None:
         super().__init__(system, {"region": region})
         self.region = region
         self.capacity = capacity
         self.without = without
+        self.force = force
         self.wait = wait
 
     def coordinator(self) -> str:
-        return min(region for region in self.system.answering() if region != self.region)
+        return bringing.coordinator(self.system, self.region)
 
     def check(self) -> None:
         check_answering(self.system, self.region, self.without)
+        bringing.insist_on_reason(self.system, self.region, self.force)
 
     def stale(self, found: Mapping[str, Found]) -> bool:
         return bringing.replaced(self.system, self.region, found)
@@ -52,7 +61,7 @@ class Bootstrap(Runbook):
 
     def _fence(self, going: Going) -> Found:
         tables = self.system.at(self.region).tables()
-        found = parts.set_role(self.system, self.region, REBUILDING, f"bootstrap {going.run}")
+        found = parts.set_role(self.system, self.region, REBUILDING, going.run)
         self.system.sleep(self.system.lease)
         return {**found, "tables": tables}
 
@@ -68,7 +77,7 @@ class Bootstrap(Runbook):
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:
-        return bringing.unfence(self.system, self.region, f"bootstrap {going.run}", going.found["fence"]["tables"])
+        return bringing.unfence(self.system, self.region, going.run, going.found["fence"]["tables"])
 
     def _places(self) -> dict[str, Place]:
         check_answering(self.system, self.region, self.without)

@@ -29,9 +29,12 @@ def check_answering(system: System, region: str, without: Collection[str]) -> No
     system.at(region)
     for name in without:
         system.at(name)
-    if region in without or len(system.places) - len(set(without)) < 2:
+    if region in without or len(system.places) < 2:
         raise InvalidConfig(f"{region} cannot be brought up without {', '.join(without) or 'any other'}; name its peers")
-    silent = system.places.keys() - system.answering().keys() - set(without)
+    up = system.answering()
+    if there := sorted(set(without) & up.keys()):
+        raise InvalidConfig(f"--without {', '.join(there)}: it answers, so it is not gone; leave it in")
+    silent = system.places.keys() - up.keys() - set(without)
     if region in silent:
         raise RegionUnavailable(f"{region} does not answer; bring it back first (`terraform apply`), then run this again")
     if silent:
@@ -128,3 +131,19 @@ def unfence(system: System, region: str, why: str, tables: Mapping[str, str]) ->
     if own is None or own.why != why or place.tables() != tables:
         raise Stopped(f"{region} is not what it was when it was fenced: its tables or its role were changed. Run this again")
     return parts.set_role(system, region, ACTIVE, why, tables=tables)
+
+
+def coordinator(system: System, region: str) -> str:
+    """Who keeps the record of a region's coming back: another one, unless there is none."""
+    return min((other for other in system.answering() if other != region), default=region)
+
+
+def insist_on_reason(system: System, region: str, force: bool) -> None:
+    """Raise Stopped for a region that is active with its own tables: to bring it up would only fence it for a while."""
+    role = parts.role_as_it_is(system, region, system.places.keys() - system.answering().keys())
+    own = read_role(system.at(region).control)
+    if not force and own is not None and role.active:
+        raise Stopped(
+            f"{region} is active, and its tables are its own: there is nothing to bring up, and it would take no appends "
+            "meanwhile. `replicator verify` and `repair` compare and copy without that; --force does it all the same"
+        )

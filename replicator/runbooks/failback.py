@@ -35,19 +35,22 @@ class Failback(Runbook):
         capacity: float = 0.0,
         without: tuple[str, ...] = (),
         wait: float = 60.0,
+        force: bool = False,
     ) -> None:
         super().__init__(system, {"region": region})
         self.region = region
         self.steering = steering
         self.capacity = capacity
         self.without = without
+        self.force = force
         self.wait = wait
 
     def coordinator(self) -> str:
-        return min(region for region in self.system.answering() if region != self.region)
+        return bringing.coordinator(self.system, self.region)
 
     def check(self) -> None:
         check_answering(self.system, self.region, self.without)
+        bringing.insist_on_reason(self.system, self.region, self.force)
 
     def stale(self, found: Mapping[str, Found]) -> bool:
         return bringing.replaced(self.system, self.region, found)
@@ -66,17 +69,17 @@ class Failback(Runbook):
         ]
 
     def _fence(self, going: Going) -> Found:
-        why, place = f"failback {going.run}", self.system.at(self.region)
+        why, place = going.run, self.system.at(self.region)
         empty, tables = parts.rebuilt(place), place.tables()
         found = parts.set_role(self.system, self.region, REBUILDING if empty else FENCED, why)
         self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
         return {**found, "rebuilt": empty, "tables": tables}
 
     def _measure(self, going: Going) -> Found:
-        before = self._failover()
-        if before is None or going.found["fence"]["rebuilt"]:
-            return {"failover": before[1].run if before else None, "known": False}
-        control, header = before
+        left = self._left()
+        if not left or going.found["fence"]["rebuilt"]:
+            return {"known": False}
+        control, header = left[-1]
         rpo = parts.beyond(self.system.at(self.region), self.region, parts.noted_ends(control, header.run))
         parts.note_rpo(going.control, going.run, rpo)
         return {"failover": header.run, "known": True}
@@ -93,14 +96,14 @@ class Failback(Runbook):
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:
-        return bringing.unfence(self.system, self.region, f"failback {going.run}", going.found["fence"]["tables"])
+        return bringing.unfence(self.system, self.region, going.run, going.found["fence"]["tables"])
 
     def _homes(self, going: Going) -> Found:
-        before = self._failover()
-        found = steps_of(before[0], before[1].run).get("homes", {}).get("found", {}) if before else {}
-        if not found.get("homes"):
+        noted = [steps_of(control, header.run).get("homes", {}).get("found", {}) for control, header in self._left()]
+        before = next((found["homes"] for found in noted if found.get("homes")), None)
+        if before is None:
             return {"homes": None}
-        to = [home for home in found["homes"] if home not in self.without]
+        to = [home for home in before if home not in self.without]
         parts.move_homes(self.system, to, self.without, self.wait, going.tell)
         return {"homes": to}
 
@@ -111,16 +114,21 @@ class Failback(Runbook):
         check_answering(self.system, self.region, self.without)
         return self.system.answering()
 
-    def _failover(self) -> tuple[ControlStorage, Header] | None:
-        """The last failover or switchover from this region that it has not come back from, with where it is recorded."""
+    def _left(self) -> list[tuple[ControlStorage, Header]]:
+        """The failovers and switchovers from this region since it last came back, in order, with where they are recorded."""
         ended = [
             (place.control, header)
             for place in self.system.answering().values()
             for header in headers(place.control)
             if header.end == "done" and self.region in (header.args.get("from"), header.args.get("region"))
         ]
-        last = max(ended, key=lambda found: found[1].begun, default=None)
-        return last if last is not None and last[1].kind in ("failover", "switchover") else None
+        left: list[tuple[ControlStorage, Header]] = []
+        for control, header in sorted(ended, key=lambda each: each[1].begun):
+            if header.kind == self.kind:
+                left = []
+            elif "from" in header.args:
+                left.append((control, header))
+        return left
 
     def summary(self, going: Going) -> Summary:
         found, notes = going.found, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -46,7 +47,7 @@ class Failover(Runbook):
             raise InvalidConfig(f"{self.source} cannot take over from itself; name another region")
         if self.target not in self.system.answering():
             raise RegionUnavailable(f"{self.target} does not answer, so it cannot take over; name another region")
-        parts.insist_on_writable(self.system, self.target)
+        parts.insist_on_writable(self.system, self.target, {self.source} if self.lost else ())
 
     def steps(self) -> list[Step]:
         return [
@@ -63,13 +64,17 @@ class Failover(Runbook):
     def _fence(self, going: Going) -> Found:
         up = self.system.answering([self.source])
         empty = self.source in up and parts.rebuilt(up[self.source])
-        found = parts.set_role(self.system, self.source, FENCED, f"failover {going.run}", self.target)
+        found = parts.set_role(self.system, self.source, FENCED, going.run, self.target)
         return {**found, "lost": self.lost, "rebuilt": empty}
 
     def _activate(self, going: Going) -> Found:
-        return parts.activate(self.system, self.target, f"failover {going.run}")
+        return parts.activate(self.system, self.target, going.run, {self.source} if self.lost else ())
+
+    def redo(self, found: Mapping[str, Found]) -> set[str]:
+        return {"fence", "homes"} if self.lost and not found.get("fence", {}).get("lost", True) else set()
 
     def _steer(self, going: Going) -> Found:
+        parts.insist_on_role(self.system, self.source, going.run)
         return {"done": self.steering.away(self.source, self.target)}
 
     def _level(self, going: Going) -> Found:
@@ -97,7 +102,8 @@ class Failover(Runbook):
     def summary(self, going: Going) -> Summary:
         found, notes = going.found, []
         noted = found["note"]
-        newest = datetime.fromtimestamp(noted["newest"] / 1000, UTC).isoformat(timespec="milliseconds")
+        at = datetime.fromtimestamp(noted["newest"] / 1000, UTC).isoformat(timespec="milliseconds")
+        newest = f", the newest from {at}" if noted["newest"] else ""
         rpo = None
         if "rpo" in noted:
             rpo = parts.noted_rpo(going.control, going.run)
@@ -105,7 +111,7 @@ class Failover(Runbook):
             why = "came back without its data" if found["fence"]["rebuilt"] else "did not answer"
             notes.append(
                 f"{self.source} {why}: what it acknowledged and did not send is not known yet. {self.target} has "
-                f"{noted['events']:,} events of {noted['lanes']:,} lanes of it, the newest from {newest}. Fail-back tells "
+                f"{noted['events']:,} events of {noted['lanes']:,} lanes of it{newest}. Fail-back tells "
                 "the rest"
             )
         if not found["fence"]["reached"]:

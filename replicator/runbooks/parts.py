@@ -70,18 +70,19 @@ def rebuilt(place: Place) -> bool:
     return own is None or own.name == REBUILDING or not own.is_of(place.tables())
 
 
-def role_as_it_is(system: System, region: str) -> Role:
-    """What a region that answers would find itself to be before an append: by its own role, its tables, and the others."""
+def role_as_it_is(system: System, region: str, gone: Collection[str] = ()) -> Role:
+    """What a region that answers would find itself to be before an append: by its own role, its tables, and the others.
+    Those that are `gone` have nothing to say about it."""
     up = system.answering()
     place = up[region]
     heard = {other: ask(there.control, there.storage, region) for other, there in up.items() if other != region}
-    silent = sorted(system.places.keys() - up.keys())
+    silent = sorted(system.places.keys() - up.keys() - set(gone))
     return decide(region, read_role(place.control), place.tables(), heard, silent, system.wall())
 
 
-def insist_on_writable(system: System, region: str) -> None:
+def insist_on_writable(system: System, region: str, gone: Collection[str] = ()) -> None:
     """Raise Stopped when a region that is to take over could not be written to, whatever its role is set to."""
-    role = role_as_it_is(system, region)
+    role = role_as_it_is(system, region, gone)
     if role.name == REBUILDING:
         raise Stopped(
             f"{region} cannot take over: {role.why}. Name another region; or bring it up first: replicator bootstrap "
@@ -89,16 +90,26 @@ def insist_on_writable(system: System, region: str) -> None:
         )
 
 
-def activate(system: System, region: str, why: str) -> Found:
+def insist_on_role(system: System, region: str, why: str) -> None:
+    """Raise Stopped when somebody has changed a region's role since a run did: writers go where the last of them says."""
+    up = system.answering()
+    known = [role for other, place in up.items() if other != region and (role := known_roles(place.control).get(region))]
+    known += [own] if region in up and (own := read_role(up[region].control)) else []
+    last = max(known, key=lambda role: role.epoch, default=None)
+    if last is not None and last.why != why:
+        raise Stopped(f"{region} is {last.name} by {last.why} now: another run is at it; see `replicator runs`")
+
+
+def activate(system: System, region: str, why: str, gone: Collection[str] = ()) -> Found:
     """Let a region take appends, if it does not yet. Raises as `insist_on_writable`."""
-    insist_on_writable(system, region)
+    insist_on_writable(system, region, gone)
     place = system.at(region)
     own = read_role(place.control)
     if own is not None and own.active:
         change_role(place.control, own, own)
         return {"epoch": own.epoch, "role": own.name}
     if own is None:
-        new = role_as_it_is(system, region)
+        new = role_as_it_is(system, region, gone)
         change_role(place.control, None, new)
         return {"epoch": new.epoch, "role": new.name}
     return set_role(system, region, ACTIVE, why)

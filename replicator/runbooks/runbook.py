@@ -6,8 +6,9 @@ Every step can be repeated: a run that was killed within one does it again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import ClassVar
 
 from replicator.control import ControlStorage
@@ -72,6 +73,10 @@ class Runbook(ABC):
         """Whether what an open run has done no longer holds, by what its steps found: then it begins anew."""
         return False
 
+    def redo(self, found: Mapping[str, Found]) -> set[str]:
+        """The steps that this command wants done otherwise than an earlier run of it has done them."""
+        return set()
+
     def plan(self) -> list[Step]:
         """What would be done, in order. Changes nothing. Raises as `check`."""
         if self._open()[0] is None:
@@ -85,17 +90,21 @@ class Runbook(ABC):
             control, header = self._standing()
         if control is not None and header is not None and header.end:
             tell(f"{header.text} was done as {header.run}, and nothing has changed since")
+            self._undo(control, header, self.redo(self._found(control, header)) | {"steer"})
         elif control is None or header is None:
             self.check()
             control = self.system.at(self.coordinator()).control
             begun = self.system.wall()
-            header = Header("-".join([f"{begun}", self.kind, *self.args.values()]), self.kind, self.args, begun)
+            told = sha256(" ".join(self.args.values()).encode()).hexdigest()[:4]  # two may begin within a millisecond
+            header = Header(f"{self.kind}-{begun}-{told}", self.kind, self.args, begun)
             note_header(control, None, header)
         else:
             tell(f"going on with {header.text}, begun as {header.run}")
             if self.stale(self._found(control, header)):
                 tell("what it had done no longer holds: from the beginning")
-                self._undo(control, header)
+                self._undo(control, header, {step.name for step in self.steps()})
+            else:
+                self._undo(control, header, self.redo(self._found(control, header)))
         times = self._do(control, header, tell)
         going = Going(header.run, control, self._found(control, header), tell)
         done = steps_of(control, header.run)
@@ -121,11 +130,11 @@ class Runbook(ABC):
             times.append((step.name, int(held["began"]), int(held["ended"])))
         return times
 
-    def _undo(self, control: ControlStorage, header: Header) -> None:
-        """Take every step for not done, the last one first: killed here, the first still says that this is to be done."""
+    def _undo(self, control: ControlStorage, header: Header, names: Collection[str]) -> None:
+        """Take these steps for not done, the last one first: killed here, the first still says that this is to be done."""
         held = steps_of(control, header.run)
         for number, step in reversed(list(enumerate(self.steps(), 1))):
-            if step.name in held:
+            if step.name in held and step.name in names:
                 note_step(
                     control, header.run, number, step.name, {"began": held[step.name]["began"], "ended": None, "found": {}}
                 )
@@ -146,7 +155,7 @@ class Runbook(ABC):
         for place in up.values():
             for header in headers(place.control):
                 same = (header.kind, dict(header.args), header.end) == (self.kind, self.args, "done")
-                if same and last is not None and last.why == f"{header.kind} {header.run}":
+                if same and last is not None and last.why == header.run:
                     return place.control, header
         return None, None
 

@@ -60,14 +60,14 @@ class Switchover(Runbook):
         ]
 
     def _drain(self, going: Going) -> Found:
-        found = parts.set_role(self.system, self.source, DRAINING, f"switchover {going.run}", self.target)
+        found = parts.set_role(self.system, self.source, DRAINING, going.run, self.target)
         if not found["reached"]:
             raise RegionUnavailable(f"{self.source} does not answer any more; run again, or use `replicator failover`")
         self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
         return found
 
     def _activate(self, going: Going) -> Found:
-        return parts.activate(self.system, self.target, f"switchover {going.run}")
+        return parts.activate(self.system, self.target, going.run)
 
     def _copy(self, going: Going) -> Found:
         places = self._both()
@@ -91,6 +91,7 @@ class Switchover(Runbook):
         return parts.leave_homes(self.system, going, self.source, self.target, (), self.wait)
 
     def _steer(self, going: Going) -> Found:
+        parts.insist_on_role(self.system, self.source, going.run)
         return {"done": self.steering.away(self.source, self.target)}
 
     def _prove(self, going: Going) -> Found:
@@ -116,7 +117,7 @@ class Switchover(Runbook):
         return {"lanes": len(lanes), "late": len(late)}
 
     def _fence(self, going: Going) -> Found:
-        return parts.set_role(self.system, self.source, FENCED, f"switchover {going.run}", self.target)
+        return parts.set_role(self.system, self.source, FENCED, going.run, self.target)
 
     def _both(self) -> dict[str, Place]:
         return {region: self.system.at(region) for region in (self.source, self.target)}

@@ -20,6 +20,7 @@ from replicator.audit.threads import at_once
 from replicator.control import ControlStorage
 from replicator.domain.names import LaneId
 from replicator.errors import DamagedEvent, MeridianError
+from replicator.fencing.checkin import Heard, decide
 from replicator.fencing.roles import Role, known_roles, read_role
 from replicator.runbooks.runs import headers, steps_of
 from replicator.status.model import LinkStatus, RegionStatus, RunStatus, Status
@@ -173,6 +174,14 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
     name, epoch, since, why = (role.name, role.epoch, role.since, role.why) if role else ("new", 0, 0, "")
     if not told.same_tables:
         name, why = "rebuilding", "its tables are not those that it was active with: emptied or restored"
+    elif role is None:  # new, unless others have what it wrote
+        others = {other: each for other, each in up.items() if other != region}
+        heard = {
+            other: Heard(each.known.get(region), any(s.homes.get(region) for s in each.place.keeper.sums.values()))
+            for other, each in others.items()
+        }
+        found = decide(region, None, {}, heard, (), system.wall())
+        name, why = ("new", "") if found.active else ("rebuilding", found.why)
     lanes, events = sum(s.lanes for s in sums), sum(s.events for s in sums)
     return RegionStatus(region, True, name, epoch, since, why, lanes, events, quarantined)
 

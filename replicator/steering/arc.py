@@ -1,9 +1,10 @@
 """Routing controls of Application Recovery Controller (ARC): one On/Off switch per region, on a cluster in five regions.
 
 `away` turns the region Off and the other one On, in one request: the cluster takes both or neither, and its safety rules see
-what comes of both. `back` turns the region On and leaves every other as it is: nothing records which of them were On before,
-and a region that is On and need not be does no harm, since every region of Meridian may be written. Whoever wants the
-writers in one region alone sends those of the other one away (`switchover`).
+what comes of both. Both verbs leave every other as it is: nothing records which of them were On before, so `back` turns
+nothing Off, nor does `away` where the region was sent to a third one before. A region that is On and need not be does no
+harm, since every region of Meridian may be written, but it takes its part of the writers; the plan says so. Whoever wants
+the writers in one region alone sends those of the other one away (`switchover`).
 
 The cluster answers in five regions, of which AWS promises three at any time and advises to try each in turn. Which they are
 is known in us-west-2 alone: give them as MERIDIAN_STEERING_ENDPOINTS, so that failing over does not depend on that region.
@@ -50,9 +51,12 @@ class Arc:
     def plan(self, region: str, to: str | None) -> str:
         check_move(region, to)
         try:
-            return f"would turn {self._shown(self._states(region, to))}"
+            would = f"would turn {self._shown(self._states(region, to))}"
         except SteeringFailed as error:
             return f"would fail: {error}"
+        if to is None or not self._controls.keys() - {region, to}:
+            return would
+        return f"{would}, and no other: where an earlier move of {region} turned one On, it stays On and takes writers too"
 
     def away(self, region: str, to: str) -> str:
         check_move(region, to)

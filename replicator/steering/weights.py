@@ -20,31 +20,46 @@ class Weights:
     kept: Mapping[str, Mapping[Slot, int]] = field(default_factory=dict)
 
     def away(self, region: str, to: str) -> Weights:
-        """`region` at 0, and `to` above it. A `to` that is away itself returns first."""
+        """`region` at 0, and `to` above it. A `to` that is away itself returns first; where `region` is away to others, they
+        go back to what they had."""
         before = self.back(to)
-        held, own = dict(before.held), dict(before.kept.get(region, {}))
+        held, kept = dict(before.held), {name: dict(slots) for name, slots in before.kept.items()}
+        own = kept.pop(region, {})
+        for slot in [each for each in own if each[1] not in (region, to)]:
+            _lower(slot, own.pop(slot), held, kept)
         for kind, name in before.held:
             if name != region:
                 continue
             if held[kind, region] > 0:
                 own[kind, region] = held[kind, region]
                 held[kind, region] = 0
-            if held.get((kind, to)) == 0:  # nobody but a stand-by: it carries as much as the region did
+            if held.get((kind, to)) == 0 or _raised((kind, to), kept):  # nobody but a stand-by
                 own[kind, to] = 0
-                held[kind, to] = own.get((kind, region)) or 1
-        return Weights(held, {**before.kept, **({region: own} if own else {})})
+                held[kind, to] = held[kind, to] or own.get((kind, region)) or 1  # it carries as much as the region did
+        return Weights(held, {**kept, **({region: own} if own else {})})
 
     def back(self, region: str) -> Weights:
         """The weights from before `away`. Unchanged where the region is not away. A weight that somebody gave the region
         meanwhile stays."""
         held, kept = dict(self.held), {name: dict(slots) for name, slots in self.kept.items()}
         for slot, weight in kept.pop(region, {}).items():
-            if slot not in held:
-                continue
-            if slot[1] == region:
+            if slot[1] != region:
+                _lower(slot, weight, held, kept)
+            elif slot in held:
                 held[slot] = held[slot] or weight
-            elif slot in kept.get(slot[1], {}):  # raised, and sent away since: it returns to what it had at first
-                kept[slot[1]][slot] = weight
-            else:
-                held[slot] = weight
         return Weights(held, kept)
+
+
+def _raised(slot: Slot, kept: Mapping[str, Mapping[Slot, int]]) -> bool:
+    """Whether a region that is away has raised this record of another."""
+    return any(slot in slots for name, slots in kept.items() if name != slot[1])
+
+
+def _lower(slot: Slot, weight: int, held: dict[Slot, int], kept: dict[str, dict[Slot, int]]) -> None:
+    """A record that was raised gets this weight again, unless somebody else who is away needs it raised."""
+    if slot not in held or _raised(slot, kept):
+        return
+    if slot in kept.get(slot[1], {}):  # raised, and sent away since: it returns to what it had at first
+        kept[slot[1]][slot] = weight
+    else:
+        held[slot] = weight

@@ -328,8 +328,8 @@ locals {
   statements = {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
-      local.can.describe_peers, local.can.read_control_of_peers, local.can.adopt_role, local.can.defer_to_peers,
-      local.can.note_failed_batches,
+      local.can.describe_own, local.can.list_lanes_at_peers, local.can.describe_peers, local.can.read_control_of_peers,
+      local.can.adopt_role, local.can.defer_to_peers, local.can.note_failed_batches,
     ]
     catch-up = [
       local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,

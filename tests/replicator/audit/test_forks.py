@@ -60,7 +60,7 @@ def test_fail_back_stops_before_a_fork_and_overwrites_nothing() -> None:
     memories = forked()
     before = memories.holdings()[EAST]
     with pytest.raises(Stopped, match=r"1 lanes are forked.*replicator forks"):
-        Failback(memories.system(), EAST, steering=Steered()).run()
+        Failback(memories.system(), EAST, steering=Steered(), force=True).run()
     after = memories.holdings()
     assert before.items() <= after[EAST].items()
     assert len(after[WEST]) == len(after[SOUTH])

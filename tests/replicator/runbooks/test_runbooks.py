@@ -70,7 +70,7 @@ def test_a_run_that_is_open_is_ended_or_given_up_before_another_one_begins() -> 
     with pytest.raises(Stopped, match="cannot be changed"):
         Failover(memories.system(), EAST, WEST, steering=Broken()).run()
     memories.down(EAST, False)
-    with pytest.raises(Stopped, match=r"`failover us-east-1 eu-west-1` was begun.*replicator runs --abandon \d+-failover"):
+    with pytest.raises(Stopped, match=r"`failover us-east-1 eu-west-1` was begun.*replicator runs --abandon failover-\d+-"):
         Failback(memories.system(), EAST, steering=Steered()).run()
     heard: list[str] = []
     summary = Failover(memories.system(), EAST, WEST, steering=Steered()).run(heard.append)
@@ -79,14 +79,17 @@ def test_a_run_that_is_open_is_ended_or_given_up_before_another_one_begins() -> 
     assert summary.kind == "failover"
 
 
-def test_done_once_more_it_says_so_and_does_nothing() -> None:
+def test_done_once_more_it_says_so_and_only_steers() -> None:
     memories = world()
     steered = Steered()
     first = Switchover(memories.system(), EAST, WEST, steering=steered).run()
     heard: list[str] = []
     again = Switchover(memories.system(), EAST, WEST, steering=steered).run(heard.append)
-    assert again == first
-    assert heard == [f"switchover us-east-1 eu-west-1 was done as {first.run}, and nothing has changed since"]
+    assert (again.run, again.rpo, again.notes) == (first.run, first.rpo, first.notes)
+    assert heard == [
+        f"switchover us-east-1 eu-west-1 was done as {first.run}, and nothing has changed since",
+        "steer: writers of us-east-1 go to eu-west-1",  # whoever was told where to go the first time
+    ]
 
 
 def test_failover_tells_the_exact_rpo_of_a_region_that_answers_and_failback_that_of_one_that_did_not() -> None:

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from replicator.audit.comparison import compare
-from replicator.claims.homes import HomeMover
+from replicator.claims.homes import HomeMover, Homes
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
+from replicator.errors import InvalidConfig
 from replicator.fencing.adopting import Adopter
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import ACTIVE, FENCED, Role, change_role, read_role
 from replicator.runbooks import Bootstrap, Failback, Failover, Runbook, Stopped, Switchover
 from replicator.runbooks.parts import note_rpo, noted_rpo, set_role
+from replicator.status.gathering import gather
 from tests.replicator.memories import EAST, SOUTH, WEST, Memories, load
 from tests.replicator.runbooks.test_killed import Steered
 
@@ -147,7 +149,7 @@ def test_a_fork_between_others_does_not_stand_in_the_way() -> None:
     for event in wrong:
         memories.tables[SOUTH]._lanes[lane][event.sequence] = event
         memories.tables[SOUTH]._note([event], "MODIFY")
-    Bootstrap(memories.system(), EAST).run()
+    Bootstrap(memories.system(), EAST, force=True).run()
     assert [e.type for e in memories.tables[EAST].read(lane, 5)] == ["true"]
     assert [e.type for e in memories.tables[SOUTH].read(lane, 5)] == ["false", "false"]
 
@@ -226,7 +228,7 @@ def test_a_region_whose_control_state_is_an_older_one_does_not_write() -> None:
 def test_a_role_is_not_given_over_somebody_else_s() -> None:
     memories = world()
     own = read_role(memories.controls[EAST])
-    book = Bootstrap(memories.system(), EAST)
+    book = Bootstrap(memories.system(), EAST, force=True)
     stopped_after(book, "prove")
     held = read_role(memories.controls[EAST])
     assert own is not None
@@ -236,3 +238,103 @@ def test_a_role_is_not_given_over_somebody_else_s() -> None:
     role = read_role(memories.controls[EAST])
     assert role is not None
     assert role.active
+
+
+def test_a_region_that_only_stands_by_takes_over_when_the_other_one_is_lost() -> None:
+    memories = Memories([EAST, WEST])
+    memories.store(EAST).append("user/0", NEW)
+    memories.copy_all()
+    memories.down(EAST)
+    with pytest.raises(Stopped, match="eu-west-1 cannot take over: it has no role yet, and us-east-1 cannot say"):
+        Failover(memories.system(), EAST, WEST, steering=Steered()).run()
+    Failover(memories.system(), EAST, WEST, steering=Steered(), lost=True).run()
+    memories.store(WEST).append("user/0", NEW)
+
+
+def test_a_lone_region_is_given_a_role_without_the_others() -> None:
+    memories = Memories([EAST, WEST])
+    memories.down(EAST)
+    Bootstrap(memories.system(), WEST, without=(EAST,)).run()
+    memories.store(WEST).append("user/0", NEW)
+
+
+def test_a_region_that_answers_is_not_gone() -> None:
+    memories = world()
+    memories.empty(EAST)
+    for book in (
+        Bootstrap(memories.system(), EAST, without=(SOUTH,)),
+        Failback(memories.system(), EAST, steering=Steered(), without=(SOUTH,)),
+    ):
+        with pytest.raises(InvalidConfig, match="--without ap-southeast-2: it answers"):
+            book.run()
+
+
+def test_an_active_region_is_not_fenced_for_nothing() -> None:
+    memories = world()
+    for book in (Bootstrap(memories.system(), EAST), Failback(memories.system(), EAST, steering=Steered())):
+        with pytest.raises(Stopped, match="us-east-1 is active, and its tables are its own"):
+            book.run()
+    memories.store(EAST).append("user/0", NEW)
+
+
+def homed(memories: Memories, *regions: str) -> None:
+    controls: Any = memories.controls
+    HomeMover(controls, memories.tables, frozenset({"email"})).move(list(regions))
+
+
+def homes(memories: Memories, region: str) -> tuple[str, ...]:
+    found = Homes.read(memories.controls[region])
+    assert found is not None
+    return found.regions
+
+
+def test_what_turns_out_to_be_lost_is_said_by_the_same_command_again() -> None:
+    memories = world()
+    homed(memories, EAST, WEST)
+    memories.down(EAST)
+    first = Failover(memories.system(), EAST, WEST, steering=Steered()).run()
+    assert any("can be neither made nor released" in note for note in first.notes)
+    assert homes(memories, WEST) == (WEST, EAST) or homes(memories, WEST) == (EAST, WEST)
+    steered = Steered()
+    again = Failover(memories.system(), EAST, WEST, steering=steered, lost=True).run()
+    assert again.run == first.run
+    assert homes(memories, WEST) == (WEST,)
+    assert steered.at == {EAST: WEST}
+
+
+@pytest.mark.parametrize("meanwhile", ["bootstrap", "another failover"])
+def test_homes_come_back_as_they_were_before_the_first_of_several_moves(meanwhile: str) -> None:
+    memories = world()
+    homed(memories, EAST)
+    if meanwhile == "bootstrap":
+        memories.down(EAST)
+        Failover(memories.system(), EAST, WEST, steering=Steered(), lost=True).run()
+        memories.down(EAST, False)
+        memories.empty(EAST)
+        Bootstrap(memories.system(), EAST).run()
+        Failback(memories.system(), EAST, steering=Steered(), force=True).run()
+    else:
+        Switchover(memories.system(), EAST, WEST, steering=Steered()).run()
+        Failover(memories.system(), EAST, SOUTH, steering=Steered()).run()
+        Failback(memories.system(), EAST, steering=Steered()).run()
+    assert homes(memories, EAST) == (EAST,)
+
+
+def test_a_run_whose_region_somebody_else_has_taken_steers_nobody() -> None:
+    memories = world()
+    memories.down(EAST)
+    book = Failover(memories.system(), EAST, WEST, steering=Steered())
+    stopped_after(book, "activate")
+    system = memories.system()
+    set_role(system, EAST, FENCED, "another run", SOUTH)
+    steered = Steered()
+    with pytest.raises(Stopped, match="by another run now"):
+        Failover(memories.system(), EAST, WEST, steering=steered).run()
+    assert steered.at == {}
+
+
+def test_status_does_not_call_an_emptied_region_new() -> None:
+    memories = world()
+    memories.empty(EAST)
+    (east,) = [region for region in gather(memories.system(), "meridian").regions if region.region == EAST]
+    assert (east.role, "it was emptied" in east.why) == ("rebuilding", True)

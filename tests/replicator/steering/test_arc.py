@@ -124,6 +124,16 @@ def test_one_request_turns_one_off_and_the_other_on(cluster: Cluster) -> None:
     assert len(cluster.requests) == 1
 
 
+def test_who_is_sent_on_to_another_leaves_the_first_on_since_nothing_says_whether_it_was_so_before(cluster: Cluster) -> None:
+    cluster.states = dict.fromkeys(CONTROLS.values(), "Off") | {CONTROLS[EAST]: "On"}
+    with endpoint(cluster, "us-west-2") as only:
+        read([only]).away(EAST, WEST)
+        assert "it stays On and takes writers too" in read([only]).plan(EAST, SOUTH)
+        for _ in range(2):
+            read([only]).away(EAST, SOUTH)
+            assert cluster.on() == {WEST, SOUTH}
+
+
 @pytest.mark.parametrize("works", PLACES)
 def test_every_endpoint_is_tried_until_one_answers(cluster: Cluster, works: str) -> None:
     failures = [
@@ -190,7 +200,8 @@ def test_a_region_without_a_control_is_named_with_the_remedy() -> None:
 def test_a_plan_needs_no_cluster() -> None:
     steering = read([])
     assert steering.plan(EAST, WEST) == (
-        "would turn the routing control of us-east-1 Off and the routing control of eu-west-1 On"
+        "would turn the routing control of us-east-1 Off and the routing control of eu-west-1 On, and no other: where an "
+        "earlier move of us-east-1 turned one On, it stays On and takes writers too"
     )
     assert steering.plan(EAST, None) == "would turn the routing control of us-east-1 On"
 

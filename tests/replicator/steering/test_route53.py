@@ -142,6 +142,24 @@ def test_a_stand_by_takes_over_and_stands_by_again(zone: Zone) -> None:
     assert zone.records() == before
 
 
+def test_who_is_sent_on_to_another_leaves_nothing_with_the_first(zone: Zone) -> None:
+    zone.put(weighted(EAST, 100), weighted(WEST, 0), weighted(SOUTH, 0))
+    before = zone.records()
+    zone.steering().away(EAST, WEST)
+    client = Interrupted(zone.client)
+    assert zone.steering(client=client).away(EAST, SOUTH) == (
+        "www.example.com changed ap-southeast-2 A from 0 to 100, eu-west-1 A from 100 to 0; "
+        "resolvers may keep old answers for 30 s"
+    )
+    assert client.changes == 1
+    assert zone.weights() == {f"{EAST} A": 0, f"{WEST} A": 0, f"{SOUTH} A": 100}
+    away = zone.records()
+    zone.steering().away(EAST, SOUTH)
+    assert zone.records() == away
+    zone.steering().back(EAST)
+    assert zone.records() == before
+
+
 def test_all_types_of_the_name_move_together(zone: Zone) -> None:
     zone.put(*(weighted(region, 5, kind) for region in (EAST, WEST) for kind in ("A",)))
     zone.put(*(weighted(region, 6, "AAAA", "2001:db8::1") for region in (EAST, WEST)))

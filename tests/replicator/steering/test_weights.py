@@ -54,6 +54,37 @@ def test_a_stand_by_carries_what_the_region_carried_and_stands_by_again() -> Non
     assert away.back("us-east-1") == before
 
 
+def test_who_is_sent_on_to_another_leaves_nothing_with_the_first() -> None:
+    before = Weights({("A", "us-east-1"): 100, ("A", "eu-west-1"): 0, ("A", "ap-southeast-2"): 0})
+    away = before.away("us-east-1", "eu-west-1").away("us-east-1", "ap-southeast-2")
+    assert away == before.away("us-east-1", "ap-southeast-2")
+    assert away.held == {("A", "us-east-1"): 0, ("A", "eu-west-1"): 0, ("A", "ap-southeast-2"): 100}
+    assert away.back("us-east-1") == before
+
+
+@given(weights, pairs)
+def test_the_last_of_several_moves_of_a_region_is_the_one_that_counts(before: Weights, first: tuple[str, str]) -> None:
+    region, to = first
+    again = next(name for name in REGIONS if name not in first)
+    assert before.away(region, to).away(region, again) == before.away(region, again)
+
+
+@given(weights, st.lists(st.tuples(pairs, st.booleans()), max_size=8))
+def test_where_writers_were_sent_there_is_weight_until_they_return(
+    before: Weights, moves: list[tuple[tuple[str, str], bool]]
+) -> None:
+    now, sent = before, dict[str, str]()
+    for (region, to), away in moves:
+        now = now.away(region, to) if away else now.back(region)
+        sent.pop(to if away else region, None)
+        if away:
+            sent[region] = to
+        for other, target in sent.items():
+            for kind in ("A", "AAAA"):
+                assert now.held[kind, other] == 0
+                assert target in sent or now.held[kind, target] > 0
+
+
 def test_a_weight_that_somebody_gave_a_region_that_was_away_stays() -> None:
     away = Weights({("A", "us-east-1"): 100, ("A", "eu-west-1"): 50}).away("us-east-1", "eu-west-1")
     by_hand = Weights({**away.held, ("A", "us-east-1"): 7}, away.kept)
