@@ -16,7 +16,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -31,7 +31,8 @@ from replicator.store import EventStore
 
 log = structlog.get_logger()
 
-_LONGEST_REST = 1.0
+_LONGEST_REST = 0.5
+"""A desk that is to take its time writes a little so often, not much now and then. Single reports may take longer."""
 GATES = (0.4, 0.15)
 """The parts of a desk's reports that wait until writers have moved, and until they come home."""
 
@@ -54,7 +55,7 @@ class _Order:
 
 
 class Desk:
-    """Appends its reports in a thread of its own. `pause` gives the seconds to take over each report, at least."""
+    """Appends its reports in a thread of its own. `pause` is how many seconds to take over each report, at least."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Desk:
         reports: Sequence[Report],
         history: History,
         seed: str,
-        pause: Callable[[], float],
+        pause: float = 0.0,
     ) -> None:
         self.airport = airport
         self.home = home
@@ -76,7 +77,7 @@ class Desk:
         self._todo = deque(reports)
         self._history = history
         self._random = random.Random(seed)
-        self._pause = pause
+        self._pause = self._shortest_pause = pause
         self._observed: dict[StreamId, Observed] = {}
         self._unsure: list[_Unsure] = []
         self._held: list[Report] = []
@@ -113,6 +114,13 @@ class Desk:
         """It has nothing to report before the next gate opens."""
         return self.done or not self.before_gate
 
+    def slow_down(self, seconds: float) -> None:
+        """Let what it has before its next gate last for so many seconds from now on, at least."""
+        with self._changed:
+            left = self.before_gate
+            self._pause = max(self._shortest_pause, seconds / left if left else 0.0)
+            self._changed.notify_all()
+
     def open_gates(self, count: int) -> None:
         """Let the desk through so many gates: what waits behind them (GATES) is there to be reported in the outage and in
         the fail-back, however quick the desk is."""
@@ -146,7 +154,7 @@ class Desk:
                 elif self._todo:
                     batch = self._next_batch()
                     self._append(batch)
-                    self._rest(min(self._pause() * len(batch), _LONGEST_REST))
+                    self._take_time(len(batch))
                 elif self._unsure:
                     self._wait_for_order()
                 else:
@@ -176,12 +184,20 @@ class Desk:
         with self._changed:
             self._changed.wait_for(lambda: self._order is not None or self._stop.is_set(), timeout=seconds)
 
+    def _take_time(self, reports: int) -> None:
+        """Rest as long as so many reports are to take, or until that changes, or there is something new."""
+        with self._changed:
+            pause = self._pause
+            self._changed.wait_for(
+                lambda: self._order is not None or self._stop.is_set() or self._pause != pause, timeout=pause * reports
+            )
+
     def _next_batch(self) -> list[Report]:
         """Some reports for one transaction. An arrival waits while nobody knows whether its departure was written."""
         ready = max(1, len(self._todo) - self._behind_gate)
         size = min(self._random.randint(20, 100), ready)
-        if (pause := self._pause()) * size > _LONGEST_REST:
-            size = max(1, int(_LONGEST_REST / pause))  # a little all the time, not much now and then
+        if (pause := self._pause) * size > _LONGEST_REST:
+            size = max(1, int(_LONGEST_REST / pause))
         unknown = {report.row for each in self._unsure for report in each.reports}
         batch: list[Report] = []
         for _ in range(size):

@@ -7,8 +7,10 @@ An acknowledged event can be gone: its region lost its data before any other had
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from chaos.flights import Report
 from replicator.domain.event import Event
@@ -16,12 +18,14 @@ from replicator.domain.event import Event
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """An event that the store said is written: what it reports, its digest, and what decides a last-writer-wins race."""
+    """An event that the store said is written: what it reports, its digest, what decides a last-writer-wins race, and when
+    the client was told, in seconds of the history's clock."""
 
     operation: tuple[int, str]
     digest: bytes
     hlc: str
     flight: str
+    at: float
 
 
 EventKey = tuple[str, int]
@@ -31,7 +35,8 @@ EventKey = tuple[str, int]
 class History:
     """Records appends. Safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self.acknowledged: dict[EventKey, Acknowledged] = {}
         """What must be everywhere in the end."""
         self.gone: dict[EventKey, list[Acknowledged]] = {}
@@ -47,13 +52,14 @@ class History:
     def ok(self, reports: Sequence[Report], events: Sequence[Event]) -> None:
         """These reports were acknowledged as these events."""
         with self._lock:
+            now = self.clock()
             for report, event in zip(reports, events, strict=True):
                 key = (event.lane.key, event.sequence)
                 known = self.acknowledged.get(key)
                 if known is not None and known.digest != event.digest:
                     self.twice.append(key)
                 self.acknowledged[key] = Acknowledged(
-                    report.operation, event.digest, str(event.hlc), str(report.event.payload["flight"])
+                    report.operation, event.digest, str(event.hlc), str(report.event.payload["flight"]), now
                 )
                 self._heads[key[0]] = max(self._heads.get(key[0], 0), event.sequence)
 
@@ -72,10 +78,14 @@ class History:
                 self._heads[lane] = max(self._heads.get(lane, 0), sequence)
             return len(lost)
 
-    def of(self, region: str) -> dict[EventKey, bytes]:
-        """The digest of each acknowledged event of the region's lanes."""
+    def of(self, region: str, since: float = -inf, until: float = inf) -> dict[EventKey, bytes]:
+        """The digest of each event of the region's lanes that was acknowledged in this time."""
         with self._lock:
-            return {key: e.digest for key, e in self.acknowledged.items() if key[0].startswith(f"{region}#")}
+            return {
+                key: event.digest
+                for key, event in self.acknowledged.items()
+                if key[0].startswith(f"{region}#") and since <= event.at <= until
+            }
 
     def unsure(self, count: int) -> None:
         """So many appended events got no answer."""

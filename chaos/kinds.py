@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from chaos.backup import Backup, take_backup
+from chaos.losses import OLD_SECONDS
 from chaos.network import HOLE, PASS, Mode, Network
 from replicator.settings import Settings
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 ALARM_SECONDS = 2.0
 """What an operator learns from an alarm about lag, not from a region that does not answer, is known after so long."""
 SLOW = Mode(latency=0.3, bandwidth=100_000)
+_UNTIL_GATE = 8.0
+_ENOUGH = 0.4
+"""Writers get to their gate together, in so many seconds at least; the region is struck when its own did so much."""
+_GROWING = OLD_SECONDS + 2.0
 BACKUP_AGE = 1_000
 """A backup is so many events of the region's own lanes old when the region dies (fewer in a small drill)."""
 
@@ -38,14 +43,20 @@ class Kind:
     silent: ClassVar[bool] = True
     """Nothing leaves the region during the outage, so what others lack of it can be counted when it ends. Else it is
     counted when the writers move."""
+    both_write: ClassVar[bool] = False
+    """The region and the others go on writing to the end of the outage."""
+    cuts: ClassVar[bool] = False
+    """What is written in the region during the outage reaches no other before it ends."""
     planned: ClassVar[bool] = False
     """Nothing is wrong: no event may be missing anywhere when the writers move."""
     outage: ClassVar[float] = 0.0
     """So many seconds at least, unless the drill is told otherwise."""
 
     def wait(self, stage: Stage) -> None:
-        """Let some load go by before the outage."""
-        stage.until(lambda: stage.history.count() >= stage.strike_at)
+        """Let some load go by before the outage, but not all that the region's desks have."""
+        stage.slow_down(_UNTIL_GATE)
+        enough = _ENOUGH * stage.own_reports
+        stage.until(lambda: stage.history.count() >= stage.strike_at or stage.own_events >= enough)
 
     def strike(self, stage: Stage) -> None:
         """The outage begins."""
@@ -83,6 +94,18 @@ class Kill(Kind):
     loses = True
     outage = 12.0
 
+    def wait(self, stage: Stage) -> None:
+        self.grow_old(stage)
+        super().wait(stage)
+
+    def grow_old(self, stage: Stage) -> None:
+        """Let some of the region's events be old enough that they may not be gone. The rest of the load is for later."""
+        stage.slow_down(4 * _GROWING)
+        stage.until(lambda: stage.own_events > 0)
+        written = stage.now
+        stage.until(lambda: stage.now > written + _GROWING)
+        stage.slow_down(0.0)
+
     def strike(self, stage: Stage) -> None:
         stage.world.regions[stage.victim].kill()
 
@@ -101,6 +124,7 @@ class Restore(Kill):
         self._backup: Backup | None = None
 
     def wait(self, stage: Stage) -> None:
+        self.grow_old(stage)
         own = stage.own_reports
         stage.until(lambda: stage.own_events >= 0.2 * own)
         self._backup = take_backup(stage.world.settings(stage.victim))
@@ -140,6 +164,8 @@ class Partition(_Cut):
     name = "partition"
     does = "the region and all others cannot reach each other; clients reach both, so both sides go on writing"
     moves = False
+    both_write = True
+    cuts = True
 
     def noticed(self, stage: Stage, seconds: float) -> bool:
         return True
@@ -148,6 +174,7 @@ class Partition(_Cut):
 class OneWay(_Cut):
     name = "one-way"
     does = "what the region's processes send to the others is lost; it hears them, they do not hear it"
+    cuts = True
 
     def links(self, network: Network, victim: str) -> tuple[str, ...]:
         return network.outgoing(victim)
@@ -166,6 +193,8 @@ class SplitBrain(_Cut):
     name = "split-brain"
     does = "a partition of a minute; the others fence the region, which never hears of it and goes on writing"
     stays = True
+    both_write = True
+    cuts = True
     outage = 60.0
 
     def seen_from(self, stage: Stage) -> Settings:

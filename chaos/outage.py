@@ -17,6 +17,9 @@ from replicator.system import System
 _UNTIL_MOVED = 10.0
 """What waits before the first gate is to last for so many seconds: an outage is to find every writer at work."""
 
+_ON_ITS_WAY = 1.0
+"""What is acknowledged so soon after the links were cut may have been copied just before."""
+
 
 class Outage:
     """`run` strikes the stage's victim and returns when everything is as before. Fills the stage's result in."""
@@ -26,6 +29,7 @@ class Outage:
         self.kind = stage.kind
         self.fault = Fault(self.kind.name, stage.victim, 0.0)
         wanted = stage.result.config.outage
+        self._cut = 0.0
         self._at_least = self.kind.outage if wanted is None else wanted
         self._steering = DeskSteering(stage.followers, self._leaving, self._returning)
 
@@ -42,9 +46,11 @@ class Outage:
         stage.result.faults.append(self.fault)
         stage.watch.say(f"{self.kind.name} of {stage.victim}")
         self.kind.strike(stage)
+        self._cut = stage.history.clock()
         stage.slow_down(_UNTIL_MOVED)
         if self.kind.loses:
-            stage.losses.died()
+            stage.losses.died(stage.begun + self.fault.at)
+            stage.result.old_events, stage.result.old_missing = stage.losses.old, stage.losses.old_missing
         if self.kind.moves:
             self._move_away()
         else:
@@ -53,6 +59,7 @@ class Outage:
         stage.until(lambda: self.seconds >= self._at_least)
         if self.kind.silent:
             self._measure_rpo()
+        self._look()
         self._heal()
 
     def _others_done(self) -> bool:
@@ -101,6 +108,18 @@ class Outage:
         """What was acknowledged in the victim and is not in the refuge."""
         missing = self.stage.losses.missing(self.stage.refuge)
         self.stage.result.rpo_events, self.stage.result.rpo_lanes = len(missing), len({lane for lane, _ in missing})
+
+    def _look(self) -> None:
+        """Whether this is the outage that it was to be, while it lasts."""
+        history, result, victim = self.stage.history, self.stage.result, self.stage.victim
+        third = history.clock() - self.seconds / 3
+        written = {region: len(history.of(region, since=third)) for region in self.stage.tables}
+        result.late_events = (written.pop(victim), sum(written.values()))
+        if self.kind.cuts:
+            cut = history.of(victim, since=self._cut + _ON_ITS_WAY)
+            others = [tables for region, tables in self.stage.tables.items() if region != victim]
+            result.cut_events = len(cut)
+            result.cut_arrived = len({key for tables in others for key in tables.digests(cut)})
 
     # -- and back --------------------------------------------------------------------------------------------------
 

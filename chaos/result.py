@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from chaos import sabotage
 from chaos.checker import Verdict
 from chaos.flights import check_count
-from chaos.kinds import KINDS
+from chaos.kinds import KINDS, Kind
+from chaos.losses import OLD_SECONDS
 from replicator.errors import InvalidConfig
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "eu-central-1", "sa-east-1")
@@ -80,6 +81,16 @@ class DrillResult:
     gone_events: int = 0
     """Acknowledged, and survived nowhere."""
     gone_lanes: int = 0
+    old_events: int = 0
+    """Acknowledged OLD_SECONDS before its data was lost."""
+    old_missing: int = 0
+    """What no other region had of these."""
+    late_events: tuple[int, int] = (0, 0)
+    """Acknowledged in the last third of the outage in the struck region, and in the others."""
+    cut_events: int = 0
+    """Acknowledged in the struck region while its links were cut."""
+    cut_arrived: int = 0
+    """What reached another region of these meanwhile."""
     rto_seconds: float | None = None
     failback_seconds: float | None = None
     converge_seconds: float | None = None
@@ -94,8 +105,7 @@ class DrillResult:
 
     @property
     def kept(self) -> bool:
-        done = self.converge_seconds is not None and self.rto_seconds is not None
-        return self.verdict.kept and done and (self.rpo_events == 0 or not KINDS[self.config.kind].planned)
+        return self.verdict.kept and all(kept for _, _, kept in describe(self))
 
     def as_json(self) -> dict[str, Any]:
         verdict = self.verdict
@@ -123,6 +133,11 @@ class DrillResult:
             "rpo_events_by_runbook": self.told_rpo,
             "gone_events": self.gone_events,
             "gone_lanes": self.gone_lanes,
+            "old_events": self.old_events,
+            "old_events_missing": self.old_missing,
+            "late_events": list(self.late_events),
+            "cut_events": self.cut_events,
+            "cut_events_arrived": self.cut_arrived,
             "rto_seconds": _rounded(self.rto_seconds),
             "failback_seconds": _rounded(self.failback_seconds),
             "converge_seconds": _rounded(self.converge_seconds),
@@ -145,8 +160,6 @@ def describe(result: DrillResult) -> Sequence[tuple[str, str, bool]]:
     v = result.verdict
     copies = (result.acknowledged - result.gone_events) * len(result.regions)
     kind = KINDS[result.config.kind]
-    behind = ("nothing was left behind", f"RPO {result.rpo_events:,} events", result.rpo_events == 0)
-    planned = [behind] if kind.planned else []
     fault = "start" if kind.planned else kind.name
     return [
         ("nothing that survived is lost", f"{v.lost:,} of {copies:,} copies missing", v.lost == 0),
@@ -162,8 +175,33 @@ def describe(result: DrillResult) -> Sequence[tuple[str, str, bool]]:
         ("views equal the data set", "pandas, from the CSV", v.truth_matches),
         ("writers were moved and came back" if kind.moves else "writers went on where they were",
          f"RTO {_seconds(result.rto_seconds, f'from the {fault}')}", result.rto_seconds is not None),
-        *planned,
+        *_as_its_kind_says(result, kind),
     ]  # fmt: skip
+
+
+def _as_its_kind_says(result: DrillResult, kind: type[Kind]) -> Iterator[tuple[str, str, bool]]:
+    """What there is to keep in a drill of this kind alone, and whether what was to happen did happen."""
+    if kind.planned:
+        yield "nothing was left behind", f"RPO {result.rpo_events:,} events", result.rpo_events == 0
+    if kind.loses:
+        yield (
+            f"what was older than {OLD_SECONDS:.0f} s at the strike survived",
+            f"{result.old_missing:,} of {result.old_events:,} events in no other region",
+            result.old_events > 0 and result.old_missing == 0,
+        )
+    if kind.both_write:
+        here, there = result.late_events
+        yield (
+            "both sides went on writing",
+            f"{here:,} and {there:,} events in the last third of the outage",
+            here > 0 and there > 0,
+        )
+    if kind.cuts:
+        yield (
+            "the links were cut",
+            f"{result.cut_arrived:,} of {result.cut_events:,} events came over",
+            result.cut_events > 0 and result.cut_arrived == 0,
+        )
 
 
 def summarize(result: DrillResult) -> Sequence[str]:

@@ -48,18 +48,21 @@ class Stage:
         self.refuge = next(region for region in world.regions if region != self.victim)
         self.losses = Losses(self.victim, self.history, self.tables)
         self.total = len(selection.reports)
-        self._kill_pace = config.kills * 1.0 / max(self.total, 1)  # spread the load over the kills
-        self._pace = self._kill_pace
         self.strike_at = int(self.total * chance.uniform(0.25, 0.40))
         self.heal_at = int(self.total * chance.uniform(0.60, 0.70))
         self.begun = time.monotonic()
         self.stores = {region: world.store(region) for region in world.regions}
         self.homes = desks(list(world.regions), selection.reports)
-        self.desks = [
-            Desk(name, region, self.stores, reports, self.history, f"{config.seed}/{region}/{name}", self._pause)
+        counters = [
+            (name, region, reports)
             for region, airports in self.homes.items()
             for airport, reports_there in airports.items()
             for name, reports in self._counters(region, airport, reports_there)
+        ]
+        pause = config.kills * 1.0 / max(self.total, 1) * len(counters)  # spread the load over the kills
+        self.desks = [
+            Desk(name, region, self.stores, reports, self.history, f"{config.seed}/{region}/{name}", pause)
+            for name, region, reports in counters
         ]
         stay = [desk for desk in self.desks if desk.home == self.victim][1::2] if self.kind.stays else []
         self.followers = [desk for desk in self.desks if desk.home == self.victim and desk not in stay]
@@ -77,13 +80,10 @@ class Stage:
             halves[sum(report.stream.id.encode()) // len(self.world.regions) % 2].append(report)
         return [(f"{airport}-{number}", half) for number, half in enumerate(halves, 1)]
 
-    def _pause(self) -> float:
-        return self._pace * len(self.desks)
-
     def slow_down(self, seconds: float) -> None:
-        """Let what the desks have before their next gate last for so many seconds at least."""
-        left = sum(desk.before_gate for desk in self.desks)
-        self._pace = max(self._kill_pace, seconds / left if left else 0.0)
+        """Let what each desk has before its next gate last for so many seconds at least."""
+        for desk in self.desks:
+            desk.slow_down(seconds)
 
     @property
     def now(self) -> float:

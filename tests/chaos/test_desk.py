@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from chaos.desk import Desk
 from chaos.flights import Report
 from chaos.history import History
@@ -42,7 +44,7 @@ def _desk(reports: Sequence[Report]) -> tuple[Desk, History, dict[str, _Moody]]:
     storages = {HOME: _Moody(), AWAY: _Moody()}
     stores = {region: EventStore(storage, region, [HOME, AWAY]) for region, storage in storages.items()}
     history = History()
-    desk = Desk("EWR", HOME, stores, reports, history, "1", lambda: 0.0)
+    desk = Desk("EWR", HOME, stores, reports, history, "1")
     desk.open_gates(2)
     return desk, history, storages
 
@@ -134,3 +136,23 @@ def test_a_desk_forgets_that_it_saw_what_is_gone() -> None:
     assert history.gone_events + len(events) == 70
     for event in events:
         assert event.observed.get(HOME) < event.sequence
+
+
+@pytest.mark.parametrize("count", [5, 60, 400])
+def test_a_desk_that_is_slowed_down_writes_to_the_end_however_much_it_has(count: int) -> None:
+    desk, history, _ = _desk([_report(row) for row in range(count)])
+    desk.slow_down(3.0)
+    desk.start()
+    began = time.monotonic()
+    _finish(desk)
+    assert 3.0 <= time.monotonic() - began < 5.0
+    assert history.of(HOME, since=began + 2.0)
+
+
+def test_a_desk_that_rests_goes_on_when_it_need_not_be_slow_any_more() -> None:
+    desk, history, _ = _desk([_report(row) for row in range(5)])
+    desk.slow_down(1000.0)
+    desk.start()
+    _until(lambda: history.count() == 1)
+    desk.slow_down(0.0)
+    _finish(desk)
