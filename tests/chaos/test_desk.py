@@ -138,7 +138,7 @@ def test_a_desk_forgets_that_it_saw_what_is_gone() -> None:
         assert event.observed.get(HOME) < event.sequence
 
 
-@pytest.mark.parametrize("count", [5, 60, 400])
+@pytest.mark.parametrize("count", [5, pytest.param(60, marks=pytest.mark.soak), 400])
 def test_a_desk_that_is_slowed_down_writes_to_the_end_however_much_it_has(count: int) -> None:
     desk, history, _ = _desk([_report(row) for row in range(count)])
     desk.slow_down(3.0)

@@ -145,6 +145,7 @@ def _restore(tables: Tables, before: dict[str, dict[str, Any]]) -> None:
                 tables.client.put_item(TableName=table, Item=item)
 
 
+@pytest.mark.soak
 def test_the_command_writes_its_result_and_exits_0(tmp_path: Path) -> None:
     result = tmp_path / "out.json"
     done = subprocess.run([*COMMAND, "--events", "600", "--json", str(result)], capture_output=True, text=True, timeout=240)
@@ -163,7 +164,14 @@ def test_the_command_writes_its_result_and_exits_0(tmp_path: Path) -> None:
     assert [fault["kind"] for fault in told["faults"]] == ["freeze"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "sigterm", "kill -9"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, id="sigterm", marks=pytest.mark.soak),
+        pytest.param(signal.SIGKILL, id="kill -9", marks=pytest.mark.soak),
+    ],
+)
 def test_nothing_is_left_running_when_a_drill_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with (tmp_path / "log").open("w+") as log:
