@@ -255,7 +255,8 @@ def test_a_lone_region_is_given_a_role_without_the_others() -> None:
     memories = Memories([EAST, WEST])
     memories.down(EAST)
     Bootstrap(memories.system(), WEST, without=(EAST,)).run()
-    memories.store(WEST).append("user/0", NEW)
+    (event,) = memories.store(WEST).append("user/0", NEW)
+    assert event.sequence == 1
 
 
 def test_a_region_that_answers_is_not_gone() -> None:
