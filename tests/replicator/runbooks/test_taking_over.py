@@ -135,6 +135,7 @@ def test_a_fail_back_without_a_region_that_is_gone_moves_the_homes_to_those_that
     memories.down(SOUTH)
     steered = Steered()
     Failback(memories.system(), EAST, steering=steered, without=(SOUTH,)).run()
+    assert (homes(memories, EAST), steered.at) == ((EAST,), {})
     memories.store(EAST).append("user/0", NEW)
 
 
