@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import appending, copying, folding, starting
-from chaos.world import World
+from chaos.world.world import World
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import ROUNDS
-from chaos.servers import postgresql, redis_server, search_stand_in
-from chaos.world import World
+from chaos.world.servers import postgresql, redis_server, search_stand_in
+from chaos.world.world import World
 from projectors import MemorySink, Sink, View
 from projectors.sinks.opening import open_sink, prepare
 from projectors.sinks.port import Change

@@ -14,11 +14,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from chaos.drill import run_drill
-from chaos.figures import SHORT, as_markdown, short_figures
-from chaos.kinds import KINDS
-from chaos.result import DrillConfig, DrillResult, describe, summarize
-from chaos.sabotage import PROMISES
+from chaos.drills.drill import run_drill
+from chaos.drills.figures import SHORT, as_markdown, short_figures
+from chaos.drills.kinds import KINDS
+from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
+from chaos.drills.sabotage import PROMISES
 from replicator import logs
 from replicator.console import err, out, run
 from replicator.errors import InvalidConfig
@@ -132,7 +132,7 @@ def views(
     Exits 0 when all are equal, 1 when not. Ctrl-C leaves nothing running.
     """
     from chaos.orders import ORDERS, run_orders
-    from chaos.sinks import three_sinks
+    from chaos.world.sinks import three_sinks
 
     count = _count(events)
     if "MERIDIAN_LOG" not in os.environ:

@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 from chaos.contention_check import Findings, Note, check
-from chaos.world import World
+from chaos.world.world import World
 from projectors import Projection, counter
 from replicator.claims import Claim, HomedClaims, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover, Homes

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.flights import Aircraft, Departures, Selection, data_file, desks, select
-from chaos.truth import expected_rows, expected_views
+from chaos.drills.flights import Aircraft, Departures, Selection, data_file, desks, select
+from chaos.drills.truth import expected_rows, expected_views
 from projectors.engine import Engine
 from projectors.projection import Projection
 from projectors.rows import read_row

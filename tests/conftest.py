@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import aws
 from replicator.settings import Settings
 

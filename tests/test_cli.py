@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chaos.world import free_ports
+from chaos.world.world import free_ports
 from replicator.settings import Settings
 from tests.commands import Answer, command
 
@@ -183,7 +183,7 @@ WRONG = [
     Wrong(f"projectors run {EAST} --projection :Thing", "':Thing'", "package.module:Name|cannot be loaded"),
     Wrong(f"projectors show aircraft N14228 {EAST}", "'N14228'", "'type/id'"),
     Wrong(f"projectors init {EAST} --sink mysql://root:secret@host/db", "'mysql://host/db'", "write 'dynamodb'"),
-    Wrong(f"projectors run {EAST} --projection chaos.flights:Aircraft --sink memory", "'memory'", "write 'dynamodb'"),
+    Wrong(f"projectors run {EAST} --projection chaos.drills.flights:Aircraft --sink memory", "'memory'", "write 'dynamodb'"),
     Wrong(f"projectors verify aircraft {EAST} --sink dynamodb --sink dynamodb", "twice", "once"),
     Wrong(
         f"projectors verify aircraft {EAST} --sink redis://h?password=one --sink redis://h?password=two",
@@ -192,11 +192,11 @@ WRONG = [
     ),
     Wrong(f"projectors verify aircraft {EAST}", "nothing to compare with", "--regions or --events"),
     Wrong(
-        f"projectors conflicts aircraft/N1 {EAST} --projection chaos.flights:Aircraft --name aircrat",
+        f"projectors conflicts aircraft/N1 {EAST} --projection chaos.drills.flights:Aircraft --name aircrat",
         "'aircrat'",
         "(aircraft@1)",
     ),
-    Wrong(f"projectors conflicts robot/bender {EAST} --projection chaos.flights:Aircraft", "'robot'", "--projection"),
+    Wrong(f"projectors conflicts robot/bender {EAST} --projection chaos.drills.flights:Aircraft", "'robot'", "--projection"),
     Wrong(f"projectors versions {EAST} --projection nonsense", "'nonsense'", "package.module:Name"),
     Wrong(f"projectors show aircraft aircraft/N1 {EAST} --sink redis", "'redis'", "write 'dynamodb'"),
     Wrong("chaos views --events lots", "'lots'", "give one such as"),
@@ -289,7 +289,7 @@ def test_a_missing_table_is_named_with_its_remedy(settings: Settings) -> None:
         "replicator run",
         "replicator quarantine",
         "projectors show aircraft aircraft/N1",
-        "projectors run --projection chaos.flights:Aircraft",
+        "projectors run --projection chaos.drills.flights:Aircraft",
     )
     for result in commands(*((f"{line} --prefix absent", environment_of(settings)) for line in lines)):
         check(result, "table absent-", "init|terraform apply")

@@ -21,8 +21,8 @@ from typing import Any
 
 from rich.console import Console
 
-from chaos.processes import Process
-from chaos.world import World, free_ports
+from chaos.world.processes import Process
+from chaos.world.world import World, free_ports
 from examples.identity.model import SCHEMAS
 from examples.identity.platform import Identity
 from projectors.sinks.dynamodb import DynamoSink

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from chaos.flights import Aircraft, Departures, select
+from chaos.drills.flights import Aircraft, Departures, select
 from chaos.orders import ORDERS, Outcome, delivered, run_orders, written
-from chaos.sinks import three_sinks
+from chaos.world.sinks import three_sinks
 from projectors import MemorySink, Sink
 from projectors.sinks.port import Change
 from projectors.view import View, ViewKey

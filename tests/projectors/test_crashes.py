@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chaos.servers import postgresql, redis_server
+from chaos.world.servers import postgresql, redis_server
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.port import Change

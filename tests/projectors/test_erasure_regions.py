@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world import World
+from chaos.world.world import World
 from projectors import Engine, Projection, add, collection, register
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import ViewKey

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from chaos.flights import Aircraft, Departures
-from chaos.servers import postgresql
-from chaos.world import free_ports
+from chaos.drills.flights import Aircraft, Departures
+from chaos.world.servers import postgresql
+from chaos.world.world import free_ports
 from projectors import Engine
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
@@ -27,7 +27,7 @@ from tests.projectors.fleet import Aircraft2
 
 pytestmark = pytest.mark.emulator
 
-CLASSES = ("chaos.flights:Aircraft", "tests.projectors.fleet:Aircraft2", "chaos.flights:Departures")
+CLASSES = ("chaos.drills.flights:Aircraft", "tests.projectors.fleet:Aircraft2", "chaos.drills.flights:Departures")
 
 
 def projectors(settings: Settings, *arguments: str, **more: str) -> Answer:
@@ -283,7 +283,7 @@ def test_a_row_that_several_streams_feed_is_printed(emptied_settings: Settings, 
 
 def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, database: str) -> None:
     """`projectors run` on a stream of its own: DynamoDB decides, PostgreSQL follows."""
-    from chaos.processes import Process
+    from chaos.world.processes import Process
 
     ok(settings, "init", "--sink", database)
     environment = {

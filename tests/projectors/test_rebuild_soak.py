@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from chaos.flights import Aircraft, select
+from chaos.drills.flights import Aircraft, select
 from chaos.orders import written
-from chaos.world import World
+from chaos.world.world import World
 from projectors import Engine, MemorySink
 from projectors.api.service import Service
 from projectors.sinks.dynamodb import DynamoSink

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import (
     AtToken,
     ConsistencyToken,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chaos.metrics import embedded
+from chaos.world.metrics import embedded
 from replicator.metrics import UNITS, emit
 
 

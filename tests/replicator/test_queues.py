@@ -14,7 +14,7 @@ import pytest
 
 import projectors.functions
 import replicator.functions
-from chaos.world import World, free_ports
+from chaos.world.world import World, free_ports
 from projectors import Projection, counter, register
 from projectors.inbound import Inbound
 from projectors.sinks.dynamodb import DynamoSink

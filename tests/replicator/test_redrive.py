@@ -11,7 +11,7 @@ import pytest
 import structlog
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import aws
 from replicator.batches import item_failures
 from replicator.domain.clock import Hlc

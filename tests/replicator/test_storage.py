@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import aws
 from replicator.control import ControlStorage, DynamoControl
 from replicator.domain.clock import Hlc

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator.appending import Write
 from replicator.domain.clock import Hlc, HybridLogicalClock
 from replicator.domain.event import GENESIS, Event, NewEvent, Observed, seal

@@ -19,8 +19,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chaos.metrics import lines, publish_metrics
-from chaos.terraform import TerraformWorld
+from chaos.world.metrics import lines, publish_metrics
+from chaos.world.terraform import TerraformWorld
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import View, ViewKey
 from replicator import EventStore, NewEvent, Observed

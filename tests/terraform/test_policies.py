@@ -17,8 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
-from chaos.terraform import SERVICES, Terraform
-from chaos.world import World
+from chaos.world.terraform import SERVICES, Terraform
+from chaos.world.world import World
 from replicator.domain.names import sequence_key
 
 pytestmark = pytest.mark.deploy

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.servers import Server, packaged_redis, postgresql, redis_server, search_stand_in
+from chaos.world.servers import Server, packaged_redis, postgresql, redis_server, search_stand_in
 from projectors import MemorySink, Sink
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chaos.servers import PASSWORD, Server, free_port, postgresql, redis_server
+from chaos.world.servers import PASSWORD, Server, free_port, postgresql, redis_server
 from projectors import Engine, MemorySink, Projection, View, counter, register
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink

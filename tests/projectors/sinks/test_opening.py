@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.servers import PASSWORD
+from chaos.world.servers import PASSWORD
 from projectors.sinks.opening import name_of, open_sink, prepare
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink

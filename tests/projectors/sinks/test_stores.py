@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import redis
 
-from chaos.servers import PASSWORD, Server, packaged_redis, redis_server
+from chaos.world.servers import PASSWORD, Server, packaged_redis, redis_server
 from projectors import View
 from projectors.sinks.port import Change
 from projectors.sinks.postgresql import PostgresSink

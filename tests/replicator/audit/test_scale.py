@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import aws
 from replicator.audit.comparison import DAMAGED, MISSING, Comparison, compare
 from replicator.audit.metering import Meter

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import (
     AppendContention,
     EventStore,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import (
     EventStore,
     HybridLogicalClock,

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import aws
 from replicator.erasure import LocalWrapping, Wrapping
 from replicator.erasure.kms import KmsWrapping

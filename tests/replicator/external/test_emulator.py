@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world import World
+from chaos.world.world import World
 from replicator import aws
 from replicator.control import Checkpoints, DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent

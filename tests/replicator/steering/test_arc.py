@@ -13,7 +13,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from chaos.world import free_ports
+from chaos.world.world import free_ports
 from replicator.steering import SteeringFailed, read_steering
 from replicator.steering.arc import Arc
 

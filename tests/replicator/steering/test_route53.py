@@ -14,8 +14,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos.processes import Process
-from chaos.world import free_ports
+from chaos.world.processes import Process
+from chaos.world.world import free_ports
 from replicator.steering import SteeringFailed, read_steering
 from replicator.steering.route53 import Route53
 

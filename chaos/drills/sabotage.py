@@ -1,0 +1,120 @@
+"""Breaking each promise on purpose, in the tables themselves, to show that the checker sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chaos.world.reading import Tables, content_digest
+from replicator.settings import Settings
+
+Item = dict[str, Any]
+
+
+def break_promise(promise: str, tables: Sequence[Tables], settings: Settings) -> None:
+    """Break one of PROMISES in a world that has converged and whose workers have stopped."""
+    PROMISES[promise](tables, settings)
+
+
+def _copy(tables: Sequence[Tables], settings: Settings) -> tuple[Tables, Item, Item]:
+    """A peer's table, and there the two last events of some lane of another region that has at least two."""
+    home, peer = tables[0], tables[1]
+    start: Item = {}
+    while True:
+        page: Any = peer.client.scan(TableName=settings.events_table, **start)
+        for item in page["Items"]:
+            if item["pk"]["S"].startswith(f"{home.region}#"):
+                lane: Any = peer.client.query(
+                    TableName=settings.events_table,
+                    KeyConditionExpression="pk = :lane",
+                    ExpressionAttributeValues={":lane": item["pk"]},
+                )["Items"]
+                if len(lane) >= 2:
+                    return peer, lane[-2], lane[-1]
+        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def _put(tables: Tables, settings: Settings, item: Item) -> None:
+    tables.client.put_item(TableName=settings.events_table, Item=item)
+
+
+def _delete(tables: Tables, settings: Settings, item: Item) -> None:
+    tables.client.delete_item(TableName=settings.events_table, Key={"pk": item["pk"], "sk": item["sk"]})
+
+
+def _lose(tables: Sequence[Tables], settings: Settings) -> None:
+    """The copy drops the last event of a lane on its way to a peer."""
+    peer, _, last = _copy(tables, settings)
+    _delete(peer, settings, last)
+
+
+def _gap(tables: Sequence[Tables], settings: Settings) -> None:
+    """The copy drops an event in the middle of a lane."""
+    peer, before, _ = _copy(tables, settings)
+    _delete(peer, settings, before)
+
+
+def _next(last: Item, payload: str) -> Item:
+    item = {**last, "sk": {"S": f"{int(last['sk']['S']) + 1:016d}"}, "prev": last["digest"], "payload": {"S": payload}}
+    return {**item, "digest": {"B": content_digest(item)}}
+
+
+def _duplicate(tables: Sequence[Tables], settings: Settings) -> None:
+    """The same report is appended a second time, well-formed, in every region."""
+    _, _, last = _copy(tables, settings)
+    for each in tables:
+        _put(each, settings, _next(last, last["payload"]["S"]))
+
+
+def _invent(tables: Sequence[Tables], settings: Settings) -> None:
+    """A well-formed event that nobody appended."""
+    peer, _, last = _copy(tables, settings)
+    _put(peer, settings, _next(last, '{"flight":"XX1","row":-1}'))
+
+
+def _overwrite(tables: Sequence[Tables], settings: Settings) -> None:
+    """One payload is altered in place at a peer."""
+    peer, _, last = _copy(tables, settings)
+    _put(peer, settings, {**last, "payload": {"S": last["payload"]["S"].replace('"row":', '"row": ')}})
+
+
+def _fork(tables: Sequence[Tables], settings: Settings) -> None:
+    """A different event, with a digest of its own that fits, stands under a known id at a peer."""
+    peer, before, _ = _copy(tables, settings)
+    other = {**before, "metadata": {"S": '{"by":"someone else"}'}}
+    _put(peer, settings, {**other, "digest": {"B": content_digest(other)}})
+
+
+def _view(tables: Sequence[Tables], settings: Settings) -> None:
+    """One region's view of an aircraft is altered."""
+    _alter_view(tables[1:2], settings)
+
+
+def _truth(tables: Sequence[Tables], settings: Settings) -> None:
+    """All regions agree on a view that is wrong."""
+    _alter_view(tables, settings)
+
+
+def _alter_view(tables: Sequence[Tables], settings: Settings) -> None:
+    key = sorted(tables[0].views())[0]
+    for each in tables:
+        each.client.update_item(
+            TableName=settings.views_table,
+            Key={"pk": {"S": key}, "sk": {"S": "-"}},
+            UpdateExpression="SET #v = :wrong",
+            ExpressionAttributeNames={"#v": "value"},
+            ExpressionAttributeValues={":wrong": {"S": '{"flights":-1}'}},
+        )
+
+
+PROMISES: dict[str, Callable[[Sequence[Tables], Settings], None]] = {
+    "lost": _lose,
+    "gaps": _gap,
+    "duplicated": _duplicate,
+    "from_nowhere": _invent,
+    "overwritten": _overwrite,
+    "forked": _fork,
+    "views_identical": _view,
+    "truth_matches": _truth,
+}
+"""Each promise by the name of its field in the drill's JSON."""

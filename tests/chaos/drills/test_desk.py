@@ -1,0 +1,158 @@
+"""A desk settles what it never got an answer to, wherever it was sent, and reports nothing twice and drops nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from chaos.drills.desk import Desk
+from chaos.drills.flights import Report
+from chaos.drills.history import History
+from replicator import EventStore, MemoryStorage, NewEvent, RegionUnavailable, StreamId
+from replicator.domain.event import Event
+from replicator.errors import OutcomeUnknown
+from replicator.storage import Guard
+
+HOME, AWAY = "us-east-1", "eu-west-1"
+
+
+class _Moody(MemoryStorage):
+    """A storage that can fall silent: what it is given then is written in part, or not, and nobody is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood = "well"
+        self.sent: list[Event] = []
+
+    def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        if self.mood == "down":
+            raise RegionUnavailable("down; nothing was written")
+        if self.mood == "silent":
+            self.mood = "down"
+            self.sent += events
+            raise OutcomeUnknown("no answer", events)
+        return super().insert(events, guards)
+
+
+def _report(row: int, kind: str = "departed") -> Report:
+    return Report(row, "EWR", StreamId("aircraft", f"N{row % 7}"), NewEvent(kind, {"row": row, "flight": f"UA{row}"}))
+
+
+def _desk(reports: Sequence[Report]) -> tuple[Desk, History, dict[str, _Moody]]:
+    storages = {HOME: _Moody(), AWAY: _Moody()}
+    stores = {region: EventStore(storage, region, [HOME, AWAY]) for region, storage in storages.items()}
+    history = History()
+    desk = Desk("EWR", HOME, stores, reports, history, "1")
+    desk.open_gates(2)
+    return desk, history, storages
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _finish(desk: Desk) -> None:
+    _until(lambda: desk.done)
+    assert desk.error is None
+
+
+def _written(storages: dict[str, _Moody]) -> list[tuple[int, str]]:
+    events = [e for storage in storages.values() for lane, _ in storage.lanes() for e in storage.read(lane)]
+    return sorted((int(event.payload["row"]), event.type) for event in events)
+
+
+def test_an_append_without_an_answer_is_settled_when_the_region_is_back_and_not_repeated_elsewhere() -> None:
+    reports = [_report(row) for row in range(300)]
+    desk, history, storages = _desk(reports)
+    storages[HOME].mood = "silent"
+    desk.start()
+    _until(lambda: bool(desk.unsure(HOME)))
+    desk.move(AWAY)
+    _until(lambda: desk.moved_at is not None)
+    assert not {event.digest for event in storages[HOME].sent} & {e.digest for e in history.acknowledged.values()}
+    storages[HOME].mood = "well"
+    desk.move(HOME)
+    _finish(desk)
+    assert _written(storages) == sorted(report.operation for report in reports)
+    assert (history.count(), history.unknown, history.gone_events) == (300, len(storages[HOME].sent), 0)
+
+
+def test_of_an_append_that_died_with_its_region_what_survived_is_kept_and_the_rest_reported_again() -> None:
+    reports = [_report(row) for row in range(300)]
+    desk, history, storages = _desk(reports)
+    storages[HOME].mood = "silent"
+    desk.start()
+    _until(lambda: bool(desk.unsure(HOME)))
+    sent = desk.unsure(HOME)
+    lanes = {event.lane for event in sent}
+    assert len(lanes) > 1
+    # Copies travel lane by lane: one lane of the transaction had reached a peer, the others had not.
+    survivors = [event for event in sent if event.lane == min(lanes)]
+    desk.move(AWAY)
+    _until(lambda: desk.moved_at is not None)
+    storages[HOME].mood = "well"
+    storages[HOME].insert(survivors)
+    desk.move(HOME, {event.digest for event in survivors})
+    _finish(desk)
+    assert _written(storages) == sorted(report.operation for report in reports)
+    assert history.resolved_written == len(survivors)
+    assert history.twice == []
+
+
+def test_what_an_away_region_did_not_answer_is_settled_there() -> None:
+    reports = [_report(row) for row in range(200)]
+    desk, _, storages = _desk(reports)
+    storages[HOME].mood = "down"
+    storages[AWAY].mood = "silent"
+    desk.start()
+    desk.move(AWAY)
+    _until(lambda: bool(desk.unsure(AWAY)))
+    storages[HOME].mood = storages[AWAY].mood = "well"
+    desk.move(HOME)
+    _finish(desk)
+    assert _written(storages) == sorted(report.operation for report in reports)
+    assert {lane.region for lane, _ in storages[HOME].lanes()} <= {HOME}
+    assert {lane.region for lane, _ in storages[AWAY].lanes()} <= {AWAY}
+
+
+def test_a_desk_forgets_that_it_saw_what_is_gone() -> None:
+    reports = [_report(row) for row in range(70)]
+    desk, history, storages = _desk(reports)
+    desk._gates_open = 0  # the last two fifths wait
+    desk.start()
+    _until(lambda: desk.at_gate)
+    history.lose(HOME, ())
+    storages[HOME].__init__()  # type: ignore[misc]
+    desk._stores[HOME]._appender._heads.clear()  # type: ignore[attr-defined]
+    desk.move(HOME, ())
+    desk.open_gates(2)
+    _finish(desk)
+    events = [event for lane, _ in storages[HOME].lanes() for event in storages[HOME].read(lane)]
+    assert history.gone_events + len(events) == 70
+    for event in events:
+        assert event.observed.get(HOME) < event.sequence
+
+
+@pytest.mark.parametrize("count", [5, pytest.param(60, marks=pytest.mark.soak), 400])
+def test_a_desk_that_is_slowed_down_writes_to_the_end_however_much_it_has(count: int) -> None:
+    desk, history, _ = _desk([_report(row) for row in range(count)])
+    desk.slow_down(3.0)
+    desk.start()
+    began = time.monotonic()
+    _finish(desk)
+    assert 3.0 <= time.monotonic() - began < 5.0
+    assert history.of(HOME, since=began + 2.0)
+
+
+def test_a_desk_that_rests_goes_on_when_it_need_not_be_slow_any_more() -> None:
+    desk, history, _ = _desk([_report(row) for row in range(5)])
+    desk.slow_down(1000.0)
+    desk.start()
+    _until(lambda: history.count() == 1)
+    desk.slow_down(0.0)
+    _finish(desk)

@@ -1,0 +1,202 @@
+"""The links do what they are told: pass, swallow, swallow answers, slow down, reset, also to connections that exist."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from chaos.world.network import HOLE, MUTE, PASS, RESET, Mode, Network
+from replicator import InvalidConfig
+
+A, B, C = "us-east-1", "eu-west-1", "ap-southeast-2"
+
+
+class _Server:
+    """An HTTP server that answers with what it was sent, and remembers it."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        heard = self.heard
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                heard.append(body)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: object) -> None: ...
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def hears(self, body: bytes, within: float = 5.0) -> bool:
+        end = time.monotonic() + within
+        while body not in self.heard and time.monotonic() < end:
+            time.sleep(0.02)
+        return body in self.heard
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, _Server]]:
+    found = {region: _Server() for region in (A, B, C)}
+    yield found
+    for server in found.values():
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def started(servers: dict[str, _Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    network = Network({region: server.port for region, server in servers.items()}, tmp_path_factory.mktemp("n") / "log")
+    network.start()
+    yield network
+    network.stop()
+
+
+@pytest.fixture
+def network(started: Network) -> Iterator[Network]:
+    yield started
+    started.set(PASS)
+
+
+def _client(network: Network, source: str, target: str, timeout: float = 5.0) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(network.endpoint(source, target).removeprefix("http://"), timeout=timeout)
+
+
+def _ask(client: http.client.HTTPConnection, body: bytes = b"hello") -> bytes:
+    client.request("POST", "/", body)
+    return client.getresponse().read()
+
+
+def test_a_link_passes_everything_and_keeps_connections(network: Network) -> None:
+    assert len(network.links) == 6
+    client = _client(network, A, B)
+    big = os.urandom(1_000_000)
+    assert [_ask(client), _ask(client, big)] == [b"hello", big]
+
+
+def test_a_cut_link_accepts_and_answers_nothing_and_delivers_late(network: Network, servers: dict[str, _Server]) -> None:
+    old = _client(network, A, B, timeout=0.4)
+    assert _ask(old, b"before") == b"before"
+    network.set(HOLE, [f"{A}>{B}"])
+    new = _client(network, A, B, timeout=0.4)
+    for client, body in ((old, b"old connection"), (new, b"new connection")):
+        with pytest.raises(TimeoutError):
+            _ask(client, body)
+        assert body not in servers[B].heard
+    assert _ask(_client(network, B, A)) == b"hello"  # the other direction is another link
+    assert _ask(_client(network, A, C)) == b"hello"
+    network.set(PASS, [f"{A}>{B}"])
+    assert servers[B].hears(b"old connection")  # as TCP does: what was lost is sent again
+    assert servers[B].hears(b"new connection")
+    assert _ask(_client(network, A, B)) == b"hello"
+
+
+def test_a_mute_link_carries_requests_and_no_answers(network: Network, servers: dict[str, _Server]) -> None:
+    client = _client(network, A, B, timeout=0.4)
+    assert _ask(client) == b"hello"
+    network.set(MUTE, network.outgoing(A))
+    with pytest.raises(TimeoutError):
+        _ask(client, b"took effect")
+    assert servers[B].hears(b"took effect")
+
+
+def test_a_slow_link_takes_its_latency_both_ways_and_shares_its_bandwidth(network: Network) -> None:
+    client = _client(network, A, B)
+    _ask(client)
+    network.set(Mode(latency=0.15))
+    began = time.monotonic()
+    _ask(client)
+    assert 0.3 <= time.monotonic() - began < 1.0
+    network.set(Mode(bandwidth=200_000))
+    began = time.monotonic()
+    _ask(client, bytes(50_000))  # 0.25 s there and 0.25 s back
+    assert 0.45 <= time.monotonic() - began < 2.0
+    network.set(PASS)
+    began = time.monotonic()
+    _ask(client, bytes(50_000))
+    assert time.monotonic() - began < 0.3
+
+
+def test_a_reset_link_resets_what_is_open_and_what_comes(network: Network) -> None:
+    old = _client(network, A, B)
+    _ask(old)
+    network.set(RESET, network.incoming(B))
+    for client in (old, _client(network, A, B), _client(network, C, B)):
+        with pytest.raises(ConnectionError):
+            _ask(client)
+    assert _ask(_client(network, B, A)) == b"hello"
+    network.set(PASS)
+    assert _ask(_client(network, A, B)) == b"hello"
+
+
+def test_a_server_that_is_down_resets_and_can_come_back_on_its_port(tmp_path: Path) -> None:
+    server = _Server()
+    network = Network({A: server.port, B: server.port}, tmp_path / "log")
+    network.start()
+    try:
+        assert _ask(_client(network, A, B)) == b"hello"
+        server.close()
+        with pytest.raises(ConnectionError):
+            _ask(_client(network, A, B))
+    finally:
+        network.stop()
+
+
+def test_orders_that_make_no_sense_are_refused(network: Network) -> None:
+    with pytest.raises(InvalidConfig, match="'mars>venus'; choose from us-east-1>eu-west-1"):
+        network.set(HOLE, ["mars>venus"])
+    with pytest.raises(InvalidConfig, match="'stop'; choose from pass, hole, mute, reset"):
+        Mode("stop")
+    with pytest.raises(InvalidConfig, match="latency -1 s"):
+        Mode(latency=-1)
+
+
+def test_the_links_end_with_whoever_started_them(servers: dict[str, _Server], tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; from chaos.world.network import Network\n"
+        f"n = Network({{'{A}': 1, '{B}': 2}}, Path({str(tmp_path / 'log')!r})); n.start()\n"
+        "print(n.process.pid, flush=True); time.sleep(60)"
+    )
+    import subprocess
+    import sys
+
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    end = time.monotonic() + 5
+    while time.monotonic() < end and _alive(child):
+        time.sleep(0.05)
+    assert not _alive(child)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

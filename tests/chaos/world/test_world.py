@@ -1,0 +1,97 @@
+"""A region can be killed with all its data, and come back empty or from a backup, as on AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chaos.world.backup import take_backup
+from chaos.world.processes import ProcessFailed
+from chaos.world.world import World
+from replicator import EventStore, NewEvent, RegionUnavailable, aws
+
+pytestmark = pytest.mark.emulator
+EAST, WEST = "us-east-1", "eu-west-1"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World([EAST, WEST], workers=False, read_timeout=2.0, attempts=1) as started:
+        yield started
+
+
+def _events(world: World) -> list[dict[str, Any]]:
+    client: Any = aws.dynamodb(world.settings(EAST), EAST)
+    items = client.scan(TableName="meridian-events", ConsistentRead=True)["Items"]
+    return sorted(items, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+
+
+def _described(world: World) -> Any:
+    return aws.dynamodb(world.settings(EAST), EAST).describe_table(TableName="meridian-events")["Table"]
+
+
+def _stream(world: World) -> list[Any]:
+    streams: Any = aws.streams(world.settings(EAST), EAST)
+    arn = _described(world)["LatestStreamArn"]
+    shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+    return list(streams.get_records(ShardIterator=iterator)["Records"])
+
+
+def test_a_killed_region_has_lost_everything_and_comes_back_empty_on_its_port(world: World) -> None:
+    world.store(EAST).append("user/homer", NewEvent("registered", {}))
+    before = _described(world)
+    region = world.regions[EAST]
+    region.kill()
+    assert region.down
+    with pytest.raises(RegionUnavailable):
+        world.store(EAST).latest("user/homer")
+    region.come_back_empty()
+    assert not region.down
+    assert _events(world) == []
+    assert _described(world)["TableId"] != before["TableId"]
+    assert _described(world)["LatestStreamArn"] != before["LatestStreamArn"]
+    assert world.store(EAST).latest("user/homer") is None
+
+
+def test_a_restored_region_has_what_the_backup_had_in_new_tables_whose_stream_begins_anew(world: World) -> None:
+    # A store without the region's fence: this is about tables, not about who may write to them.
+    store = EventStore(world.store(EAST)._storage, EAST, [EAST, WEST])
+    for number in range(60):
+        store.append(f"user/{number}", NewEvent("registered", {}), NewEvent("renamed", {"name": str(number)}))
+    saved, described = _events(world), _described(world)
+    backup = take_backup(world.settings(EAST))
+    store.append("user/1", NewEvent("renamed", {"name": "too late"}))
+    region = world.regions[EAST]
+    region.kill()
+    region.come_back_restored(backup)
+    assert _events(world) == saved
+    now = _described(world)
+    assert now["TableId"] != described["TableId"]
+    for field in ("KeySchema", "AttributeDefinitions", "StreamSpecification"):
+        assert now.get(field) == described.get(field)
+    assert [index["IndexName"] for index in now.get("GlobalSecondaryIndexes", [])] == [
+        index["IndexName"] for index in described.get("GlobalSecondaryIndexes", [])
+    ]
+    assert _stream(world) == []
+    EventStore(world.store(EAST)._storage, EAST, [EAST, WEST]).append("user/new", NewEvent("registered", {}))
+    assert [record["eventName"] for record in _stream(world)] == ["INSERT"]
+
+
+def test_peers_of_a_proxied_world_are_reached_over_links_and_the_own_region_directly() -> None:
+    made = World([EAST, WEST], workers=False, proxied=True)
+    outside, inside = made.settings(EAST), made.inside(EAST)
+    assert made.network is not None
+    assert inside.endpoint(EAST) == outside.endpoint(EAST)
+    assert inside.endpoint(WEST) == made.network.endpoint(EAST, WEST) != outside.endpoint(WEST)
+    made.close()
+
+
+def test_a_region_whose_emulator_cannot_start_says_so(world: World) -> None:
+    region = world.regions[WEST]
+    region.kill()
+    with pytest.raises(ProcessFailed, match=f"emulator of {WEST} ended while it started"):
+        region.wait_healthy()
+    region.come_back_empty()
