@@ -1,0 +1,230 @@
+"""The history: every call that a client made, when, where, and how it ended. And what was read when all was over.
+
+A call is invoked, and ends as ok, fail or unknown; one that never ended is unknown. What was unknown may be settled later,
+when the client asks what became of it. Written as lines of JSON, one each for invoke, end and settlement, as they happened.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+Vector = Mapping[str, int]
+"""region -> the last sequence of its lane of one stream."""
+
+
+class Outcome(StrEnum):
+    OK = "ok"
+    FAIL = "fail"
+    """Certainly not done."""
+    UNKNOWN = "unknown"
+    """Done or not: nobody can tell yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An event as its writer was told of it. `lane` is the lane's partition key, `digest` hexadecimal, `id` the change's."""
+
+    lane: str
+    sequence: int
+    digest: str
+    hlc: str
+    id: str
+
+
+@dataclass(slots=True)
+class Call:
+    """One call. Times are in seconds of the run's clock.
+
+    `name` is add, join, leave, name (writes to a thing; several make one transaction), claim, release or read. `value` says
+    what was asked: for a write a list of changes `{"id", "stream", "type", …payload}`, for a claim or release
+    `{"id", "stream", "owner"}`, for a read `{"stream"}`. `context` is what the client had seen of each stream it names.
+    """
+
+    number: int
+    process: str
+    """Who called. The calls of a process do not overlap."""
+    region: str
+    name: str
+    value: Any
+    context: Mapping[str, Vector]
+    """stream -> what the client had seen of it; for a read, what its token asked for."""
+    invoked: float
+    hlc: str = ""
+    """The latest timestamp that the client had seen when it called."""
+    ended: float | None = None
+    outcome: Outcome = Outcome.UNKNOWN
+    events: tuple[Written, ...] = ()
+    """Of a write: the events that it made, or, while unknown, would make."""
+    seen: Vector | None = None
+    """Of a read: the version vector of what was read."""
+    found: Any = None
+    """Of a read: the value. Of a claim that failed: who had it."""
+    why: str = ""
+    """Of what failed or is unknown: what the client was told."""
+
+
+class History:
+    """Records calls. Safe to share between threads. `clock` gives seconds; `sink` is told each line as it happens."""
+
+    def __init__(self, clock: Callable[[], float], sink: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+        self.clock = clock
+        self.calls: list[Call] = []
+        self.gone: set[str] = set()
+        """The digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    def invoke(self, process: str, region: str, name: str, value: Any, context: Mapping[str, Vector], hlc: str = "") -> Call:
+        """A client is about to call."""
+        with self._lock:
+            call = Call(len(self.calls), process, region, name, value, context, self.clock(), hlc)
+            self.calls.append(call)
+            self._sink(
+                {"call": call.number, "is": "invoke", "at": call.invoked, "process": process, "region": region,
+                 "name": name, "value": value, "context": context, "hlc": hlc}
+            )  # fmt: skip
+        return call
+
+    def ok(self, call: Call, events: Sequence[Written] = (), seen: Vector | None = None, found: Any = None) -> None:
+        self._end(call, Outcome.OK, events, seen, found, "")
+
+    def fail(self, call: Call, why: str, found: Any = None) -> None:
+        """It was certainly not done."""
+        self._end(call, Outcome.FAIL, (), None, found, why)
+
+    def unknown(self, call: Call, events: Sequence[Written], why: str) -> None:
+        """No answer. `events` are what it would have written."""
+        self._end(call, Outcome.UNKNOWN, events, None, None, why)
+
+    def settle(self, call: Call, written: bool) -> None:
+        """What became of an unknown call turned out."""
+        with self._lock:
+            call.outcome = Outcome.OK if written else Outcome.FAIL
+            if written:
+                call.ended = self.clock()
+            else:
+                call.events = ()
+            self._sink({"call": call.number, "is": "settled", "at": self.clock(), "written": written})
+
+    def lose(self, region: str, survived: Iterable[str]) -> list[Written]:
+        """The region lost its data. Of its acknowledged events those with these digests survived somewhere; the others are
+        gone, which the drill must then account for. Returns them."""
+        held = set(survived)
+        with self._lock:
+            lost = [
+                event
+                for call in self.calls
+                for event in (call.events if call.outcome is Outcome.OK else ())
+                if event.lane.startswith(f"{region}#") and event.digest not in held
+            ]
+            self.gone |= {event.digest for event in lost}
+            self._sink({"is": "lost", "at": self.clock(), "region": region, "gone": [event.digest for event in lost]})
+        return lost
+
+    def acknowledged(self) -> Iterator[Written]:
+        """Every event that somebody was told is written, those that are gone included."""
+        with self._lock:
+            calls = list(self.calls)
+        for call in calls:
+            if call.outcome is Outcome.OK:
+                yield from call.events
+
+    def counts(self) -> dict[str, int]:
+        """How many calls ended how."""
+        with self._lock:
+            return {str(outcome): sum(call.outcome is outcome for call in self.calls) for outcome in Outcome}
+
+    def _end(
+        self, call: Call, outcome: Outcome, events: Sequence[Written], seen: Vector | None, found: Any, why: str
+    ) -> None:
+        with self._lock:
+            call.ended = self.clock()
+            call.outcome, call.events, call.seen, call.found, call.why = outcome, tuple(events), seen, found, why
+            self._sink(
+                {"call": call.number, "is": str(outcome), "at": call.ended, "events": [asdict(event) for event in events],
+                 "seen": seen, "found": found, "why": why}
+            )  # fmt: skip
+
+
+def read_history(lines: Iterable[str]) -> History:
+    """The history that these lines of JSON tell."""
+    history = History(lambda: 0.0)
+    for line in lines:
+        told = json.loads(line)
+        kind, at = told["is"], told["at"]
+        history.clock = lambda at=at: at  # type: ignore[misc]
+        if kind == "invoke":
+            history.invoke(told["process"], told["region"], told["name"], told["value"], told["context"], told["hlc"])
+        elif kind == "settled":
+            history.settle(history.calls[told["call"]], told["written"])
+        elif kind == "lost":
+            history.gone |= set(told["gone"])
+        else:
+            events = tuple(Written(**event) for event in told["events"])
+            history._end(history.calls[told["call"]], Outcome(kind), events, told["seen"], told["found"], told["why"])
+    return history
+
+
+def load_history(file: Path) -> History:
+    """As `read_history`, from a file."""
+    with file.open() as lines:
+        return read_history(lines)
+
+
+# -- the final reads -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An event as it is kept. `computed` is the digest that its content has, `digest` the one it carries, in hexadecimal."""
+
+    lane: str
+    sequence: int
+    hlc: str
+    type: str
+    payload: Mapping[str, Any]
+    observed: Vector
+    prev: str
+    digest: str
+    computed: str
+
+    @property
+    def region(self) -> str:
+        return self.lane.split("#")[0]
+
+    @property
+    def stream(self) -> str:
+        """`thing/7`."""
+        return "/".join(self.lane.split("#")[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class KeptView:
+    """A view as it is kept. `body` is everything of it that must be the same everywhere, as text."""
+
+    vector: Vector
+    value: Mapping[str, Any]
+    body: str
+
+
+@dataclass(slots=True)
+class Final:
+    """What one region holds when all is over."""
+
+    events: list[Kept] = field(default_factory=list)
+    views: dict[str, KeptView] = field(default_factory=dict)
+    """stream -> its view."""
+    quarantined: list[str] = field(default_factory=list)
+    """What was refused, and why."""
+    owners: dict[str, str | None] = field(default_factory=dict)
+    """claim -> who owns it, as a reader there is told."""
+
+
+Finals = Mapping[str, Final]
+"""region -> what it holds."""
