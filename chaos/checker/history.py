@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,9 @@ class Call:
     """Of a read: the value. Of a claim that failed: who had it."""
     why: str = ""
     """Of what failed or is unknown: what the client was told."""
+    began: int = 0
+    done: int | None = None
+    """Where in the order of all that happened it was invoked, and where its end became known."""
 
 
 class History:
@@ -77,13 +81,16 @@ class History:
         self.calls: list[Call] = []
         self.gone: set[str] = set()
         """The digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
+        self.lost_regions: set[str] = set()
+        """The regions that have lost their data at some time."""
         self._sink = sink
         self._lock = threading.Lock()
+        self._lines = 0
 
     def invoke(self, process: str, region: str, name: str, value: Any, context: Mapping[str, Vector], hlc: str = "") -> Call:
         """A client is about to call."""
         with self._lock:
-            call = Call(len(self.calls), process, region, name, value, context, self.clock(), hlc)
+            call = Call(len(self.calls), process, region, name, value, context, self.clock(), hlc, began=self._line())
             self.calls.append(call)
             self._sink(
                 {"call": call.number, "is": "invoke", "at": call.invoked, "process": process, "region": region,
@@ -105,7 +112,7 @@ class History:
     def settle(self, call: Call, written: bool) -> None:
         """What became of an unknown call turned out."""
         with self._lock:
-            call.outcome = Outcome.OK if written else Outcome.FAIL
+            call.outcome, call.done = Outcome.OK if written else Outcome.FAIL, self._line()
             if written:
                 call.ended = self.clock()
             else:
@@ -124,6 +131,7 @@ class History:
                 if event.lane.startswith(f"{region}#") and event.digest not in held
             ]
             self.gone |= {event.digest for event in lost}
+            self.lost_regions.add(region)
             self._sink({"is": "lost", "at": self.clock(), "region": region, "gone": [event.digest for event in lost]})
         return lost
 
@@ -140,11 +148,15 @@ class History:
         with self._lock:
             return {str(outcome): sum(call.outcome is outcome for call in self.calls) for outcome in Outcome}
 
+    def _line(self) -> int:
+        self._lines += 1
+        return self._lines
+
     def _end(
         self, call: Call, outcome: Outcome, events: Sequence[Written], seen: Vector | None, found: Any, why: str
     ) -> None:
         with self._lock:
-            call.ended = self.clock()
+            call.ended, call.done = self.clock(), self._line()
             call.outcome, call.events, call.seen, call.found, call.why = outcome, tuple(events), seen, found, why
             self._sink(
                 {"call": call.number, "is": str(outcome), "at": call.ended, "events": [asdict(event) for event in events],
@@ -165,6 +177,7 @@ def read_history(lines: Iterable[str]) -> History:
             history.settle(history.calls[told["call"]], told["written"])
         elif kind == "lost":
             history.gone |= set(told["gone"])
+            history.lost_regions.add(told["region"])
         else:
             events = tuple(Written(**event) for event in told["events"])
             history._end(history.calls[told["call"]], Outcome(kind), events, told["seen"], told["found"], told["why"])
@@ -213,7 +226,7 @@ class KeptView:
     body: str
 
 
-@dataclass(slots=True)
+@dataclass
 class Final:
     """What one region holds when all is over."""
 
@@ -224,6 +237,11 @@ class Final:
     """What was refused, and why."""
     owners: dict[str, str | None] = field(default_factory=dict)
     """claim -> who owns it, as a reader there is told."""
+
+    @cached_property
+    def digests(self) -> frozenset[str]:
+        """Of its events. Asked for when all of them are there."""
+        return frozenset(kept.digest for kept in self.events)
 
 
 Finals = Mapping[str, Final]

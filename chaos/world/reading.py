@@ -9,6 +9,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+from chaos.checker.history import Final, Kept, KeptView
 from replicator import aws
 from replicator.settings import Settings
 
@@ -45,6 +46,10 @@ class Tables:
         self.client = aws.dynamodb(self._settings, settings.region)
 
     def events(self, lanes: Collection[str]) -> Iterator[StoredEvent]:
+        """Every event of the region, as drills judge them. As `event_items`."""
+        return map(_stored, self.event_items(lanes))
+
+    def event_items(self, lanes: Collection[str]) -> Iterator[dict[str, Any]]:
         """Every event of the region: these lanes one by one, and then whatever else the table holds.
 
         A scan would do, but the emulator sorts its whole table for each page of one. So the rest is looked for only when
@@ -54,10 +59,10 @@ class Tables:
         for lane in lanes:
             for item in self._lane(lane):
                 count += 1
-                yield _stored(item)
+                yield item
         if self._count(self._settings.events_table) != count:
             known = set(lanes)
-            yield from (_stored(item) for item in self._scan(self._settings.events_table) if item["pk"]["S"] not in known)
+            yield from (item for item in self._scan(self._settings.events_table) if item["pk"]["S"] not in known)
 
     def _lane(self, lane: str) -> Iterator[dict[str, Any]]:
         request: dict[str, Any] = {
@@ -79,7 +84,21 @@ class Tables:
 
     def quarantined(self) -> int:
         """Records of refused events in the region's control table."""
-        return sum(item["pk"]["S"].startswith("quarantine#") for item in self._scan(self._settings.control_table))
+        return len(self.refused())
+
+    def refused(self) -> list[str]:
+        """What the region's control table says was refused, a line each."""
+        items = [item for item in self._scan(self._settings.control_table) if item["pk"]["S"].startswith("quarantine#")]
+        return [f"{item['pk']['S']} {item['sk']['S']}: {item.get('value', {}).get('S', '')}" for item in items]
+
+    def final(self, lanes: Collection[str], projection: str) -> Final:
+        """All that the region holds, for the checker. `projection` is the views' partition keys' beginning."""
+        views = {
+            key.removeprefix(f"{projection}#"): KeptView(json.loads(row.vector), json.loads(row.value), _body(row))
+            for key, row in self.views().items()
+            if key.startswith(f"{projection}#")
+        }
+        return Final([kept_of(item) for item in self.event_items(lanes)], views, self.refused())
 
     def present(self, heads: Mapping[str, int]) -> set[str]:
         """Those lanes whose event at the given sequence is here."""
@@ -139,6 +158,25 @@ def _stored(item: Mapping[str, Any]) -> StoredEvent:
         bytes(item["digest"]["B"]),
         content_digest(item),
     )
+
+
+def kept_of(item: Mapping[str, Any]) -> Kept:
+    """An event item as the checker knows it."""
+    return Kept(
+        item["pk"]["S"],
+        int(item["sk"]["S"]),
+        item["hlc"]["S"],
+        item["type"]["S"],
+        json.loads(item["payload"]["S"]),
+        json.loads(item["observed"]["S"]),
+        bytes(item["prev"]["B"]).hex(),
+        bytes(item["digest"]["B"]).hex(),
+        content_digest(item).hex(),
+    )
+
+
+def _body(row: StoredView) -> str:
+    return "\n".join((row.vector, row.state, row.value, row.digest.hex()))
 
 
 def content_digest(item: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,111 @@
+"""What the clients know about their writes: which event each became, and what it came after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.checker.history import Call, Finals, History, Kept, Outcome, Vector, Written
+
+Place = tuple[str, int]
+"""A lane's partition key and a sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a thing, as the clients know it."""
+
+    call: Call
+    stream: str
+    type: str
+    payload: Mapping[str, Any]
+
+    @property
+    def context(self) -> Vector:
+        """What its writer had seen of the stream."""
+        return self.call.context.get(self.stream, {})
+
+
+@dataclass(slots=True)
+class Knowledge:
+    """The history, by what the checks ask for. Made once, read by all of them."""
+
+    acknowledged: dict[str, tuple[Call, Written]] = field(default_factory=dict)
+    """By digest; without what is gone."""
+    unknown: dict[str, tuple[Call, Written]] = field(default_factory=dict)
+    """What may have been written, by digest."""
+    changes: dict[str, Change] = field(default_factory=dict)
+    """By id: every change that anybody asked for."""
+    gone_from: dict[str, int] = field(default_factory=dict)
+    """Lane -> the first sequence that is gone, and whose place may have been given again."""
+    events: dict[Place, Kept] = field(default_factory=dict)
+    """What is kept at each place, in some region."""
+
+    @classmethod
+    def of(cls, history: History, finals: Finals) -> Knowledge:
+        known = cls()
+        for call in history.calls:
+            if isinstance(call.value, list):
+                for each in call.value:
+                    known.changes[each["id"]] = Change(call, each["stream"], each["type"], each)
+            for event in call.events:
+                if event.digest in history.gone:
+                    known.gone_from[event.lane] = min(event.sequence, known.gone_from.get(event.lane, event.sequence))
+                elif call.outcome is Outcome.OK:
+                    known.acknowledged[event.digest] = (call, event)
+                elif call.outcome is Outcome.UNKNOWN:
+                    known.unknown[event.digest] = (call, event)
+        for final in finals.values():
+            for kept in final.events:
+                known.events.setdefault((kept.lane, kept.sequence), kept)
+        return known
+
+    def still(self, stream: str, vector: Vector) -> dict[str, int]:
+        """Of a vector what means the same now as it did then: up to where the lane lost something for good."""
+        capped = {}
+        for region, sequence in vector.items():
+            lane = lane_of(region, stream)
+            capped[region] = min(sequence, self.gone_from.get(lane, sequence + 1) - 1)
+        return {region: sequence for region, sequence in capped.items() if sequence}
+
+    def means_the_same(self, stream: str, vector: Vector) -> bool:
+        """Whether nothing of a vector is gone."""
+        return all(vector[region] < self.gone_from.get(lane_of(region, stream), vector[region] + 1) for region in vector)
+
+    def within(self, stream: str, vector: Vector) -> Iterator[Kept]:
+        """The events of a vector. Those that are nowhere are left out: other checks say so."""
+        for region, last in vector.items():
+            lane = lane_of(region, stream)
+            for sequence in range(1, last + 1):
+                if (kept := self.events.get((lane, sequence))) is not None:
+                    yield kept
+
+    def had_seen(self, kept: Kept, other: Kept) -> bool:
+        """Whether the writer of `kept` had seen `other`, which is of the same stream: by what it said then, or as its own
+        lane held it already."""
+        if kept.lane == other.lane:
+            return other.sequence < kept.sequence
+        change = self.changes.get(str(kept.payload.get("id")))
+        return change is not None and change.context.get(other.region, 0) >= other.sequence
+
+
+def lane_of(region: str, stream: str) -> str:
+    """The partition key of a region's lane of a stream."""
+    kind, _, name = stream.partition("/")
+    return f"{region}#{kind}#{name}"
+
+
+def dominates(vector: Vector, other: Vector) -> bool:
+    """Whether `vector` has everything of `other`."""
+    return all(vector.get(region, 0) >= sequence for region, sequence in other.items())
+
+
+def by_lane(events: Sequence[Kept]) -> dict[str, list[Kept]]:
+    """The events of each lane, in order."""
+    lanes: dict[str, list[Kept]] = {}
+    for kept in events:
+        lanes.setdefault(kept.lane, []).append(kept)
+    for held in lanes.values():
+        held.sort(key=lambda kept: kept.sequence)
+    return lanes

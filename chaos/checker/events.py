@@ -1,0 +1,150 @@
+"""Events: each that was acknowledged is everywhere, once, as it was, in its lane's order; and no other is."""
+
+from __future__ import annotations
+
+from chaos.checker.causes import Knowledge, by_lane, lane_of
+from chaos.checker.history import Call, Final, Finals, History, Kept, Outcome, Written
+from chaos.checker.verdict import Verdict
+
+_GENESIS = "0" * 64
+_OWN = "meridian.claim_lost"
+"""What Meridian itself writes, when a claim turns out to have lost."""
+
+
+def check_events(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
+    """Judge every region's events."""
+    failed = {
+        each["id"] for call in history.calls if call.outcome is Outcome.FAIL and isinstance(call.value, list)
+        for each in call.value
+    }  # fmt: skip
+    for region, final in finals.items():
+        _compare(verdict, known, history, region, final, failed)
+        _chain(verdict, region, final.events)
+        verdict.look("quarantined")
+        for refused in final.quarantined:
+            verdict.breach("quarantined", f"{region}: {refused}")
+    _places(verdict, known)
+    _transactions(verdict, known, history, finals)
+    _lane_order(verdict, known)
+    _identical(verdict, finals)
+
+
+def _compare(verdict: Verdict, known: Knowledge, history: History, region: str, final: Final, failed: set[str]) -> None:
+    found = {(kept.lane, kept.sequence): kept for kept in final.events}
+    verdict.look("lost", len(known.acknowledged))
+    for _, event in known.acknowledged.values():
+        kept = found.get((event.lane, event.sequence))
+        if kept is None:
+            verdict.breach("lost", f"{region} lacks {event.lane} {event.sequence}, which was acknowledged")
+        elif kept.digest != event.digest:
+            verdict.breach("changed", f"{region}: {event.lane} {event.sequence} is not what was acknowledged")
+    ids: set[str] = set()
+    for kept in final.events:
+        verdict.look("changed")
+        where = f"{region}: {kept.lane} {kept.sequence}"
+        if kept.computed != kept.digest:
+            verdict.breach("changed", f"{where} does not fit its digest")
+        if kept.digest in history.gone:
+            verdict.breach("lost", f"{where} was taken for gone, and is here: it was not brought back")
+        name = str(kept.payload.get("id", ""))
+        verdict.look("from_nowhere")
+        if name in failed:
+            verdict.breach("from_nowhere", f"{where} is of the call that failed to write {name}")
+        elif kept.type != _OWN and kept.digest not in known.acknowledged and kept.digest not in known.unknown:
+            verdict.breach("from_nowhere", f"{where} was written by nobody")
+        if name:
+            verdict.look("duplicated")
+            if name in ids:
+                verdict.breach("duplicated", f"{region}: {name} is there twice, once at {kept.lane} {kept.sequence}")
+            ids.add(name)
+
+
+def _chain(verdict: Verdict, region: str, events: list[Kept]) -> None:
+    for lane, held in by_lane(events).items():
+        verdict.look("gaps", len(held))
+        verdict.look("forked", len(held))
+        last, digest = 0, _GENESIS
+        for kept in held:
+            if kept.sequence > last + 1:
+                verdict.breach("gaps", f"{region}: {lane} has a gap before {kept.sequence}")
+            elif kept.prev != digest:
+                verdict.breach("forked", f"{region}: the chain of {lane} breaks at {kept.sequence}")
+            last, digest = kept.sequence, kept.digest
+
+
+def _places(verdict: Verdict, known: Knowledge) -> None:
+    given: dict[tuple[str, int], str] = {}
+    for _, event in known.acknowledged.values():
+        verdict.look("acknowledged_twice")
+        if given.setdefault((event.lane, event.sequence), event.digest) != event.digest:
+            verdict.breach("acknowledged_twice", f"{event.lane} {event.sequence} was acknowledged to two events")
+
+
+def _transactions(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
+    """A region that lost its data got transactions back lane by lane, so those may be torn."""
+    lost = {lane.partition("#")[0] for lane in known.gone_from} | {event.partition("#")[0] for event in history.lost_regions}
+    for call in history.calls:
+        if call.outcome is Outcome.FAIL or len(call.events) < 2 or call.events[0].lane.partition("#")[0] in lost:
+            continue
+        verdict.look("torn")
+        for region, final in finals.items():
+            held = final.digests
+            there = [event.digest in held for event in call.events]
+            if any(there) and not all(there):
+                verdict.breach("torn", f"{region} has {sum(there)} of the {len(there)} events of call {call.number}")
+
+
+def _lane_order(verdict: Verdict, known: Knowledge) -> None:
+    lanes: dict[str, list[tuple[Call, Written]]] = {}
+    for call, event in known.acknowledged.values():
+        lanes.setdefault(event.lane, []).append((call, event))
+    for lane, written in lanes.items():
+        verdict.look("lane_order", len(written))
+        ended = sorted(written, key=lambda pair: pair[0].done or 0)
+        written.sort(key=lambda pair: pair[0].began)
+        done, latest = 0, None
+        for call, event in written:
+            while done < len(ended) and (ended[done][0].done or 0) < call.began:
+                before = ended[done][1]
+                latest = before if latest is None or before.sequence > latest.sequence else latest
+                done += 1
+            if latest is not None and (latest.sequence >= event.sequence or latest.hlc >= event.hlc):
+                verdict.breach(
+                    "lane_order",
+                    f"{lane} {latest.sequence} ({latest.hlc}) was there before {event.sequence} ({event.hlc}) was asked",
+                )
+
+
+def check_causes(verdict: Verdict, known: Knowledge) -> None:
+    """Whoever writes after having seen an event comes after it, whatever the clocks said."""
+    for call, event in known.acknowledged.values():
+        kept = known.events.get((event.lane, event.sequence))
+        change = known.changes.get(event.id)
+        if kept is None or change is None or kept.digest != event.digest:
+            continue
+        for region, sequence in known.still(change.stream, change.context).items():
+            verdict.look("causal_order")
+            other = known.events.get((lane_of(region, change.stream), sequence))
+            if other is not None and other.hlc >= kept.hlc and other.digest != kept.digest:
+                verdict.breach(
+                    "causal_order", f"{event.lane} {event.sequence} ({kept.hlc}) was written by {call.process} having seen "
+                    f"{other.lane} {sequence} ({other.hlc})",
+                )  # fmt: skip
+            if kept.observed.get(region, 0) < sequence:
+                verdict.breach(
+                    "causal_order",
+                    f"{event.lane} {event.sequence} does not say that its writer had seen {region} {sequence}",
+                )
+
+
+def _identical(verdict: Verdict, finals: Finals) -> None:
+    reference: tuple[str, dict[tuple[str, int], str]] | None = None
+    for region, final in finals.items():
+        held = {(kept.lane, kept.sequence): kept.digest for kept in final.events}
+        if reference is None:
+            reference = (region, held)
+            continue
+        verdict.look("regions_identical", len(held))
+        for place in held.keys() | reference[1].keys():
+            if held.get(place) != reference[1].get(place):
+                verdict.breach("regions_identical", f"{place[0]} {place[1]} differs between {reference[0]} and {region}")

@@ -1,0 +1,177 @@
+"""A run that keeps every promise, made with real stores and a real engine in memory: to be broken, one promise at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from chaos import things
+from chaos.checker.history import Call, Final, History, Kept, KeptView, Outcome, Written
+from chaos.world.reading import kept_of
+from projectors.engine import Engine
+from projectors.sinks.memory import MemorySink
+from replicator.appending import Write
+from replicator.claims import Claim, OptimisticClaims, Release
+from replicator.domain.clock import HybridLogicalClock
+from replicator.domain.event import Event, NewEvent, Observed
+from replicator.domain.names import StreamId
+from replicator.memory import MemoryStorage
+from replicator.models import to_item
+from replicator.operation import Saved
+from replicator.store import EventStore
+
+EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
+REGIONS = (EAST, WEST, SOUTH)
+
+
+@dataclass
+class Run:
+    """Three regions, the sessions that wrote, and what both came to."""
+
+    now: float = 1_763_914_981.0
+    tables: dict[str, MemoryStorage] = field(default_factory=lambda: {region: MemoryStorage() for region in REGIONS})
+    seen: dict[tuple[str, str], Observed] = field(default_factory=dict)
+    finals: dict[str, Final] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.history = History(lambda: self.now)
+        self.stores = {
+            region: EventStore(table, region, REGIONS, HybridLogicalClock(lambda: int(self.now * 1000)))
+            for region, table in self.tables.items()
+        }
+        self._ids = 0
+
+    def write(self, process: str, region: str, *changes: tuple[str, NewEvent], outcome: Outcome = Outcome.OK) -> Call:
+        """One transaction of a process."""
+        value = [{"stream": stream, "type": new.type, **new.payload} for stream, new in changes]
+        streams = {stream for stream, _ in changes}
+        observed = {stream: self.seen.get((process, stream), Observed()) for stream in streams}
+        context = {stream: dict(seen.vector.items()) for stream, seen in observed.items()}
+        self.now += 0.01
+        call = self.history.invoke(process, region, "write", value, context)
+        writes = [
+            Write(StreamId.parse(each), tuple(new for stream, new in changes if stream == each), observed[each])
+            for each in sorted(streams)
+        ]
+        events = self.stores[region].append_all(writes)
+        told = [written(event) for event in events]
+        if outcome is Outcome.OK:
+            self.history.ok(call, told)
+            for event in events:
+                self._saw(process, str(event.stream), Observed.of([event]))
+        else:
+            self.history.unknown(call, told, "no answer")
+        return call
+
+    def id(self) -> str:
+        self._ids += 1
+        return f"c{self._ids}"
+
+    def add(self, process: str, region: str, stream: str, n: int, **how: Any) -> Call:
+        return self.write(process, region, (stream, things.added(self.id(), n)), **how)
+
+    def join(self, process: str, region: str, stream: str, who: str) -> Call:
+        return self.write(process, region, (stream, things.joined(self.id(), who)))
+
+    def leave(self, process: str, region: str, stream: str, who: str) -> Call:
+        return self.write(process, region, (stream, things.left(self.id(), who)))
+
+    def name(self, process: str, region: str, stream: str, to: str) -> Call:
+        return self.write(process, region, (stream, things.named(self.id(), to)))
+
+    def read(self, process: str, region: str, stream: str) -> Call:
+        asked = self.seen.get((process, stream), Observed())
+        call = self.history.invoke(process, region, "read", {"stream": stream}, {stream: dict(asked.vector.items())})
+        state = self.stores[region].state(stream)
+        events = list(state.events())
+        view = _fold(self.stores[region], events)
+        self._saw(process, stream, Observed.of(events))
+        self.history.ok(call, seen=dict(state.vector.items()), found=view.get(stream))
+        return call
+
+    def claim(self, process: str, name: str, release: bool = False) -> Call:
+        """Claims at home in EAST."""
+        owner = f"user/{process}"
+        call = self.history.invoke(
+            process, EAST, "release" if release else "claim", {"id": self.id(), "stream": name, "owner": owner}, {}
+        )
+        result = OptimisticClaims(self.stores[EAST]).save([Release(name, owner) if release else Claim(name, owner)])
+        if isinstance(result, Saved):
+            self.history.ok(call, [written(event) for event in result.events])
+        else:
+            self.history.fail(call, "refused")
+        return call
+
+    def copy(self) -> None:
+        for home, table in self.tables.items():
+            for lane, last in list(table.lanes()):
+                for peer in self.tables.values() if lane.region == home else ():
+                    peer.insert_each(list(table.read(lane, 1, last)))
+
+    def end(self) -> Run:
+        """Copy everything everywhere, and read it."""
+        self.copy()
+        for region, table in self.tables.items():
+            events = [event for lane, last in table.lanes() for event in table.read(lane, 1, last)]
+            sink = MemorySink()
+            engine = Engine([things.Thing], self.stores[region], sink)
+            engine.apply([event for event in events if event.stream.type == things.TYPE])
+            views = {
+                view.key: KeptView(dict(view.vector.items()), view.value, f"{view.vector}{view.state_text}{view.value_text}")
+                for view in sink.views("thing", 1)
+            }
+            final = Final([kept_of(to_item(event)) for event in events], views)
+            for stream in {kept.stream for kept in final.events if kept.stream.startswith("seat/")}:
+                owner = OptimisticClaims(self.stores[region]).owner(stream).owner
+                final.owners[stream] = str(owner) if owner else None
+            self.finals[region] = final
+        return self
+
+    def alter(self, region: str, at: Kept, **changes: Any) -> None:
+        """Change an event that a region holds."""
+        events = self.finals[region].events
+        events[events.index(at)] = replace(at, **changes)
+
+    def view(self, region: str, stream: str, **changes: Any) -> None:
+        """Change a value that a region's view holds."""
+        view = self.finals[region].views[stream]
+        value: Mapping[str, Any] = {**view.value, **changes}
+        self.finals[region].views[stream] = replace(view, value=value)
+
+    def _saw(self, process: str, stream: str, seen: Observed) -> None:
+        self.seen[process, stream] = self.seen.get((process, stream), Observed()).join(seen)
+
+
+def _fold(store: EventStore, events: list[Event]) -> dict[str, dict[str, Any]]:
+    sink = MemorySink()
+    Engine([things.Thing], store, sink).apply(events)
+    return {view.key: view.value for view in sink.views("thing", 1)}
+
+
+def written(event: Event) -> Written:
+    return Written(event.lane.key, event.sequence, event.digest.hex(), str(event.hlc), str(event.payload.get("id", "")))
+
+
+def good_run() -> Run:
+    """Three sessions in three regions on two things and a seat."""
+    run = Run()
+    run.join("a", EAST, "thing/1", "homer")
+    run.add("a", EAST, "thing/1", 3)
+    run.name("a", EAST, "thing/1", "spade")
+    run.read("a", EAST, "thing/1")
+    run.copy()
+    run.read("b", WEST, "thing/1")
+    run.leave("b", WEST, "thing/1", "homer")
+    run.name("b", WEST, "thing/1", "shovel")
+    run.join("c", SOUTH, "thing/1", "marge")
+    run.name("c", SOUTH, "thing/1", "fork")
+    run.write("a", EAST, ("thing/1", things.added("t1", 1)), ("thing/2", things.added("t2", -1)))
+    run.add("c", SOUTH, "thing/2", 5, outcome=Outcome.UNKNOWN)
+    run.copy()
+    run.read("a", EAST, "thing/1")
+    run.claim("a", "seat/1")
+    run.claim("b", "seat/1")
+    run.claim("a", "seat/1", release=True)
+    run.claim("b", "seat/1")
+    return run.end()

@@ -1,0 +1,247 @@
+"""The checker finds nothing in a good run, and each planted breach by the promise that it breaks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.checker.check import check
+from chaos.checker.history import Kept, Outcome, Written, load_history, read_history
+from chaos.checker.verdict import PROMISES
+from tests.chaos.checker import runs
+
+EAST, WEST, SOUTH = runs.EAST, runs.WEST, runs.SOUTH
+
+
+def event(run: Any, region: str, lane: str, sequence: int) -> Kept:
+    return next(kept for kept in run.finals[region].events if (kept.lane, kept.sequence) == (lane, sequence))
+
+
+def everywhere(run: Any, lane: str, sequence: int, **changes: Any) -> None:
+    for region in runs.REGIONS:
+        run.alter(region, event(run, region, lane, sequence), **changes)
+
+
+THING = f"{EAST}#thing#1"
+
+
+def lose(run: Any) -> None:
+    run.finals[WEST].events.remove(event(run, WEST, THING, 4))
+
+
+def invent(run: Any) -> None:
+    last = event(run, WEST, THING, 4)
+    for region in runs.REGIONS:
+        run.finals[region].events.append(
+            replace(last, sequence=5, prev=last.digest, digest="ab" * 32, computed="ab" * 32, payload={"id": "x", "n": 0})
+        )
+
+
+def write_what_failed(run: Any) -> None:
+    call = next(call for call in run.history.calls if call.outcome is Outcome.UNKNOWN)
+    run.history.settle(call, written=False)
+
+
+def duplicate(run: Any) -> None:
+    last = event(run, WEST, THING, 4)
+    run.finals[WEST].events.append(replace(last, sequence=5, prev=last.digest))
+
+
+def change(run: Any) -> None:
+    run.alter(WEST, event(run, WEST, THING, 2), computed="00" * 32)
+
+
+def overwrite(run: Any) -> None:
+    run.alter(WEST, event(run, WEST, THING, 2), digest="cd" * 32, computed="cd" * 32)
+
+
+def acknowledge_twice(run: Any) -> None:
+    call = run.history.invoke("d", EAST, "write", [], {})
+    run.history.ok(call, [Written(THING, 2, "ef" * 32, "1763914981000-00000", "d1")])
+
+
+def tear(run: Any) -> None:
+    """Of the transaction over two things one event is nowhere."""
+    for region in runs.REGIONS:
+        run.finals[region].events.remove(event(run, region, f"{EAST}#thing#2", 1))
+
+
+def gap(run: Any) -> None:
+    run.finals[WEST].events.remove(event(run, WEST, THING, 2))
+
+
+def fork(run: Any) -> None:
+    run.alter(WEST, event(run, WEST, THING, 3), prev="12" * 32)
+
+
+def swap_in_lane(run: Any) -> None:
+    """What was acknowledged first stands behind what was asked for later."""
+    calls = [call for call in run.history.calls if call.events and call.events[0].lane == THING]
+    first, second = calls[0].events[0], calls[1].events[0]
+    calls[0].events, calls[1].events = (replace(second, id=first.id),), (replace(first, id=second.id),)
+
+
+def clock_back(run: Any) -> None:
+    """The leave, written after having seen the join, has an earlier time."""
+    everywhere(run, f"{WEST}#thing#1", 1, hlc="0000000000001-00000")
+
+
+def forget_context(run: Any) -> None:
+    everywhere(run, f"{WEST}#thing#1", 1, observed={})
+
+
+def read_old(run: Any) -> None:
+    call = [call for call in run.history.calls if call.name == "read" and call.process == "a"][-1]
+    call.seen = {EAST: 3, WEST: 2, SOUTH: 2}
+    call.found = {"count": 3, "members": ["marge"], "called": "fork"}
+
+
+def read_back(run: Any) -> None:
+    """A second read of the session sees less of another region than the first."""
+    call = run.history.invoke("b", WEST, "read", {"stream": "thing/1"}, {})
+    run.history.ok(call, seen={EAST: 2, WEST: 2}, found={"count": 3, "members": [], "called": "shovel"})
+
+
+def read_wrong(run: Any) -> None:
+    next(call for call in run.history.calls if call.name == "read").found["count"] = 4
+
+
+def miscount(run: Any) -> None:
+    for region in runs.REGIONS:
+        run.view(region, "thing/1", count=5)
+
+
+def resurrect(run: Any) -> None:
+    for region in runs.REGIONS:
+        run.view(region, "thing/1", members=["homer", "marge"])
+
+
+def forget_member(run: Any) -> None:
+    for region in runs.REGIONS:
+        run.view(region, "thing/1", members=[])
+
+
+def old_name(run: Any) -> None:
+    """`spade` was overwritten by somebody who had seen it."""
+    for region in runs.REGIONS:
+        run.view(region, "thing/1", called="spade")
+
+
+def own_twice(run: Any) -> None:
+    released = next(kept for kept in run.finals[EAST].events if kept.type == "meridian.released")
+    for region in runs.REGIONS:
+        run.alter(region, event(run, region, released.lane, released.sequence), payload={"owner": "user/c"})
+
+
+def grant_twice(run: Any) -> None:
+    call = run.history.invoke("c", EAST, "claim", {"id": "z", "stream": "seat/1", "owner": "user/c"}, {})
+    run.history.ok(call)
+
+
+def misreport_owner(run: Any) -> None:
+    run.finals[SOUTH].owners["seat/1"] = "user/a"
+
+
+def differ(run: Any) -> None:
+    run.finals[WEST].events.remove(event(run, WEST, f"{SOUTH}#thing#2", 1))
+
+
+def behind(run: Any) -> None:
+    view = run.finals[SOUTH].views["thing/1"]
+    run.finals[SOUTH].views["thing/1"] = replace(view, vector={**view.vector, EAST: 3})
+
+
+def other_bytes(run: Any) -> None:
+    view = run.finals[SOUTH].views["thing/1"]
+    run.finals[SOUTH].views["thing/1"] = replace(view, body=view.body + " ")
+
+
+def quarantine(run: Any) -> None:
+    run.finals[WEST].quarantined.append("quarantine#… a fork")
+
+
+PLANTED: list[tuple[str, Callable[[Any], None]]] = [
+    ("lost", lose), ("from_nowhere", invent), ("from_nowhere", write_what_failed), ("duplicated", duplicate),
+    ("changed", change), ("changed", overwrite), ("acknowledged_twice", acknowledge_twice), ("torn", tear), ("gaps", gap),
+    ("forked", fork), ("lane_order", swap_in_lane), ("causal_order", clock_back), ("causal_order", forget_context),
+    ("read_your_writes", read_old), ("monotonic_reads", read_back), ("reads_explained", read_wrong), ("counters", miscount),
+    ("sets", resurrect), ("sets", forget_member), ("registers", old_name), ("claims", own_twice), ("claims", grant_twice),
+    ("claims", misreport_owner), ("regions_identical", differ), ("views_complete", behind), ("views_identical", other_bytes),
+    ("quarantined", quarantine),
+]  # fmt: skip
+
+
+def test_a_good_run_keeps_every_promise_and_tests_each() -> None:
+    run = runs.good_run()
+    verdict = check(run.history, run.finals)
+    assert (verdict.broken, verdict.examples, verdict.untested) == ({}, [], [])
+
+
+@pytest.mark.parametrize(("promise", "plant"), PLANTED, ids=[f"{promise}-{plant.__name__}" for promise, plant in PLANTED])
+def test_a_planted_breach_is_found_by_the_promise_that_it_breaks(promise: str, plant: Callable[[Any], None]) -> None:
+    run = runs.good_run()
+    plant(run)
+    for final in run.finals.values():
+        final.__dict__.pop("digests", None)
+    verdict = check(run.history, run.finals)
+    assert promise in verdict.broken
+    assert any(example.startswith(promise) for example in verdict.examples)
+
+
+def test_every_promise_has_a_planted_breach() -> None:
+    assert {promise for promise, _ in PLANTED} == set(PROMISES)
+
+
+def test_a_promise_that_nothing_was_looked_at_for_is_not_called_kept() -> None:
+    run = runs.Run()
+    run.add("a", EAST, "thing/1", 1)
+    verdict = check(run.history, run.end().finals)
+    assert verdict.broken == {}
+    assert {"claims", "read_your_writes", "torn"} <= set(verdict.untested)
+
+
+def test_a_history_is_read_again_as_it_was_written(tmp_path: Path) -> None:
+    run = runs.Run()
+    file = tmp_path / "history.jsonl"
+    lines: list[str] = []
+    run.history._sink = lambda line: lines.append(json.dumps(line))
+    run.join("a", EAST, "thing/1", "homer")
+    call = run.add("b", WEST, "thing/1", 2, outcome=Outcome.UNKNOWN)
+    run.read("a", EAST, "thing/1")
+    run.history.fail(run.history.invoke("b", WEST, "write", [], {}), "refused")
+    run.history.settle(call, written=True)
+    run.history.lose(WEST, [])
+    file.write_text("\n".join(lines) + "\n")
+    again = load_history(file)
+    assert [json.dumps(_shown(each)) for each in again.calls] == [json.dumps(_shown(each)) for each in run.history.calls]
+    assert (again.gone, again.lost_regions) == (run.history.gone, run.history.lost_regions)
+    assert again.gone == {call.events[0].digest}
+    assert read_history(lines).counts() == {"ok": 3, "fail": 1, "unknown": 0}
+
+
+def _shown(call: Any) -> Any:
+    events = [repr(event) for event in call.events]
+    return [call.number, call.process, call.name, call.value, call.outcome, events, call.seen, call.found, call.done]
+
+
+def test_what_is_gone_with_its_region_is_not_lost_and_its_place_may_be_given_again() -> None:
+    run = runs.Run()
+    run.add("a", EAST, "thing/1", 1)
+    run.copy()
+    gone = run.add("a", EAST, "thing/1", 10)
+    table = run.tables[EAST]
+    lane = next(lane for lane, _ in table.lanes())
+    del table._lanes[lane][2]
+    run.history.lose(EAST, [e.digest.hex() for e in table.read(lane)])
+    run.stores[EAST]._appender._heads.clear()
+    run.seen.clear()
+    run.add("a", EAST, "thing/1", 100)
+    verdict = check(run.history, run.end().finals)
+    assert verdict.broken == {}
+    run.finals[WEST].events[1] = replace(run.finals[WEST].events[1], digest=gone.events[0].digest)
+    assert "lost" in check(run.history, run.finals).broken
