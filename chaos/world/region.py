@@ -1,0 +1,160 @@
+"""One region of the world: an emulator and the replicator and projector beside it, each a process of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chaos.world.backup import Backup, restore_backup
+from chaos.world.processes import Process
+from projectors.sinks.dynamodb import DynamoSink
+from replicator.settings import Settings
+from replicator.tables import create_tables
+
+_START_SECONDS = 60.0
+
+
+def emulator(region: str, port: int, services: str, logs: Path) -> Process:
+    """A region's emulator, on a port of this machine."""
+    environment = {
+        **_environment(region),
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_REGION": region,
+        "SERVICES": services,
+        "LOG_LEVEL": "WARNING",
+        "TMPDIR": str(logs),
+    }
+    return Process(
+        f"emulator of {region}", [sys.executable, "-m", "ministack"], environment, logs / f"{region}-emulator.log"
+    )
+
+
+def worker(program: str, module: str, settings: Settings, projections: Sequence[str], logs: Path) -> Process:
+    """The region's replicator or its projector: the `run` command of that module."""
+    environment = {
+        **_environment(settings.region),
+        "MERIDIAN_REGION": settings.region,
+        "MERIDIAN_PEERS": ",".join(settings.peers),
+        "MERIDIAN_PREFIX": settings.prefix,
+        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
+        "MERIDIAN_PROJECTIONS": ",".join(projections),
+        "MERIDIAN_READ_TIMEOUT": str(settings.read_timeout),
+        "MERIDIAN_CONNECT_TIMEOUT": str(settings.connect_timeout),
+        "MERIDIAN_ATTEMPTS": str(settings.attempts),
+        "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
+        "MERIDIAN_WRITE_WITH": settings.write_with,
+    }
+    return Process(
+        f"{program} of {settings.region}",
+        [sys.executable, "-c", f"from {module}.cli import main; main()", "run"],
+        environment,
+        logs / f"{settings.region}-{program}.log",
+    )
+
+
+def _environment(region: str) -> Mapping[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": region,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class RegionProcesses:
+    """One region. `settings` are those of whoever reaches it directly, `inside` those of its own processes: other regions
+    are reached over the network's links."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        inside: Settings,
+        emulator: Process,
+        replicator: Process,
+        projector: Process,
+        runs: bool,
+        tables: bool,
+    ) -> None:
+        self.settings = settings
+        self.inside = inside
+        self.name = settings.region
+        self.down = False
+        """Killed, and not back yet."""
+        self.emulator = emulator
+        self.replicator = replicator
+        self.projector = projector
+        self._runs = runs
+        self._tables = tables
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        return (self.projector, self.replicator, self.emulator)
+
+    @property
+    def workers(self) -> tuple[Process, ...]:
+        """What runs beside the emulator; nothing where functions inside it do the work."""
+        return (self.replicator, self.projector) if self._runs else ()
+
+    def freeze(self) -> None:
+        """The whole region stops at one instant: its tables and everything that runs in it."""
+        for process in reversed(self.processes):
+            process.freeze()
+
+    def thaw(self) -> None:
+        for process in reversed(self.processes):
+            process.thaw()
+
+    def kill(self) -> None:
+        """kill -9 to everything of the region. Its tables lived in its memory: all its data is lost."""
+        self.down = True
+        for process in reversed(self.processes):
+            process.kill()
+
+    def come_back_empty(self) -> None:
+        """Start again what was killed, on the same port, with new and empty tables."""
+        self._come_back(self.furnish)
+
+    def come_back_restored(self, backup: Backup) -> None:
+        """Start again what was killed, on the same port, with new tables that hold the backup."""
+        self._come_back(lambda: restore_backup(self.settings, backup))
+
+    def _come_back(self, furnish: Callable[[], None]) -> None:
+        self.emulator.start()
+        self.wait_healthy()
+        furnish()
+        for process in self.workers:
+            process.start()
+        self.down = False
+
+    def furnish(self) -> None:
+        """Make the region's tables."""
+        if self._tables:
+            create_tables(self.settings)
+            DynamoSink(self.settings).create_table()
+
+    def wait_healthy(self) -> None:
+        """Wait until the region's endpoint answers DynamoDB requests. Raises ProcessFailed."""
+        client = boto3.session.Session().client(
+            "dynamodb",
+            region_name=self.name,
+            endpoint_url=self.settings.endpoint(self.name),
+            config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
+        )
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                client.list_tables(Limit=1)
+                return
+            except (BotoCoreError, ClientError):
+                if not self.emulator.running:
+                    raise self.emulator.failure("ended while it started") from None
+                if time.monotonic() > end:
+                    raise self.emulator.failure(f"did not answer within {_START_SECONDS:.0f} s") from None
+                time.sleep(0.1)
