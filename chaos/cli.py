@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from chaos.bars import Bars
 from chaos.drills.drill import run_drill
 from chaos.drills.figures import SHORT, as_markdown, short_figures
 from chaos.drills.kinds import KINDS
 from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
 from chaos.drills.sabotage import PROMISES
+from chaos.scenarios.command import list_scenarios, run_scenarios
 from replicator import logs
-from replicator.console import err, out, run
+from replicator.console import out, run
 from replicator.errors import InvalidConfig
-
-_TELL_SECONDS = 15.0
 
 app = typer.Typer(
     help="Prove it: regions on this machine, each its own processes; faults; and every promise checked at the end.",
@@ -31,6 +29,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.command("run")(run_scenarios)
+app.command("list")(list_scenarios)
 
 
 @app.command()
@@ -72,7 +73,7 @@ def drill(
         logs.configure("error")  # the workers' logs are their own; here the bars and the table speak
     results = []
     for config in configs:
-        with _Bars() as bars:
+        with Bars() as bars:
             results.append(run_drill(config, bars))
         _show(results[-1])
     if kind == "all":
@@ -104,7 +105,7 @@ def contend(
         raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("error")
-    with _Bars() as bars:
+    with Bars() as bars:
         outcome = run_contention(plan, bars.steps)
     table = Table(title=f"{outcome.operations:,} operations by {writers} writers, seed {seed}", title_justify="left")
     for column in ("operation", "result"):
@@ -137,7 +138,7 @@ def views(
     count = _count(events)
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("error")
-    with _Bars() as bars, three_sinks(ORDERS, every) as sinks:
+    with Bars() as bars, three_sinks(ORDERS, every) as sinks:
         outcome = run_orders(count, seed, sinks, bars.steps)
     table = Table("projected into", "seconds", "events a second", title=f"{outcome.events:,} events, seed {seed}")
     for name, seconds in outcome.seconds.items():
@@ -162,58 +163,6 @@ def _count(text: str) -> int | None:
         return int(text.replace("_", "").replace(",", ""))
     except ValueError:
         raise InvalidConfig(f"--events {text!r} is not a number; give one such as 10000, or 'all'") from None
-
-
-class _Bars:
-    """Progress on a terminal, a line a phase elsewhere."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<18}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=err,
-            disable=not err.is_terminal,
-        )
-        self._task: TaskID | None = None
-        self._phase = ""
-        self._told = time.monotonic()
-
-    def __enter__(self) -> _Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def phase(self, name: str, total: int) -> None:
-        if self._task is not None:
-            task = self._progress.tasks[self._task]
-            self._progress.update(self._task, completed=task.total)
-        self._task = self._progress.add_task(name, total=total)
-        if not err.is_terminal:
-            err.print(f"{name} …", highlight=False)
-
-    def steps(self, name: str, done: int, total: int) -> None:
-        """A step of a phase that is begun when it is first heard of."""
-        if name != self._phase:
-            self._phase = name
-            self.phase(name, total)
-        self.progress(done)
-
-    def progress(self, done: int) -> None:
-        if self._task is None:
-            return
-        self._progress.update(self._task, completed=done)
-        if not err.is_terminal and time.monotonic() - self._told > _TELL_SECONDS:
-            self._told = time.monotonic()
-            task = self._progress.tasks[self._task]
-            err.print(f"{task.description} {done:,} of {task.total:,.0f}", highlight=False)
-
-    def say(self, text: str) -> None:
-        err.print(f"  {text}", highlight=False)
 
 
 def _show(result: DrillResult) -> None:

@@ -1,12 +1,10 @@
-"""What an operator does in a drill: run the replicator's runbooks, and steer the desks."""
+"""What an operator does in a drill: run the replicator's runbooks, and steer the writers."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
-
-from chaos.drills.desk import Desk
 
 
 class Runbook(Protocol):
@@ -15,40 +13,50 @@ class Runbook(Protocol):
     def run(self, tell: Callable[[str], None]) -> Any: ...
 
 
-class DeskSteering:
-    """Steering as a drill has it: moves the desks that follow, and lets the drill look before they move.
+class Writer(Protocol):
+    """Somebody who writes at home, and goes where it is told."""
 
-    `leaving` and `returning` are called each time, before any desk is told; the latter gives the digests of what survived
-    of the region's lanes, or None where it lost nothing.
+    home: str
+
+    def move(self, region: str, survived: Collection[Any] | None = None) -> None:
+        """Write there from now on. `survived` are the digests of what survived of that region's lanes, where it had lost
+        its data."""
+
+
+class WriterSteering:
+    """Steering as a drill or a scenario has it: moves the writers that follow, and lets it look before they move.
+
+    `leaving` and `returning` are called with the region each time, before any writer is told; the latter gives the digests
+    of what survived of the region's lanes, or None where it lost nothing.
     """
 
     def __init__(
         self,
-        desks: Sequence[Desk],
-        leaving: Callable[[], None],
-        returning: Callable[[], Collection[bytes] | None],
+        writers: Sequence[Writer],
+        leaving: Callable[[str], None],
+        returning: Callable[[str], Collection[Any] | None],
     ) -> None:
-        self._desks = tuple(desks)
+        self._writers = tuple(writers)
         self._leaving = leaving
         self._returning = returning
 
     def plan(self, region: str, to: str | None) -> str:
-        return f"{len(self._of(region))} desks of {region} will append in {to or region}"
+        return f"{len(self._of(region))} writers of {region} will append in {to or region}"
 
     def away(self, region: str, to: str) -> str:
-        self._leaving()
-        for desk in self._of(region):
-            desk.move(to)
-        return f"{len(self._of(region))} desks of {region} append in {to} from now on"
+        self._leaving(region)
+        for writer in self._of(region):
+            writer.move(to)
+        return f"{len(self._of(region))} writers of {region} append in {to} from now on"
 
     def back(self, region: str) -> str:
-        survived = self._returning()
-        for desk in self._of(region):
-            desk.move(region, survived)
-        return f"{len(self._of(region))} desks append in {region} again"
+        survived = self._returning(region)
+        for writer in self._of(region):
+            writer.move(region, survived)
+        return f"{len(self._of(region))} writers append in {region} again"
 
-    def _of(self, region: str) -> list[Desk]:
-        return [desk for desk in self._desks if desk.home == region]
+    def _of(self, region: str) -> list[Writer]:
+        return [writer for writer in self._writers if writer.home == region]
 
 
 class Running:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from chaos.drills.operator import DeskSteering, Runbook, Running
+from chaos.drills.operator import Runbook, Running, WriterSteering
 from chaos.drills.result import Fault
 from chaos.drills.stage import Stage
 from replicator import NewEvent
@@ -31,7 +31,7 @@ class Outage:
         wanted = stage.result.config.outage
         self._cut = 0.0
         self._at_least = self.kind.outage if wanted is None else wanted
-        self._steering = DeskSteering(stage.followers, self._leaving, self._returning)
+        self._steering = WriterSteering(stage.followers, self._leaving, self._returning)
 
     @property
     def seconds(self) -> float:
@@ -93,7 +93,7 @@ class Outage:
         self.stage.until(lambda: self.stage.own_events > before)
         self.stage.result.rto_seconds = self.seconds
 
-    def _leaving(self) -> None:
+    def _leaving(self, _: str) -> None:
         """The writers are about to move."""
         self._measure_rpo()
         self._open_gates()
@@ -153,7 +153,7 @@ class Outage:
         except RegionUnavailable as error:
             stage.watch.say(f"refused, as it must be: {error}")
 
-    def _returning(self) -> Collection[bytes] | None:
+    def _returning(self, _: str) -> Collection[bytes] | None:
         """The writers are about to come home. Where the region lost its data: what of it survived anywhere."""
         stage = self.stage
         for desk in stage.followers:

@@ -105,6 +105,22 @@ class Tables:
         keys = [{"pk": {"S": key}, "sk": {"S": f"{sequence:016d}"}} for key, sequence in heads.items()]
         return {item["pk"]["S"] for item in self._get(self._settings.events_table, keys, "pk")}
 
+    def last(self, lanes: Collection[str]) -> dict[str, int]:
+        """The last sequence of each of these lanes that has any event here."""
+        found = {}
+        for lane in lanes:
+            request: Any = {
+                "TableName": self._settings.events_table,
+                "KeyConditionExpression": "pk = :lane",
+                "ExpressionAttributeValues": {":lane": {"S": lane}},
+                "ConsistentRead": True,
+                "ScanIndexForward": False,
+                "Limit": 1,
+            }
+            for item in self._call(partial(self.client.query, **request))["Items"]:
+                found[lane] = int(item["sk"]["S"])
+        return found
+
     def digests(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
         """The digests of those events of these (lane, sequence) that are here."""
         wanted = [{"pk": {"S": lane}, "sk": {"S": f"{sequence:016d}"}} for lane, sequence in keys]

@@ -1,0 +1,81 @@
+"""`chaos run` and `chaos list`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from chaos.bars import Bars
+from chaos.checker.verdict import PROMISES
+from replicator import logs
+from replicator.console import out
+from replicator.errors import InvalidConfig
+
+
+def list_scenarios() -> None:
+    """The scenarios that come with Meridian."""
+    from chaos.scenarios.scenario import find_scenarios, load_scenario
+
+    table = Table("scenario", "what happens", "tags")
+    for name, file in find_scenarios().items():
+        scenario = load_scenario(file)
+        table.add_row(name, scenario.title, ", ".join(scenario.tags))
+    out.print(table)
+
+
+def run_scenarios(
+    scenarios: Annotated[list[str], typer.Argument(help="Names (`chaos list`), files, or all.", metavar="SCENARIO")],
+    seed: Annotated[int, typer.Option(help="Chooses which region is first, and what clients do.", metavar="N")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.", metavar="FILE")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Write every call here, a line of JSON each (of the last scenario).", metavar="FILE")
+    ] = None,
+) -> None:
+    """Run scenarios: clients write in every region while faults come and go; then every promise is checked.
+
+    Exits 0 when every promise was looked at and kept, 1 when one was broken. Ctrl-C leaves nothing running.
+    """
+    from chaos.scenarios.runner import Result, run_scenario
+    from chaos.scenarios.scenario import find_scenario, find_scenarios
+
+    wanted = [find_scenario(name) for name in (find_scenarios() if scenarios == ["all"] else scenarios)]
+    for option, file in (("--json", json_file), ("--history", history)):
+        if file is not None and not file.parent.is_dir():
+            raise InvalidConfig(f"{option} {file}: there is no directory {file.parent}; create it or choose another")
+    if "MERIDIAN_LOG" not in os.environ:
+        logs.configure("critical")
+    results: list[Result] = []
+    for scenario in wanted:
+        with Bars() as bars:
+            bars.say(f"{scenario.name}: {scenario.title}")
+            results.append(run_scenario(scenario, seed, bars, history))
+        _show(results[-1])
+    if json_file is not None:
+        json_file.write_text(json.dumps([result.as_json() for result in results], indent=2) + "\n")
+    raise typer.Exit(0 if all(result.kept for result in results) else 1)
+
+
+def _show(result: object) -> None:
+    from chaos.scenarios.runner import Result
+
+    assert isinstance(result, Result)
+    verdict = result.verdict
+    calls = ", ".join(f"{count:,} {outcome}" for outcome, count in result.calls.items())
+    arrived = "never" if result.converge_seconds is None else f"{result.converge_seconds:.1f} s after the last write"
+    out.print(
+        f"[bold]{result.scenario.name}[/], seed {result.seed}: {'[green]kept[/]' if result.kept else '[red]BROKEN[/]'}. "
+        f"{result.acknowledged:,} events acknowledged ({calls}), {result.gone:,} gone; everything everywhere: {arrived}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for name, count in verdict.broken.items():
+        out.print(f"  [red]broken[/] {PROMISES[name]}: {count} of {verdict.findings[name].looked:,}", highlight=False)
+    for example in verdict.examples:
+        out.print(f"    {example}", highlight=False, soft_wrap=True)
+    for name in result.unexpected:
+        out.print(f"  [yellow]not looked at[/] {PROMISES[name]}", highlight=False)

@@ -1,0 +1,61 @@
+"""The operator of a scenario: runs the replicator's runbooks, which steer the sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from chaos.drills.operator import Running, WriterSteering
+from replicator.errors import MeridianError
+from replicator.runbooks import Failback, Failover, Switchover
+from replicator.system import System
+
+if TYPE_CHECKING:
+    from chaos.scenarios.runner import Run
+
+_LONGEST_SECONDS = 300.0
+
+
+class Operator:
+    """Runs one runbook at a time. `lost` are the regions that have lost their data and are not back yet."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._said: list[str] = []
+        self.lost: set[str] = set()
+
+    def failover(self, region: str, to: str) -> None:
+        name = self._run.name(region)
+        if self._run.region(region).down:
+            self.lost.add(name)
+        self._act(lambda system, steering: Failover(
+            system, name, self._run.name(to), steering=steering, lost=name in self.lost
+        ), to)  # fmt: skip
+
+    def switchover(self, region: str, to: str) -> None:
+        name = self._run.name(region)
+        self._act(lambda system, steering: Switchover(system, name, self._run.name(to), steering=steering), to)
+
+    def failback(self, region: str) -> None:
+        name = self._run.name(region)
+        self._act(lambda system, steering: Failback(system, name, steering=steering), region)
+        self.lost.discard(name)
+
+    def take_said(self) -> str:
+        """What the last runbooks came to."""
+        said, self._said = "; ".join(self._said), []
+        return said
+
+    def _act(self, book: Any, seen_from: str) -> None:
+        run = self._run
+        system = System.connect(run.world.settings(run.name(seen_from)))
+        steering = WriterSteering(run.sessions, lambda _: None, self._returning)
+        running = Running(book(system, steering), run.watch.say)
+        if not run.until(lambda: running.done, _LONGEST_SECONDS):
+            raise MeridianError(f"a runbook did not end within {_LONGEST_SECONDS:.0f} s")
+        summary = running.summary()
+        self._said.append(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")
+
+    def _returning(self, region: str) -> Collection[str] | None:
+        doubtful = [place for session in self._run.sessions for place in session.doubtful(region)]
+        return self._run.survivors(region, doubtful)
