@@ -325,24 +325,32 @@ class Run:
         active: list[tuple[float, Done, Action]] = []
         while waiting or active or self.now < total:
             self.watch.progress(int(self.now))
-            while waiting and waiting[0][0].at <= self.now:
+            ends = min(active, key=lambda each: each[0], default=None)
+            if ends is not None and ends[0] <= min(self.now, waiting[0][0].at if waiting else self.now):
+                active.remove(ends)
+                self._end(ends[1], ends[2])
+            elif waiting and waiting[0][0].at <= self.now:
                 step, action = waiting.pop(0)
-                done = Done(step.name, step.arguments, self.now)
-                self.result.steps.append(done)
-                self.watch.say(f"{self.now:5.1f} s  {step.name} {_words(step.arguments)}")
-                action.start(self)
-                done.said = self.operator.take_said()
-                if step.lasts is None:
-                    done.ended = self.now
-                else:
-                    active.append((self.now + step.lasts, done, action))
-            for each in [each for each in active if each[0] <= self.now]:
-                active.remove(each)
-                _, done, action = each
-                action.stop(self)
-                done.ended = self.now
-                self.watch.say(f"{self.now:5.1f} s  {done.name} ends")
-            self.until(lambda: False, 0.1)
+                done = self._begin(step, action)
+                if step.lasts is not None:
+                    active.append((done.began + step.lasts, done, action))
+            else:
+                self.until(lambda: False, 0.1)
+
+    def _begin(self, step: Step, action: Action) -> Done:
+        done = Done(step.name, step.arguments, self.now)
+        self.result.steps.append(done)
+        self.watch.say(f"{self.now:5.1f} s  {step.name} {_words(step.arguments)}")
+        action.start(self)
+        done.said = self.operator.take_said()
+        if step.lasts is None:
+            done.ended = self.now
+        return done
+
+    def _end(self, done: Done, action: Action) -> None:
+        action.stop(self)
+        done.ended = self.now
+        self.watch.say(f"{self.now:5.1f} s  {done.name} ends")
 
     def _finish(self) -> None:
         """Everything is healed; clients write no more, and ask what became of what is unknown."""

@@ -1,0 +1,104 @@
+"""Scenario files: those that come with Meridian are sound, and what is not understood is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chaos.scenarios.actions import ACTIONS
+from chaos.scenarios.runner import make_action
+from chaos.scenarios.scenario import find_scenario, find_scenarios, load_scenario
+from replicator.errors import InvalidConfig
+
+GOOD = """
+title: A title
+description: What happens
+configuration: {regions: 3, seconds: 5, load: {things: 4}}
+method:
+  - {type: action, name: freeze, arguments: {region: first}, at: 1, for: 2}
+expect: {converge-within: 9}
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("name", sorted(find_scenarios()))
+def test_a_scenario_that_comes_with_meridian_is_sound(name: str) -> None:
+    scenario = find_scenario(name)
+    assert scenario.probes == ("acknowledged", "arrives")
+    assert scenario.method
+    assert [type(make_action(step)) for step in scenario.method] == [ACTIONS[step.name] for step in scenario.method]
+
+
+def test_every_action_is_used_by_a_scenario() -> None:
+    assert {step.name for name in find_scenarios() for step in find_scenario(name).method} == set(ACTIONS)
+
+
+def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
+    scenario = load_scenario(written(tmp_path, GOOD))
+    assert (scenario.name, scenario.regions, scenario.load.things, scenario.converge_within) == ("mine", 3, 4, 9.0)
+    assert (scenario.method[0].name, scenario.method[0].at, scenario.method[0].lasts) == ("freeze", 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("instead", "of", "says"),
+    [
+        ("name: freezes", "name: freeze", "method[0].name is 'freezes'; choose from freeze"),
+        ("region: fourth", "region: first", "method[0].arguments.region is 'fourth'; choose from first, second, third"),
+        ("at: -1", "at: 1", "method[0].at is -1; give a number from 0"),
+        ("at: .nan", "at: 1", "method[0].at is nan; give a number"),
+        ("at: yes", "at: 1", "method[0].at is True; give a number"),
+        ("at: 1}", "at: 1, for: 2}", "method[0] lacks 'for'; say for how many seconds to freeze"),
+        ("region: first, hard: 1", "region: first", "has the key 'hard'; known are region"),
+        ("arguments: {}", "arguments: {region: first}", "lacks 'region'; freeze takes region"),
+        ("regions: 7", "regions: 3", "configuration.regions is 7; give a whole number from 2 to 6"),
+        ("regions: 2.5", "regions: 3", "configuration.regions is 2.5; give a whole number"),
+        ("things: 0", "things: 4", "configuration.load.things is 0; give a whole number from 1"),
+        (
+            "method: none",
+            "method:\n  - {type: action, name: freeze, arguments: {region: first}, at: 1, for: 2}",
+            "give a list",
+        ),
+        ("title: ''", "title: A title", "title is ''; give a text"),
+        ("surprise: 1\ntitle: A title", "title: A title", "has the key 'surprise'"),
+        ("expect: {untested: [loss]}", "expect: {converge-within: 9}", "expect.untested is 'loss'; choose from lost"),
+        ("title: [", "title: A title", "is not YAML"),
+    ],
+)
+def test_what_is_not_understood_is_refused(tmp_path: Path, instead: str, of: str, says: str) -> None:
+    assert of in GOOD
+    with pytest.raises(InvalidConfig) as raised:
+        load_scenario(written(tmp_path, GOOD.replace(of, instead)))
+    assert says in str(raised.value)
+    assert "mine" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (
+            "{name: kill-worker, arguments: {region: first, worker: cook}}",
+            "worker is 'cook'; choose from replicator",
+        ),
+        ("{name: hole, arguments: {both-ways: true}, for: 1}", "both-ways of all links means nothing"),
+        ("{name: slow, for: 1}", "a slow link needs latency or bandwidth"),
+        ("{name: slow, arguments: {latency: -1}, for: 1}", "cannot be negative"),
+        ("{name: failback, arguments: {region: first}, for: 1}", "failback is done once; leave it out"),
+    ],
+)
+def test_an_action_that_makes_no_sense_is_refused(tmp_path: Path, step: str, says: str) -> None:
+    text = GOOD.replace("{type: action, name: freeze, arguments: {region: first}, at: 1, for: 2}", step)
+    with pytest.raises(InvalidConfig, match=says):
+        load_scenario(written(tmp_path, text))
+
+
+def test_a_scenario_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match="there is no scenario 'thaw'; `chaos list` lists them"):
+        find_scenario("thaw")
+    with pytest.raises(InvalidConfig, match="cannot be read"):
+        find_scenario(str(tmp_path / "none.yaml"))
