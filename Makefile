@@ -7,7 +7,7 @@ EVENTS ?= 10000
 VERIFY_EVENTS ?= 300000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-identity test soak contend views verify-scale drills bench lint format lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,9 @@ verify-scale: $(READY)  ## What `replicator verify` reads over two regions of 30
 
 drills: $(READY)  ## Every kind of drill under load, one after another, with a table of RPO and RTO
 	$(BIN)/chaos drill --kind all
+
+scenarios: $(READY)  ## Every scenario, one after another: faults on a timeline, every call recorded and judged (docs/chaos.md)
+	$(BIN)/chaos run all
 
 bench: $(READY)  ## Measure against named baselines
 	$(BIN)/python -m benchmarks

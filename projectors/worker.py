@@ -56,6 +56,8 @@ class Projector:
         self._waiting = waiting
         self._settler = settler
         self._followers = tuple(followers)
+        self._pending: list[Batch] = []
+        self._failures = 0
         self._look_again = 0.0
         self._looked_at: LaneId | None = None
         self._log = structlog.get_logger().bind(region=region)
@@ -89,23 +91,24 @@ class Projector:
     def run(self, stop: threading.Event) -> None:
         """Project until `stop` is set. The region's outages are waited out; nothing else ends it."""
         self._log.info("projector.started")
-        failures = 0
-        pending: list[Batch] = []
         while not stop.is_set():
-            try:
-                pending = pending or self._reader.poll()
-                self._project(pending)
-                more = self._resume()
-            except RegionUnavailable as error:
-                failures += 1
-                self._log.warning("projector.waits", error=str(error))
-                stop.wait(full_jitter(failures))
-                continue
-            failures = 0
-            if not pending and not more:
-                stop.wait(self._poll_interval)
-            pending = []
+            if rest := self.turn():
+                stop.wait(rest)
         self._log.info("projector.stopped")
+
+    def turn(self) -> float:
+        """Project what is new, and return how many seconds to rest before the next turn. For `run`, or for a scheduler in
+        its place."""
+        try:
+            self._pending = self._pending or self._reader.poll()
+            self._project(self._pending)
+            more = self._resume()
+        except RegionUnavailable as error:
+            self._failures += 1
+            self._log.warning("projector.waits", error=str(error))
+            return full_jitter(self._failures)
+        busy, self._pending, self._failures = bool(self._pending) or more, [], 0
+        return 0.0 if busy else self._poll_interval
 
     def _project(self, batches: Sequence[Batch]) -> None:
         """Fold these batches, then checkpoint them: killed in between, they come again and are skipped by vector."""

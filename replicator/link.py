@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,12 +40,13 @@ class Link:
         max_queued: int = 20_000,
         patience: float = 2.0,
         parallel: int = 4,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"{source}>{target}"
         self.state = LinkState()
         self._log = structlog.get_logger().bind(region=source, link=self.name)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"link-{target}")
-        self._copier = Copier(home, peer, quarantine, self._pool, self.state, self._log)
+        self._copier = Copier(home, peer, quarantine, self._pool, self.state, self._log, monotonic)
         self._backlog = backlog
         self._queue: queue.Queue[tuple[Sequence[Event], Callable[[], None]]] = queue.Queue()
         self._queued = 0
@@ -54,6 +56,7 @@ class Link:
         self._lagging = False
         self._waiting = True  # whether the backlog may hold something; unknown at the start
         self._cursor: LaneId | None = None
+        self._failures = 0
         self._stop = threading.Event()  # `start` may put its caller's in this place
         self._thread = threading.Thread(target=self._run, name=f"link-{self.name}", daemon=True)
 
@@ -118,28 +121,31 @@ class Link:
         return False
 
     def _run(self) -> None:
-        failures = 0
         while not self._stop.is_set():
-            try:
-                busy = self._step()
-            except RegionUnavailable as error:
-                failures += 1
-                if failures == 1:
-                    self._log.warning("link.down", error=str(error))
-                self._go(up=False)
-                self._stop.wait(full_jitter(failures))
-            except Exception:
-                # Unforeseen: say so and go on from the backlog. Ending the thread would end the link in silence.
-                failures += 1
-                self._log.exception("link.failed")
-                self._go(up=False)
-                self._stop.wait(full_jitter(failures))
-            else:
-                if self.state.up and failures:
-                    self._log.info("link.up", after_failures=failures)
-                    failures = 0
-                if not busy:
-                    self._stop.wait(0.02)
+            if rest := self.turn():
+                self._stop.wait(rest)
+
+    def turn(self) -> float:
+        """Do what is next, and return how many seconds to rest before the next turn. For the link's own thread, or for a
+        scheduler in its place."""
+        try:
+            busy = self._step()
+        except RegionUnavailable as error:
+            self._failures += 1
+            if self._failures == 1:
+                self._log.warning("link.down", error=str(error))
+            self._go(up=False)
+            return full_jitter(self._failures)
+        except Exception:
+            # Unforeseen: say so and go on from the backlog. Ending the thread would end the link in silence.
+            self._failures += 1
+            self._log.exception("link.failed")
+            self._go(up=False)
+            return full_jitter(self._failures)
+        if self.state.up and self._failures:
+            self._log.info("link.up", after_failures=self._failures)
+            self._failures = 0
+        return 0.0 if busy else 0.02
 
     def _go(self, up: bool) -> None:
         with self._room:

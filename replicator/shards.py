@@ -7,6 +7,7 @@ says `trimmed`, and whoever reads then compares lanes, which hold everything for
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from replicator.settings import Settings
 log = structlog.get_logger()
 
 _LOOK_FOR_SHARDS_SECONDS = 10.0
+_SURE_SECONDS = 23 * 3600.0
+"""Streams keep records for 24 hours at least. What is younger than this is certainly there still."""
 FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for its parent"
 """Why a poll did not read a shard: it failed or was throttled, its iterator is no longer good, or its parents come first."""
 
@@ -49,6 +52,9 @@ class Shard:
     iterator: str | None = None
     finished: bool = False
     trimmed: bool = False
+    since: float = -math.inf
+    """By the reader's clock: when it was last read, or was not there yet. What it has not been read of is younger. Counts
+    only while there is no position, by which a stream can tell what it has trimmed."""
     resumed: str | None = None
     """The record that the next page must begin with, where a stream does not say that it has trimmed it."""
 
@@ -68,6 +74,7 @@ class ShardReader(ABC):
     monotonic: Callable[[], float] = time.monotonic
     _shards: dict[str, Shard] = field(default_factory=dict)
     _looked: float | None = None
+    _saw: float = -math.inf
     _resumed: bool = False
     _vanished: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
@@ -103,7 +110,7 @@ class ShardReader(ABC):
         self.unread, self.date = {}, ""
         if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
             self._look_for_shards()
-            self._looked = now
+            self._looked = self._saw = now
         batches: list[Batch] = []
         failure: RegionUnavailable | None = None
         for name, shard in list(self._shards.items()):
@@ -135,7 +142,7 @@ class ShardReader(ABC):
             self._vanished = set()
 
     def _look_for_shards(self) -> None:
-        found = {name: Shard(parents) for name, parents in self._describe().items()}
+        found = {name: Shard(parents, since=self._saw) for name, parents in self._describe().items()}
         if not self._resumed:
             self._resume(found)
             return
@@ -153,6 +160,8 @@ class ShardReader(ABC):
             state = saved.get(name)
             if state:
                 shard.position, shard.finished = state["position"], bool(state["closed"])
+            else:
+                shard.since = self.monotonic()
         # Without any checkpoint nobody knows what the stream has trimmed already.
         self._vanished = {name for name, state in saved.items() if not state["closed"] and name not in found}
         if not saved or self._vanished or _orphans(found, saved.keys()):
@@ -162,13 +171,16 @@ class ShardReader(ABC):
         self._shards = found
 
     def _read(self, name: str, shard: Shard) -> Batch | None:
+        began = self.monotonic()
         try:
             if shard.iterator is None:
+                shard.trimmed |= shard.position is None and began - shard.since >= _SURE_SECONDS
                 shard.iterator = self._iterator(name, shard)
             iterator = shard.iterator
             page = self._call(lambda: self._page(iterator))
         except ClientError as error:
             return self._failed(name, shard, error)
+        shard.since = began
         self.date = page.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
         records: list[Any] = page.get("Records", [])
         if records and shard.resumed is not None:

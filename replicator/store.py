@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, reduce
 from itertools import islice
@@ -39,7 +39,7 @@ class EventStore:
 
     `regions` are all regions of the system: a stream is read by merging their lanes. `peer` gives the storage of another
     region, for reads that must see what has not arrived here; `tokens` writes and reads consistency tokens; `fence` lets
-    appends through while the region is active (none: always).
+    appends through while the region is active (none: always); `nonce` makes texts that nobody else makes.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class EventStore:
         peer: Peer | None = None,
         tokens: TokenCodec | None = None,
         fence: Fence | None = None,
+        nonce: Callable[[], str] | None = None,
     ) -> None:
         self.region = region
         self.regions = tuple(sorted({region, *regions}))
         self.tokens = tokens or TokenCodec("meridian")
         self._storage = storage
         self._clock = clock or HybridLogicalClock(wall_clock)
-        self._appender = Appender(storage, region, self._clock, attempts, fence=fence)
+        self._appender = Appender(storage, region, self._clock, attempts, nonce, fence)
         self._puller = Puller([each for each in self.regions if each != region], peer)
 
     @classmethod

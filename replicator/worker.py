@@ -58,6 +58,7 @@ class Replicator:
         self._adopter = adopter
         self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
+        self._failures = 0
         self._log = structlog.get_logger().bind(region=region)
 
     @classmethod
@@ -88,19 +89,10 @@ class Replicator:
         if self._adopter is not None:
             threading.Thread(target=self._adopt, args=(self._adopter, stop), name="adopt", daemon=True).start()
         self._log.info("replicator.started", peers=[link.name for link in self.links])
-        failures = 0
         try:
             while not stop.is_set():
-                try:
-                    busy = self._step()
-                except RegionUnavailable as error:
-                    failures += 1
-                    self._log.warning("replicator.waits", error=str(error))
-                    stop.wait(full_jitter(failures))
-                    continue
-                failures = 0
-                if not busy:
-                    stop.wait(self._poll_interval)
+                if rest := self.turn():
+                    stop.wait(rest)
         finally:
             for link in self.links:
                 link.stop()
@@ -119,6 +111,18 @@ class Replicator:
             except Exception:  # unforeseen: ending the thread would end this in silence
                 self._log.exception("fence.not_adopted")
             stop.wait(ADOPT_SECONDS)
+
+    def turn(self) -> float:
+        """Hand on what is new, and return how many seconds to rest before the next turn. For `run`, or for a scheduler in
+        its place, which gives the links their turns, too."""
+        try:
+            busy = self._step()
+        except RegionUnavailable as error:
+            self._failures += 1
+            self._log.warning("replicator.waits", error=str(error))
+            return full_jitter(self._failures)
+        self._failures = 0
+        return 0.0 if busy else self._poll_interval
 
     def _step(self) -> bool:
         # The reader does not go back: what it gave is kept here until it has been handed on.

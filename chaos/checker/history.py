@@ -83,6 +83,8 @@ class History:
         """The digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
         self.lost_regions: set[str] = set()
         """The regions that have lost their data at some time."""
+        self.doubted = 0
+        """How many calls were unknown at first."""
         self._sink = sink
         self._lock = threading.Lock()
         self._lines = 0
@@ -157,6 +159,7 @@ class History:
     ) -> None:
         with self._lock:
             call.ended, call.done = self.clock(), self._line()
+            self.doubted += outcome is Outcome.UNKNOWN
             call.outcome, call.events, call.seen, call.found, call.why = outcome, tuple(events), seen, found, why
             self._sink(
                 {"call": call.number, "is": str(outcome), "at": call.ended, "events": [asdict(event) for event in events],

@@ -69,7 +69,8 @@ def _show(result: object) -> None:
     arrived = "never" if result.converge_seconds is None else f"{result.converge_seconds:.1f} s after the last write"
     out.print(
         f"[bold]{result.scenario.name}[/], seed {result.seed}: {'[green]kept[/]' if result.kept else '[red]BROKEN[/]'}. "
-        f"{result.acknowledged:,} events acknowledged ({calls}), {result.gone:,} gone; everything everywhere: {arrived}",
+        f"{result.acknowledged:,} events acknowledged ({calls}; {result.doubted:,} unknown at first), "
+        f"{result.gone:,} gone; everything everywhere: {arrived}",
         highlight=False,
         soft_wrap=True,
     )

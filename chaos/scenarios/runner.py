@@ -77,6 +77,8 @@ class Result:
     """In the order of their names in the scenario: first, second …"""
     steps: list[Done] = field(default_factory=list)
     calls: Mapping[str, int] = field(default_factory=dict)
+    doubted: int = 0
+    """Calls whose outcome was unknown at first."""
     acknowledged: int = 0
     gone: int = 0
     load_seconds: float = 0.0
@@ -107,6 +109,7 @@ class Result:
             "not_looked_at": self.unexpected,
             "promises": self.verdict.as_json(),
             "calls": dict(self.calls),
+            "unknown_at_first": self.doubted,
             "acknowledged_events": self.acknowledged,
             "gone_events": self.gone,
             "load_seconds": round(self.load_seconds, 2),
@@ -399,6 +402,7 @@ class Run:
             self.watch.progress(number)
         self.result.verdict = check(self.history, finals)
         self.result.calls = self.history.counts()
+        self.result.doubted = self.history.doubted
         self.result.acknowledged = sum(1 for _ in self.history.acknowledged())
         self.result.gone = len(self.history.gone)
 

@@ -1,4 +1,4 @@
-"""Scenarios on emulators: one quick one in every test run, all of them as a soak, and breaches that must be found."""
+"""Scenarios on emulators: one quick one in every test run, some as a soak, and breaches that must be found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chaos.checker.check import check
 from chaos.checker.history import load_history
 from chaos.drills import sabotage
 from chaos.scenarios.runner import Run, run_scenario
-from chaos.scenarios.scenario import Step, find_scenario, find_scenarios
+from chaos.scenarios.scenario import Step, find_scenario
 
 pytestmark = pytest.mark.emulator
 
@@ -71,7 +71,10 @@ def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", sorted(find_scenarios()))
-def test_every_scenario_keeps_every_promise(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["two-freeze", "partitions-heal-in-turn", "failover", "region-restored", "hot-thing", "five-regions"]
+)
+def test_a_scenario_keeps_every_promise(name: str) -> None:
+    """A part of them; `make scenarios` runs all."""
     result = run_scenario(find_scenario(name), 2, Quiet())
     assert (result.kept, result.verdict.examples, result.unexpected) == (True, [], [])
