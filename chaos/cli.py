@@ -18,6 +18,7 @@ from chaos.drills.figures import SHORT, as_markdown, short_figures
 from chaos.drills.kinds import KINDS
 from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
 from chaos.drills.sabotage import PROMISES
+from chaos.faults.command import proxy
 from chaos.scenarios.command import list_scenarios, run_scenarios
 from replicator import logs
 from replicator.console import out, run
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 app.command("run")(run_scenarios)
 app.command("list")(list_scenarios)
+app.command("proxy")(proxy)
 
 
 @app.command()

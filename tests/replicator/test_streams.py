@@ -222,6 +222,31 @@ def test_an_iterator_that_was_trimmed_under_the_reader_is_said_so() -> None:
     assert bench.trimmed == 1
 
 
+def test_a_shard_without_a_record_yet_that_was_not_read_for_a_day_may_have_lost_some() -> None:
+    """It has no position by which the stream could tell that it trimmed what came and went meanwhile."""
+    fake = FakeStreams({"a": Shard([1]), "b": Shard([])})
+    bench = Bench(fake)
+    assert bench.read() == [1]
+    bench.trimmed = 0
+    fake.shards["b"] = Shard([2, 3], trimmed=1)
+    fake.failures["b"] = ["ExpiredIteratorException"]
+    bench.now = 25 * 3600.0
+    assert bench.read() == [3]
+    assert bench.trimmed == 1
+
+
+def test_a_shard_without_a_record_yet_whose_iterator_expires_soon_has_lost_nothing() -> None:
+    fake = FakeStreams({"a": Shard([1]), "b": Shard([])})
+    bench = Bench(fake)
+    assert bench.read() == [1]
+    bench.trimmed = 0
+    fake.shards["b"] = Shard([2])
+    fake.failures["b"] = ["ExpiredIteratorException"]
+    bench.now = 1200.0
+    assert bench.read() == [2]
+    assert bench.trimmed == 0
+
+
 def test_a_shard_that_vanished_before_its_end_is_said_to_be_lost() -> None:
     fake = FakeStreams({"a": Shard([1, 2, 3]), "b": Shard([9])})
     bench = Bench(fake)

@@ -87,7 +87,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, instead: str, of: str
         ),
         ("{name: hole, arguments: {both-ways: true}, for: 1}", "both-ways of all links means nothing"),
         ("{name: slow, for: 1}", "a slow link needs latency or bandwidth"),
-        ("{name: slow, arguments: {latency: -1}, for: 1}", "cannot be negative"),
+        ("{name: slow, arguments: {latency: -1}, for: 1}", "latency -1 s is wrong"),
         ("{name: failback, arguments: {region: first}, for: 1}", "failback is done once; leave it out"),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.world.network import HOLE, MUTE, PASS, RESET, Mode, Network
+from chaos.world.network import HALF_OPEN, HOLE, MUTE, PASS, RESET, Mode, Network
 from replicator import InvalidConfig
 
 A, B, C = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -152,6 +152,63 @@ def test_a_reset_link_resets_what_is_open_and_what_comes(network: Network) -> No
     assert _ask(_client(network, A, B)) == b"hello"
 
 
+def _times(client: http.client.HTTPConnection, count: int, body: bytes = b"hello") -> list[float]:
+    found = []
+    for _ in range(count):
+        began = time.monotonic()
+        assert _ask(client, body) == body
+        found.append(time.monotonic() - began)
+    return found
+
+
+def test_a_half_open_link_kills_what_is_open_without_a_word_and_lets_new_connections_pass(
+    network: Network, servers: dict[str, _Server]
+) -> None:
+    old = _client(network, A, B, timeout=0.4)
+    assert _ask(old) == b"hello"
+    network.set(HALF_OPEN, [f"{A}>{B}"])
+    with pytest.raises(TimeoutError):  # no reset, no end: silence
+        _ask(old, b"into a dead connection")
+    assert _ask(_client(network, A, B)) == b"hello"
+    network.set(PASS)
+    time.sleep(0.2)
+    assert b"into a dead connection" not in servers[B].heard  # it is never delivered, unlike what a hole held back
+    assert _ask(_client(network, A, B)) == b"hello"
+
+
+def test_jitter_makes_answers_early_and_late_and_keeps_their_bytes_in_order(network: Network) -> None:
+    client = _client(network, A, B)
+    _ask(client)
+    network.set(Mode(latency=0.03, jitter=0.03))
+    took = _times(client, 15)
+    assert max(took) - min(took) > 0.01
+    assert 0.02 < sum(took) / len(took) < 0.15
+    big = os.urandom(400_000)
+    assert _ask(client, big) == big
+
+
+def test_a_lossy_link_delays_a_share_of_what_is_sent_in_one_direction_by_resending(network: Network) -> None:
+    client = _client(network, A, B, timeout=30)
+    _ask(client)
+    network.set(Mode(loss=0.2), [f"{A}>{B}"], "back")
+    took = _times(client, 12)
+    assert any(0.2 <= each < 5 for each in took)
+    assert any(each < 0.1 for each in took)
+    assert _times(_client(network, B, A), 1)[0] < 0.1  # the other link is whole
+    network.set(PASS)
+    assert max(_times(client, 5)) < 0.2
+
+
+def test_latency_can_be_one_way_and_different_each_way(network: Network, servers: dict[str, _Server]) -> None:
+    client = _client(network, A, B)
+    _ask(client)
+    network.set(Mode(latency=0.15), [f"{A}>{B}"], "back")
+    network.set(Mode(latency=0.05), [f"{A}>{B}"], "there")
+    assert 0.2 <= _times(client, 1)[0] < 0.35
+    network.set(PASS, [f"{A}>{B}"], "back")
+    assert 0.05 <= _times(client, 1)[0] < 0.15
+
+
 def test_a_server_that_is_down_resets_and_can_come_back_on_its_port(tmp_path: Path) -> None:
     server = _Server()
     network = Network({A: server.port, B: server.port}, tmp_path / "log")
@@ -168,10 +225,16 @@ def test_a_server_that_is_down_resets_and_can_come_back_on_its_port(tmp_path: Pa
 def test_orders_that_make_no_sense_are_refused(network: Network) -> None:
     with pytest.raises(InvalidConfig, match="'mars>venus'; choose from us-east-1>eu-west-1"):
         network.set(HOLE, ["mars>venus"])
-    with pytest.raises(InvalidConfig, match="'stop'; choose from pass, hole, mute, reset"):
+    with pytest.raises(InvalidConfig, match="'stop'; choose from pass, hole, mute, reset, half-open"):
         Mode("stop")
     with pytest.raises(InvalidConfig, match="latency -1 s"):
         Mode(latency=-1)
+    with pytest.raises(InvalidConfig, match="jitter nan s"):
+        Mode(jitter=float("nan"))
+    with pytest.raises(InvalidConfig, match="loss 1 is wrong"):
+        Mode(loss=1)
+    with pytest.raises(InvalidConfig, match="'up'; choose from both, there, back"):
+        network.set(PASS, None, "up")
 
 
 def test_the_links_end_with_whoever_started_them(servers: dict[str, _Server], tmp_path: Path) -> None:

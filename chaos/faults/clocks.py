@@ -1,0 +1,109 @@
+"""Wall clocks that can be set forward and back while a process runs, in that process alone.
+
+    python -m chaos.faults.clocks FILE -- replicator run
+    python -m chaos.faults.clocks FILE -- -c "from replicator.cli import main; main()" run
+
+FILE holds the seconds by which the clock is wrong. `time.time` and `time.time_ns` tell the wrong time, `time.monotonic`
+and the timers of the system go on as they do when a machine's clock is set. Signatures and log lines keep the right time:
+they ask `datetime`. Processes that the program starts have the machine's own clock.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import runpy
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from replicator.errors import InvalidConfig
+
+_LOOK_NS = 100_000_000
+_MOST_SECONDS = 10 * 365 * 86_400
+_true_ns, _true, _monotonic_ns = time.time_ns, time.time, time.monotonic_ns
+_USAGE = "python -m chaos.faults.clocks FILE -- COMMAND, where COMMAND is -c CODE, -m MODULE or an installed command"
+
+
+class Clock:
+    """A region's wall clock, kept in a file. It is right at first. Several processes may have one on the same file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._offset = 0
+        self._looked: int | None = None
+
+    def set(self, seconds: float) -> None:
+        """The clock is `seconds` ahead of the machine's from now on (behind: negative; 0: right again).
+
+        Programs that run by it know within 0.1 s. Raises InvalidConfig.
+        """
+        if not math.isfinite(seconds) or abs(seconds) > _MOST_SECONDS:
+            raise InvalidConfig(f"a clock cannot be {seconds:g} s wrong; choose from -{_MOST_SECONDS} to {_MOST_SECONDS}")
+        new = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        new.write_text(f"{seconds!r}\n")
+        new.replace(self.file)
+        self._looked = None
+
+    @property
+    def offset_ns(self) -> int:
+        """By how many nanoseconds the clock is ahead, as the file said at most 0.1 s ago."""
+        now = _monotonic_ns()
+        if self._looked is None or now - self._looked >= _LOOK_NS:
+            self._looked = now
+            with suppress(OSError, ValueError, OverflowError):  # not there yet, or nonsense: as it was
+                self._offset = int(float(self.file.read_text()) * 1e9)
+        return self._offset
+
+    def wall(self) -> int:
+        """Milliseconds since the epoch by this clock: what a client's HybridLogicalClock takes."""
+        return (_true_ns() + self.offset_ns) // 1_000_000
+
+    def launched(self, *command: str) -> list[str]:
+        """The arguments that run a Python command by this clock: `-c CODE …`, `-m MODULE …` or an installed command."""
+        return [sys.executable, "-m", "chaos.faults.clocks", str(self.file), "--", *command]
+
+
+def tell_time_by(clock: Clock) -> None:
+    """From now on this process's `time.time` and `time.time_ns` tell the time by `clock`."""
+    time.time_ns = lambda: _true_ns() + clock.offset_ns
+    time.time = lambda: _true() + clock.offset_ns / 1e9
+
+
+def run(command: Sequence[str]) -> None:
+    """Run a Python command in this process, as Python itself would. Raises InvalidConfig when there is none such."""
+    first, *rest = command
+    if first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif first == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(command)
+        _installed(first)()
+
+
+def _installed(name: str) -> Callable[[], object]:
+    for point in entry_points(group="console_scripts", name=name):
+        found: Callable[[], object] = point.load()
+        return found
+    raise InvalidConfig(f"{name!r} is no installed Python command; usage: {_USAGE}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    file, *rest = arguments or [""]
+    if len(rest) < 2 or rest[0] != "--" or (rest[1] in ("-c", "-m") and len(rest) < 3):
+        sys.exit(f"usage: {_USAGE}")
+    tell_time_by(Clock(Path(file)))
+    try:
+        run(rest[1:])
+    except InvalidConfig as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,161 @@
+"""Driving an engine of faults, ours or LocalStack's, and owning the process of ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from chaos.faults.orders import EFFECTS, FAULTS, TOLD
+from chaos.faults.proxy import HOST, Door
+from chaos.faults.rules import Rule, for_localstack, parse_rules
+from chaos.world.processes import Process, free_ports
+from replicator.errors import InvalidConfig, MeridianError
+
+_ASK_SECONDS = 10.0
+_START_SECONDS = 20.0
+_opener = build_opener(ProxyHandler({}))
+
+
+class EngineUnavailable(MeridianError):
+    """No engine of faults answers at the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a rule has struck: `seen` requests that it was about, `struck` of them, `by` service, operation and region."""
+
+    rule: Rule
+    seen: int
+    struck: int
+    by: Mapping[str, int]
+    active: bool
+
+
+class Faults:
+    """An engine at a URL: our proxy, or LocalStack itself. All methods raise EngineUnavailable, and InvalidConfig."""
+
+    def __init__(self, url: str, *, localstack: bool = False, timeout: float = _ASK_SECONDS) -> None:
+        self.url = url.rstrip("/")
+        self._localstack = localstack
+        self._timeout = timeout
+
+    def set(self, rules: Iterable[Rule | Mapping[str, Any]]) -> list[tuple[Rule, str]]:
+        """These rules in place of all others. Returns those that the engine cannot do, each with the reason (ours: none)."""
+        parsed = _parsed(rules)
+        if not self._localstack:
+            self._ask("POST", FAULTS, [rule.as_json() for rule in parsed])
+            return []
+        able, unable = for_localstack(parsed)
+        self._ask("POST", FAULTS, able)
+        return unable
+
+    def add(self, rules: Iterable[Rule | Mapping[str, Any]]) -> list[tuple[Rule, str]]:
+        """These rules behind those that are set. Returns what `set` does."""
+        parsed = _parsed(rules)
+        able, unable = for_localstack(parsed) if self._localstack else ([rule.as_json() for rule in parsed], [])
+        self._ask("PATCH", FAULTS, able)
+        return unable
+
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are set."""
+        return parse_rules(self._ask("GET", FAULTS), self.url)
+
+    def clear(self) -> None:
+        """No faults any more, and no latency. Shards that were split stay split."""
+        self._ask("POST", FAULTS, [])
+        self.effects(0)
+
+    def effects(self, latency: float) -> None:
+        """Every request waits `latency` milliseconds."""
+        self._ask("POST", EFFECTS, {"latency": int(latency)})
+
+    def told(self) -> list[Told]:
+        """What each rule has struck, also those that are set no more. Empty for LocalStack, which does not tell."""
+        if self._localstack:
+            return []
+        return [
+            Told(parse_rules([each["rule"]])[0], each["seen"], each["struck"], each["by"], each["active"])
+            for each in self._ask("GET", TOLD)
+        ]
+
+    def _ask(self, method: str, path: str, value: Any = None) -> Any:
+        body = None if value is None else json.dumps(value).encode()
+        request = Request(self.url + path, body, {"content-type": "application/json"}, method=method)
+        try:
+            with _opener.open(request, timeout=self._timeout) as answer:
+                text = answer.read()
+        except HTTPError as error:
+            told = error.read().decode(errors="replace").strip()
+            raise InvalidConfig(f"{self.url}{path} answered {error.code}: {_reason(told)}") from None
+        except (URLError, OSError, ValueError) as error:
+            why = getattr(error, "reason", error)
+            raise EngineUnavailable(
+                f"no engine of faults answers at {self.url} ({why}); start it, or correct the URL"
+            ) from None
+        try:
+            return json.loads(text or b"null")
+        except ValueError:
+            raise EngineUnavailable(
+                f"{self.url}{path} answered no JSON: {text[:80]!r}; is it LocalStack with the Chaos API, or `chaos proxy`?"
+            ) from None
+
+
+def _reason(text: str) -> str:
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text[:300] or "nothing more"
+
+
+def _parsed(rules: Iterable[Rule | Mapping[str, Any]]) -> Sequence[Rule]:
+    return parse_rules([rule.as_json() if isinstance(rule, Rule) else dict(rule) for rule in rules])
+
+
+class ServiceProxy:
+    """The proxy process in front of regions that listen on these ports of this machine. No faults at first.
+
+    Where a region does not listen its callers are reset, as they are by a region that was killed; with `gone="502"` they
+    are told so.
+    """
+
+    def __init__(self, regions: Mapping[str, int], log: Path, *, seed: int = 0, gone: str = "reset") -> None:
+        self._ports = dict(zip(regions, free_ports(len(regions)), strict=True))
+        doors = [str(Door(region, self._ports[region], HOST, port)) for region, port in regions.items()]
+        command = [sys.executable, "-m", "chaos.faults.proxy", "--seed", str(seed), "--gone", gone, *doors]
+        self.process = Process("faults", command, {}, log)
+        self.faults = Faults(self.endpoint(next(iter(regions))))
+        """The rules of all regions; a rule's own `region` says where it strikes."""
+
+    def endpoint(self, region: str) -> str:
+        """The URL by which the region is reached through the proxy."""
+        return f"http://{HOST}:{self._ports[region]}"
+
+    def port(self, region: str) -> int:
+        """The same, as a port of this machine: what a Network is given in place of the region's own."""
+        return self._ports[region]
+
+    def start(self) -> None:
+        """Start it, and wait until it takes orders. Raises ProcessFailed."""
+        self.process.start()
+        hasty = Faults(self.faults.url, timeout=1.0)  # another program may have the port, and never answer
+        end = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                hasty.rules()
+                return
+            except EngineUnavailable:
+                if not self.process.running:
+                    raise self.process.failure("ended while it started") from None
+                if time.monotonic() > end:
+                    raise self.process.failure(f"took no orders within {_START_SECONDS:.0f} s") from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.process.stop()

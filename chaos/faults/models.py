@@ -1,0 +1,35 @@
+"""What AWS's services and their operations are called, from the models that botocore comes with."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader, create_loader
+
+
+@cache
+def _loader() -> Loader:
+    return create_loader()
+
+
+@cache
+def services() -> tuple[str, ...]:
+    """The names of all services, as the SDK and LocalStack write them."""
+    return tuple(_loader().list_available_services("service-2"))
+
+
+@cache
+def model(service: str) -> dict[str, Any]:
+    """The service's model, or an empty one where there is none of that name."""
+    try:
+        found: dict[str, Any] = _loader().load_service_model(service, "service-2")
+    except BotoCoreError:
+        return {"metadata": {}, "operations": {}}
+    return found
+
+
+def operations_of(service: str) -> tuple[str, ...]:
+    """The names of the service's operations."""
+    return tuple(model(service)["operations"])

@@ -1,0 +1,48 @@
+"""A region loses its data, and the account of what survived it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicator.domain.names import LaneId
+
+if TYPE_CHECKING:
+    from chaos.simulator.region import Region
+    from chaos.simulator.world import World
+
+
+def strike(world: World, region: Region, restored: bool) -> str:
+    """The region is down and has lost its data; when it is up again it is empty, or as its last backup was. Not while
+    another one has lost its own: what is nowhere then nobody can be asked to bring back."""
+    if not all(each.whole for each in world.regions.values()):
+        return ""
+    world.disasters += 1
+    region.up = region.whole = False
+    held = digests(region)
+    region.anew(region.backup if restored else None)
+    lost = account(world, region, held)
+    return f"lost {lost}"
+
+
+def digests(region: Region) -> set[str]:
+    """Of all events that a region holds."""
+    return {event.digest.hex() for events in region.table.lanes_held.values() for event in events.values()}
+
+
+def account(world: World, region: Region, held: set[str]) -> int:
+    """Tell the history what survived, in any table, of what the region `held`; settle by that what clients did not know; and
+    let sessions forget that they saw what is gone, as chaos/drills/desk.py does. Returns how many events are gone."""
+    survived = set().union(*map(digests, world.regions.values()))
+    was = held | survived
+    for session in world.sessions:
+        for unsure in [each for each in session.unsure if each.region == region.name]:
+            session.unsure.remove(unsure)
+            session.settled(unsure, any(event.digest.hex() in was for event in unsure.events))
+    lost = len(world.history.lose(region.name, survived))
+    world.history.gone |= held - survived  # also what nobody was told of: somebody may have read it
+    for session in world.sessions:
+        for stream, seen in session.observed.items():
+            lane = LaneId(region.name, stream)
+            last = max(each.table.end(lane).sequence for each in world.regions.values())
+            session.observed[stream] = type(seen)(seen.vector.capped(region.name, last), seen.hlc)
+    return lost

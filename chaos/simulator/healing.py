@@ -1,0 +1,87 @@
+"""After the plan: everything is whole again, and all that was left undone is done within a bounded number of rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from chaos.simulator.operator import Order
+
+if TYPE_CHECKING:
+    from chaos.simulator.region import Region
+    from chaos.simulator.world import World
+
+ROUNDS = 12
+"""So many rounds are enough, or something never ends."""
+ROUND_SECONDS = 11.0
+"""Longer than any worker waits before it looks again."""
+_TURNS = 500
+
+
+def heal(world: World) -> None:
+    """No fault from now on: safety was looked at under all of them, liveness is looked at without."""
+    world.network.ways.clear()
+    world.axe.rest()
+    for region in world.regions.values():
+        region.up = True
+    why: list[str] = []
+    for number in range(ROUNDS):
+        why = [*_repair(world, number), *_settle(world)]
+        busy = _work(world)
+        if number == 1:  # once after clients were told that it was not written
+            landed = [region.land() for region in world.regions.values()]  # each of them, whatever the others say
+            busy = any(landed) or busy
+        why += [*_waiting(world), *(["workers were busy"] if busy else [])]
+        world.wait(ROUND_SECONDS)
+        if not why and number > 1:
+            return
+    world.broken("liveness", f"after {ROUNDS} rounds: {'; '.join(why)}")
+
+
+def _repair(world: World, number: int) -> Iterator[str]:
+    """Regions learn their roles, and what the operator has begun or has to bring back comes to its end."""
+    for region in world.regions.values():
+        region.replicating().adopter.adopt()
+    stopped = [told for order in world.operator.open() if not (told := world.operator.run(order)).endswith("done")]
+    if number and stopped:  # two that stand in each other's way
+        world.operator.abandon_all()
+    yield from stopped
+    for region in world.operator.inactive():
+        if not (told := world.operator.run(Order(region.name))).endswith("done"):
+            yield told
+
+
+def _settle(world: World) -> Iterator[str]:
+    for session in world.sessions:
+        for _ in range(len(session.unsure)):
+            session.settle(0, 0)
+        if session.unsure:
+            yield f"{session.name} cannot settle {len(session.unsure)} appends"
+
+
+def _work(world: World) -> bool:
+    """Every worker has turns until none has anything to do. Returns whether any had."""
+    any_busy = False
+    for _ in range(_TURNS):
+        busy = False
+        for region in world.regions.values():
+            busy = _turn(region) or busy
+        any_busy = any_busy or busy
+        if not busy:
+            break
+    return any_busy
+
+
+def _turn(region: Region) -> bool:
+    process = region.replicating()
+    busy = process.worker.turn() == 0.0
+    for link in process.links.values():
+        busy = link.turn() == 0.0 or busy
+    return region.projecting().worker.turn() == 0.0 or busy
+
+
+def _waiting(world: World) -> Iterator[str]:
+    for region in world.regions.values():
+        waiting = [f"{scope} {key}" for scope, key in region.control.under("backlog#")]
+        if waiting:
+            yield f"{region.name}: {len(waiting)} pointers wait, the first: {waiting[0]}"

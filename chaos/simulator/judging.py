@@ -1,0 +1,68 @@
+"""The verdict on a world that was healed: what the checker says of the clients' history and the final reads, and what was
+seen to go wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from chaos.checker.check import check
+from chaos.checker.history import Final, Kept, KeptView
+from replicator.domain.event import Event, digest_of
+
+if TYPE_CHECKING:
+    from chaos.simulator.region import Region
+    from chaos.simulator.world import World
+
+
+def judge(world: World) -> tuple[dict[str, int], list[str]]:
+    """The promises that were broken, with how often, and examples."""
+    kept: dict[int, Kept] = {}
+    views: dict[str, KeptView] = {}
+    finals = {region.name: _final(region, kept, views) for region in world.regions.values()}
+    verdict = check(world.history, finals)
+    broken, examples = dict(verdict.broken), list(verdict.examples)
+    homes = world.events * (len(world.regions) - 1)
+    if not world.disasters and not world.breaches.get("liveness") and world.copies != homes:
+        world.broken("copies", f"{world.events} events were copied {world.copies} times, not {homes}")
+    for promise, found in world.breaches.items():
+        broken[promise] = broken.get(promise, 0) + len(found)
+        examples += [f"{promise}: {example}" for example in found[:3]]
+    return broken, examples
+
+
+def digest(world: World) -> str:
+    """Everything that the regions hold, as one digest."""
+    made = sha256()
+    for region in world.regions.values():
+        for lane, events in sorted(region.table.lanes_held.items(), key=lambda each: each[0].key):
+            made.update(lane.key.encode())
+            for sequence in sorted(events):
+                made.update(events[sequence].digest)
+        for view in region.sink.views("thing"):
+            made.update(view.digest)
+    return made.hexdigest()
+
+
+def _final(region: Region, kept: dict[int, Kept], views: dict[str, KeptView]) -> Final:
+    final = Final(quarantined=[f"{scope} {key}" for scope, key in region.control.under("quarantine#")])
+    for events in region.table.lanes_held.values():
+        for event in events.values():
+            found = kept.get(id(event))
+            if found is None:  # regions share events, which are immutable
+                found = kept[id(event)] = _kept(event)
+            final.events.append(found)
+    for view in region.sink.views("thing"):
+        body = "\n".join((str(view.vector), view.state_text, view.value_text))
+        if body not in views:
+            views[body] = KeptView(dict(view.vector.items()), view.value, body)
+        final.views[view.key] = views[body]
+    return final
+
+
+def _kept(event: Event) -> Kept:
+    return Kept(
+        event.lane.key, event.sequence, str(event.hlc), event.type, json.loads(event.payload_text),
+        dict(event.observed.items()), event.prev.hex(), event.digest.hex(), digest_of(event).hex(),
+    )  # fmt: skip

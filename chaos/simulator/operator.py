@@ -1,0 +1,133 @@
+"""The operator: runs the real runbooks over the simulated regions, and may be killed in the middle of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from chaos.simulator.processes import settings_of
+from chaos.simulator.region import Region
+from chaos.simulator.stores import Reached, ReachedControl
+from replicator.audit.keeper import READER, Changes, Keeper
+from replicator.control import Checkpoints
+from replicator.errors import MeridianError
+from replicator.fencing.roles import read_role
+from replicator.runbooks import Failback, Failover
+from replicator.runbooks.runbook import Runbook
+from replicator.runbooks.runs import headers, note_header
+from replicator.streams import StreamReader
+from replicator.system import Place, System
+
+if TYPE_CHECKING:
+    from chaos.simulator.world import World
+
+LEASE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A runbook that is to be run: a failover from `region` to `to`, or (`to` is empty) a fail-back of `region`."""
+
+    region: str
+    to: str = ""
+    lost: bool = False
+
+    def __str__(self) -> str:
+        return f"failover {self.region} {self.to}" if self.to else f"failback {self.region}"
+
+
+class Moving:
+    """Steering that moves the sessions."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def plan(self, region: str, to: str | None) -> str:
+        return f"sessions of {region} go to {to or region}"
+
+    def away(self, region: str, to: str) -> str:
+        for session in self._world.sessions:
+            if session.region == region:
+                session.region = to
+        return "moved"
+
+    def back(self, region: str) -> str:
+        for session in self._world.sessions:
+            if session.home == region:
+                session.region = region
+        return "moved"
+
+
+@dataclass
+class Operator:
+    """Who runs runbooks."""
+
+    world: World
+
+    def run(self, order: Order) -> str:
+        """Run it, or go on with it. Returns what it is and "done", or why it stopped."""
+        try:
+            self._book(order, self._system(order.to or order.region)).run()
+        except MeridianError as error:
+            return f"{order}: {type(error).__name__}: {error}"
+        if not order.to:
+            self.world.regions[order.region].whole = True
+        return f"{order}: done"
+
+    def open(self) -> list[Order]:
+        """What was begun and has not ended, by the records of the regions."""
+        found = []
+        for region in self.world.regions.values():
+            for header in headers(ReachedControl(self.world, region.name, region)) if region.up else ():
+                if not header.end:
+                    named = header.args.get("from", header.args.get("region", ""))
+                    found.append(Order(named, header.args.get("to", ""), not self.world.regions[named].whole))
+        return found
+
+    def abandon_all(self) -> None:
+        """Give up every run that is open, as the message of one that another stands in the way of says."""
+        for region in self.world.regions.values():
+            control = ReachedControl(self.world, region.name, region)
+            for header in headers(control):
+                if not header.end:
+                    ended = int(self.world.now * 1000)
+                    note_header(control, header, replace(header, ended=ended, end="abandoned"))
+
+    def inactive(self) -> list[Region]:
+        """The regions that take no appends. One that lost its data, and is active, is taken for a new one by its peers: they
+        hold nothing of it."""
+        found = []
+        for region in self.world.regions.values():
+            role = read_role(region.control)
+            if role is None or not role.active or not role.is_of({"events": region.table.identity()}):
+                found.append(region)
+            else:
+                region.whole = True
+        return found
+
+    def _book(self, order: Order, system: System) -> Runbook:
+        steering = Moving(self.world)
+        if order.to:
+            return Failover(system, order.region, order.to, steering=steering, lost=order.lost, wait=1.0)
+        return Failback(system, order.region, steering=steering, wait=1.0)
+
+    def _system(self, at: str) -> System:
+        """The regions as a new process in one of them reaches them."""
+        world = self.world
+        places = {region.name: self._place(at, region) for region in world.regions.values()}
+        return System(places, LEASE, lambda: int(world.now * 1000), lambda: world.now, world.wait)
+
+    def _place(self, at: str, there: Region) -> Place:
+        world, name = self.world, there.name
+        control, table = ReachedControl(world, at, there), Reached(world, at, there)
+
+        def changes() -> Changes:
+            client: Any = there.stream
+            checkpoints = Checkpoints(control, READER)
+            return StreamReader(client, there.stream.arn, checkpoints, settings_of(name), lambda: world.now)
+
+        wall: Callable[[], int] = lambda: int(world.now * 1000)  # noqa: E731
+        regions = tuple(world.regions)
+        keeper = Keeper(name, regions, table, control, changes, wall, world.nonce(), world.wait, parallel=1)
+        return Place(name, table, control, keeper, control.identity)

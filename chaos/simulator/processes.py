@@ -1,0 +1,158 @@
+"""The processes of a region, made of the real parts: event stores for clients, the replicator, the projector."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chaos.simulator.axe import Killed
+from chaos.simulator.stores import Reached, ReachedControl
+from chaos.things import Thing
+from projectors.engine import Engine
+from projectors.queries import Query
+from projectors.sinks.memory import MemorySink
+from projectors.sinks.port import Change
+from projectors.view import View, ViewKey
+from projectors.worker import READER as PROJECTOR
+from projectors.worker import Projector
+from replicator.control import Backlog, Checkpoints, Quarantine
+from replicator.domain.clock import HybridLogicalClock
+from replicator.errors import RegionUnavailable
+from replicator.fencing.adopting import Adopter
+from replicator.fencing.checkin import Heard
+from replicator.fencing.connecting import ask
+from replicator.fencing.fence import Fence
+from replicator.link import Link
+from replicator.settings import Settings
+from replicator.store import EventStore
+from replicator.streams import StreamReader
+from replicator.worker import READER as REPLICATOR
+from replicator.worker import Replicator
+
+if TYPE_CHECKING:
+    from chaos.simulator.region import Region
+    from chaos.simulator.world import World
+
+PAGE = 25
+"""Records in a page: small, so that batches of a shard queue up."""
+QUEUE = 60
+"""Events that a link takes before it uses the backlog."""
+POLL_SECONDS = 0.25
+
+
+class _Waiting(threading.Event):
+    """What a process waits on for as long as it takes. Here it is killed instead, and begins anew: waiting would end
+    nothing, as nothing else moves meanwhile."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        raise Killed
+
+
+@cache
+def settings_of(region: str) -> Settings:
+    return Settings(region, attempts=1, batch_size=PAGE)
+
+
+class Views:
+    """The sink of a region, as its projector reaches it."""
+
+    def __init__(self, world: World, there: Region) -> None:
+        self._world = world
+        self._there = there
+
+    def load(self, keys: Sequence[ViewKey]) -> Mapping[ViewKey, View]:
+        self._world.axe.look()
+        return self._sink().load(keys)
+
+    def save(self, changes: Sequence[Change]) -> list[bool]:
+        return self._world.axe.swing(lambda: self._sink().save(changes))
+
+    def _sink(self) -> MemorySink:
+        return self._there.answering().sink
+
+
+def fence_of(world: World, there: Region) -> Fence:
+    """The fence as a new process of a region sees it."""
+    name = there.name
+    control, table = ReachedControl(world, name, there), Reached(world, name, there)
+
+    def ask_all() -> tuple[Mapping[str, Heard], tuple[str, ...]]:
+        heard: dict[str, Heard] = {}
+        for peer in world.regions.values():
+            if peer is not there:
+                try:
+                    heard[peer.name] = ask(ReachedControl(world, name, peer), Reached(world, name, peer), name)
+                except RegionUnavailable:
+                    continue
+        return heard, tuple(peer for peer in world.regions if peer != name and peer not in heard)
+
+    return Fence(
+        name, control, lambda: {"events": table.identity(), "control": control.identity()}, ask_all,
+        world.options.checked, wall=lambda: int(world.now * 1000), monotonic=lambda: world.now,
+    )  # fmt: skip
+
+
+class App:
+    """A process that appends and reads for clients."""
+
+    def __init__(self, world: World, there: Region, number: int) -> None:
+        name = there.name
+        self.store = EventStore(
+            Reached(world, name, there, name),
+            name,
+            tuple(world.regions),
+            HybridLogicalClock(lambda: int((world.now + there.skew[number]) * 1000)),
+            peer=lambda region: Reached(world, name, world.regions[region]),
+            fence=fence_of(world, there),
+            nonce=world.nonce,
+        )
+        self.query = Query(Thing, self.store, _sink(Views(world, there)))
+
+
+class ReplicatorProcess:
+    """The replicator with its links. `turn` and `drain` give them their turns."""
+
+    def __init__(self, world: World, there: Region) -> None:
+        name = there.name
+        control, home = ReachedControl(world, name, there), Reached(world, name, there)
+        self.links = {
+            peer.name: Link(
+                name, peer.name, home, Reached(world, name, peer, name), Backlog(control, f"{name}>{peer.name}"),
+                Quarantine(control, f"{name}>{peer.name}"), max_queued=QUEUE, patience=0.0, monotonic=lambda: world.now,
+            )
+            for peer in world.regions.values()
+            if peer is not there
+        }  # fmt: skip
+        for link in self.links.values():
+            link._stop = _Waiting()
+        reader = _reader(there, Checkpoints(control, REPLICATOR), lambda: world.now)
+        self.worker = Replicator(name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS)
+        peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
+        self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
+
+
+class ProjectorProcess:
+    """The projector."""
+
+    def __init__(self, world: World, there: Region) -> None:
+        name = there.name
+        control, table = ReachedControl(world, name, there), Reached(world, name, there)
+        store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
+        reader = _reader(there, Checkpoints(control, PROJECTOR), lambda: world.now)
+        self.engine = Engine([Thing], store, _sink(Views(world, there)))
+        waiting = Backlog(control, f"{name}>views")
+        self.worker = Projector(
+            name, reader, store, self.engine, Quarantine(control, f"{name}>views"), POLL_SECONDS, waiting
+        )
+
+
+def _reader(there: Region, checkpoints: Checkpoints, monotonic: Callable[[], float]) -> StreamReader:
+    client: Any = there.stream
+    return StreamReader(client, there.stream.arn, checkpoints, settings_of(there.name), monotonic)
+
+
+def _sink(views: Views) -> Any:
+    """As a Sink: of its verbs, the engine and queries of streams need these two."""
+    return views

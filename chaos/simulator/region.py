@@ -1,0 +1,117 @@
+"""A simulated region: its tables, their stream, its views, and the processes that run in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chaos.simulator.processes import App, ProjectorProcess, ReplicatorProcess
+from chaos.simulator.stores import Control, Table
+from chaos.simulator.stream import TableStream
+from projectors.sinks.memory import MemorySink
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+from replicator.errors import GuardFailed, LaneTaken, RegionUnavailable
+from replicator.storage import Guard
+
+if TYPE_CHECKING:
+    from chaos.simulator.world import World
+
+APPS = 2
+"""So many processes of a region append, each with its own clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a region's tables held at a time."""
+
+    lanes: dict[LaneId, dict[int, Event]]
+    control: dict[str, dict[str, str]]
+
+
+@dataclass
+class Region:
+    """One region. `up`: it answers; `whole`: it has not lost its data, or was brought up again since."""
+
+    world: World
+    name: str
+    up: bool = True
+    whole: bool = True
+    skew: list[float] = field(default_factory=lambda: [0.0] * APPS)
+    """How far each process's clock is off, in seconds."""
+    late: list[tuple[tuple[Event, ...], tuple[Guard, ...]]] = field(default_factory=list)
+    """Writes that are still on their way."""
+    backup: Backup | None = None
+    generation: int = 0
+
+    def __post_init__(self) -> None:
+        self.table: Table
+        self.control: Control
+        self.stream: TableStream
+        self.sink: MemorySink
+        self.anew()
+
+    def anew(self, backup: Backup | None = None) -> None:
+        """New tables, empty or with what a backup holds. What ran in the region runs no more."""
+        self.generation += 1
+        name = f"{self.name}/{self.generation}"
+        self.control = Control(name)
+        self.stream = TableStream(name, lambda: self.world.now, lambda: self.up)
+        self.table = Table(name, self.control, self._added, self.world.broken)
+        self.sink = MemorySink()
+        self.late = []
+        if backup is not None:
+            self.table.restore(backup.lanes)
+            self.control.restore(backup.control)
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill all that runs here."""
+        self.apps: list[App | None] = [None] * APPS
+        self.replicator: ReplicatorProcess | None = None
+        self.projector: ProjectorProcess | None = None
+
+    def answering(self) -> Region:
+        """This region, if it answers. Raises RegionUnavailable."""
+        if not self.up:
+            raise RegionUnavailable(f"{self.name} is down")
+        return self
+
+    def app(self, number: int) -> App:
+        """A process that appends; a new one where the last was killed."""
+        running = self.apps[number % APPS]
+        if running is None:
+            running = self.apps[number % APPS] = App(self.world, self, number % APPS)
+        return running
+
+    def replicating(self) -> ReplicatorProcess:
+        if self.replicator is None:
+            self.replicator = ReplicatorProcess(self.world, self)
+        return self.replicator
+
+    def projecting(self) -> ProjectorProcess:
+        if self.projector is None:
+            self.projector = ProjectorProcess(self.world, self)
+        return self.projector
+
+    def back_up(self) -> None:
+        lanes = {lane: dict(events) for lane, events in self.table.lanes_held.items()}
+        self.backup = Backup(lanes, self.control.scopes())
+
+    def land(self) -> int:
+        """Writes that were on their way arrive. Returns how many were done."""
+        late, self.late = self.late, []
+        done = 0
+        for events, guards in late:
+            try:
+                done += self.table.insert(events, guards)
+            except (LaneTaken, GuardFailed):
+                continue
+        return done
+
+    def _added(self, event: Event) -> None:
+        self.stream.add(event)
+        if event.lane.region != self.name:
+            self.world.copies += 1
+        else:
+            self.world.born(event)

@@ -1,0 +1,70 @@
+"""A run: a seed's plan done in a new world, healed and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from chaos.simulator.ambient import simulated
+from chaos.simulator.healing import heal
+from chaos.simulator.judging import digest, judge
+from chaos.simulator.plan import draw
+from chaos.simulator.steps import Step
+from chaos.simulator.world import STEP_SECONDS, Options, World
+from replicator.errors import place
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to. `broken` are promises with how often they were broken; `trace` is the same for the same seed and
+    commit; `copies` are events that were copied to a peer."""
+
+    seed: int
+    steps: int
+    broken: Mapping[str, int]
+    examples: Sequence[str]
+    trace: str
+    events: int = 0
+    copies: int = 0
+    calls: Mapping[str, int] = field(default_factory=dict)
+    disasters: int = 0
+
+    @property
+    def kept(self) -> bool:
+        return not self.broken
+
+
+def options_of(seed: int, options: Options) -> Options:
+    """The seed's own: every other one checks the fence in the appends' own transactions."""
+    return Options(options.regions, options.streams, options.sessions, ("thing",) if seed % 2 else ())
+
+
+def run_seed(seed: int, count: int, options: Options) -> Outcome:
+    """Draw a seed's plan and run it."""
+    own = options_of(seed, options)
+    return run_plan(seed, draw(seed, count, own), own)
+
+
+def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[str], None] | None = None) -> Outcome:
+    """Run these steps in a new world. `tell` hears what came of each."""
+    world = World(options)
+    trace = sha256()
+    with simulated(world):
+        try:
+            world.begin()
+            for number, step in enumerate(plan):
+                world.wait(STEP_SECONDS)
+                result = f"{number} {type(step).__name__} {step.do(world)}"
+                trace.update(result.encode())
+                if tell is not None:
+                    tell(f"{result}  # {step}")
+            heal(world)
+        except Exception as error:  # whatever the core did not foresee
+            world.broken("unforeseen", f"{place(error)}: {error}")
+        broken, examples = judge(world)
+        trace.update(digest(world).encode())
+    return Outcome(
+        seed, len(plan), broken, examples, trace.hexdigest(), world.events, world.copies, world.history.counts(),
+        world.disasters,
+    )  # fmt: skip

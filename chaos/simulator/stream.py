@@ -1,0 +1,179 @@
+"""A table's stream as DynamoDB Streams gives it: shards that are split and rolled, records for 24 hours, iterators for 15
+minutes. Pages may be empty, out of order, or hold a record twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from replicator.domain.event import Event
+from replicator.domain.names import sequence_key
+from replicator.models import to_item
+
+KEPT_SECONDS = 24 * 3600.0
+ITERATOR_SECONDS = 15 * 60.0
+
+
+class Image(dict[str, Any]):
+    """An event's item, which is made when somebody looks into it."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Any:
+        self.update(to_item(self.event))
+        return self.get(name)
+
+
+@dataclass(slots=True)
+class Shard:
+    """`records` are (number, time, record); those before `first` were trimmed. `hashes` are the partition keys that it
+    takes, as a range of their checksums."""
+
+    name: str
+    parent: str
+    hashes: tuple[int, int]
+    records: list[dict[str, Any]] = field(default_factory=list)
+    first: int = 0
+    closed_at: float | None = None
+
+
+@dataclass(slots=True)
+class TableStream:
+    """The client of one table's stream. `up` raises when the region does not answer."""
+
+    arn: str
+    now: Callable[[], float]
+    up: Callable[[], bool]
+    shards: dict[str, Shard] = field(default_factory=dict)
+    disorder: str = ""
+    """What the next pages are: empty, shuffled or doubled; as they are when there is nothing here."""
+    requests: int = 0
+    _open: list[Shard] = field(default_factory=list)
+    _numbers: int = 0
+    _names: int = 0
+
+    def __post_init__(self) -> None:
+        self._begin("", (0, 1 << 32))
+
+    def _begin(self, parent: str, hashes: tuple[int, int]) -> None:
+        self._names += 1
+        shard = Shard(f"shard-{self._names:04d}", parent, hashes)
+        self.shards[shard.name] = shard
+        self._open.append(shard)
+
+    def add(self, event: Event) -> None:
+        """An event was put into the table."""
+        key = event.lane.key
+        shard = self._open[0]
+        if len(self._open) > 1:
+            at = crc32(key.encode())
+            shard = next(each for each in self._open if each.hashes[0] <= at < each.hashes[1])
+        self._numbers += 1
+        shard.records.append(
+            {
+                "eventName": "INSERT",
+                "dynamodb": {
+                    "Keys": {"pk": {"S": key}, "sk": {"S": sequence_key(event.sequence)}},
+                    "NewImage": Image(event),
+                    "SequenceNumber": f"{self._numbers:021d}",
+                    "ApproximateCreationDateTime": self.now(),
+                },
+            }
+        )
+
+    def split(self, number: int, parts: int) -> str:
+        """Close an open shard and begin `parts` children: one when it is only rolled."""
+        shard = self._open.pop(number % len(self._open))
+        shard.closed_at = self.now()
+        low, high = shard.hashes
+        edges = [low + (high - low) * part // parts for part in range(parts)] + [high]
+        for part in range(parts):
+            self._begin(shard.name, (edges[part], edges[part + 1]))
+        return shard.name
+
+    @property
+    def width(self) -> int:
+        """How many shards are open."""
+        return len(self._open)
+
+    def trim(self) -> None:
+        """Drop what is older than 24 hours."""
+        oldest = self.now() - KEPT_SECONDS
+        for shard in list(self.shards.values()):
+            records = shard.records
+            while shard.first < len(records) and records[shard.first]["dynamodb"]["ApproximateCreationDateTime"] < oldest:
+                shard.first += 1
+            if shard.closed_at is not None and shard.closed_at < oldest and shard.first == len(records):
+                del self.shards[shard.name]
+
+    # -- what StreamReader asks ------------------------------------------------------------------------------------------
+
+    def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str = "") -> dict[str, Any]:  # noqa: N803
+        self._check(StreamArn, "DescribeStream")
+        shards = [
+            {"ShardId": shard.name, **({"ParentShardId": shard.parent} if shard.parent else {})}
+            for shard in self.shards.values()
+        ]
+        return {"StreamDescription": {"Shards": shards}}
+
+    def get_shard_iterator(
+        self, StreamArn: str, ShardId: str, ShardIteratorType: str, SequenceNumber: str = ""  # noqa: N803
+    ) -> dict[str, Any]:  # fmt: skip
+        self._check(StreamArn, "GetShardIterator")
+        shard = self.shards.get(ShardId)
+        if shard is None:
+            raise _error("ResourceNotFoundException", "GetShardIterator")
+        if ShardIteratorType == "LATEST":
+            return self._iterator(shard, len(shard.records))
+        if ShardIteratorType == "TRIM_HORIZON":
+            return self._iterator(shard, shard.first)
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in shard.records]
+        at = numbers.index(SequenceNumber)
+        if at < shard.first:
+            raise _error("TrimmedDataAccessException", "GetShardIterator")
+        return self._iterator(shard, at + 1)
+
+    def get_records(self, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803
+        arn, name, start, until = ShardIterator.split("|")
+        self._check(arn, "GetRecords")
+        if self.now() > float(until):
+            raise _error("ExpiredIteratorException", "GetRecords")
+        shard, at = self.shards.get(name), int(start)
+        if shard is None:
+            raise _error("ResourceNotFoundException", "GetRecords")
+        if at < shard.first:
+            raise _error("TrimmedDataAccessException", "GetRecords")
+        end = at if self.disorder == "empty" else min(at + Limit, len(shard.records))
+        page: dict[str, Any] = {"Records": self._disordered(shard.records[at:end])}
+        if shard.closed_at is None or end < len(shard.records):
+            page["NextShardIterator"] = self._iterator(shard, end)["ShardIterator"]
+        return page
+
+    def _disordered(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if self.disorder == "shuffled":  # a page that is checkpointed is done with as a whole, so the last may be any
+            return [*records[1::2], *records[::2]]
+        return [*records, *records[:2]] if self.disorder == "doubled" else records
+
+    def _iterator(self, shard: Shard, at: int) -> dict[str, str]:
+        return {"ShardIterator": f"{self.arn}|{shard.name}|{at}|{self.now() + ITERATOR_SECONDS!r}"}
+
+    def _check(self, arn: str, operation: str) -> None:
+        self.requests += 1
+        if not self.up():
+            raise EndpointConnectionError(endpoint_url=self.arn)
+        if arn != self.arn:
+            raise _error("ResourceNotFoundException", operation)
+
+
+def _error(code: str, operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, operation)

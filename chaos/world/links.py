@@ -1,0 +1,223 @@
+"""The process that is the network's links: a TCP proxy for each, which does to bytes what its mode says.
+
+    python -m chaos.world.links SEED CONTROL us-east-1>eu-west-1=LISTEN:TARGET …
+
+All ports are of this machine. A line of JSON to CONTROL sets the modes of links: chaos/world/network.py sends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import socket
+import struct
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from replicator.errors import InvalidConfig
+
+HOST = "127.0.0.1"
+_CHUNK = 16_384
+_QUEUED = 64
+_HELD = 256
+"""So many connections are kept of a link that is cut; the oldest are reset, as kernels give up."""
+_WAYS = ("pass", "hole", "mute", "reset", "half-open")
+DIRECTIONS = {"both": ("there", "back"), "there": ("there",), "back": ("back",)}
+_RESEND_SECONDS = 0.2
+"""TCP's shortest retransmission time-out, doubled with every loss (RFC 6298, section 5; Linux's minimum)."""
+_MOST_LOSSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What a link does. `way` is one of
+
+    - pass: everything goes through, as late and as fast as the rest says;
+    - hole: nothing goes through, in either direction. Connections stay open and new ones are accepted, and what was sent
+      is delivered when the link passes again, also where the sender has long given up: TCP sends again what was lost;
+    - mute: requests arrive, answers do not;
+    - reset: connections are reset, new ones at once;
+    - half-open: the connections that exist die, for good and without a word to either end; new ones pass.
+
+    What goes through comes `latency` seconds later, give or take `jitter`, at `bandwidth` bytes a second (0: any), and of
+    its pieces a share `loss` is lost and sent again, as TCP does: late, and all behind it too. Bytes stay in order.
+    """
+
+    way: str = "pass"
+    latency: float = 0.0
+    bandwidth: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.way not in _WAYS:
+            raise InvalidConfig(f"a link cannot {self.way!r}; choose from {', '.join(_WAYS)}")
+        for name, unit in (("latency", "s"), ("bandwidth", "bytes/s"), ("jitter", "s")):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise InvalidConfig(f"{name} {value:g} {unit} is wrong; give a finite number, 0 or more")
+        if not 0 <= self.loss < 1:
+            raise InvalidConfig(f"loss {self.loss:g} is wrong; give a share from 0 (none) to below 1")
+
+
+PASS, HOLE, MUTE, RESET, HALF_OPEN = Mode(), Mode("hole"), Mode("mute"), Mode("reset"), Mode("half-open")
+
+
+class _Link:
+    """One link: listens for the client region, connects to the server region, pumps bytes both ways."""
+
+    def __init__(self, target: int, seed: str) -> None:
+        self._target = target
+        self._delays = {"there": PASS, "back": PASS}
+        self._chance = {way: random.Random(f"{seed} {way}") for way in ("there", "back")}
+        self.mode = PASS
+        self._gates = {"there": asyncio.Event(), "back": asyncio.Event()}
+        self._free = {"there": 0.0, "back": 0.0}
+        self._open: dict[int, list[asyncio.StreamWriter]] = {}
+        self._dead: set[int] = set()
+        """Open to both ends, and nothing is carried any more."""
+        self._count = 0
+        self.set(PASS)
+
+    def set(self, mode: Mode, direction: str = "both") -> None:
+        """Do what the mode says from now on; its latency, jitter, bandwidth and loss hold in this direction."""
+        self.mode = mode
+        self._delays |= dict.fromkeys(DIRECTIONS[direction], mode)
+        for direction, gate in self._gates.items():
+            held = mode.way == "hole" or (mode.way == "mute" and direction == "back")
+            gate.clear() if held else gate.set()
+        if mode.way == "half-open":
+            self._dead |= self._open.keys()
+        if mode.way == "reset":
+            for number in list(self._open):
+                self._reset(number)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its acceptance to its end."""
+        self._count += 1
+        number = self._count
+        self._open[number] = [writer]
+        try:
+            if self.mode.way == "reset":
+                return
+            if (self._dead or not self._gates["there"].is_set()) and len(self._open) > _HELD:
+                self._reset(min(self._dead or self._open))
+            await self._gates["there"].wait()
+            there, out = await asyncio.open_connection(HOST, self._target)
+            if number not in self._open:
+                _abort(out)
+                return
+            self._open[number].append(out)
+            await asyncio.gather(self._pump(number, "there", reader, out), self._pump(number, "back", there, writer))
+            for each in (out, writer):
+                each.close()
+            del self._open[number]
+        except OSError:
+            pass  # either end closed or refused: the other one is told in `finally`
+        finally:
+            self._reset(number)
+
+    def _reset(self, number: int) -> None:
+        self._dead.discard(number)
+        for writer in self._open.pop(number, ()):
+            _abort(writer)
+
+    async def _pump(self, number: int, direction: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Bytes in one direction until their end, each as late as the link is slow."""
+        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_QUEUED)
+        delivery = asyncio.ensure_future(self._deliver(number, direction, waiting, writer))
+        try:
+            while True:
+                chunk = await reader.read(_CHUNK)
+                put = asyncio.ensure_future(waiting.put((self._due(direction, len(chunk)), chunk)))
+                await asyncio.wait({put, delivery}, return_when=asyncio.FIRST_COMPLETED)
+                if not put.done():
+                    put.cancel()
+                if delivery.done() or not chunk:
+                    await delivery
+                    return
+        except OSError:
+            await self._buried(number)
+            raise
+        finally:
+            delivery.cancel()
+
+    async def _buried(self, number: int) -> None:
+        """Return at once, or never where the connection is dead: its other end is told nothing."""
+        if number in self._dead:
+            await asyncio.get_running_loop().create_future()
+
+    async def _deliver(
+        self, number: int, direction: str, waiting: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            due, chunk = await waiting.get()
+            if (early := due - asyncio.get_running_loop().time()) > 0:
+                await asyncio.sleep(early)
+            await self._gates[direction].wait()
+            await self._buried(number)
+            if not chunk:
+                if writer.can_write_eof():
+                    writer.write_eof()
+                return
+            writer.write(chunk)
+            await writer.drain()
+
+    def _due(self, direction: str, size: int) -> float:
+        now = asyncio.get_running_loop().time()
+        mode, chance = self._delays[direction], self._chance[direction]
+        free = max(now, self._free[direction]) + size / mode.bandwidth if mode.bandwidth else now
+        self._free[direction] = free  # all connections of a link share its bandwidth
+        late = mode.latency + (chance.uniform(-mode.jitter, mode.jitter) if mode.jitter else 0.0)
+        resend = _RESEND_SECONDS
+        for _ in range(_MOST_LOSSES):
+            if not mode.loss or chance.random() >= mode.loss:
+                break
+            late += resend
+            resend *= 2
+        return free + max(late, 0.0)
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """Reset: the other end learns at once that this is no orderly end."""
+    connection = writer.get_extra_info("socket")
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def _run(seed: str, control: int, links: Mapping[str, tuple[int, int]]) -> None:
+    served = {name: _Link(target, f"{seed} {name}") for name, (_, target) in links.items()}
+
+    async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        order: Any = json.loads(await reader.readline() or "null")
+        if order is not None:
+            for name in order["links"]:
+                served[name].set(Mode(**order["mode"]), order["direction"])
+            writer.write(json.dumps({"done": len(order["links"])}).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    for name, (port, _) in links.items():
+        await asyncio.start_server(served[name].serve, HOST, port, backlog=512)
+    server = await asyncio.start_server(obey, HOST, control)
+    await server.serve_forever()
+
+
+def main(arguments: list[str]) -> None:
+    seed, control, *rest = arguments
+    links = {}
+    for each in rest:
+        name, _, ports = each.partition("=")
+        listen, _, target = ports.partition(":")
+        links[name] = (int(listen), int(target))
+    asyncio.run(_run(seed, int(control), links))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
