@@ -32,6 +32,7 @@ class Supervisor:
         self._clock = clock
         self._beat = beat
         self._next_kill = 0.0
+        self._killed: set[str] = set()
         self.kills_left = kills
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -53,17 +54,12 @@ class Supervisor:
         alive = [p for region in self._world.regions.values() for p in region.workers if p.running and not p.frozen]
         if alive:
             target: Process = self._random.choice(alive)
+            self._killed.add(target.name)
             target.kill()
             self._faults.append(Fault("kill -9", target.name, self._clock(), self._clock()))
             self.kills_left -= 1
         self._next_kill = self._clock() + self._random.uniform(0.2, 1.6)
 
     def keep_workers(self) -> None:
-        """Start again what was killed, as a supervisor does. What ended by itself is an error."""
-        killed = {fault.target for fault in self._faults if fault.kind == "kill -9"}
-        for region in self._world.regions.values():
-            for process in region.workers if not region.down else ():
-                if not process.running:
-                    if process.name not in killed:
-                        raise process.failure("ended by itself")
-                    process.start()
+        """Start again what was killed. What ended by itself is an error."""
+        self._world.keep_workers(self._killed)

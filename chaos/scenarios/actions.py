@@ -10,7 +10,7 @@ from chaos.world.network import PASS, Mode
 from replicator.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from chaos.scenarios.runner import Run
+    from chaos.scenarios.stage import Stage
 
 _WORKERS = ("replicator", "projector")
 
@@ -24,46 +24,43 @@ class Action:
     lasting: ClassVar[bool] = True
     proxied: ClassVar[bool] = False
     """Needs links that can be cut."""
-    loses: ClassVar[bool] = False
-    """A region's data is lost."""
 
     def __init__(self, region: str) -> None:
         self.region = region
 
-    def start(self, run: Run) -> None:
+    def start(self, stage: Stage) -> None:
         """Begin, and return when it is done or under way."""
 
-    def stop(self, run: Run) -> None:
+    def stop(self, stage: Stage) -> None:
         """End it."""
 
 
 class Freeze(Action):
     does = "the whole region stops at one instant (SIGSTOP), and goes on later as if nothing had been"
 
-    def start(self, run: Run) -> None:
-        run.region(self.region).freeze()
+    def start(self, stage: Stage) -> None:
+        stage.region(self.region).freeze()
 
-    def stop(self, run: Run) -> None:
-        run.region(self.region).thaw()
-        run.region(self.region).wait_healthy()
+    def stop(self, stage: Stage) -> None:
+        stage.region(self.region).thaw()
+        stage.region(self.region).wait_healthy()
 
 
 class Kill(Action):
     does = "everything in the region is killed (kill -9) and its data is lost; it comes back with empty tables"
-    loses = True
 
-    def start(self, run: Run) -> None:
-        run.die(self.region)
+    def start(self, stage: Stage) -> None:
+        stage.die(self.region)
 
-    def stop(self, run: Run) -> None:
-        run.region(self.region).come_back_empty()
+    def stop(self, stage: Stage) -> None:
+        stage.region(self.region).come_back_empty()
 
 
 class Restore(Kill):
     does = "as kill; it comes back with the tables of a backup that was taken when the timeline began"
 
-    def stop(self, run: Run) -> None:
-        run.region(self.region).come_back_restored(run.backup(self.region))
+    def stop(self, stage: Stage) -> None:
+        stage.region(self.region).come_back_restored(stage.backup(self.region))
 
 
 class _Worker(Action):
@@ -80,18 +77,18 @@ class KillWorker(_Worker):
     does = "kill -9 to the region's replicator or projector; it is started again at once, as a supervisor does"
     lasting = False
 
-    def start(self, run: Run) -> None:
-        run.kill_worker(self.region, self.worker)
+    def start(self, stage: Stage) -> None:
+        stage.kill_worker(self.region, self.worker)
 
 
 class FreezeWorker(_Worker):
     does = "the region's replicator or projector stops (SIGSTOP) and goes on later"
 
-    def start(self, run: Run) -> None:
-        run.worker(self.region, self.worker).freeze()
+    def start(self, stage: Stage) -> None:
+        stage.worker(self.region, self.worker).freeze()
 
-    def stop(self, run: Run) -> None:
-        run.worker(self.region, self.worker).thaw()
+    def stop(self, stage: Stage) -> None:
+        stage.worker(self.region, self.worker).thaw()
 
 
 class _Links(Action):
@@ -110,19 +107,19 @@ class _Links(Action):
     def _mode(self, **how: float) -> Mode:
         raise NotImplementedError
 
-    def start(self, run: Run) -> None:
-        run.network.set(self.mode, self._links(run))
+    def start(self, stage: Stage) -> None:
+        stage.network.set(self.mode, self._links(stage))
 
-    def stop(self, run: Run) -> None:
-        run.network.set(PASS, self._links(run))
+    def stop(self, stage: Stage) -> None:
+        stage.network.set(PASS, self._links(stage))
 
-    def _links(self, run: Run) -> list[str]:
+    def _links(self, stage: Stage) -> list[str]:
         def matches(link: str, leave: str | None, to: str | None) -> bool:
             client, _, server = link.partition(">")
-            return (leave is None or client == run.name(leave)) and (to is None or server == run.name(to))
+            return (leave is None or client == stage.name(leave)) and (to is None or server == stage.name(to))
 
         return [
-            link for link in run.network.links
+            link for link in stage.network.links
             if matches(link, self.leave, self.to) or (self.both_ways and matches(link, self.to, self.leave))
         ]  # fmt: skip
 
@@ -168,32 +165,32 @@ class MoveAway(Action):
         super().__init__(region)
         self.to = to
 
-    def start(self, run: Run) -> None:
-        run.operator.failover(self.region, self.to)
+    def start(self, stage: Stage) -> None:
+        stage.operator.failover(self.region, self.to)
 
 
 class Switch(MoveAway):
     does = "an operator runs `replicator switchover`: the region is drained, its writers go to another, nothing is missing"
 
-    def start(self, run: Run) -> None:
-        run.operator.switchover(self.region, self.to)
+    def start(self, stage: Stage) -> None:
+        stage.operator.switchover(self.region, self.to)
 
 
 class MoveBack(Action):
     does = "an operator runs `replicator failback`: the region is brought up to date, its writers come home"
     lasting = False
 
-    def start(self, run: Run) -> None:
-        run.operator.failback(self.region)
+    def start(self, stage: Stage) -> None:
+        stage.operator.failback(self.region)
 
 
 class TakeBackup(Action):
     does = "a backup of the region's tables is taken, under load"
     lasting = False
 
-    def start(self, run: Run) -> None:
-        backup: Backup = take_backup(run.region(self.region).settings)
-        run.keep_backup(self.region, backup)
+    def start(self, stage: Stage) -> None:
+        backup: Backup = take_backup(stage.region(self.region).settings)
+        stage.keep_backup(self.region, backup)
 
 
 ACTIONS: Mapping[str, type[Action]] = {

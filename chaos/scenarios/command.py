@@ -18,7 +18,8 @@ from replicator.errors import InvalidConfig
 
 
 def list_scenarios() -> None:
-    """The scenarios that come with Meridian."""
+    """The scenarios that come with Meridian, and the actions that yours can use."""
+    from chaos.scenarios.actions import ACTIONS
     from chaos.scenarios.scenario import find_scenarios, load_scenario
 
     table = Table("scenario", "what happens", "tags")
@@ -26,6 +27,10 @@ def list_scenarios() -> None:
         scenario = load_scenario(file)
         table.add_row(name, scenario.title, ", ".join(scenario.tags))
     out.print(table)
+    actions = Table("action", "what it does")
+    for name, action in ACTIONS.items():
+        actions.add_row(name, action.does)
+    out.print(actions)
 
 
 def run_scenarios(
@@ -40,7 +45,8 @@ def run_scenarios(
 
     Exits 0 when every promise was looked at and kept, 1 when one was broken. Ctrl-C leaves nothing running.
     """
-    from chaos.scenarios.runner import Result, run_scenario
+    from chaos.scenarios.result import Result
+    from chaos.scenarios.runner import run_scenario
     from chaos.scenarios.scenario import find_scenario, find_scenarios
 
     wanted = [find_scenario(name) for name in (find_scenarios() if scenarios == ["all"] else scenarios)]
@@ -61,7 +67,7 @@ def run_scenarios(
 
 
 def _show(result: object) -> None:
-    from chaos.scenarios.runner import Result
+    from chaos.scenarios.result import Result
 
     assert isinstance(result, Result)
     verdict = result.verdict

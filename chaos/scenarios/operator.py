@@ -11,7 +11,7 @@ from replicator.runbooks import Failback, Failover, Switchover
 from replicator.system import System
 
 if TYPE_CHECKING:
-    from chaos.scenarios.runner import Run
+    from chaos.scenarios.stage import Stage
 
 _LONGEST_SECONDS = 300.0
 
@@ -19,25 +19,25 @@ _LONGEST_SECONDS = 300.0
 class Operator:
     """Runs one runbook at a time. `lost` are the regions that have lost their data and are not back yet."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
         self._said: list[str] = []
         self.lost: set[str] = set()
 
     def failover(self, region: str, to: str) -> None:
-        name = self._run.name(region)
-        if self._run.region(region).down:
+        name = self._stage.name(region)
+        if self._stage.region(region).down:
             self.lost.add(name)
         self._act(lambda system, steering: Failover(
-            system, name, self._run.name(to), steering=steering, lost=name in self.lost
+            system, name, self._stage.name(to), steering=steering, lost=name in self.lost
         ), to)  # fmt: skip
 
     def switchover(self, region: str, to: str) -> None:
-        name = self._run.name(region)
-        self._act(lambda system, steering: Switchover(system, name, self._run.name(to), steering=steering), to)
+        name = self._stage.name(region)
+        self._act(lambda system, steering: Switchover(system, name, self._stage.name(to), steering=steering), to)
 
     def failback(self, region: str) -> None:
-        name = self._run.name(region)
+        name = self._stage.name(region)
         self._act(lambda system, steering: Failback(system, name, steering=steering), region)
         self.lost.discard(name)
 
@@ -47,15 +47,15 @@ class Operator:
         return said
 
     def _act(self, book: Any, seen_from: str) -> None:
-        run = self._run
-        system = System.connect(run.world.settings(run.name(seen_from)))
-        steering = WriterSteering(run.sessions, lambda _: None, self._returning)
-        running = Running(book(system, steering), run.watch.say)
-        if not run.until(lambda: running.done, _LONGEST_SECONDS):
+        stage = self._stage
+        system = System.connect(stage.world.settings(stage.name(seen_from)))
+        steering = WriterSteering(stage.sessions, lambda _: None, self._returning)
+        running = Running(book(system, steering), stage.watch.say)
+        if not stage.until(lambda: running.done, _LONGEST_SECONDS):
             raise MeridianError(f"a runbook did not end within {_LONGEST_SECONDS:.0f} s")
         summary = running.summary()
         self._said.append(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")
 
     def _returning(self, region: str) -> Collection[str] | None:
-        doubtful = [place for session in self._run.sessions for place in session.doubtful(region)]
-        return self._run.survivors(region, doubtful)
+        doubtful = [place for session in self._stage.sessions for place in session.doubtful(region)]
+        return self._stage.survivors(region, doubtful)

@@ -19,7 +19,7 @@ rollback would. What is not understood is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ class Scenario:
     converge_within: float
     untested: tuple[str, ...] = ()
     """The promises that this scenario has nothing to look at for."""
-    needs: frozenset[str] = field(default=frozenset())
 
 
 def load_scenario(file: Path) -> Scenario:

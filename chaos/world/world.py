@@ -113,6 +113,17 @@ class World:
             for process in region.workers:
                 process.stop()
 
+    def keep_workers(self, killed: set[str]) -> None:
+        """Start again those of these (by name) that were killed, as a supervisor does, and strike them off. Raises
+        ProcessFailed for a worker that ended by itself."""
+        for region in self.regions.values():
+            for process in region.workers if not region.down else ():
+                if not process.running:
+                    if process.name not in killed:
+                        raise process.failure("ended by itself")
+                    process.start()
+                    killed.discard(process.name)
+
     def settings(self, region: str) -> Settings:
         """As clients and operators outside the regions have them: every endpoint is direct."""
         return self.regions[region].settings

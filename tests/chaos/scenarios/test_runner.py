@@ -58,10 +58,10 @@ def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     judge = Run._judge
 
     def alter_first(run: Run) -> None:
-        tables = list(run.tables.values())
-        peer, _, last = sabotage._copy(tables, run.world.settings(tables[1].region))
+        tables = list(run.stage.tables.values())
+        peer, _, last = sabotage._copy(tables, run.stage.world.settings(tables[1].region))
         payload = {**json.loads(last["payload"]["S"]), "extra": 1}
-        sabotage._put(peer, run.world.settings(peer.region), {**last, "payload": {"S": json.dumps(payload)}})
+        sabotage._put(peer, run.stage.world.settings(peer.region), {**last, "payload": {"S": json.dumps(payload)}})
         judge(run)
 
     monkeypatch.setattr(Run, "_judge", alter_first)

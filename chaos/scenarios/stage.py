@@ -1,0 +1,120 @@
+"""What a scenario plays on: regions by their names in the file, sessions, the operator, and what survived of whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+from chaos.checker.history import History
+from chaos.drills.stage import Watcher
+from chaos.scenarios.operator import Operator
+from chaos.scenarios.scenario import ORDINALS
+from chaos.scenarios.session import Session
+from chaos.world.backup import Backup
+from chaos.world.network import Network
+from chaos.world.processes import Process
+from chaos.world.reading import Tables
+from chaos.world.region import RegionProcesses
+from chaos.world.world import World
+from replicator.errors import InvalidConfig
+
+
+class Stage:
+    """Actions ask it for what they act on. `regions` are first, second …; `sink` is told each line of the history."""
+
+    def __init__(
+        self, regions: tuple[str, ...], world: World, watch: Watcher, sink: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.regions = regions
+        self.world = world
+        self.watch = watch
+        self.history = History(time.monotonic, sink)
+        self.tables = {region: Tables(world.settings(region)) for region in regions}
+        self.sessions: list[Session] = []
+        self.operator = Operator(self)
+        self._killed: set[str] = set()
+        self._backups: dict[str, Backup] = {}
+        self._survived: set[str] = set()
+        self._began = time.monotonic()
+
+    def begin(self) -> None:
+        """The timeline begins."""
+        self._began = time.monotonic()
+
+    @property
+    def now(self) -> float:
+        """Seconds of the timeline."""
+        return time.monotonic() - self._began
+
+    def beat(self) -> None:
+        """Nobody fails unseen, and workers that were killed are started again."""
+        for session in self.sessions:
+            if session.error is not None:
+                raise session.error
+        self.world.keep_workers(self._killed)
+
+    def until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
+        """Wait for `condition`, for so long. Returns whether it came about."""
+        end = time.monotonic() + seconds
+        while not condition():
+            self.beat()
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def name(self, ordinal: str) -> str:
+        """The region that the seed has chosen for `first`, `second` …"""
+        return self.regions[ORDINALS.index(ordinal)]
+
+    def region(self, ordinal: str) -> RegionProcesses:
+        return self.world.regions[self.name(ordinal)]
+
+    def worker(self, ordinal: str, which: str) -> Process:
+        region = self.region(ordinal)
+        return region.replicator if which == "replicator" else region.projector
+
+    def kill_worker(self, ordinal: str, which: str) -> None:
+        process = self.worker(ordinal, which)
+        self._killed.add(process.name)
+        process.kill()
+
+    @property
+    def network(self) -> Network:
+        if self.world.network is None:
+            raise InvalidConfig("this world has no links that can be cut")
+        return self.world.network
+
+    def keep_backup(self, ordinal: str, backup: Backup) -> None:
+        name = self.name(ordinal)
+        self._backups[name] = backup
+        table = self.world.settings(name).events_table
+        self._survived |= {bytes(item["digest"]["B"]).hex() for item in backup.items(table)}
+
+    def backup(self, ordinal: str) -> Backup:
+        try:
+            return self._backups[self.name(ordinal)]
+        except KeyError:
+            raise InvalidConfig(f"there is no backup of the {ordinal} region; let a step `backup` come first") from None
+
+    def die(self, ordinal: str) -> None:
+        """Kill a region, and take note of what of its events its peers hold."""
+        name = self.name(ordinal)
+        self.region(ordinal).kill()
+        self._survive(name, [region for region in self.regions if region != name])
+
+    def survivors(self, name: str, doubtful: Collection[tuple[str, int]]) -> Collection[str] | None:
+        """A region that had lost its data was brought up again: tell the history what is gone, and return the digests of
+        what has survived. None where it lost nothing."""
+        if name not in self.operator.lost:
+            return None
+        self._survive(name, self.regions, doubtful)
+        gone = self.history.lose(name, self._survived)
+        self.watch.say(f"{len(gone):,} acknowledged events of {name} survived nowhere")
+        return frozenset(self._survived)
+
+    def _survive(self, name: str, at: Collection[str], doubtful: Collection[tuple[str, int]] = ()) -> None:
+        own = {(e.lane, e.sequence) for e in self.history.acknowledged() if e.lane.startswith(f"{name}#")}
+        for region in at:
+            self._survived |= {digest.hex() for digest in self.tables[region].digests(own | set(doubtful)).values()}
