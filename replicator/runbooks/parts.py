@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicator.audit.comparison import DAMAGED, FORKED, Comparison, Finding
@@ -14,7 +15,7 @@ from replicator.control import ControlStorage
 from replicator.domain.names import LaneId
 from replicator.fencing.checkin import decide
 from replicator.fencing.connecting import ask
-from replicator.fencing.roles import ACTIVE, REBUILDING, Role, change_role, known_roles, read_role, tell_role
+from replicator.fencing.roles import ACTIVE, REBUILDING, Role, RoleChanged, change_role, known_roles, read_role, tell_role
 from replicator.runbooks.runbook import Stopped
 from replicator.runbooks.runs import Found
 
@@ -41,8 +42,8 @@ def set_role(
     others = {other: place.control for other, place in up.items() if other != region}
     here = up.get(region)
     own = read_role(here.control) if here is not None else None
-    known = [role for control in others.values() if (role := known_roles(control).get(region)) is not None]
-    known += [own] if own else []
+    heard = [role for control in others.values() if (role := known_roles(control).get(region)) is not None]
+    known = [*heard, own] if own else heard
     newest = max(known, key=lambda role: role.epoch, default=None)
     same = next((role for role in known if (role.name, role.why) == (name, why)), None)
     if same is not None and all(role.why == why for role in known if role.epoch >= same.epoch):
@@ -52,7 +53,7 @@ def set_role(
     held = tables if tables is not None else own.tables if own is not None else {}
     role = Role(epoch, name, held, same.since if same else system.wall(), to, why)
     if here is not None:
-        change_role(here.control, own, role)
+        _change(here.control, own, role, heard)
     tell_role(others.values(), region, role)
     for other, control in others.items():
         there = known_roles(control)[region]
@@ -62,6 +63,19 @@ def set_role(
                 "`replicator runs`, decide on one, and run it again"
             )
     return {"epoch": epoch, "role": name, "why": why, "reached": here is not None, "told": sorted(others)}
+
+
+def _change(control: ControlStorage, own: Role | None, role: Role, heard: Sequence[Role]) -> None:
+    """As `change_role`; but a region that has just come back may meanwhile take on what the others `heard` of it. That is
+    nobody's decision, and whoever decides this one knew of it."""
+    try:
+        change_role(control, own, role)
+    except RoleChanged:
+        now = read_role(control)
+        latest = max(heard, key=lambda each: each.epoch, default=None)
+        if own is None or now is None or latest is None or replace(latest, tables=own.tables) != now:
+            raise
+        change_role(control, now, role)
 
 
 def rebuilt(place: Place) -> bool:

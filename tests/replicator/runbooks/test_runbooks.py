@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from replicator.control import Backlog
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.fencing.adopting import Adopter
 from replicator.fencing.fence import RegionFenced
-from replicator.fencing.roles import ACTIVE, FENCED, read_role
-from replicator.runbooks import Bootstrap, Failback, Failover, Stopped, Switchover
+from replicator.fencing.roles import ACTIVE, FENCED, REBUILDING, RoleChanged, read_role
+from replicator.runbooks import Bootstrap, Failback, Failover, Stopped, Switchover, parts
 from replicator.runbooks.parts import set_role
 from replicator.status.gathering import gather
 from tests.replicator.memories import EAST, SOUTH, WEST, Memories, load
@@ -57,6 +62,47 @@ def test_a_region_that_is_being_rebuilt_takes_nothing_over() -> None:
     set_role(memories.system(), WEST, "rebuilding", "a test")
     with pytest.raises(Stopped, match="eu-west-1 cannot take over: a test"):
         Failover(memories.system(), EAST, WEST, steering=Steered()).run()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Make this change right before a runbook changes a role."""
+    real = parts.change_role
+    changes = [change]
+
+    def after_it(*arguments: Any) -> None:
+        if changes:
+            changes.pop()()
+        real(*arguments)
+
+    monkeypatch.setattr(parts, "change_role", after_it)
+
+
+def test_a_region_that_takes_on_its_fence_while_it_is_failed_back_does_not_stop_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memories = world()
+    memories.down(EAST)
+    Failover(memories.system(), EAST, WEST, steering=Steered()).run()
+    memories.down(EAST, False)
+    own = memories.controls[EAST]
+    peers = {peer: memories.controls[peer] for peer in (WEST, SOUTH)}
+    meanwhile(monkeypatch, Adopter(EAST, own, peers, lambda: None).adopt)
+    found = set_role(memories.system(), EAST, REBUILDING, "failback")
+    role = read_role(own)
+    assert role is not None
+    assert (role.name, role.why, role.epoch) == (REBUILDING, "failback", found["epoch"])
+    assert found["epoch"] == 3
+
+
+def test_a_role_that_somebody_else_decides_on_at_the_same_time_stops_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    memories = world()
+    set_role(memories.system(), EAST, FENCED, "one")
+    own = memories.controls[EAST]
+    before = read_role(own)
+    assert before is not None
+    meanwhile(monkeypatch, lambda: own.swap("role", "self", before.value, replace(before, epoch=9, why="two").value))
+    with pytest.raises(RoleChanged, match="somebody else changed its role"):
+        set_role(memories.system(), EAST, ACTIVE, "three")
 
 
 def test_a_run_that_is_open_is_ended_or_given_up_before_another_one_begins() -> None:
