@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from chaos.faults.orders import EFFECTS, FAULTS, TOLD
-from chaos.faults.proxy import HOST, Door
+from chaos.faults.proxy import HOST
 from chaos.faults.rules import Rule, for_localstack, parse_rules
 from chaos.world.processes import Process, free_ports
 from replicator.errors import InvalidConfig, MeridianError
@@ -119,15 +119,18 @@ def _parsed(rules: Iterable[Rule | Mapping[str, Any]]) -> Sequence[Rule]:
 
 
 class ServiceProxy:
-    """The proxy process in front of regions that listen on these ports of this machine. No faults at first.
+    """The proxy process in front of regions that listen on these ports of this machine, or at HOST:PORT. No faults at first.
 
     Where a region does not listen its callers are reset, as they are by a region that was killed; with `gone="502"` they
     are told so.
     """
 
-    def __init__(self, regions: Mapping[str, int], log: Path, *, seed: int = 0, gone: str = "reset") -> None:
+    def __init__(self, regions: Mapping[str, int | str], log: Path, *, seed: int = 0, gone: str = "reset") -> None:
         self._ports = dict(zip(regions, free_ports(len(regions)), strict=True))
-        doors = [str(Door(region, self._ports[region], HOST, port)) for region, port in regions.items()]
+        doors = [
+            f"{region}={self._ports[region]}:{target if isinstance(target, str) else f'{HOST}:{target}'}"
+            for region, target in regions.items()
+        ]
         command = [sys.executable, "-m", "chaos.faults.proxy", "--seed", str(seed), "--gone", gone, *doors]
         self.process = Process("faults", command, {}, log)
         self.faults = Faults(self.endpoint(next(iter(regions))))

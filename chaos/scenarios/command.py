@@ -84,5 +84,9 @@ def _show(result: object) -> None:
         out.print(f"  [red]broken[/] {PROMISES[name]}: {count} of {verdict.findings[name].looked:,}", highlight=False)
     for example in verdict.examples:
         out.print(f"    {example}", highlight=False, soft_wrap=True)
+    for each in result.unstruck:
+        out.print(
+            f"  [yellow]met nothing[/] {each.name} at {each.began:.1f} s: {each.said}", highlight=False, soft_wrap=True
+        )
     for name in result.unexpected:
         out.print(f"  [yellow]not looked at[/] {PROMISES[name]}", highlight=False)

@@ -21,7 +21,6 @@ class Operator:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._said: list[str] = []
         self.lost: set[str] = set()
 
     def failover(self, region: str, to: str) -> None:
@@ -41,11 +40,6 @@ class Operator:
         self._act(lambda system, steering: Failback(system, name, steering=steering), region)
         self.lost.discard(name)
 
-    def take_said(self) -> str:
-        """What the last runbooks came to."""
-        said, self._said = "; ".join(self._said), []
-        return said
-
     def _act(self, book: Any, seen_from: str) -> None:
         stage = self._stage
         system = System.connect(stage.world.settings(stage.name(seen_from)))
@@ -54,7 +48,7 @@ class Operator:
         if not stage.until(lambda: running.done, _LONGEST_SECONDS):
             raise MeridianError(f"a runbook did not end within {_LONGEST_SECONDS:.0f} s")
         summary = running.summary()
-        self._said.append(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")
+        stage.remark(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")
 
     def _returning(self, region: str) -> Collection[str] | None:
         doubtful = [place for session in self._stage.sessions for place in session.doubtful(region)]

@@ -19,6 +19,8 @@ class Done:
     began: float
     ended: float | None = None
     said: str = ""
+    struck: bool = True
+    """Whether it had anything to strike: a fault that met no request is none."""
 
 
 @dataclass(slots=True)
@@ -47,10 +49,15 @@ class Result:
         return [name for name in self.verdict.untested if name not in self.scenario.untested]
 
     @property
+    def unstruck(self) -> list[Done]:
+        """Faults that met nothing: the scenario was not what it says."""
+        return [each for each in self.steps if not each.struck]
+
+    @property
     def kept(self) -> bool:
-        """Every promise was looked at, and kept, and everything arrived in time."""
+        """Every promise was looked at, and kept, every fault struck, and everything arrived in time."""
         in_time = self.converge_seconds is not None and self.converge_seconds <= self.scenario.converge_within
-        return in_time and not self.verdict.broken and not self.unexpected and self.acknowledged > 0
+        return in_time and not self.unstruck and not self.verdict.broken and not self.unexpected and self.acknowledged > 0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -70,7 +77,7 @@ class Result:
             "converge_seconds": None if self.converge_seconds is None else round(self.converge_seconds, 2),
             "timeline": [
                 {"action": each.name, "arguments": dict(each.arguments), "from": round(each.began, 2),
-                 "until": None if each.ended is None else round(each.ended, 2), "said": each.said}
+                 "until": None if each.ended is None else round(each.ended, 2), "said": each.said, "struck": each.struck}
                 for each in self.steps
             ],
         }  # fmt: skip

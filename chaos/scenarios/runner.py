@@ -47,8 +47,16 @@ def run_scenario(scenario: Scenario, seed: int, watch: Watcher, history_file: Pa
     regions = list(REGIONS[: scenario.regions])
     random.Random(f"{seed}/regions").shuffle(regions)
     actions = [make_action(step) for step in scenario.method]
-    proxied = any(action.proxied for action in actions)
-    with World(sorted(regions), [things.PROJECTION], read_timeout=3.0, attempts=2, proxied=proxied) as world:
+    with World(
+        sorted(regions),
+        [things.PROJECTION],
+        read_timeout=3.0,
+        attempts=2,
+        proxied=any(action.proxied for action in actions),
+        faulty=any(action.faulty for action in actions),
+        clocks=any(action.clocks for action in actions),
+        seed=seed,
+    ) as world:
         lines = history_file.open("w") if history_file is not None else None
         try:
             stage = Stage(tuple(regions), world, watch, lambda line: _write(lines, line))
@@ -102,13 +110,15 @@ class Run:
             for region in self.stage.regions:
                 process = f"{region}-{number}"
                 chance = random.Random(f"{self._seed}/{process}")
-                doors = self._doors(process)
+                doors = self._doors(region)
                 self.stage.sessions.append(Session(process, region, doors, self.stage.history, chance, self.scenario.load))
         for session in self.stage.sessions:
             session.start()
 
-    def _doors(self, process: str) -> Callable[[str], Doors]:
-        clock = HybridLogicalClock(wall_clock)
+    def _doors(self, home: str) -> Callable[[str], Doors]:
+        """Every region as a client that runs in `home` reaches it."""
+        own = self.stage.world.clocks.get(home)
+        clock = HybridLogicalClock(own.wall if own is not None else wall_clock)
         stores = cache(lambda region: EventStore.connect(self.stage.world.settings(region), clock))
         controls = cache(lambda region: DynamoControl(self.stage.world.settings(region)))
 
@@ -163,15 +173,16 @@ class Run:
         self.result.steps.append(done)
         self.stage.watch.say(f"{self.stage.now:5.1f} s  {step.name} {_words(step.arguments)}")
         action.start(self.stage)
-        done.said = self.stage.operator.take_said()
         if step.lasts is None:
             done.ended = self.stage.now
+            done.said, done.struck = self.stage.take_remarks()
         return done
 
     def _end(self, done: Done, action: Action) -> None:
         action.stop(self.stage)
         done.ended = self.stage.now
-        self.stage.watch.say(f"{self.stage.now:5.1f} s  {done.name} ends")
+        done.said, done.struck = self.stage.take_remarks()
+        self.stage.watch.say(f"{self.stage.now:5.1f} s  {done.name} ends{f': {done.said}' if done.said else ''}")
 
     def _finish(self) -> None:
         """Everything is healed; clients write no more, and ask what became of what is unknown."""
@@ -225,11 +236,13 @@ class Run:
         self.result.gone = len(self.stage.history.gone)
 
     def _owners(self, region: str) -> dict[str, str | None]:
-        claims = self._doors(f"{region}-judge")(region).claims
+        claims = self._doors(region)(region).claims
         seats = {call.value["stream"] for call in self.stage.history.calls if call.name in ("claim", "release")}
         owners = {seat: claims.owner(seat).owner for seat in sorted(seats)}
         return {seat: str(owner) if owner is not None else None for seat, owner in owners.items()}
 
 
 def _words(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in arguments.items())
+    return ", ".join(
+        f"{key} {json.dumps(value) if isinstance(value, (list, dict)) else value}" for key, value in arguments.items()
+    )

@@ -147,11 +147,13 @@ class _Reader:
         if lasts is not None and not action.lasting:
             raise self._wrong(f"{where}.for", f"is {lasts:g}", f"{name} is done once; leave it out")
         try:
-            action(**{key.replace("-", "_").replace("from", "leave"): value for key, value in arguments.items()})
+            made = action(**{key.replace("-", "_").replace("from", "leave"): value for key, value in arguments.items()})
         except (TypeError, InvalidConfig) as error:
             raise self._wrong(
                 f"{where}.arguments", f"cannot be: {error}", f"{name} takes {', '.join(action.takes)}"
             ) from None
+        for region in made.acts_on:
+            self._choose(region, f"{where}.arguments", ORDINALS[:regions])
         return Step(name, arguments, at, lasts)
 
     def _probe(self, told: Any, where: str) -> str:

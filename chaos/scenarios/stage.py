@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from chaos.checker.history import History
 from chaos.drills.stage import Watcher
+from chaos.faults.clocks import Clock
+from chaos.faults.control import Faults
 from chaos.scenarios.operator import Operator
 from chaos.scenarios.scenario import ORDINALS
 from chaos.scenarios.session import Session
@@ -30,9 +32,11 @@ class Stage:
         self.world = world
         self.watch = watch
         self.history = History(time.monotonic, sink)
-        self.tables = {region: Tables(world.settings(region)) for region in regions}
+        self.tables = {region: Tables(world.direct(region)) for region in regions}
         self.sessions: list[Session] = []
         self.operator = Operator(self)
+        self._remarks: list[str] = []
+        self._struck = True
         self._killed: set[str] = set()
         self._backups: dict[str, Backup] = {}
         self._survived: set[str] = set()
@@ -85,6 +89,34 @@ class Stage:
         if self.world.network is None:
             raise InvalidConfig("this world has no links that can be cut")
         return self.world.network
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What `first`, `second` … are."""
+        return dict(zip(ORDINALS, self.regions, strict=False))
+
+    @property
+    def services(self) -> Faults:
+        if self.world.services is None:
+            raise InvalidConfig("this world has no services that can fail")
+        return self.world.services.faults
+
+    def clock(self, ordinal: str) -> Clock:
+        try:
+            return self.world.clocks[self.name(ordinal)]
+        except KeyError:
+            raise InvalidConfig("this world has no clocks that can be set") from None
+
+    def remark(self, text: str, struck: bool = True) -> None:
+        """What came of the action that is under way, and whether it struck anything."""
+        self._remarks.append(text)
+        self._struck = self._struck and struck
+
+    def take_remarks(self) -> tuple[str, bool]:
+        """What came of the last action, and whether all of it struck."""
+        taken = "; ".join(self._remarks), self._struck
+        self._remarks, self._struck = [], True
+        return taken
 
     def keep_backup(self, ordinal: str, backup: Backup) -> None:
         name = self.name(ordinal)

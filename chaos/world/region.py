@@ -5,15 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chaos.faults.clocks import Clock
 from chaos.world.backup import Backup, restore_backup
 from chaos.world.processes import Process
 from projectors.sinks.dynamodb import DynamoSink
+from replicator import aws
+from replicator.errors import InvalidConfig
 from replicator.settings import Settings
 from replicator.tables import create_tables
 
@@ -36,8 +41,10 @@ def emulator(region: str, port: int, services: str, logs: Path) -> Process:
     )
 
 
-def worker(program: str, module: str, settings: Settings, projections: Sequence[str], logs: Path) -> Process:
-    """The region's replicator or its projector: the `run` command of that module."""
+def worker(
+    program: str, module: str, settings: Settings, projections: Sequence[str], logs: Path, clock: Clock | None = None
+) -> Process:
+    """The region's replicator or its projector: the `run` command of that module, by the machine's clock or this one."""
     environment = {
         **_environment(settings.region),
         "MERIDIAN_REGION": settings.region,
@@ -51,9 +58,10 @@ def worker(program: str, module: str, settings: Settings, projections: Sequence[
         "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
         "MERIDIAN_WRITE_WITH": settings.write_with,
     }
+    command = ["-c", f"from {module}.cli import main; main()", "run"]
     return Process(
         f"{program} of {settings.region}",
-        [sys.executable, "-c", f"from {module}.cli import main; main()", "run"],
+        clock.launched(*command) if clock is not None else [sys.executable, *command],
         environment,
         logs / f"{settings.region}-{program}.log",
     )
@@ -70,13 +78,14 @@ def _environment(region: str) -> Mapping[str, str]:
 
 class RegionProcesses:
     """One region. `settings` are those of whoever reaches it directly, `inside` those of its own processes: other regions
-    are reached over the network's links."""
+    are reached over the network's links. Without an `emulator` of its own it is somewhere else, and only its workers are
+    here: it cannot be frozen or killed as a whole."""
 
     def __init__(
         self,
         settings: Settings,
         inside: Settings,
-        emulator: Process,
+        emulator: Process | None,
         replicator: Process,
         projector: Process,
         runs: bool,
@@ -95,7 +104,7 @@ class RegionProcesses:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        return (self.projector, self.replicator, self.emulator)
+        return (self.projector, self.replicator, *([self.emulator] if self.emulator is not None else []))
 
     @property
     def workers(self) -> tuple[Process, ...]:
@@ -126,6 +135,8 @@ class RegionProcesses:
         self._come_back(lambda: restore_backup(self.settings, backup))
 
     def _come_back(self, furnish: Callable[[], None]) -> None:
+        if self.emulator is None:
+            raise InvalidConfig(f"{self.name} is at {self.settings.endpoint(self.name)}: it is not ours to start again")
         self.emulator.start()
         self.wait_healthy()
         furnish()
@@ -139,8 +150,18 @@ class RegionProcesses:
             create_tables(self.settings)
             DynamoSink(self.settings).create_table()
 
+    def clear(self) -> list[str]:
+        """Delete the region's tables, all that have its prefix. Returns their names."""
+        client: Any = aws.dynamodb(replace(self.settings, read_timeout=30.0), self.name)
+        pages = client.get_paginator("list_tables").paginate()
+        names = [name for page in pages for name in page["TableNames"] if name.startswith(f"{self.settings.prefix}-")]
+        for name in names:
+            client.delete_table(TableName=name)
+        return names
+
     def wait_healthy(self) -> None:
-        """Wait until the region's endpoint answers DynamoDB requests. Raises ProcessFailed."""
+        """Wait until the region's endpoint answers DynamoDB requests. Raises ProcessFailed, or InvalidConfig where it is
+        somewhere else."""
         client = boto3.session.Session().client(
             "dynamodb",
             region_name=self.name,
@@ -153,6 +174,14 @@ class RegionProcesses:
                 client.list_tables(Limit=1)
                 return
             except (BotoCoreError, ClientError):
+                if self.emulator is None:
+                    if time.monotonic() < end:
+                        time.sleep(0.5)
+                        continue
+                    url = self.settings.endpoint(self.name)
+                    raise InvalidConfig(
+                        f"nothing answers DynamoDB requests at {url} for {self.name}; start it, or correct the endpoint"
+                    ) from None
                 if not self.emulator.running:
                     raise self.emulator.failure("ended while it started") from None
                 if time.monotonic() > end:

@@ -1,23 +1,29 @@
 """A world on this machine: for each region one emulator process, one replicator and one projector, and a network between.
 
 A region is killable because it is its own processes on its own port. Between the regions' processes there may be a proxy
-for each link (network.py); whoever asks a region from outside reaches it directly. Every process is stopped by its
-own id when the world closes, also after an error, and the kernel ends them if this process is killed.
+for each link (network.py), in front of each region one that strikes requests to its services (faults/proxy.py), and a
+region's programs may have a clock of their own that can be set wrong (faults/clocks.py). A region may also be at an
+endpoint somewhere else, in tables of its own prefix, which are deleted when the world closes. Every process is stopped by
+its own id then, also after an error, and the kernel ends them if this process is killed.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
 
+from chaos.faults.clocks import Clock
+from chaos.faults.control import ServiceProxy
 from chaos.world.network import Network
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import RegionProcesses, emulator, worker
 from replicator.domain.clock import HybridLogicalClock
+from replicator.errors import InvalidConfig
 from replicator.settings import Settings
 from replicator.store import EventStore
 
@@ -38,30 +44,54 @@ class World:
         services: str = "dynamodb,dynamodbstreams",
         tables: bool = True,
         proxied: bool = False,
+        faulty: bool = False,
+        clocks: bool = False,
+        endpoints: Mapping[str, str] | None = None,
+        prefix: str = "meridian",
+        seed: int = 0,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`proxied`: links can be cut; `faulty`: services can fail; `clocks`: clocks can be set. `endpoints` are of regions
+        that are somewhere else; with links or faults they must be http://HOST:PORT. `seed` chooses what chance strikes."""
         self._step = step
+        self._furnished = False
         self._directory = tempfile.TemporaryDirectory(prefix="meridian-", ignore_cleanup_errors=True)
         self.logs = Path(self._directory.name)
+        self._elsewhere = {region: url for region, url in (endpoints or {}).items() if region in regions}
         ports = dict(zip(regions, free_ports(len(regions)), strict=True))
-        endpoints = {region: f"http://127.0.0.1:{port}" for region, port in ports.items()}
-        self.network = Network(ports, self.logs / "network.log") if proxied else None
+        direct = {region: f"http://127.0.0.1:{port}" for region, port in ports.items()} | self._elsewhere
+        struck = regions if faulty else self._elsewhere if proxied else ()
+        targets = {region: _address(region, direct[region]) for region in struck}
+        self.services = ServiceProxy(targets, self.logs / "faults.log", seed=seed) if targets else None
+        """What strikes requests to the regions' services; None: nothing does."""
+        front = {region: self.services.port(region) if self.services and region in targets else port
+                 for region, port in ports.items()}  # fmt: skip
+        fronts = {
+            region: f"http://127.0.0.1:{front[region]}" if region in targets else url for region, url in direct.items()
+        }
+        self.network = Network(front, self.logs / "network.log", seed=seed) if proxied else None
         """The links between the regions' processes; None: they are direct."""
+        self.clocks = {region: Clock(self.logs / f"{region}.clock") for region in regions} if clocks else {}
+        """The clocks of the regions' programs, where they are not the machine's."""
         self.regions: dict[str, RegionProcesses] = {}
+        self._clients: dict[str, Settings] = {}
         for region, port in ports.items():
             settings = Settings(
                 region,
                 tuple(other for other in regions if other != region),
-                endpoints=endpoints,
+                prefix=prefix,
+                endpoints=direct,
                 read_timeout=read_timeout,
                 attempts=attempts,
                 write_with="puts",  # ministack's streams leave PartiQL writes out: docs/decisions/0003
             )
             links = {peer: self.network.endpoint(region, peer) for peer in settings.peers} if self.network else {}
-            inside = replace(settings, endpoints={**endpoints, **links})
-            replicator = worker("replicator", "replicator", inside, projections, self.logs)
-            projector = worker("projector", "projectors", inside, projections, self.logs)
-            own = emulator(region, port, services, self.logs)
+            self._clients[region] = replace(settings, endpoints=fronts)
+            inside = replace(settings, endpoints={**fronts, **links})
+            clock = self.clocks.get(region)
+            replicator = worker("replicator", "replicator", inside, projections, self.logs, clock)
+            projector = worker("projector", "projectors", inside, projections, self.logs, clock)
+            own = None if region in self._elsewhere else emulator(region, port, services, self.logs)
             self.regions[region] = RegionProcesses(settings, inside, own, replicator, projector, workers, tables)
 
     def __enter__(self) -> World:
@@ -79,10 +109,11 @@ class World:
 
     def start(self) -> None:
         """Start every region, give it what it needs, start its workers."""
-        if self.network is not None:
-            self.network.start()
+        for proxy in self._proxies:
+            proxy.start()
         for region in self.regions.values():
-            region.emulator.start()
+            if region.emulator is not None:
+                region.emulator.start()
         for region in self.regions.values():
             region.wait_healthy()
         self.furnish()
@@ -92,6 +123,7 @@ class World:
 
     def furnish(self) -> None:
         """Give every region what it needs before anything runs in it."""
+        self._furnished = True
         for region in self.regions.values():
             region.furnish()
 
@@ -103,9 +135,13 @@ class World:
                     process.thaw()
         for process in self._all():
             process.stop()
-        if self.network is not None:
-            self.network.stop()
-        self._directory.cleanup()
+        for proxy in self._proxies:
+            proxy.stop()
+        try:
+            for name in self._elsewhere if self._furnished else ():
+                self.regions[name].clear()
+        finally:
+            self._directory.cleanup()
 
     def stop_workers(self) -> None:
         """SIGTERM to every replicator and projector, and wait until they have ended."""
@@ -125,7 +161,11 @@ class World:
                     killed.discard(process.name)
 
     def settings(self, region: str) -> Settings:
-        """As clients and operators outside the regions have them: every endpoint is direct."""
+        """As clients and operators outside the regions have them: no endpoint is behind a link, but services may fail."""
+        return self._clients[region]
+
+    def direct(self, region: str) -> Settings:
+        """As judges have them: nothing is between."""
         return self.regions[region].settings
 
     def inside(self, region: str) -> Settings:
@@ -142,4 +182,16 @@ class World:
 
     def _all(self) -> Iterable[Process]:
         workers = [process for region in self.regions.values() for process in region.workers]
-        return [*workers, *(region.emulator for region in self.regions.values())]
+        return [*workers, *(region.emulator for region in self.regions.values() if region.emulator is not None)]
+
+    @property
+    def _proxies(self) -> list[Network | ServiceProxy]:
+        return [proxy for proxy in (self.services, self.network) if proxy is not None]
+
+
+def _address(region: str, url: str) -> str:
+    """HOST:PORT of an endpoint that a proxy can stand in front of. Raises InvalidConfig."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or not parts.port or parts.path.strip("/"):
+        raise InvalidConfig(f"endpoint {url!r} of {region} cannot be put behind links and faults; write http://HOST:PORT")
+    return f"{parts.hostname}:{parts.port}"
