@@ -42,6 +42,8 @@ class Result:
     left: int = 0
     """Lanes and views that had not arrived when waiting for them was given up."""
     verdict: Verdict = field(default_factory=Verdict)
+    series: Mapping[str, Any] = field(default_factory=dict)
+    """What a picture is drawn from: chaos/scenarios/sampling.py."""
 
     @property
     def unexpected(self) -> list[str]:
@@ -80,4 +82,5 @@ class Result:
                  "until": None if each.ended is None else round(each.ended, 2), "said": each.said, "struck": each.struck}
                 for each in self.steps
             ],
+            "series": dict(self.series),
         }  # fmt: skip

@@ -17,6 +17,7 @@ from chaos.drills.convergence import converge
 from chaos.drills.stage import Watcher
 from chaos.scenarios.actions import ACTIONS, Action
 from chaos.scenarios.result import Done, Result
+from chaos.scenarios.sampling import Sampler, series
 from chaos.scenarios.scenario import Scenario, Step
 from chaos.scenarios.session import Doors, Session
 from chaos.scenarios.stage import Stage
@@ -59,7 +60,13 @@ def run_scenario(scenario: Scenario, seed: int, watch: Watcher, history_file: Pa
     ) as world:
         lines = history_file.open("w") if history_file is not None else None
         try:
-            stage = Stage(tuple(regions), world, watch, lambda line: _write(lines, line))
+            sampler = Sampler({each: world.direct(each) for each in regions}, time.monotonic, things.TYPE, _VIEWS)
+
+            def told(line: Mapping[str, Any]) -> None:
+                _write(lines, line)
+                sampler.hear(line)
+
+            stage = Stage(tuple(regions), world, watch, told, sampler)
             return Run(scenario, seed, stage).go(list(zip(scenario.method, actions, strict=True)))
         finally:
             if lines is not None:
@@ -90,14 +97,18 @@ class Run:
     def go(self, steps: list[tuple[Step, Action]]) -> Result:
         self._open()
         try:
-            self._steady()
-            self._timeline(steps)
-            self._finish()
+            try:
+                self._steady()
+                self._timeline(steps)
+                self._finish()
+            finally:
+                for session in self.stage.sessions:
+                    session.stop(0.5)
+            self._converge()
         finally:
-            for session in self.stage.sessions:
-                session.stop(0.5)
-        self._converge()
+            self.stage.sampler.stop()
         self._judge()
+        self.result.series = series(self.stage.history.calls, self.stage.sampler.samples, self.stage.began)
         return self.result
 
     def _open(self) -> None:
@@ -114,6 +125,7 @@ class Run:
                 self.stage.sessions.append(Session(process, region, doors, self.stage.history, chance, self.scenario.load))
         for session in self.stage.sessions:
             session.start()
+        self.stage.sampler.start()
 
     def _doors(self, home: str) -> Callable[[str], Doors]:
         """Every region as a client that runs in `home` reaches it."""

