@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from chaos import things
 from chaos.checker.check import check
@@ -16,6 +17,7 @@ from chaos.checker.history import Final, Outcome
 from chaos.drills.convergence import converge
 from chaos.drills.stage import Watcher
 from chaos.scenarios.actions import ACTIONS, Action
+from chaos.scenarios.places import NotRun, place
 from chaos.scenarios.result import Done, Result
 from chaos.scenarios.sampling import Sampler, series
 from chaos.scenarios.scenario import Scenario, Step
@@ -33,8 +35,9 @@ from replicator.dynamodb import DynamoStorage
 from replicator.errors import MeridianError
 from replicator.store import EventStore, wall_clock
 
-REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "us-west-2", "eu-central-1")
-_STEADY_SECONDS = 30.0
+_SLOW_SECONDS = 10.0
+"""How long a request may take at an endpoint that is not ours: LocalStack needs seconds under load."""
+_STEADY_SECONDS = 60.0
 _ASK_SECONDS = 30.0
 _VIEWS = f"{things.Thing.name}@{things.Thing.version}"
 
@@ -43,19 +46,30 @@ class NotSteady(MeridianError):
     """The steady state was not met before anything was done: nothing that follows would mean anything."""
 
 
-def run_scenario(scenario: Scenario, seed: int, watch: Watcher, history_file: Path | None = None) -> Result:
-    """Run it and judge. Stops everything that it starts, also after an error. Raises NotSteady, or ProcessFailed."""
-    regions = list(REGIONS[: scenario.regions])
-    random.Random(f"{seed}/regions").shuffle(regions)
+def run_scenario(
+    scenario: Scenario,
+    seed: int,
+    watch: Watcher,
+    history_file: Path | None = None,
+    endpoints: Mapping[str, str] | None = None,
+) -> Result | NotRun:
+    """Run it and judge, with some regions at `endpoints`. Stops everything that it starts and deletes the tables that it
+    makes elsewhere, also after an error. Raises NotSteady, ProcessFailed, and InvalidConfig where an endpoint is silent."""
     actions = [make_action(step) for step in scenario.method]
+    places = place(scenario, seed, endpoints or {}, actions)
+    if isinstance(places, NotRun):
+        return places
+    regions = places.regions
     with World(
         sorted(regions),
         [things.PROJECTION],
-        read_timeout=3.0,
+        read_timeout=_SLOW_SECONDS if places.endpoints else 3.0,
         attempts=2,
         proxied=any(action.proxied for action in actions),
         faulty=any(action.faulty for action in actions),
         clocks=any(action.clocks for action in actions),
+        endpoints=places.endpoints,
+        prefix=f"chaos-{uuid4().hex[:8]}" if places.endpoints else "meridian",
         seed=seed,
     ) as world:
         lines = history_file.open("w") if history_file is not None else None
@@ -66,7 +80,7 @@ def run_scenario(scenario: Scenario, seed: int, watch: Watcher, history_file: Pa
                 _write(lines, line)
                 sampler.hear(line)
 
-            stage = Stage(tuple(regions), world, watch, told, sampler)
+            stage = Stage(regions, world, watch, told, sampler)
             return Run(scenario, seed, stage).go(list(zip(scenario.method, actions, strict=True)))
         finally:
             if lines is not None:

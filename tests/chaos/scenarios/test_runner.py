@@ -11,8 +11,9 @@ import pytest
 from chaos.checker.check import check
 from chaos.checker.history import load_history
 from chaos.drills import sabotage
+from chaos.scenarios.result import Result
 from chaos.scenarios.runner import Run, run_scenario
-from chaos.scenarios.scenario import Step, find_scenario
+from chaos.scenarios.scenario import Scenario, Step, find_scenario
 
 pytestmark = pytest.mark.emulator
 
@@ -33,6 +34,12 @@ class Quiet:
         self.told.append(text)
 
 
+def run(scenario: Scenario, seed: int, history_file: Path | None = None, watch: Quiet | None = None) -> Result:
+    result = run_scenario(scenario, seed, watch or Quiet(), history_file)
+    assert isinstance(result, Result)
+    return result
+
+
 def test_a_short_scenario_keeps_every_promise_and_its_history_can_be_judged_again(tmp_path: Path) -> None:
     method = (
         Step("hole", {"from": "first", "both-ways": True}, 1.0, 2.0),
@@ -40,7 +47,7 @@ def test_a_short_scenario_keeps_every_promise_and_its_history_can_be_judged_agai
     )
     scenario = replace(find_scenario("partition"), seconds=6.0, sessions=1, method=method)
     watch, file = Quiet(), tmp_path / "history.jsonl"
-    result = run_scenario(scenario, 3, watch, file)
+    result = run(scenario, 3, file, watch)
     assert (result.kept, result.verdict.examples, result.unexpected) == (True, [], [])
     assert result.acknowledged > 50
     assert [(each.name, each.ended is not None) for each in result.steps] == [("hole", True), ("kill-worker", True)]
@@ -65,7 +72,7 @@ def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
         judge(run)
 
     monkeypatch.setattr(Run, "_judge", alter_first)
-    result = run_scenario(scenario, 3, Quiet())
+    result = run(scenario, 3)
     assert not result.kept
     assert "changed" in result.verdict.broken
 
@@ -76,5 +83,5 @@ def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_a_scenario_keeps_every_promise(name: str) -> None:
     """A part of them; `make scenarios` runs all."""
-    result = run_scenario(find_scenario(name), 2, Quiet())
+    result = run(find_scenario(name), 2)
     assert (result.kept, result.verdict.examples, result.unexpected) == (True, [], [])

@@ -1,0 +1,91 @@
+"""Where a scenario's regions run: on this machine, or at endpoints of somebody else's emulator; and which of them are first,
+second …"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from chaos.scenarios.actions import Action
+from chaos.scenarios.scenario import ORDINALS, Scenario
+from replicator.errors import InvalidConfig
+
+REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "us-west-2", "eu-central-1")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`regions` in the order of their names in the scenario; `endpoints` of those that are not ours."""
+
+    regions: tuple[str, ...]
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """A scenario that cannot be run where the regions are, and why. That is not to have passed."""
+
+    scenario: Scenario
+    seed: int
+    why: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "scenario": self.scenario.name,
+            "title": self.scenario.title,
+            "seed": self.seed,
+            "kept": None,
+            "not_run": self.why,
+        }
+
+
+def read_endpoints(texts: Iterable[str]) -> dict[str, str]:
+    """URLs by region from `http://HOST:PORT`, where all are that are not named otherwise, and `REGION=http://HOST:PORT`.
+    Raises InvalidConfig."""
+    found: dict[str, str] = {}
+    rest = ""
+    for text in texts:
+        region, equals, url = text.partition("=")
+        if not equals:
+            region, url = "", text
+        parts = urlsplit(url)
+        try:
+            whole = parts.scheme == "http" and parts.hostname and parts.port and not parts.path.strip("/")
+        except ValueError:
+            whole = False
+        if not whole:
+            raise InvalidConfig(f"--endpoint {text!r} is not of the form http://HOST:PORT or us-east-1=http://HOST:PORT")
+        if equals and region not in REGIONS:
+            raise InvalidConfig(
+                f"--endpoint {text!r}: scenarios have no region {region!r}; choose from {', '.join(REGIONS)}"
+            )
+        if region in found or (not equals and rest):
+            raise InvalidConfig(f"--endpoint names {region or 'where all regions are'} twice; name it once")
+        if equals:
+            found[region] = url.rstrip("/")
+        else:
+            rest = url.rstrip("/")
+    return {region: found.get(region, rest) for region in REGIONS if region in found or rest}
+
+
+def place(scenario: Scenario, seed: int, endpoints: Mapping[str, str], actions: Sequence[Action]) -> Places | NotRun:
+    """The seed's order of regions, in which those that are frozen or killed as a whole run on this machine."""
+    shuffled = list(REGIONS[: scenario.regions])
+    random.Random(f"{seed}/regions").shuffle(shuffled)
+    elsewhere = {region: endpoints[region] for region in shuffled if region in endpoints}
+    if not elsewhere:
+        return Places(tuple(shuffled))
+    ours = [region for region in shuffled if region not in elsewhere]
+    whole = {action.region: action.whole for action in actions if action.whole}
+    if len(whole) > len(ours):
+        what = " and ".join(sorted(set(whole.values())))
+        where = ", ".join(sorted(set(elsewhere.values())))
+        count = f"{len(ours)} of its {scenario.regions} regions run on this machine" if ours else "none runs on this machine"
+        return NotRun(scenario, seed, f"it {what}, which nobody can do to a region at {where}; {count}")
+    chosen = {ordinal: ours.pop(0) for ordinal in ORDINALS if ordinal in whole}
+    others = [region for region in shuffled if region not in chosen.values()]
+    order = tuple(chosen[each] if each in chosen else others.pop(0) for each in ORDINALS[: scenario.regions])
+    return Places(order, elsewhere)
