@@ -41,8 +41,7 @@ class Clock:
 
         Programs that run by it know within 0.1 s. Raises InvalidConfig.
         """
-        if not math.isfinite(seconds) or abs(seconds) > _MOST_SECONDS:
-            raise InvalidConfig(f"a clock cannot be {seconds:g} s wrong; choose from -{_MOST_SECONDS} to {_MOST_SECONDS}")
+        check_offset(seconds)
         new = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         new.write_text(f"{seconds!r}\n")
         new.replace(self.file)
@@ -65,6 +64,12 @@ class Clock:
     def launched(self, *command: str) -> list[str]:
         """The arguments that run a Python command by this clock: `-c CODE …`, `-m MODULE …` or an installed command."""
         return [sys.executable, "-m", "chaos.faults.clocks", str(self.file), "--", *command]
+
+
+def check_offset(seconds: float) -> None:
+    """Raise InvalidConfig where no clock can be so wrong."""
+    if not math.isfinite(seconds) or abs(seconds) > _MOST_SECONDS:
+        raise InvalidConfig(f"a clock cannot be {seconds:g} s wrong; choose from -{_MOST_SECONDS} to {_MOST_SECONDS}")
 
 
 def tell_time_by(clock: Clock) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from chaos.faults.clocks import check_offset
 from chaos.faults.rules import Rule, parse_rules
 from chaos.scenarios.scenario import ORDINALS
 from chaos.world.backup import Backup, take_backup
@@ -208,8 +208,9 @@ class SetClock(Action):
 
     def __init__(self, region: str, seconds: float) -> None:
         super().__init__(region)
-        if type(seconds) not in (int, float) or not math.isfinite(seconds) or not seconds:
+        if type(seconds) not in (int, float) or not seconds:
             raise InvalidConfig(f"seconds is {seconds!r}; give a number other than 0")
+        check_offset(seconds)
         self.seconds = seconds
 
     def start(self, stage: Stage) -> None:

@@ -14,6 +14,10 @@ from chaos.drills import sabotage
 from chaos.scenarios.result import Result
 from chaos.scenarios.runner import Run, run_scenario
 from chaos.scenarios.scenario import Scenario, Step, find_scenario
+from chaos.world.processes import free_ports
+from chaos.world.region import emulator
+from replicator import aws
+from replicator.settings import Settings
 
 pytestmark = pytest.mark.emulator
 
@@ -75,6 +79,46 @@ def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     result = run(scenario, 3)
     assert not result.kept
     assert "changed" in result.verdict.broken
+
+
+def test_services_fail_and_clocks_are_wrong_in_a_world_of_which_a_region_is_elsewhere(tmp_path: Path) -> None:
+    throttling = {"service": "dynamodb", "probability": 0.2, "error": {"statusCode": 400, "code": "ThrottlingException"}}
+    lost = {"operation": "TransactWriteItems", "probability": 0.1, "meridian": {"effect": "answer-lost", "how": "reset"}}
+    method = (
+        Step("fail", {"rules": [{**throttling, "operation": "TransactWriteItems"}]}, 0.5, 2.0),
+        Step("fail", {"rules": [{**lost, "region": "second"}]}, 1.0, 3.0),
+        Step("clock", {"region": "first", "seconds": 60}, 1.0, 2.0),
+        Step("slow", {"to": "third", "latency": 0.05, "jitter": 0.02, "loss": 0.01, "direction": "there"}, 1.0, 2.0),
+    )
+    scenario = replace(find_scenario("partition"), seconds=5.0, sessions=1, method=method)
+    (port,) = free_ports(1)
+    elsewhere = emulator("eu-west-1", port, "dynamodb,dynamodbstreams", tmp_path)
+    url = f"http://127.0.0.1:{port}"
+    elsewhere.start()
+    try:
+        result = run_scenario(scenario, 1, Quiet(), endpoints={"eu-west-1": url})
+        left = aws.dynamodb(Settings("eu-west-1", endpoints={"eu-west-1": url}), "eu-west-1").list_tables()
+    finally:
+        elsewhere.stop()
+    assert isinstance(result, Result)
+    assert (result.kept, result.verdict.examples, result.unexpected) == (True, [], [])
+    assert left["TableNames"] == []
+    said = {each.name: each.said for each in result.steps if each.name == "fail"}
+    assert "answer-lost 10%: TransactWriteItems in" in said["fail"]
+    assert result.doubted > 0
+    assert max(result.series["lag"]["us-east-1"]["at"]) > 5
+    assert sum(result.series["calls"]["eu-west-1"]["events"].values()) > 10
+
+
+def test_a_fault_that_met_nothing_fails_the_run() -> None:
+    rules = [{"service": "sqs", "error": {"statusCode": 500, "code": "InternalError"}}]
+    scenario = replace(
+        find_scenario("partition"), seconds=2.0, sessions=1, method=(Step("fail", {"rules": rules}, 0.5, 0.5),)
+    )
+    result = run(scenario, 1)
+    assert result.verdict.broken == {}
+    assert not result.kept
+    assert [each.said for each in result.unstruck] == ["500 InternalError: sqs: struck 0 of 0 (none)"]
 
 
 @pytest.mark.soak

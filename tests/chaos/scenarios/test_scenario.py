@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.scenarios.actions import ACTIONS
+from chaos.scenarios.actions import ACTIONS, Fail
 from chaos.scenarios.runner import make_action
 from chaos.scenarios.scenario import find_scenario, find_scenarios, load_scenario
 from replicator.errors import InvalidConfig
@@ -86,7 +86,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, instead: str, of: str
             "worker is 'cook'; choose from replicator",
         ),
         ("{name: hole, arguments: {both-ways: true}, for: 1}", "both-ways of all links means nothing"),
-        ("{name: slow, for: 1}", "a slow link needs latency or bandwidth"),
+        ("{name: slow, for: 1}", "a slow link needs latency, jitter, bandwidth or loss"),
         ("{name: slow, arguments: {latency: -1}, for: 1}", "latency -1 s is wrong"),
         ("{name: failback, arguments: {region: first}, for: 1}", "failback is done once; leave it out"),
     ],
@@ -102,3 +102,41 @@ def test_a_scenario_that_is_not_there_is_named(tmp_path: Path) -> None:
         find_scenario("thaw")
     with pytest.raises(InvalidConfig, match="cannot be read"):
         find_scenario(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        ("{name: fail, arguments: {rules: []}}", "rules are a list of at least one"),
+        ("{name: fail, arguments: {rules: all}}", "rules are a list of at least one"),
+        ("{name: fail, arguments: {rules: [dynamodb]}}", "rule 1"),
+        ("{name: fail, arguments: {rules: [{service: dynamo}]}}", "there is no service 'dynamo'"),
+        ("{name: fail, arguments: {rules: [{region: fourth}]}}", "is 'fourth'; choose from first, second, third"),
+        ("{name: fail, arguments: {rules: [{region: [first]}]}}", "cannot be"),
+        ("{name: fail, arguments: {rules: [{meridian: {effect: melt}}]}}", "melt"),
+        ("{name: clock, arguments: {region: first, seconds: 0}}", "seconds is 0; give a number other than 0"),
+        ("{name: clock, arguments: {region: first, seconds: soon}}", "seconds is 'soon'"),
+        ("{name: clock, arguments: {region: first, seconds: .inf}}", "a clock cannot be inf s wrong"),
+        ("{name: clock, arguments: {region: first}}", "lacks 'seconds'"),
+        ("{name: slow, arguments: {from: first}}", "needs latency, jitter, bandwidth or loss"),
+        ("{name: slow, arguments: {loss: 1}}", "loss 1 is wrong"),
+        ("{name: slow, arguments: {loss: much}}", "cannot be"),
+        ("{name: slow, arguments: {latency: 1, direction: up}}", "direction is 'up'; choose from both, there, back"),
+        ("{name: half-open, arguments: {both-ways: true}}", "both-ways of all links means nothing"),
+    ],
+)
+def test_what_an_action_cannot_do_is_refused(tmp_path: Path, action: str, says: str) -> None:
+    text = GOOD.replace(
+        "{type: action, name: freeze, arguments: {region: first}, at: 1, for: 2}", action[:-1] + ", at: 1, for: 2}"
+    )
+    with pytest.raises(InvalidConfig) as raised:
+        load_scenario(written(tmp_path, text))
+    assert says in str(raised.value)
+    assert "method[0]" in str(raised.value)
+
+
+def test_a_rules_region_is_the_one_that_the_seed_has_chosen() -> None:
+    action = Fail([{"service": "dynamodb", "region": "second"}, {"region": "eu-west-1", "meridian": {"seed": 7}}])
+    rules = action.rules({"first": "us-east-1", "second": "sa-east-1"})
+    assert [(rule.region, rule.seed) for rule in rules] == [("sa-east-1", 0), ("eu-west-1", 7)]
+    assert list(action.acts_on) == ["second"]
