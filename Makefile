@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EVENTS ?= 10000
 VERIFY_EVENTS ?= 300000
+SOAK_MINUTES ?= 60
+SOAK_SEED ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format lambda terraform-test deploy-test policy clean
@@ -28,8 +30,10 @@ example-identity: $(READY)  ## The identity platform, step by step, in two regio
 test: $(READY)  ## All tests but the soaks, a file at a time on each core
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-soak: $(READY)  ## Minutes long: kill -9 fifty times, more seeds
+soak: $(READY)  ## kill -9 fifty times, more seeds; then every scenario, seed after seed, for an hour (SOAK_MINUTES=60 SOAK_SEED=1)
 	$(BIN)/pytest -m soak
+	mkdir -p build
+	$(BIN)/chaos run all --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED) --json build/soak.json --html build/soak.html
 
 contend: $(READY)  ## 10,000 operations by 8 writers on 100 hot streams in two regions
 	$(BIN)/chaos contend

@@ -19,7 +19,7 @@ from chaos.drills.kinds import KINDS
 from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
 from chaos.drills.sabotage import PROMISES
 from chaos.faults.command import proxy
-from chaos.scenarios.command import list_scenarios, run_scenarios
+from chaos.scenarios.command import list_scenarios, report, run_scenarios
 from replicator import logs
 from replicator.console import out, run
 from replicator.errors import InvalidConfig
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 app.command("run")(run_scenarios)
+app.command("report")(report)
 app.command("list")(list_scenarios)
 app.command("proxy")(proxy)
 

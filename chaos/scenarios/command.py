@@ -1,23 +1,25 @@
-"""`chaos run` and `chaos list`."""
+"""`chaos run`, `chaos list` and `chaos report`."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from chaos.bars import Bars
 from chaos.checker.verdict import PROMISES
 from replicator import logs
 from replicator.console import out
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, MeridianError
 
 if TYPE_CHECKING:
+    from chaos.scenarios.places import NotRun
     from chaos.scenarios.result import Result
+    from chaos.scenarios.scenario import Scenario
 
 
 def list_scenarios() -> None:
@@ -51,41 +53,69 @@ def run_scenarios(
             metavar="[REGION=]URL",
         ),
     ] = None,
+    minutes: Annotated[
+        float, typer.Option(help="Go on with the next seeds until so long has passed (0: once).", min=0, max=10_000)
+    ] = 0,
+    html: Annotated[Path | None, typer.Option(help="Write a page to look at here.", metavar="FILE")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what the --json file says was run already.")] = False,
 ) -> None:
     """Run scenarios: clients write in every region while faults come and go; then every promise is checked.
 
     Exits 0 when every promise was looked at and kept, 1 when one was broken or nothing could be run. What cannot be run at
-    an endpoint is told as not run. Ctrl-C leaves nothing running.
+    an endpoint is told as not run. Ctrl-C leaves nothing running, and --resume goes on after it.
     """
+    from chaos.report.page import write_report
+    from chaos.scenarios.campaign import Campaign
     from chaos.scenarios.places import NotRun, read_endpoints
     from chaos.scenarios.runner import run_scenario
     from chaos.scenarios.scenario import find_scenario, find_scenarios
 
     wanted = [find_scenario(name) for name in (find_scenarios() if scenarios == ["all"] else scenarios)]
-    for option, file in (("--json", json_file), ("--history", history)):
+    for option, file in (("--json", json_file), ("--history", history), ("--html", html)):
         if file is not None and not file.parent.is_dir():
             raise InvalidConfig(f"{option} {file}: there is no directory {file.parent}; create it or choose another")
+    if resume and json_file is None:
+        raise InvalidConfig("--resume goes on from a file; name it with --json FILE")
+    endpoints = read_endpoints(endpoint or [])
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("critical")
-    endpoints = read_endpoints(endpoint or [])
-    results: list[Result | NotRun] = []
-    for scenario in wanted:
+    campaign = Campaign(wanted, seed, minutes * 60, json_file)
+    if resume and (done := campaign.resume()):
+        _say(f"{done} were run already: {json_file}")
+
+    def run(scenario: Scenario, seed: int) -> Result | NotRun:
         with Bars() as bars:
-            bars.say(f"{scenario.name}: {scenario.title}")
-            result = run_scenario(scenario, seed, bars, history, endpoints)
-        results.append(result)
-        if isinstance(result, NotRun):
-            _say(f"[bold]{scenario.name}[/], seed {seed}: [yellow]not run[/]: {result.why}")
+            bars.say(f"{scenario.name}, seed {seed}: {scenario.title}")
+            return run_scenario(scenario, seed, bars, history, endpoints)
+
+    for scenario, number, found in campaign.run(run):
+        if isinstance(found, NotRun):
+            _say(f"[bold]{scenario.name}[/], seed {number}: [yellow]not run[/]: {found.why}")
+        elif isinstance(found, MeridianError):
+            _say(f"[bold]{scenario.name}[/], seed {number}: [red]FAILED[/]: {escape(str(found))}")
         else:
-            _show(result)
-    if json_file is not None:
-        json_file.write_text(json.dumps([result.as_json() for result in results], indent=2) + "\n")
-    done = [result for result in results if not isinstance(result, NotRun)]
-    if len(results) > 1 or not done:
-        kept = sum(result.kept for result in done)
-        events = sum(result.acknowledged for result in done)
-        _say(f"{kept} of {len(results)} kept, {len(done) - kept} not, {len(results) - len(done)} not run; {events:,} events")
-    raise typer.Exit(0 if done and all(result.kept for result in done) else 1)
+            _show(found)
+        if html is not None:
+            write_report(html, campaign.found)
+    if len(campaign.found) != 1:
+        _say(campaign.summary())
+    if html is not None:
+        _say(f"{html} is written")
+    raise typer.Exit(0 if campaign.kept else 1)
+
+
+def report(
+    json_file: Annotated[Path, typer.Argument(help="What `chaos run --json` wrote.", metavar="FILE")],
+    html: Annotated[Path, typer.Option(help="The page.", metavar="FILE")],
+) -> None:
+    """Write the page of runs that are over."""
+    from chaos.report.page import write_report
+    from chaos.scenarios.campaign import read_found
+
+    if not html.parent.is_dir():
+        raise InvalidConfig(f"--html {html}: there is no directory {html.parent}; create it or choose another")
+    write_report(html, read_found(json_file))
+    _say(f"{html} is written")
 
 
 def _say(text: str) -> None:
@@ -104,8 +134,8 @@ def _show(result: Result) -> None:
     for name, count in verdict.broken.items():
         _say(f"  [red]broken[/] {PROMISES[name]}: {count} of {verdict.findings[name].looked:,}")
     for example in verdict.examples:
-        _say(f"    {example}")
+        _say(f"    {escape(example)}")
     for each in result.unstruck:
-        _say(f"  [yellow]met nothing[/] {each.name} at {each.began:.1f} s: {each.said}")
+        _say(f"  [yellow]met nothing[/] {each.name} at {each.began:.1f} s: {escape(each.said)}")
     for name in result.unexpected:
         _say(f"  [yellow]not looked at[/] {PROMISES[name]}")

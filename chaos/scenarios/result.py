@@ -31,6 +31,8 @@ class Result:
     seed: int
     regions: tuple[str, ...]
     """In the order of their names in the scenario: first, second …"""
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    """Where regions are that do not run on this machine."""
     steps: list[Done] = field(default_factory=list)
     calls: Mapping[str, int] = field(default_factory=dict)
     doubted: int = 0
@@ -65,11 +67,15 @@ class Result:
         return {
             "scenario": self.scenario.name,
             "title": self.scenario.title,
+            "description": self.scenario.description,
             "seed": self.seed,
             "regions": list(self.regions),
+            "endpoints": dict(self.endpoints),
             "kept": self.kept,
             "broken": self.verdict.broken,
             "not_looked_at": self.unexpected,
+            "expected_untested": list(self.scenario.untested),
+            "converge_within": self.scenario.converge_within,
             "promises": self.verdict.as_json(),
             "calls": dict(self.calls),
             "unknown_at_first": self.doubted,

@@ -81,7 +81,7 @@ def run_scenario(
                 sampler.hear(line)
 
             stage = Stage(regions, world, watch, told, sampler)
-            return Run(scenario, seed, stage).go(list(zip(scenario.method, actions, strict=True)))
+            return Run(scenario, seed, stage, places.endpoints).go(list(zip(scenario.method, actions, strict=True)))
         finally:
             if lines is not None:
                 lines.close()
@@ -100,10 +100,10 @@ def _write(lines: Any, line: Mapping[str, Any]) -> None:
 class Run:
     """One run of a scenario."""
 
-    def __init__(self, scenario: Scenario, seed: int, stage: Stage) -> None:
+    def __init__(self, scenario: Scenario, seed: int, stage: Stage, endpoints: Mapping[str, str]) -> None:
         self.scenario = scenario
         self.stage = stage
-        self.result = Result(scenario, seed, stage.regions)
+        self.result = Result(scenario, seed, stage.regions, endpoints)
         self._seed = seed
 
     # -- the run ---------------------------------------------------------------------------------------------------

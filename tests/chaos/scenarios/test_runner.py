@@ -120,12 +120,3 @@ def test_a_fault_that_met_nothing_fails_the_run() -> None:
     assert not result.kept
     assert [each.said for each in result.unstruck] == ["500 InternalError: sqs: struck 0 of 0 (none)"]
 
-
-@pytest.mark.soak
-@pytest.mark.parametrize(
-    "name", ["two-freeze", "partitions-heal-in-turn", "failover", "region-restored", "hot-thing", "five-regions"]
-)
-def test_a_scenario_keeps_every_promise(name: str) -> None:
-    """A part of them; `make scenarios` runs all."""
-    result = run(find_scenario(name), 2)
-    assert (result.kept, result.verdict.examples, result.unexpected) == (True, [], [])

@@ -1,0 +1,111 @@
+"""Many scenarios one after another: once each, or with further seeds for as long as is wanted. What came of each is kept in
+a file as soon as it is over, from which a campaign that was interrupted goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.scenarios.places import NotRun
+from chaos.scenarios.result import Result
+from chaos.scenarios.scenario import Scenario
+from replicator.errors import InvalidConfig, MeridianError
+
+Run = Callable[[Scenario, int], Result | NotRun]
+Found = dict[str, Any]
+"""What came of a scenario, as JSON: Result.as_json, NotRun.as_json, or {scenario, title, seed, kept: false, error}."""
+
+
+def read_found(file: Path) -> list[Found]:
+    """What `chaos run --json` wrote. Raises InvalidConfig when the file holds something else."""
+    try:
+        told = json.loads(file.read_text())
+        if isinstance(told, list) and all({"scenario", "title", "seed", "kept"} <= each.keys() for each in told):
+            return told
+    except (OSError, ValueError, AttributeError) as error:
+        raise InvalidConfig(f"{file} cannot be read: {error}; name a file that `chaos run --json` wrote") from None
+    raise InvalidConfig(f"{file} does not hold what came of scenarios; name a file that `chaos run --json` wrote")
+
+
+@dataclass
+class Campaign:
+    """`seconds`: go on with further seeds until so long has passed (0: every scenario once). `file`: None keeps nothing."""
+
+    scenarios: Sequence[Scenario]
+    seed: int
+    seconds: float = 0.0
+    file: Path | None = None
+    found: list[Found] = field(default_factory=list)
+    clock: Callable[[], float] = time.monotonic
+
+    def resume(self) -> int:
+        """Take up what the file says is done. Returns how many. Raises InvalidConfig when it holds something else."""
+        if self.file is not None and self.file.exists():
+            self.found = read_found(self.file)
+        return len(self.found)
+
+    def run(self, run: Run) -> Iterator[tuple[Scenario, int, Result | NotRun | MeridianError]]:
+        """What came of each scenario, when it is over. A scenario that failed to run is broken, and the next one is begun;
+        InvalidConfig ends the campaign."""
+        began = self.clock()
+        done = {(each["scenario"], each["seed"]) for each in self.found}
+        lasted = sum(float(each.get("seconds", 0.0)) for each in self.found)
+        seed = self.seed
+        while True:
+            for scenario in self._order(seed):
+                if self.seconds and lasted + self.clock() - began >= self.seconds:
+                    return
+                if (scenario.name, seed) not in done:
+                    yield scenario, seed, self._one(run, scenario, seed)
+            seed += 1
+            if not self.seconds or not any(each["kept"] is not None for each in self.found):
+                return
+
+    def _order(self, seed: int) -> Sequence[Scenario]:
+        """As they were named; where time may be over before all had their turn, as the seed has it."""
+        order = list(self.scenarios)
+        if self.seconds:
+            random.Random(f"{seed}/order").shuffle(order)
+        return order
+
+    def _one(self, run: Run, scenario: Scenario, seed: int) -> Result | NotRun | MeridianError:
+        began = self.clock()
+        found: Result | NotRun | MeridianError
+        try:
+            found = run(scenario, seed)
+            told = found.as_json()
+        except InvalidConfig:
+            raise
+        except MeridianError as error:
+            found = error
+            told = {"scenario": scenario.name, "title": scenario.title, "seed": seed, "kept": False, "error": str(error)}
+        self.found.append({**told, "seconds": round(self.clock() - began, 1)})
+        self._keep()
+        return found
+
+    def _keep(self) -> None:
+        if self.file is not None:
+            beside = self.file.with_name(f".{self.file.name}.new")
+            beside.write_text(json.dumps(self.found, indent=1) + "\n")
+            beside.replace(self.file)
+
+    @property
+    def kept(self) -> bool:
+        """Whether something was run, and every promise kept in all that was."""
+        done = [each["kept"] for each in self.found if each["kept"] is not None]
+        return bool(done) and all(done)
+
+    def summary(self) -> str:
+        """In a line."""
+        kept, broken, not_run = (sum(each["kept"] is state for each in self.found) for state in (True, False, None))
+        events = sum(each.get("acknowledged_events", 0) for each in self.found)
+        seconds = sum(each.get("seconds", 0) for each in self.found)
+        return (
+            f"{kept} of {len(self.found)} kept, {broken} not, {not_run} not run; {events:,} events acknowledged in "
+            f"{seconds / 60:.1f} min"
+        )
