@@ -17,11 +17,14 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chaos.faults.clocks import Clock
 from chaos.faults.control import ServiceProxy
 from chaos.world.network import Network
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import RegionProcesses, emulator, worker
+from replicator.console import err
 from replicator.domain.clock import HybridLogicalClock
 from replicator.errors import InvalidConfig
 from replicator.settings import Settings
@@ -139,9 +142,20 @@ class World:
             proxy.stop()
         try:
             for name in self._elsewhere if self._furnished else ():
-                self.regions[name].clear()
+                self._clear(self.regions[name])
         finally:
             self._directory.cleanup()
+
+    def _clear(self, region: RegionProcesses) -> None:
+        """Delete what was made somewhere else. Where that fails, whoever is told can do it."""
+        try:
+            region.clear()
+        except (BotoCoreError, ClientError) as error:
+            err.print(
+                f"tables {region.settings.prefix}-* are left in {region.name} at {region.settings.endpoint(region.name)}: "
+                f"{error}; delete them",
+                markup=False,
+            )
 
     def stop_workers(self) -> None:
         """SIGTERM to every replicator and projector, and wait until they have ended."""

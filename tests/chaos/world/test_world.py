@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chaos.world.backup import take_backup
-from chaos.world.processes import ProcessFailed
+from chaos.world.processes import ProcessFailed, free_ports
+from chaos.world.region import emulator
 from chaos.world.world import World
 from replicator import EventStore, NewEvent, RegionUnavailable, aws
+from replicator.errors import InvalidConfig
 
 pytestmark = pytest.mark.emulator
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -95,3 +98,28 @@ def test_a_region_whose_emulator_cannot_start_says_so(world: World) -> None:
     with pytest.raises(ProcessFailed, match=f"emulator of {WEST} ended while it started"):
         region.wait_healthy()
     region.come_back_empty()
+
+
+def test_a_region_elsewhere_has_tables_of_its_own_prefix_which_are_told_where_they_cannot_be_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (port,) = free_ports(1)
+    elsewhere = emulator(WEST, port, "dynamodb,dynamodbstreams", tmp_path)
+    url = f"http://127.0.0.1:{port}"
+    elsewhere.start()
+    try:
+        with World([WEST], workers=False, endpoints={WEST: url}, prefix="chaos-x") as world:
+            client: Any = aws.dynamodb(world.direct(WEST), WEST)
+            assert {name.rpartition("-")[0] for name in client.list_tables()["TableNames"]} == {"chaos-x"}
+            with pytest.raises(InvalidConfig, match="it is not ours to start again"):
+                world.regions[WEST].come_back_empty()
+            elsewhere.stop()
+    finally:
+        elsewhere.stop()
+    assert f"tables chaos-x-* are left in eu-west-1 at {url}" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.1:1/x"])
+def test_an_endpoint_that_no_proxy_can_stand_in_front_of_is_refused(url: str) -> None:
+    with pytest.raises(InvalidConfig, match="cannot be put behind links and faults; write http://HOST:PORT"):
+        World([EAST, WEST], workers=False, faulty=True, endpoints={WEST: url})
