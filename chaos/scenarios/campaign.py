@@ -14,7 +14,7 @@ from typing import Any
 from chaos.scenarios.places import NotRun
 from chaos.scenarios.result import Result
 from chaos.scenarios.scenario import Scenario
-from replicator.errors import InvalidConfig, MeridianError
+from replicator.errors import InvalidConfig, MeridianError, place
 
 Run = Callable[[Scenario, int], Result | NotRun]
 Found = dict[str, Any]
@@ -50,8 +50,8 @@ class Campaign:
         return len(self.found)
 
     def run(self, run: Run) -> Iterator[tuple[Scenario, int, Result | NotRun | MeridianError]]:
-        """What came of each scenario, when it is over. A scenario that failed to run is broken, and the next one is begun;
-        InvalidConfig ends the campaign."""
+        """What came of each scenario, when it is over. One that failed to run, for whatever reason, is broken, and the next
+        one is begun; InvalidConfig ends the campaign."""
         began = self.clock()
         done = {(each["scenario"], each["seed"]) for each in self.found}
         lasted = sum(float(each.get("seconds", 0.0)) for each in self.found)
@@ -81,9 +81,9 @@ class Campaign:
             told = found.as_json()
         except InvalidConfig:
             raise
-        except MeridianError as error:
-            found = error
-            told = {"scenario": scenario.name, "title": scenario.title, "seed": seed, "kept": False, "error": str(error)}
+        except Exception as error:
+            found = error if isinstance(error, MeridianError) else MeridianError(f"{place(error)}: {error}")
+            told = {"scenario": scenario.name, "title": scenario.title, "seed": seed, "kept": False, "error": str(found)}
         self.found.append({**told, "seconds": round(self.clock() - began, 1)})
         self._keep()
         return found

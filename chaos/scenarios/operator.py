@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from chaos.drills.operator import Running, WriterSteering
-from replicator.errors import MeridianError
+from replicator.errors import MeridianError, RegionUnavailable
 from replicator.runbooks import Failback, Failover, Switchover
 from replicator.system import System
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chaos.scenarios.stage import Stage
 
 _LONGEST_SECONDS = 300.0
+_ATTEMPTS = 4
 
 
 class Operator:
@@ -44,10 +45,17 @@ class Operator:
         stage = self._stage
         system = System.connect(stage.world.settings(stage.name(seen_from)))
         steering = WriterSteering(stage.sessions, lambda _: None, self._returning)
-        running = Running(book(system, steering), stage.watch.say)
-        if not stage.until(lambda: running.done, _LONGEST_SECONDS):
-            raise MeridianError(f"a runbook did not end within {_LONGEST_SECONDS:.0f} s")
-        summary = running.summary()
+        for attempt in range(1, _ATTEMPTS + 1):
+            running = Running(book(system, steering), stage.watch.say)
+            if not stage.until(lambda running=running: running.done, _LONGEST_SECONDS):  # type: ignore[misc]
+                raise MeridianError(f"a runbook did not end within {_LONGEST_SECONDS:.0f} s")
+            try:
+                summary = running.summary()
+                break
+            except RegionUnavailable as error:  # slow, it may be: "run this again", as operators do
+                if attempt == _ATTEMPTS:
+                    raise
+                stage.watch.say(f"{error}: once more")
         stage.remark(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")
 
     def _returning(self, region: str) -> Collection[str] | None:

@@ -13,6 +13,7 @@ from replicator.audit.walking import head_of
 from replicator.claims.homes import HomeMover, Homes
 from replicator.control import ControlStorage
 from replicator.domain.names import LaneId
+from replicator.errors import RegionUnavailable
 from replicator.fencing.checkin import decide
 from replicator.fencing.connecting import ask
 from replicator.fencing.roles import ACTIVE, REBUILDING, Role, RoleChanged, change_role, known_roles, read_role, tell_role
@@ -85,9 +86,11 @@ def rebuilt(place: Place) -> bool:
 
 
 def role_as_it_is(system: System, region: str, gone: Collection[str] = ()) -> Role:
-    """What a region that answers would find itself to be before an append: by its own role, its tables, and the others.
-    Those that are `gone` have nothing to say about it."""
+    """What a region would find itself to be before an append: by its own role, its tables, and the others. Those that are
+    `gone` have nothing to say about it. Raises RegionUnavailable."""
     up = system.answering()
+    if region not in up:
+        raise RegionUnavailable(f"{region} does not answer any more; run this again, or name another region")
     place = up[region]
     heard = {other: ask(there.control, there.storage, region) for other, there in up.items() if other != region}
     silent = sorted(system.places.keys() - up.keys() - set(gone))

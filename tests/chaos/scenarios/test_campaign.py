@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,18 +86,25 @@ def test_where_nothing_can_be_run_no_time_is_spent_on_it_and_nothing_is_kept() -
     assert not done.kept
 
 
-def test_a_scenario_that_fails_to_run_is_broken_and_the_next_one_is_run() -> None:
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ProcessFailed("the replicator ended by itself"), "the replicator ended by itself"),
+        (KeyError("us-east-1"), r"KeyError at test_campaign.py:\d+: 'us-east-1'"),
+    ],
+)
+def test_a_scenario_that_fails_to_run_is_broken_and_the_next_one_is_run(error: Exception, says: str) -> None:
     def comes(scenario: Scenario, seed: int) -> Result:
         if scenario is ONE:
-            raise ProcessFailed("the replicator ended by itself")
+            raise error
         return kept(scenario, seed)
 
     runs = Runs(comes)
     done = campaign(runs)
     finish(done, runs)
-    assert [(each["kept"], each.get("error")) for each in done.found] == [
-        (False, "the replicator ended by itself"), (True, None),
-    ]  # fmt: skip
+    by_name = {each["scenario"]: each for each in done.found}
+    assert (by_name["partition"]["kept"], by_name["resets"]["kept"]) == (False, True)
+    assert re.fullmatch(says, by_name["partition"]["error"])
     assert not done.kept
 
 

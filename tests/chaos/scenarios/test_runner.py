@@ -119,4 +119,3 @@ def test_a_fault_that_met_nothing_fails_the_run() -> None:
     assert result.verdict.broken == {}
     assert not result.kept
     assert [each.said for each in result.unstruck] == ["500 InternalError: sqs: struck 0 of 0 (none)"]
-

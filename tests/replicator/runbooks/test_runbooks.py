@@ -57,6 +57,14 @@ def test_what_cannot_be_done_is_refused_before_anything_is_recorded() -> None:
     assert not [h for control in memories.controls.values() for h in control._scopes.get("runs", {})]
 
 
+def test_a_region_that_answers_no_more_while_it_is_looked_at_is_named() -> None:
+    """It answered a moment ago, and the runbook's check went on."""
+    memories = world()
+    memories.down(WEST)
+    with pytest.raises(RegionUnavailable, match="eu-west-1 does not answer any more; run this again"):
+        parts.insist_on_writable(memories.system(), WEST)
+
+
 def test_a_region_that_is_being_rebuilt_takes_nothing_over() -> None:
     memories = world()
     set_role(memories.system(), WEST, "rebuilding", "a test")
