@@ -165,6 +165,10 @@ class DynamoControl:
         aws.execute_batch(self.client, self._settings, self._region, self._pool, statements)
 
 
+_WHOLE = "@"
+"""Where a checkpoint is of the whole stream: no shard has this name."""
+
+
 class Checkpoints:
     """How far a reader of a DynamoDB stream has come, by shard."""
 
@@ -174,7 +178,18 @@ class Checkpoints:
 
     def load(self, stream_arn: str) -> dict[str, Value]:
         """shard -> {position, closed}. Checkpoints of another stream (a table made anew) do not count."""
-        return {shard: v for shard, v in self._control.get_all(self._scope) if v.get("stream") == stream_arn}
+        found = {shard: v for shard, v in self._control.get_all(self._scope) if v.get("stream") == stream_arn}
+        found.pop(_WHOLE, None)
+        return found
+
+    def mark(self, stream_arn: str, date: str) -> None:
+        """Note that at this HTTP date, by the service's clock, nothing older waited in a shard that has no position here."""
+        self._control.put(self._scope, {_WHOLE: {"stream": stream_arn, "date": date}})
+
+    def marked(self, stream_arn: str) -> str:
+        """The last date that was noted of this stream; empty where none was."""
+        value = dict(self._control.get_all(self._scope)).get(_WHOLE, {})
+        return str(value.get("date", "")) if value.get("stream") == stream_arn else ""
 
     def save(self, stream_arn: str, shard: str, position: str | None, closed: bool) -> None:
         self._control.put(self._scope, {shard: {"stream": stream_arn, "position": position, "closed": closed}})

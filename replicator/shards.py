@@ -12,6 +12,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 
 import structlog
@@ -25,6 +26,7 @@ from replicator.settings import Settings
 log = structlog.get_logger()
 
 _LOOK_FOR_SHARDS_SECONDS = 10.0
+_MARK_SECONDS = 3600.0
 _SURE_SECONDS = 23 * 3600.0
 """Streams keep records for 24 hours at least. What is younger than this is certainly there still."""
 FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for its parent"
@@ -77,6 +79,13 @@ class ShardReader(ABC):
     _saw: float = -math.inf
     _resumed: bool = False
     _vanished: set[str] = field(default_factory=set)
+    _unsaved: set[str] = field(default_factory=set)
+    """Shards that have no checkpoint."""
+    _owed: set[str] = field(default_factory=set)
+    """Shards of which a batch said `trimmed`, which has not been dealt with yet."""
+    _marked: float = -math.inf
+    _told: str = ""
+    """The service's own time of its last answer."""
     unread: dict[str, str] = field(default_factory=dict)
     """The open shards that the last poll did not read, and why: what they hold is not among what it returned."""
     date: str = ""
@@ -107,6 +116,7 @@ class ShardReader(ABC):
         Raises RegionUnavailable when a shard failed and no other one gave anything.
         """
         now = self.monotonic()
+        self._mark(now)
         self.unread, self.date = {}, ""
         if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
             self._look_for_shards()
@@ -136,10 +146,25 @@ class ShardReader(ABC):
         """Record that `batch` has been dealt with."""
         if batch.position is not None or batch.closed:
             self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
+            self._unsaved.discard(batch.shard)
+        if batch.trimmed:
+            self._owed.discard(batch.shard)
         if batch.trimmed and self._vanished:  # their loss has been dealt with: the next start need not do it again
             for shard in self._vanished:
                 self.checkpoints.save(self.stream_arn, shard, None, True)
             self._vanished = set()
+
+    def _mark(self, now: float) -> None:
+        """Once an hour, when the last poll has read every shard and all that it returned of shards without a checkpoint has
+        been dealt with: note its time. A reader that starts again has no other way to know how old their records can be.
+        This comes before a poll, since a poll that fails after it has read would lose what it read."""
+        if now - self._marked < _MARK_SECONDS or self.unread or not self.date or self._owed:
+            return
+        for name, shard in self._shards.items():
+            if (shard.trimmed and not shard.finished) or (name in self._unsaved and shard.position is not None):
+                return
+        self.checkpoints.mark(self.stream_arn, self.date)
+        self._marked = now
 
     def _look_for_shards(self) -> None:
         found = {name: Shard(parents, since=self._saw) for name, parents in self._describe().items()}
@@ -149,6 +174,7 @@ class ShardReader(ABC):
         vanished = {name for name, shard in self._shards.items() if name not in found and not shard.finished}
         self._vanished |= vanished
         lost = bool(vanished) or _orphans(found, self._shards.keys())
+        self._unsaved = (self._unsaved & found.keys()) | (found.keys() - self._shards.keys())
         self._shards = {name: self._shards.get(name, shard) for name, shard in found.items()}
         if lost:  # a shard aged out before it was read to its end
             for shard in self._shards.values():
@@ -156,12 +182,16 @@ class ShardReader(ABC):
 
     def _resume(self, found: dict[str, Shard]) -> None:
         saved = self.checkpoints.load(self.stream_arn)
+        self._unsaved = found.keys() - saved.keys()
+        long_away = (
+            bool(self._unsaved) and _seconds_between(self.checkpoints.marked(self.stream_arn), self._told) >= _SURE_SECONDS
+        )
         for name, shard in found.items():
             state = saved.get(name)
             if state:
                 shard.position, shard.finished = state["position"], bool(state["closed"])
             else:
-                shard.since = self.monotonic()
+                shard.since, shard.trimmed = self.monotonic(), long_away
         # Without any checkpoint nobody knows what the stream has trimmed already.
         self._vanished = {name for name, state in saved.items() if not state["closed"] and name not in found}
         if not saved or self._vanished or _orphans(found, saved.keys()):
@@ -181,7 +211,7 @@ class ShardReader(ABC):
         except ClientError as error:
             return self._failed(name, shard, error)
         shard.since = began
-        self.date = page.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+        self.date = _date(page)
         records: list[Any] = page.get("Records", [])
         if records and shard.resumed is not None:
             if self._sequence_number(records[0]) == shard.resumed:
@@ -199,6 +229,8 @@ class ShardReader(ABC):
         if records:
             shard.position = self._sequence_number(records[-1])
         trimmed, shard.trimmed = shard.trimmed, False
+        if trimmed:
+            self._owed.add(name)
         return Batch(name, tuple(records), shard.position, shard.finished, trimmed)
 
     def _failed(self, name: str, shard: Shard, error: ClientError) -> Batch | None:
@@ -214,13 +246,28 @@ class ShardReader(ABC):
         if code != "ResourceNotFoundException":
             return None
         shard.finished, self._looked = True, None
+        self._owed.add(name)
         return Batch(name, (), None, closed=True, trimmed=True)
 
     def _call(self, operation: Callable[[], Any]) -> Any:
-        return aws.call(self.settings, self.settings.region, operation)
+        answer = aws.call(self.settings, self.settings.region, operation)
+        self._told = _date(answer) or self._told
+        return answer
 
 
 def _orphans(found: Mapping[str, Shard], known: Any) -> bool:
     """Whether a shard that was not known before has a parent that is known to nobody: that one aged out unread."""
     everything = known | found.keys()
     return any(not everything.issuperset(shard.parents) for name, shard in found.items() if name not in known)
+
+
+def _date(answer: Mapping[str, Any]) -> str:
+    return str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    """From one HTTP date to another; infinite where one of them is none."""
+    try:
+        return (parsedate_to_datetime(later) - parsedate_to_datetime(earlier)).total_seconds()
+    except (TypeError, ValueError):
+        return math.inf

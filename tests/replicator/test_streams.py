@@ -5,9 +5,9 @@ The fake does what the emulator cannot: split shards, expire iterators, trim rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -47,7 +47,9 @@ class FakeStreams:
     shards: dict[str, Shard]
     failures: dict[str, list[str]] = field(default_factory=dict)
     described: int = 0
-    date: str = ""
+    date: str | None = None
+    """The time that answers have: `clock`'s, unless it is given."""
+    clock: Callable[[], float] = lambda: 0.0
 
     def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str | None = None) -> dict[str, Any]:  # noqa: N803
         self.described += 1
@@ -55,7 +57,7 @@ class FakeStreams:
         start = names.index(ExclusiveStartShardId) + 1 if ExclusiveStartShardId else 0
         page = [{"ShardId": n, "ParentShardId": self.shards[n].parent} for n in names[start : start + 2]]
         more = {"LastEvaluatedShardId": names[start + 1]} if len(names) > start + 2 else {}
-        return {"StreamDescription": {"Shards": page, **more}}
+        return {**self._told(), "StreamDescription": {"Shards": page, **more}}
 
     def get_shard_iterator(self, **request: Any) -> dict[str, Any]:
         shard = self._shard(request["ShardId"])
@@ -74,8 +76,12 @@ class FakeStreams:
         end = min(int(at) + Limit, len(shard.records))
         records = [{"dynamodb": {"SequenceNumber": str(n)}} for n in shard.records[int(at) : end]]
         following = None if shard.closed and end == len(shard.records) else f"{name}@{end}"
-        answer = {"ResponseMetadata": {"HTTPHeaders": {"date": self.date}}, "Records": records}
+        answer = {**self._told(), "Records": records}
         return {**answer, **({"NextShardIterator": following} if following else {})}
+
+    def _told(self) -> dict[str, Any]:
+        date = formatdate(self.clock(), usegmt=True) if self.date is None else self.date
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": date}}}
 
     def _shard(self, name: str) -> Shard:
         if name not in self.shards:
@@ -93,6 +99,7 @@ class Bench:
     trimmed: int = 0
 
     def __post_init__(self) -> None:
+        self.fake.clock = lambda: self.now
         self.restart()
 
     def restart(self) -> None:
@@ -245,6 +252,90 @@ def test_a_shard_without_a_record_yet_whose_iterator_expires_soon_has_lost_nothi
     bench.now = 1200.0
     assert bench.read() == [2]
     assert bench.trimmed == 0
+
+
+HOUR = 3600.0
+
+
+def away(bench: Bench, hours: float) -> None:
+    """The reader ends, and another starts so much later."""
+    bench.now += hours * HOUR
+    bench.restart()
+    bench.trimmed = 0
+
+
+@pytest.mark.parametrize(("hours", "trimmed"), [(5, 0), (22, 0), (25, 1)])
+def test_a_child_that_was_not_begun_before_a_day_s_pause_may_have_lost_records(hours: float, trimmed: int) -> None:
+    """The parent's end is committed, the child has no position, and nobody else tells what the stream has trimmed of it."""
+    fake = FakeStreams({"a": Shard([1, 2], closed=True), "b": Shard([], parent="a")})
+    bench = Bench(fake)
+    assert bench.read() == [1, 2]
+    away(bench, hours)
+    fake.shards["b"] = Shard([3, 4], parent="a", trimmed=trimmed)
+    assert bench.read() == [3, 4][trimmed:]
+    assert bench.trimmed == trimmed
+
+
+def test_how_long_ago_a_shard_was_read_to_its_end_is_noted_again_and_again() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    for _ in range(30):
+        bench.read(polls=2)
+        bench.now += HOUR
+    away(bench, 20)
+    bench.fake.shards["b"] = Shard([2])
+    assert bench.read() == [2]
+    assert bench.trimmed == 0
+
+
+def test_what_was_read_and_not_dealt_with_keeps_its_age() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    assert bench.read() == [1]
+    bench.fake.shards["b"] = Shard([2, 3])
+    away(bench, 20)
+    assert bench.read(commit=False) == [2, 3]  # killed before it has dealt with them
+    away(bench, 5)
+    bench.fake.shards["b"].trimmed = 1
+    assert bench.read() == [3]
+    assert bench.trimmed == 1
+
+
+def test_a_loss_that_was_said_and_not_dealt_with_is_said_again() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    assert bench.read() == [1]
+    away(bench, 30)
+    bench.read(commit=False)
+    assert bench.trimmed == 1
+    away(bench, 1)
+    bench.read()
+    assert bench.trimmed == 1
+    away(bench, 1)
+    bench.read()
+    assert bench.trimmed == 0
+
+
+@pytest.mark.parametrize("date", ["", "yesterday"])
+def test_where_the_service_tells_no_time_records_may_be_lost(date: str) -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}, date=date))
+    assert bench.read() == [1]
+    away(bench, 0)
+    bench.read()
+    assert bench.trimmed == 1
+
+
+def test_a_poll_whose_note_cannot_be_written_has_read_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(FakeStreams({"a": Shard([1])}))
+    assert bench.read() == [1]
+    bench.now += 2 * HOUR
+    bench.fake.shards["a"].records.append(2)
+
+    def down(*_: object) -> None:
+        raise RegionUnavailable("down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "mark", down)
+        with pytest.raises(RegionUnavailable):
+            bench.reader.poll()
+    assert bench.read() == [2]
 
 
 def test_a_shard_that_vanished_before_its_end_is_said_to_be_lost() -> None:

@@ -98,6 +98,10 @@ def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": code}}, "Kinesis")
 
 
+TOLD = {"ResponseMetadata": {"HTTPHeaders": {"date": "Wed, 25 Nov 2026 02:40:00 GMT"}}}
+"""What every answer says of its time."""
+
+
 @dataclass
 class FakeShard:
     low: int
@@ -128,7 +132,7 @@ class FakeKinesis:
         for name in names[start : start + 2]:
             parents = self.shards[name].parents
             page.append({"ShardId": name, **dict(zip(("ParentShardId", "AdjacentParentShardId"), parents, strict=False))})
-        return {"Shards": page, **({"NextToken": str(start + 2)} if len(names) > start + 2 else {})}
+        return {**TOLD, "Shards": page, **({"NextToken": str(start + 2)} if len(names) > start + 2 else {})}
 
     def get_shard_iterator(self, **request: Any) -> dict[str, Any]:
         shard = self._shard(request["ShardId"])
@@ -146,7 +150,7 @@ class FakeKinesis:
         end = min(int(at) + Limit, len(shard.records))
         following = None if shard.closed and end == len(shard.records) else f"{name}@{end}"
         page = shard.records[max(int(at), shard.trimmed) : end]
-        return {"Records": page, **({"NextShardIterator": following} if following else {})}
+        return {**TOLD, "Records": page, **({"NextShardIterator": following} if following else {})}
 
     def put_records(self, StreamName: str, Records: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         return {"Records": [self.put(record["PartitionKey"], record["Data"]) for record in Records]}
