@@ -20,6 +20,7 @@ from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
 from chaos.drills.sabotage import PROMISES
 from chaos.faults.command import proxy
 from chaos.scenarios.command import list_scenarios, report, run_scenarios
+from chaos.simulator.command import simulate
 from replicator import logs
 from replicator.console import out, run
 from replicator.errors import InvalidConfig
@@ -35,6 +36,7 @@ app.command("run")(run_scenarios)
 app.command("report")(report)
 app.command("list")(list_scenarios)
 app.command("proxy")(proxy)
+app.command("simulate")(simulate)
 
 
 @app.command()

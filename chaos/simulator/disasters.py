@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from chaos.simulator.world import World
 
 
+ANEW_SECONDS = 12.0
+"""Nobody empties or restores a region faster: a link looks every 5 s whether its peer is still the same one, a fence every
+10 s. As docs/drills.md has it."""
+
+
 def strike(world: World, region: Region, restored: bool) -> str:
     """The region is down and has lost its data; when it is up again it is empty, or as its last backup was. Not while
     another one has lost its own: what is nowhere then nobody can be asked to bring back."""
@@ -19,9 +24,10 @@ def strike(world: World, region: Region, restored: bool) -> str:
     world.disasters += 1
     region.up = region.whole = False
     held = digests(region)
+    world.wait(ANEW_SECONDS)
     region.anew(region.backup if restored else None)
     lost = account(world, region, held)
-    return f"lost {lost}"
+    return f"{lost} acknowledged events are gone"
 
 
 def digests(region: Region) -> set[str]:

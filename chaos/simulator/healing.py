@@ -46,7 +46,7 @@ def _repair(world: World, number: int) -> Iterator[str]:
     if number and stopped:  # two that stand in each other's way
         world.operator.abandon_all()
     yield from stopped
-    for region in world.operator.inactive():
+    for region in world.operator.behind():
         if not (told := world.operator.run(Order(region.name))).endswith("done"):
             yield told
 

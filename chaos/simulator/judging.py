@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from chaos.simulator.world import World
 
 
+SEEN: dict[str, str] = {
+    "gap": "nobody puts an event behind a gap",
+    "fork": "nobody puts an event behind one that it does not follow",
+    "loop": "copies do not travel on: a region's lanes are written by that region alone",
+    "copies": "each event is copied once to each peer",
+    "liveness": "what was left undone is done soon once everything is whole",
+    "unforeseen": "nothing happens that the core did not foresee",
+}
+"""What is seen as it happens, or when all is whole again, beside the checker's promises."""
+
+
 def judge(world: World) -> tuple[dict[str, int], list[str]]:
     """The promises that were broken, with how often, and examples."""
     kept: dict[int, Kept] = {}

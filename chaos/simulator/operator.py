@@ -10,6 +10,7 @@ from chaos.simulator.processes import settings_of
 from chaos.simulator.region import Region
 from chaos.simulator.stores import Reached, ReachedControl
 from replicator.audit.keeper import READER, Changes, Keeper
+from replicator.audit.mending import Mender
 from replicator.control import Checkpoints
 from replicator.errors import MeridianError
 from replicator.fencing.roles import read_role
@@ -67,8 +68,12 @@ class Operator:
 
     def run(self, order: Order) -> str:
         """Run it, or go on with it. Returns what it is and "done", or why it stopped."""
+        system = self._system(order.to or order.region)
         try:
-            self._book(order, self._system(order.to or order.region)).run()
+            if not order.to and self.forgotten(self.world.regions[order.region]):
+                Mender(system.answering(), system.sleep, system.monotonic).mend(targets={order.region})
+            else:
+                self._book(order, system).run()
         except MeridianError as error:
             return f"{order}: {type(error).__name__}: {error}"
         if not order.to:
@@ -94,17 +99,19 @@ class Operator:
                     ended = int(self.world.now * 1000)
                     note_header(control, header, replace(header, ended=ended, end="abandoned"))
 
-    def inactive(self) -> list[Region]:
-        """The regions that take no appends. One that lost its data, and is active, is taken for a new one by its peers: they
-        hold nothing of it."""
-        found = []
-        for region in self.world.regions.values():
-            role = read_role(region.control)
-            if role is None or not role.active or not role.is_of({"events": region.table.identity()}):
-                found.append(region)
-            else:
-                region.whole = True
-        return found
+    def behind(self) -> list[Region]:
+        """The regions that take no appends, or have lost what they held and were not brought up."""
+        return [region for region in self.world.regions.values() if not region.whole or not self._active(region)]
+
+    def forgotten(self, region: Region) -> bool:
+        """Whether a region has lost its data and takes appends all the same. Peers that hold nothing of it take it for a new
+        one, and a fail-back says that there is nothing to bring up, and to `repair`: what others wrote it lacks."""
+        return region.up and not region.whole and self._active(region)
+
+    @staticmethod
+    def _active(region: Region) -> bool:
+        role = read_role(region.control)
+        return role is not None and role.active and role.is_of({"events": region.table.identity()})
 
     def _book(self, order: Order, system: System) -> Runbook:
         steering = Moving(self.world)
@@ -125,7 +132,9 @@ class Operator:
         def changes() -> Changes:
             client: Any = there.stream
             checkpoints = Checkpoints(control, READER)
-            return StreamReader(client, there.stream.arn, checkpoints, settings_of(name), lambda: world.now)
+            return StreamReader(
+                client, there.stream.arn, checkpoints, settings_of(name, world.options.page), lambda: world.now
+            )
 
         wall: Callable[[], int] = lambda: int(world.now * 1000)  # noqa: E731
         regions = tuple(world.regions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from chaos.simulator.region import Region
     from chaos.simulator.world import World
 
-PAGE = 25
-"""Records in a page: small, so that batches of a shard queue up."""
-QUEUE = 60
-"""Events that a link takes before it uses the backlog."""
 POLL_SECONDS = 0.25
 
 
@@ -51,8 +47,8 @@ class _Waiting(threading.Event):
 
 
 @cache
-def settings_of(region: str) -> Settings:
-    return Settings(region, attempts=1, batch_size=PAGE)
+def settings_of(region: str, page: int) -> Settings:
+    return Settings(region, attempts=1, batch_size=page)
 
 
 class Views:
@@ -120,14 +116,15 @@ class ReplicatorProcess:
         self.links = {
             peer.name: Link(
                 name, peer.name, home, Reached(world, name, peer, name), Backlog(control, f"{name}>{peer.name}"),
-                Quarantine(control, f"{name}>{peer.name}"), max_queued=QUEUE, patience=0.0, monotonic=lambda: world.now,
+                Quarantine(control, f"{name}>{peer.name}"), max_queued=world.options.queue, patience=0.0,
+                monotonic=lambda: world.now,
             )
             for peer in world.regions.values()
             if peer is not there
         }  # fmt: skip
         for link in self.links.values():
             link._stop = _Waiting()
-        reader = _reader(there, Checkpoints(control, REPLICATOR), lambda: world.now)
+        reader = _reader(world, there, Checkpoints(control, REPLICATOR))
         self.worker = Replicator(name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS)
         peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
         self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
@@ -140,17 +137,18 @@ class ProjectorProcess:
         name = there.name
         control, table = ReachedControl(world, name, there), Reached(world, name, there)
         store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
-        reader = _reader(there, Checkpoints(control, PROJECTOR), lambda: world.now)
-        self.engine = Engine([Thing], store, _sink(Views(world, there)))
+        reader = _reader(world, there, Checkpoints(control, PROJECTOR))
+        self.engine = Engine([Thing], store, _sink(Views(world, there)), watch=world.options.watched)
         waiting = Backlog(control, f"{name}>views")
         self.worker = Projector(
             name, reader, store, self.engine, Quarantine(control, f"{name}>views"), POLL_SECONDS, waiting
         )
 
 
-def _reader(there: Region, checkpoints: Checkpoints, monotonic: Callable[[], float]) -> StreamReader:
+def _reader(world: World, there: Region, checkpoints: Checkpoints) -> StreamReader:
     client: Any = there.stream
-    return StreamReader(client, there.stream.arn, checkpoints, settings_of(there.name), monotonic)
+    settings = settings_of(there.name, world.options.page)
+    return StreamReader(client, there.stream.arn, checkpoints, settings, lambda: world.now)
 
 
 def _sink(views: Views) -> Any:

@@ -112,6 +112,6 @@ class Region:
     def _added(self, event: Event) -> None:
         self.stream.add(event)
         if event.lane.region != self.name:
-            self.world.copies += 1
+            self.world.arrived(event)
         else:
             self.world.born(event)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 
 from chaos.simulator.ambient import simulated
@@ -11,14 +12,15 @@ from chaos.simulator.healing import heal
 from chaos.simulator.judging import digest, judge
 from chaos.simulator.plan import draw
 from chaos.simulator.steps import Step
-from chaos.simulator.world import STEP_SECONDS, Options, World
+from chaos.simulator.world import BEGIN, STEP_SECONDS, Options, World
+from chaos.things import TYPE
 from replicator.errors import place
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run came to. `broken` are promises with how often they were broken; `trace` is the same for the same seed and
-    commit; `copies` are events that were copied to a peer."""
+    commit; `copies` are events that were copied to a peer; `simulated` are seconds of the world's own time."""
 
     seed: int
     steps: int
@@ -29,6 +31,7 @@ class Outcome:
     copies: int = 0
     calls: Mapping[str, int] = field(default_factory=dict)
     disasters: int = 0
+    simulated: float = 0.0
 
     @property
     def kept(self) -> bool:
@@ -36,8 +39,9 @@ class Outcome:
 
 
 def options_of(seed: int, options: Options) -> Options:
-    """The seed's own: every other one checks the fence in the appends' own transactions."""
-    return Options(options.regions, options.streams, options.sessions, ("thing",) if seed % 2 else ())
+    """The seed's own: every other one checks the fence in the appends' own transactions; in every fourth projectors count
+    conflicts, which changes nothing that is judged."""
+    return replace(options, checked=(TYPE,) if seed % 2 else (), watched=seed % 4 == 0)
 
 
 def run_seed(seed: int, count: int, options: Options) -> Outcome:
@@ -46,25 +50,30 @@ def run_seed(seed: int, count: int, options: Options) -> Outcome:
     return run_plan(seed, draw(seed, count, own), own)
 
 
-def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[str], None] | None = None) -> Outcome:
+def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[Step, str], None] | None = None) -> Outcome:
     """Run these steps in a new world. `tell` hears what came of each."""
     world = World(options)
     trace = sha256()
-    with simulated(world):
+
+    def attempt(do: Callable[[], str | None]) -> str:
         try:
-            world.begin()
-            for number, step in enumerate(plan):
-                world.wait(STEP_SECONDS)
-                result = f"{number} {type(step).__name__} {step.do(world)}"
-                trace.update(result.encode())
-                if tell is not None:
-                    tell(f"{result}  # {step}")
-            heal(world)
+            return do() or ""
         except Exception as error:  # whatever the core did not foresee
             world.broken("unforeseen", f"{place(error)}: {error}")
+            return f"{type(error).__name__}, unforeseen"
+
+    with simulated(world):
+        attempt(world.begin)
+        for number, step in enumerate(plan):
+            world.wait(STEP_SECONDS)
+            result = attempt(partial(step.do, world))
+            trace.update(f"{number} {type(step).__name__} {result}".encode())
+            if tell is not None:
+                tell(step, result)
+        attempt(partial(heal, world))
         broken, examples = judge(world)
         trace.update(digest(world).encode())
     return Outcome(
         seed, len(plan), broken, examples, trace.hexdigest(), world.events, world.copies, world.history.counts(),
-        world.disasters,
+        world.disasters, world.now - BEGIN,
     )  # fmt: skip

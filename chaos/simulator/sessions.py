@@ -37,7 +37,10 @@ class Change:
     what: int | str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.what} to {self.stream}"
+        thing = stream_of(self.stream)
+        if self.kind == "added":
+            return f"{self.what:+} to {thing}"
+        return f"{thing} is named {self.what}" if self.kind == "named" else f"{self.what} {self.kind} {thing}"
 
 
 @dataclass(slots=True)
@@ -47,17 +50,15 @@ class Unsure:
     call: Call
     region: str
     events: Sequence[Event]
-    ids: Sequence[str]
 
 
 def stream_of(number: int) -> StreamId:
     return StreamId(things.TYPE, f"{number}")
 
 
-def written(events: Sequence[Event], ids: Sequence[str]) -> list[Written]:
+def written(events: Sequence[Event]) -> list[Written]:
     return [
-        Written(event.lane.key, event.sequence, event.digest.hex(), str(event.hlc), id)
-        for event, id in zip(events, ids, strict=True)
+        Written(event.lane.key, event.sequence, event.digest.hex(), str(event.hlc), event.payload["id"]) for event in events
     ]
 
 
@@ -78,15 +79,12 @@ class Session:
     def append(self, app: int, changes: Sequence[Change], mishap: Mishap) -> str:
         """Make these changes in one transaction. Returns what came of it."""
         by_stream: dict[StreamId, list[NewEvent]] = {}
-        ids: dict[StreamId, list[str]] = {}
         for change in changes:
             stream = stream_of(change.stream)
             by_stream.setdefault(stream, []).append(_MAKE[change.kind][1](change.id, change.what))
-            ids.setdefault(stream, []).append(change.id)
         value = [
             {"stream": str(stream), "type": new.type, **new.payload} for stream, news in by_stream.items() for new in news
         ]
-        ordered = [id for each in ids.values() for id in each]
         seen = {stream: self.observed.get(stream, Observed()) for stream in by_stream}
         context = {str(stream): dict(each.vector.items()) for stream, each in seen.items()}
         latest = max((str(each.hlc) for each in seen.values()), default="")
@@ -97,23 +95,23 @@ class Session:
         try:
             events = there.app(app).store.append_all(writes)
         except OutcomeUnknown as error:
-            world.history.unknown(call, written(error.events, ordered), str(error))
-            self.unsure.append(Unsure(call, self.region, error.events, ordered))
+            world.history.unknown(call, written(error.events), str(error))
+            self.unsure.append(Unsure(call, self.region, error.events))
             return "unknown"
         except (RegionUnavailable, AppendContention, ClockAhead) as error:
             world.history.fail(call, str(error))
             return f"failed {type(error).__name__}"
         except Killed:
             there.apps[app % len(there.apps)] = None
-            attempted = world.attempted
-            world.history.unknown(call, written(attempted, ordered[: len(attempted)]), "the process was killed")
+            world.history.unknown(call, written(world.attempted), "the process was killed")
             return "killed"
         finally:
             world.mishap = Mishap.NONE
             world.axe.rest()
-        world.history.ok(call, written(events, ordered))
+        world.history.ok(call, written(events))
         self.saw(events)
-        return f"ok {events[-1].digest.hex()[:16]}"
+        places = ", ".join(f"{event.lane.key} {event.sequence}" for event in events)
+        return f"ok: {places} ({events[-1].digest.hex()[:8]})"
 
     def saw(self, events: Sequence[Event]) -> None:
         """These events are written; what comes later comes after them."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from chaos.simulator.disasters import strike
 from chaos.simulator.network import Mishap, Way
 from chaos.simulator.operator import Order
-from chaos.simulator.sessions import Change
+from chaos.simulator.sessions import Change, stream_of
 
 if TYPE_CHECKING:
     from chaos.simulator.world import World
@@ -65,7 +65,7 @@ class Read:
         return world.session(self.session).read(self.app, self.stream)
 
     def __str__(self) -> str:
-        return f"session {self.session} reads {self.stream} by process {self.app}"
+        return f"session {self.session} reads {stream_of(self.stream)} by process {self.app}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Move:
     def do(self, world: World) -> str:
         session = world.session(self.session)
         session.region = world.region(self.region).name
-        return session.region
+        return ""
 
     def __str__(self) -> str:
         return f"session {self.session} moves to region {self.region}"
@@ -88,7 +88,7 @@ class Land:
 
     def do(self, world: World) -> str:
         region = world.region(self.region)
-        return f"{region.land()}" if region.up else ""
+        return f"{region.land()} did" if region.up else ""
 
     def __str__(self) -> str:
         return f"what is still on its way in region {self.region} arrives"
@@ -103,14 +103,12 @@ class Replicate:
 
     def do(self, world: World) -> str:
         region = world.region(self.region)
-        region.stream.disorder = self.disorder
-        with world.killing(self.kill, self.after) as killed:
+        with world.killing(self.kill, self.after) as killed, region.stream.disordered(self.disorder):
             rest = region.replicating().worker.turn()
-        region.stream.disorder = ""
         if killed:
             region.replicator = None
             return "killed"
-        return f"{rest:.3f}"
+        return _rested(rest)
 
     def __str__(self) -> str:
         disorder = f" a page that is {self.disorder}" if self.disorder else ""
@@ -136,7 +134,7 @@ class Drain:
         if killed:
             region.replicator = None
             return "killed"
-        return f"{link.state.copied} {link.state.known}"
+        return f"{link.state.copied} copied, {link.state.known} known so far"
 
     def __str__(self) -> str:
         return f"link {self.source}>{self.target} has {self.turns} turns{_kill(self.kill, self.after)}"
@@ -151,14 +149,12 @@ class Project:
 
     def do(self, world: World) -> str:
         region = world.region(self.region)
-        region.stream.disorder = self.disorder
-        with world.killing(self.kill, self.after) as killed:
+        with world.killing(self.kill, self.after) as killed, region.stream.disordered(self.disorder):
             rest = region.projecting().worker.turn()
-        region.stream.disorder = ""
         if killed:
             region.projector = None
             return "killed"
-        return f"{rest:.3f}"
+        return _rested(rest)
 
     def __str__(self) -> str:
         disorder = f" a page that is {self.disorder}" if self.disorder else ""
@@ -281,7 +277,7 @@ class Split:
 
     def do(self, world: World) -> str:
         stream = world.region(self.region).stream
-        return stream.split(self.number, self.parts if stream.width < 4 else 1)
+        return f"it was {stream.split(self.number, self.parts if stream.width < 4 else 1)}"
 
     def __str__(self) -> str:
         return f"a shard of region {self.region} is closed and has {self.parts} children"
@@ -364,6 +360,11 @@ class FailBack:
 
     def __str__(self) -> str:
         return f"fail-back of region {self.region}{_kill(self.kill, self.after)}"
+
+
+def _rested(seconds: float) -> str:
+    """What a worker's turn came to, by how long it rests then."""
+    return f"rests {seconds:.3g} s" if seconds else "did something"
 
 
 def _tried(do: Callable[[], object]) -> str:

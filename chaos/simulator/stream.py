@@ -3,8 +3,11 @@ minutes. Pages may be empty, out of order, or hold a record twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 from zlib import crc32
 
@@ -36,8 +39,8 @@ class Image(dict[str, Any]):
 
 @dataclass(slots=True)
 class Shard:
-    """`records` are (number, time, record); those before `first` were trimmed. `hashes` are the partition keys that it
-    takes, as a range of their checksums."""
+    """`records` are what is left of it, behind `first` that were trimmed. `hashes` are the partition keys that it takes, as
+    a range of their checksums."""
 
     name: str
     parent: str
@@ -46,10 +49,14 @@ class Shard:
     first: int = 0
     closed_at: float | None = None
 
+    @property
+    def end(self) -> int:
+        return self.first + len(self.records)
+
 
 @dataclass(slots=True)
 class TableStream:
-    """The client of one table's stream. `up` raises when the region does not answer."""
+    """The client of one table's stream. `up` says whether the region answers; records are there for `kept` seconds."""
 
     arn: str
     now: Callable[[], float]
@@ -58,6 +65,7 @@ class TableStream:
     disorder: str = ""
     """What the next pages are: empty, shuffled or doubled; as they are when there is nothing here."""
     requests: int = 0
+    kept: float = KEPT_SECONDS
     _open: list[Shard] = field(default_factory=list)
     _numbers: int = 0
     _names: int = 0
@@ -101,19 +109,28 @@ class TableStream:
             self._begin(shard.name, (edges[part], edges[part + 1]))
         return shard.name
 
+    @contextmanager
+    def disordered(self, disorder: str) -> Iterator[None]:
+        """Give pages that are so."""
+        self.disorder = disorder
+        try:
+            yield
+        finally:
+            self.disorder = ""
+
     @property
     def width(self) -> int:
         """How many shards are open."""
         return len(self._open)
 
     def trim(self) -> None:
-        """Drop what is older than 24 hours."""
-        oldest = self.now() - KEPT_SECONDS
+        """Drop what is older than it is kept."""
+        oldest = self.now() - self.kept
         for shard in list(self.shards.values()):
-            records = shard.records
-            while shard.first < len(records) and records[shard.first]["dynamodb"]["ApproximateCreationDateTime"] < oldest:
-                shard.first += 1
-            if shard.closed_at is not None and shard.closed_at < oldest and shard.first == len(records):
+            gone = bisect_left(shard.records, oldest, key=_created)
+            del shard.records[:gone]
+            shard.first += gone
+            if shard.closed_at is not None and shard.closed_at < oldest and not shard.records:
                 del self.shards[shard.name]
 
     # -- what StreamReader asks ------------------------------------------------------------------------------------------
@@ -124,7 +141,7 @@ class TableStream:
             {"ShardId": shard.name, **({"ParentShardId": shard.parent} if shard.parent else {})}
             for shard in self.shards.values()
         ]
-        return {"StreamDescription": {"Shards": shards}}
+        return {**self._told(), "StreamDescription": {"Shards": shards}}
 
     def get_shard_iterator(
         self, StreamArn: str, ShardId: str, ShardIteratorType: str, SequenceNumber: str = ""  # noqa: N803
@@ -134,14 +151,13 @@ class TableStream:
         if shard is None:
             raise _error("ResourceNotFoundException", "GetShardIterator")
         if ShardIteratorType == "LATEST":
-            return self._iterator(shard, len(shard.records))
+            return self._iterator(shard, shard.end)
         if ShardIteratorType == "TRIM_HORIZON":
             return self._iterator(shard, shard.first)
-        numbers = [record["dynamodb"]["SequenceNumber"] for record in shard.records]
-        at = numbers.index(SequenceNumber)
-        if at < shard.first:
+        at = bisect_left(shard.records, SequenceNumber, key=_number)
+        if at == len(shard.records) or _number(shard.records[at]) != SequenceNumber:
             raise _error("TrimmedDataAccessException", "GetShardIterator")
-        return self._iterator(shard, at + 1)
+        return self._iterator(shard, shard.first + at + 1)
 
     def get_records(self, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803
         arn, name, start, until = ShardIterator.split("|")
@@ -153,9 +169,12 @@ class TableStream:
             raise _error("ResourceNotFoundException", "GetRecords")
         if at < shard.first:
             raise _error("TrimmedDataAccessException", "GetRecords")
-        end = at if self.disorder == "empty" else min(at + Limit, len(shard.records))
-        page: dict[str, Any] = {"Records": self._disordered(shard.records[at:end])}
-        if shard.closed_at is None or end < len(shard.records):
+        end = at if self.disorder == "empty" else min(at + Limit, shard.end)
+        page: dict[str, Any] = {
+            **self._told(),
+            "Records": self._disordered(shard.records[at - shard.first : end - shard.first]),
+        }
+        if shard.closed_at is None or end < shard.end:
             page["NextShardIterator"] = self._iterator(shard, end)["ShardIterator"]
         return page
 
@@ -163,6 +182,9 @@ class TableStream:
         if self.disorder == "shuffled":  # a page that is checkpointed is done with as a whole, so the last may be any
             return [*records[1::2], *records[::2]]
         return [*records, *records[:2]] if self.disorder == "doubled" else records
+
+    def _told(self) -> dict[str, Any]:
+        return {"ResponseMetadata": {"HTTPHeaders": {"date": formatdate(self.now(), usegmt=True)}}}
 
     def _iterator(self, shard: Shard, at: int) -> dict[str, str]:
         return {"ShardIterator": f"{self.arn}|{shard.name}|{at}|{self.now() + ITERATOR_SECONDS!r}"}
@@ -173,6 +195,14 @@ class TableStream:
             raise EndpointConnectionError(endpoint_url=self.arn)
         if arn != self.arn:
             raise _error("ResourceNotFoundException", operation)
+
+
+def _number(record: dict[str, Any]) -> str:
+    return str(record["dynamodb"]["SequenceNumber"])
+
+
+def _created(record: dict[str, Any]) -> float:
+    return float(record["dynamodb"]["ApproximateCreationDateTime"])
 
 
 def _error(code: str, operation: str) -> ClientError:

@@ -28,12 +28,17 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How large a world is. `checked` are the stream types whose appends check the fence in their own transaction."""
+    """How large a world is. `checked` are the stream types whose appends check the fence in their own transaction; `page` is
+    how many records are read at once (few, so that batches of a shard queue up), `queue` how many events a link takes before
+    it uses the backlog; `watched` is whether projectors count the conflicts that they meet."""
 
     regions: int = 3
     streams: int = 8
     sessions: int = 6
     checked: tuple[str, ...] = ()
+    page: int = 25
+    queue: int = 60
+    watched: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.regions <= len(NAMES):
@@ -91,6 +96,10 @@ class World:
     def born(self, event: Event) -> None:
         """An event was written in its home."""
         self.events += 1
+
+    def arrived(self, event: Event) -> None:
+        """An event was copied to a region."""
+        self.copies += 1
 
     def region(self, number: int) -> Region:
         return self.regions[self.options.names[number % self.options.regions]]

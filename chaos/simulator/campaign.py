@@ -1,0 +1,216 @@
+"""A campaign: many seeds, run by several processes, and what came of all of them."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.simulator.mutants import check_plant, planted
+from chaos.simulator.running import Outcome, run_seed
+from chaos.simulator.world import Options
+from replicator.errors import InvalidConfig
+
+MOST_STEPS = 100_000
+MOST_JOBS = 64
+_BATCH = 20
+_HASHES = "PYTHONHASHSEED"
+DIED = "died"
+"""The promise that a seed breaks whose process does not survive it."""
+
+Tell = Callable[[int, int], None]
+"""Hears how many seeds are done, and how many are broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What to run: `seeds` seeds from `first` on, of `steps` steps each, in worlds of `options`, by `jobs` processes.
+    `plant` is a planted bug by name. Raises InvalidConfig."""
+
+    seeds: int = 1000
+    steps: int = 1000
+    first: int = 1
+    options: Options = field(default_factory=Options)
+    plant: str | None = None
+    jobs: int = 2
+
+    def __post_init__(self) -> None:
+        for option, value, least, most in (
+            ("--seeds", self.seeds, 1, 100_000_000), ("--steps", self.steps, 1, MOST_STEPS),
+            ("--seed", self.first, 0, 10**15), ("--jobs", self.jobs, 1, MOST_JOBS),
+        ):  # fmt: skip
+            if not least <= value <= most:
+                raise InvalidConfig(f"{option} {value}: give {least:,} to {most:,}")
+        check_plant(self.plant)
+
+    def command(self, seed: int) -> str:
+        """What runs one seed of it again."""
+        plant = f" --plant {self.plant}" if self.plant else ""
+        return (
+            f"chaos simulate --seeds 1 --seed {seed} --steps {self.steps} --regions {self.options.regions} "
+            f"--streams {self.options.streams}{plant}"
+        )
+
+
+@dataclass
+class Tally:
+    """What came of a campaign. `simulated` are seconds of the worlds' own time, `cpu` seconds of all processes that ran
+    seeds, `wall` seconds from begin to end."""
+
+    seeds: int = 0
+    steps: int = 0
+    events: int = 0
+    copies: int = 0
+    disasters: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+    simulated: float = 0.0
+    wall: float = 0.0
+    cpu: float = 0.0
+    broken: list[Outcome] = field(default_factory=list)
+    """The seeds that broke a promise, the lowest first."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> bool:
+        return not self.broken
+
+    def add(self, outcome: Outcome) -> None:
+        self.seeds += 1
+        self.steps += outcome.steps
+        self.events += outcome.events
+        self.copies += outcome.copies
+        self.disasters += outcome.disasters
+        self.simulated += outcome.simulated
+        self.calls.update(outcome.calls)
+        if not outcome.kept:
+            self.broken.append(outcome)
+            self.broken.sort(key=lambda each: each.seed)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "seeds": self.seeds, "steps": self.steps, "events": self.events, "copies": self.copies,
+            "disasters": self.disasters, "calls": dict(self.calls), "simulated_seconds": round(self.simulated),
+            "wall_seconds": round(self.wall, 2), "cpu_seconds": round(self.cpu, 2), "notes": self.notes,
+            "broken": [
+                {"seed": each.seed, "promises": dict(each.broken), "examples": list(each.examples)} for each in self.broken
+            ],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Seeds that one process has run, and the CPU seconds that it took."""
+
+    outcomes: Sequence[Outcome]
+    cpu: float
+
+
+def run_campaign(campaign: Campaign, tell: Tell = lambda done, broken: None) -> Tally:
+    """Run it to its end; with a planted bug, until it is found (then no lower seed finds it). Ctrl-C leaves no process.
+
+    A process that dies takes no seed with it: what it was at is run again, each seed in a process of its own, and a seed
+    that kills that one, too, is broken.
+    """
+    began, tally = time.monotonic(), Tally()
+
+    def take(batch: _Batch) -> None:
+        tally.cpu += batch.cpu
+        for outcome in batch.outcomes:
+            tally.add(outcome)
+        tell(tally.seeds, len(tally.broken))
+
+    batches = _batches(campaign)
+    while lost := _run(campaign, batches, tally, take):
+        for seeds in lost:
+            which = f"seeds {seeds[0]} to {seeds[-1]}; they were" if len(seeds) > 1 else f"seed {seeds[0]}; it was"
+            tally.notes.append(f"a process died while it ran {which} run again")
+            for seed in seeds:
+                take(_alone(campaign, seed))
+    tally.wall = time.monotonic() - began
+    return tally
+
+
+def _batches(campaign: Campaign) -> Iterator[range]:
+    size = max(1, min(_BATCH, campaign.seeds // (4 * campaign.jobs)))
+    end = campaign.first + campaign.seeds
+    return (range(start, min(start + size, end)) for start in range(campaign.first, end, size))
+
+
+@contextmanager
+def pool(jobs: int, one_each: bool = False) -> Iterator[ProcessPoolExecutor]:
+    """Processes that do nothing but what they are given, each of them only one thing with `one_each`; they end with this.
+    All hash alike: which examples of a broken promise are told, and in which order, hangs on hashes of texts."""
+    context, before = multiprocessing.get_context("spawn"), os.environ.get(_HASHES)
+    os.environ[_HASHES] = "0"
+    with ProcessPoolExecutor(jobs, context, _begin, max_tasks_per_child=1 if one_each else None) as running:
+        try:
+            yield running
+        except BaseException:
+            for process in multiprocessing.active_children():  # nobody waits for the end of what they are at
+                process.kill()
+            raise
+        finally:
+            os.environ.pop(_HASHES)
+            if before is not None:
+                os.environ[_HASHES] = before
+
+
+def _begin() -> None:
+    """A process of the pool: who has started it ends it, whatever the terminal says."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _run(campaign: Campaign, batches: Iterator[range], tally: Tally, take: Callable[[_Batch], None]) -> list[range]:
+    """Give batches to a pool until there are none, or nothing more is wanted. Returns those that were with the pool when a
+    process of it died; the others are left in `batches`."""
+    running: dict[Future[_Batch], range] = {}
+    lost: list[range] = []
+    with pool(campaign.jobs) as processes:
+        while True:
+            while not lost and len(running) < campaign.jobs and not (campaign.plant and tally.broken):
+                seeds = next(batches, None)
+                if seeds is None:
+                    break
+                try:
+                    running[processes.submit(run_batch, campaign, seeds)] = seeds
+                except BrokenProcessPool:
+                    lost.append(seeds)
+            if not running:
+                return lost
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                seeds = running.pop(future)
+                try:
+                    take(future.result())
+                except BrokenProcessPool:
+                    lost.append(seeds)
+
+
+def _alone(campaign: Campaign, seed: int) -> _Batch:
+    with pool(1) as processes:
+        try:
+            return processes.submit(run_batch, campaign, range(seed, seed + 1)).result()
+        except BrokenProcessPool as error:
+            return _Batch([Outcome(seed, 0, {DIED: 1}, [f"{DIED}: {error}"], "")], 0.0)
+
+
+def run_batch(campaign: Campaign, seeds: range) -> _Batch:
+    """Run these seeds here, up to the first that finds what is planted."""
+    began, outcomes = time.process_time(), []
+    with planted(campaign.plant):
+        for seed in seeds:
+            outcomes.append(run_seed(seed, campaign.steps, campaign.options))
+            if campaign.plant and not outcomes[-1].kept:
+                break
+    return _Batch(outcomes, time.process_time() - began)

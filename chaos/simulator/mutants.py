@@ -1,0 +1,326 @@
+"""Planted bugs: small changes of the real core, each what somebody might have written instead. Whoever judges the simulator
+plants one, and looks whether a seed finds it.
+
+Some defences are doubled (a counter skips what it has counted already, and so does the view's vector): then both are taken
+away, as one alone breaks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from projectors import engine
+from projectors.crdt import Assign, LwwRegister, OrSet, PnCounter, Remove
+from projectors.folding import Wanted, fold_lanes
+from replicator import aws, copier, worker
+from replicator.appending import Appender
+from replicator.control import Backlog
+from replicator.copying import Plan, plan
+from replicator.domain.clock import ZERO, HybridLogicalClock
+from replicator.domain.event import Event, Head
+from replicator.errors import InvalidConfig, OutcomeUnknown, RegionUnavailable
+from replicator.fencing.fence import Fence
+from replicator.records import read_records
+from replicator.runbooks import Failback
+from replicator.shards import Shard
+from replicator.storage import Insert
+from replicator.store import EventStore
+from replicator.streams import StreamReader
+
+Plant = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A planted bug. `seeds` are some of which one finds it, `breaks` the promises of which it breaks at least one."""
+
+    name: str
+    does: str
+    breaks: frozenset[str]
+    seeds: range
+    plant: Plant
+
+
+MUTANTS: dict[str, Mutant] = {}
+"""Every planted bug by name."""
+
+
+def check_plant(name: str | None) -> None:
+    """Raise InvalidConfig unless it is the name of a planted bug, or None."""
+    if name is not None and name not in MUTANTS:
+        raise InvalidConfig(f"--plant {name!r} is unknown; choose one that `chaos simulate --plant list` names")
+
+
+def planted(name: str | None) -> AbstractContextManager[object]:
+    """While it is open the core has this bug (None: none). One at a time in a process. Raises InvalidConfig."""
+    check_plant(name)
+    return ExitStack() if name is None else MUTANTS[name].plant()
+
+
+def _mutant(does: str, breaks: str, seeds: range) -> Callable[[Callable[[], Iterator[None]]], Plant]:
+    def register(function: Callable[[], Iterator[None]]) -> Plant:
+        name = function.__name__.strip("_").replace("_", "-")
+        plant = contextmanager(function)
+        MUTANTS[name] = Mutant(name, does, frozenset(breaks.split()), seeds, plant)
+        return plant
+
+    return register
+
+
+@contextmanager
+def _instead(owner: Any, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+# -- reading a stream --------------------------------------------------------------------------------------------------
+
+
+@_mutant("the replicator drops an event now and then", "lost", range(5, 13))
+def _drops_events() -> Iterator[None]:
+    def some(records: Any, region: str | None = None) -> Any:
+        events, refused = read_records(records, region)
+        return [event for event in events if event.digest[0] > 40], refused
+
+    with _instead(worker, "read_records", some):
+        yield
+
+
+@_mutant("a batch is checkpointed before it is copied, and a killed replicator does not read it again", "lost", range(5, 13))
+def _checkpoints_first() -> Iterator[None]:
+    commit = worker.Replicator._commit
+
+    def early(self: worker.Replicator) -> None:
+        for ticket in self._tickets:
+            ticket.waiting = 0
+        commit(self)
+
+    with _instead(worker.Replicator, "_commit", early):
+        yield
+
+
+@_mutant("an expired iterator is replaced by one at the stream's end", "lost views_complete", range(1, 9))
+def _expired_to_latest() -> Iterator[None]:
+    failed = StreamReader._failed
+
+    def latest(self: StreamReader, name: str, shard: Shard, error: ClientError) -> object:
+        batch = failed(self, name, shard, error)
+        if aws.error_code(error) == "ExpiredIteratorException":
+            found = self.client.get_shard_iterator(StreamArn=self.stream_arn, ShardId=name, ShardIteratorType="LATEST")
+            shard.iterator = found["ShardIterator"]
+        return batch
+
+    with _instead(StreamReader, "_failed", latest):
+        yield
+
+
+@_mutant("records that the stream has trimmed are passed over: lanes are not compared", "lost", range(5, 13))
+def _trimmed_ignored() -> Iterator[None]:
+    with _instead(worker.Replicator, "_reconcile", lambda self: None):
+        yield
+
+
+@_mutant("an empty page is taken for the end of a shard", "lost views_complete", range(1, 9))
+def _empty_is_the_end() -> Iterator[None]:
+    page = StreamReader._page
+
+    def ended(self: StreamReader, iterator: str) -> object:
+        found = page(self, iterator)
+        return found if found["Records"] else {"Records": []}
+
+    with _instead(StreamReader, "_page", ended):
+        yield
+
+
+# -- copying -----------------------------------------------------------------------------------------------------------
+
+
+@_mutant("copies travel on: a region ships what others wrote", "loop", range(1, 9))
+def _ships_copies() -> Iterator[None]:
+    with _instead(worker, "read_records", lambda records, region=None: read_records(records)):
+        yield
+
+
+@_mutant("where a peer's lanes end is remembered after the peer was emptied", "gap gaps", range(9, 17))
+def _heads_remembered() -> Iterator[None]:
+    with _instead(copier.Copier, "_know_peer", lambda self: None):
+        yield
+
+
+@_mutant("an event that leaves a gap at the peer is put behind it", "gap gaps", range(1, 9))
+def _gaps_jumped() -> Iterator[None]:
+    def over(head: Head, events: Sequence[Event]) -> Plan:
+        placed = plan(head, events)
+        if placed.missing is not None:
+            held = {event.sequence: event for event in events if event.sequence > placed.missing[1]}
+            placed.insert += [held[sequence] for sequence in sorted(held)]
+        return replace(placed, missing=None)
+
+    with _instead(copier, "plan", over):
+        yield
+
+
+@_mutant("what cannot be copied now is not noted in the backlog", "lost", range(1, 9))
+def _pointers_dropped() -> Iterator[None]:
+    with _instead(Backlog, "defer", lambda self, spans: None):
+        yield
+
+
+@_mutant("a write that the peer throttled is taken for done", "lost gap gaps", range(8, 16))
+def _throttled_is_done() -> Iterator[None]:
+    class Blind:
+        ADDED, TAKEN, NOT_NOW = Insert.ADDED, Insert.TAKEN, None
+
+    with _instead(copier, "Insert", Blind):
+        yield
+
+
+# -- appending ---------------------------------------------------------------------------------------------------------
+
+
+def _after_unknown(then: Callable[[OutcomeUnknown], Exception]) -> Callable[..., None]:
+    insert = Appender._insert
+
+    def told(self: Appender, events: Any, guards: Any, lanes: Any) -> None:
+        try:
+            insert(self, events, guards, lanes)
+        except OutcomeUnknown as error:
+            raise then(error) from None
+
+    return told
+
+
+@_mutant("a write without an answer is told to have failed", "from_nowhere", range(1, 9))
+def _unknown_is_failed() -> Iterator[None]:
+    with _instead(Appender, "_insert", _after_unknown(lambda error: RegionUnavailable(str(error)))):
+        yield
+
+
+@_mutant("a write without an answer is made again, as a new one", "duplicated from_nowhere", range(2, 10))
+def _unknown_is_repeated() -> Iterator[None]:
+    from replicator.errors import LaneTaken
+
+    with _instead(Appender, "_insert", _after_unknown(lambda error: LaneTaken(error.events))):
+        yield
+
+
+@_mutant("what became of a write is looked for, and not made certain: it may land later", "from_nowhere", range(1, 9))
+def _settles_by_a_look() -> Iterator[None]:
+    def look(self: Appender, events: Sequence[Event]) -> bool:
+        return len(self._storage.get([(event.lane, event.sequence) for event in events])) == len(events)
+
+    with _instead(Appender, "resolve", look):
+        yield
+
+
+@_mutant("a transaction is written lane by lane", "torn duplicated from_nowhere", range(1, 9))
+def _torn_transactions() -> Iterator[None]:
+    insert = Appender._insert
+
+    def parts(self: Appender, events: Any, guards: Any, lanes: Any) -> None:
+        for lane in dict.fromkeys(event.lane for event in events):
+            insert(self, tuple(event for event in events if event.lane == lane), guards, lanes)
+
+    with _instead(Appender, "_insert", parts):
+        yield
+
+
+@_mutant("the clock does not follow what its writer has seen", "causal_order lane_order", range(1, 9))
+def _deaf_clock() -> Iterator[None]:
+    tick = HybridLogicalClock.tick
+    with (
+        _instead(HybridLogicalClock, "tick", lambda self, after=ZERO: tick(self)),
+        _instead(HybridLogicalClock, "observe", lambda self, seen: None),
+    ):
+        yield
+
+
+@_mutant("the fence is not looked at before an append", "fork forked quarantined acknowledged_twice", range(3, 11))
+def _fence_unchecked() -> Iterator[None]:
+    with _instead(Fence, "guards", lambda self, types: ()):
+        yield
+
+
+@_mutant(
+    "a fail-back opens the region without bringing it up", "fork forked quarantined acknowledged_twice lost", range(3, 11)
+)
+def _fails_back_unlevelled() -> Iterator[None]:
+    with (
+        _instead(Failback, "_copy", lambda self, going: {"rounds": 0, "copied": {}, "refused": 0}),
+        _instead(Failback, "_prove", lambda self, going: {"lanes": 0, "events": 0}),
+    ):
+        yield
+
+
+# -- reading and folding -----------------------------------------------------------------------------------------------
+
+
+@_mutant("a read does not wait for what its token names", "read_your_writes monotonic_reads", range(1, 9))
+def _reads_early() -> Iterator[None]:
+    with _instead(EventStore, "pull", lambda self, stream, at_least, timeout=2.0: ()):
+        yield
+
+
+@_mutant("an event that comes again is counted again", "counters views_identical reads_explained", range(1, 9))
+def _counts_again() -> Iterator[None]:
+    apply = PnCounter.apply
+
+    def again(projection: Any, stream: Any, seen: Any, upto: Any, read: Any, each: Callable[[Event], None]) -> Any:
+        wanted: Wanted = read.__closure__[-1].cell_contents
+        for region, events in wanted.events.items():
+            for event in events.values():
+                if event.sequence <= seen.get(region):
+                    each(event)
+        return fold_lanes(projection, stream, seen, upto, read, each)
+
+    def forgetful(self: PnCounter, state: Any, operation: Any, tag: Any) -> Any:
+        added, subtracted, _ = state.get(tag.region, (0, 0, 0))
+        return apply(self, {**state, tag.region: [added, subtracted, 0]}, operation, tag)
+
+    with _instead(engine, "fold_lanes", again), _instead(PnCounter, "apply", forgetful):
+        yield
+
+
+@_mutant("a view goes over a gap and says that it holds what is in it", "counters sets registers", range(1, 9))
+def _folds_over_gaps() -> Iterator[None]:
+    def at_hand(store: object, stream: object, wanted: Wanted) -> Any:
+        return lambda region, first, last: [
+            event for sequence, event in sorted(wanted.events.get(region, {}).items()) if first <= sequence <= last
+        ]
+
+    with _instead(engine, "reader", at_hand):
+        yield
+
+
+@_mutant("the register keeps what arrived last", "registers views_identical reads_explained", range(1, 9))
+def _last_arrival_wins() -> Iterator[None]:
+    apply = LwwRegister.apply
+
+    def last(self: LwwRegister, state: Any, operation: Assign, tag: Any) -> Any:
+        return apply(self, None, operation, tag)
+
+    with _instead(LwwRegister, "apply", last):
+        yield
+
+
+@_mutant("a remove takes away adds that its writer had not seen", "sets views_identical reads_explained", range(1, 9))
+def _remove_wins() -> Iterator[None]:
+    apply = OrSet.apply
+
+    def all_of(self: OrSet, state: Any, operation: Any, tag: Any) -> Any:
+        changed = apply(self, state, operation, tag)
+        if not isinstance(operation, Remove):
+            return changed
+        return {**changed, "adds": {who: tags for who, tags in changed["adds"].items() if who != operation.element}}
+
+    with _instead(OrSet, "apply", all_of):
+        yield

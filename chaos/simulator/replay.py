@@ -1,0 +1,53 @@
+"""A seed that broke a promise, told in the fewest steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chaos.simulator.mutants import planted
+from chaos.simulator.plan import draw
+from chaos.simulator.running import Outcome, options_of, run_plan
+from chaos.simulator.shrinking import shrink
+from chaos.simulator.steps import Step
+from chaos.simulator.world import Options
+
+MOST = 2_000
+"""So many plans are tried at most."""
+
+_CAUSES = ("loop", "gap", "fork", "unforeseen")
+_EFFECTS = ("torn", "regions_identical", "counters", "views_complete", "views_identical", "liveness", "copies")
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The fewest steps that break `promise`. `steps` are a step in words and what came of it, each."""
+
+    promise: str
+    steps: Sequence[tuple[str, str]]
+    outcome: Outcome
+    tried: int
+
+
+def telling(broken: Sequence[str]) -> str:
+    """Of these promises, the one that says most: what was seen as it happened before what was found in the end, and of that
+    rather the cause than what mostly follows from another."""
+    ranks = (*_CAUSES, *(name for name in broken if name not in _EFFECTS), *_EFFECTS)
+    return next(each for each in ranks if each in broken)
+
+
+def replay(outcome: Outcome, steps: int, options: Options, plant: str | None = None) -> Replay:
+    """Shrink a seed's plan of so many steps to those that still break the most telling promise of `outcome`. The same every
+    time."""
+    own, promise, tried = options_of(outcome.seed, options), telling(list(outcome.broken)), 0
+
+    def fails(plan: Sequence[Step]) -> bool:
+        nonlocal tried
+        tried += 1
+        return promise in run_plan(outcome.seed, plan, own).broken
+
+    told: list[tuple[str, str]] = []
+    with planted(plant):
+        left = shrink(draw(outcome.seed, steps, own), fails, MOST)
+        last = run_plan(outcome.seed, left, own, lambda step, result: told.append((str(step), result)))
+    return Replay(promise, told, last, tried)

@@ -1,0 +1,102 @@
+"""`chaos simulate`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chaos.simulator.mutants import MUTANTS
+from tests.commands import command
+
+
+def test_seeds_that_keep_every_promise_are_summed_up(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    answer = command("chaos", "simulate", "--seeds", "4", "--steps", "150", "--seed", "2", "--json", str(file))
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(file.read_text())
+    assert (told["seeds"], told["steps"], told["broken"]) == (4, 600, [])
+    for row in ("seeds", "simulated time", "calls", "CPU", "promises"):
+        assert row in answer.stdout
+    assert f"{told['events']:,}, copied {told['copies']:,} times" in answer.stdout
+
+
+def test_a_broken_promise_is_told_in_few_steps_and_the_command_it_names_tells_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    answer = command("chaos", "simulate", "--steps", "400", "--jobs", "1", "--plant", "deaf-clock", "--json", str(file))
+    assert answer.returncode == 1
+    told = json.loads(file.read_text())["replay"]
+    assert told["promise"] in ("lane_order", "causal_order")
+    assert f"seed {told['seed']} broke:" in answer.stdout
+    for each in told["steps"]:
+        assert each["step"] in answer.stdout
+    assert answer.stdout.endswith(f"again: {told['again']}\n")
+    again = command(*told["again"].split(), PYTHONHASHSEED="7")
+    assert again.returncode == 1
+    begin = f"seed {told['seed']} broke:"
+    assert again.stdout[again.stdout.index(begin) :] == answer.stdout[answer.stdout.index(begin) :]
+
+
+def test_the_planted_bugs_are_listed() -> None:
+    answer = command("chaos", "simulate", "--plant", "list")
+    assert answer.returncode == 0
+    for mutant in MUTANTS.values():
+        assert f"│ {mutant.name} " in answer.stdout
+        assert mutant.does in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--seeds", "0"), "--seeds 0: give 1 to"),
+        (("--steps", "0"), "--steps 0: give 1 to 100,000"),
+        (("--seed", "-1"), "--seed -1: give 0 to"),
+        (("--regions", "10"), "--regions 10: give 2 to 9"),
+        (("--streams", "0"), "--streams 0: give 1 to 1,000,000"),
+        (("--jobs", "0"), "--jobs 0: give 1 to 64"),
+        (("--plant", "worms"), "--plant 'worms' is unknown; choose one that `chaos simulate --plant list` names"),
+        (("--grow", "--plant", "deaf-clock"), "--plant deaf-clock would be in vain; leave one out"),
+        (("--json", "/no/such/out.json"), "--json /no/such/out.json: there is no directory /no/such"),
+    ],
+)
+def test_a_bad_option_is_named_with_the_remedy(options: tuple[str, ...], named: str) -> None:
+    answer = command("chaos", "simulate", *options)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: ")
+    assert named in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_ctrl_c_leaves_nothing_running() -> None:
+    main = [sys.executable, "-c", "from chaos.cli import main; main()", "simulate", "--seeds", "100000"]
+    process = subprocess.Popen(main, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(_children(process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = _children(process.pid)
+    assert len(children) >= 2
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not [child for child in children if _alive(child)]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
