@@ -70,7 +70,7 @@ class Copier:
         Returns the events of lanes that the peer throttled, which the caller keeps for later; the other lanes are done.
         Raises RegionUnavailable when the peer took nothing.
         """
-        self._know_peer()
+        self.know_peer()
         lanes: dict[LaneId, list[Event]] = {}
         for event in events:
             if event.lane not in self._blocked:
@@ -87,9 +87,15 @@ class Copier:
                 raise self._failure
         return [event for event in events if event.lane in self._throttled]
 
-    def _know_peer(self) -> None:
+    @property
+    def identity(self) -> str | None:
+        """That of the peer's table, as it was looked at last; None where it could not be."""
+        return self._identity
+
+    def know_peer(self) -> None:
         """Forget where the peer's lanes end when its table is another one: what was remembered of an emptied or restored
-        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes."""
+        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes. Raises
+        RegionUnavailable."""
         now = self.monotonic()
         if self._heads and now - self._looked < _SAME_PEER_SECONDS:
             return

@@ -6,11 +6,13 @@ the lanes. A link that is down, slow or throttled therefore holds up nobody else
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
 
@@ -23,6 +25,8 @@ from replicator.retries import full_jitter
 from replicator.storage import LaneStorage
 
 _DRAIN_LANES = 50
+_LOOK_SECONDS = 30.0
+"""So often a link that has nothing to copy looks whether its peer's table is still the same."""
 
 
 class Link:
@@ -43,6 +47,7 @@ class Link:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"{source}>{target}"
+        self.peer = target
         self.state = LinkState()
         self._log = structlog.get_logger().bind(region=source, link=self.name)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"link-{target}")
@@ -57,6 +62,8 @@ class Link:
         self._waiting = True  # whether the backlog may hold something; unknown at the start
         self._cursor: LaneId | None = None
         self._failures = 0
+        self._monotonic = monotonic
+        self._looked = -math.inf
         self._stop = threading.Event()  # `start` may put its caller's in this place
         self._thread = threading.Thread(target=self._run, name=f"link-{self.name}", daemon=True)
 
@@ -99,6 +106,11 @@ class Link:
         Raises RegionUnavailable when the own region's control table cannot take them."""
         self._backlog.defer(lanes)
         self._waiting = True
+
+    @property
+    def peer_table(self) -> str | None:
+        """The identity of the peer's table, as it was looked at last; None where it could not be."""
+        return self._copier.identity
 
     def _fits(self, events: Sequence[Event]) -> bool:
         return self._queued == 0 or self._queued + len(events) <= self._max_queued
@@ -158,7 +170,7 @@ class Link:
             events, done = self._queue.get_nowait()
         except queue.Empty:
             self._lagging = False
-            return self._drain() if self._waiting else False
+            return self._drain() if self._waiting else self._look()
         try:
             self._copy_or_defer(events, done)
         finally:
@@ -166,6 +178,15 @@ class Link:
                 self._queued -= len(events)
                 self._room.notify_all()
         return True
+
+    def _look(self) -> bool:
+        """Now and then, whether the peer's table is still the same. False: there is nothing to do."""
+        now = self._monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            with suppress(RegionUnavailable):  # nothing waits for it: it is no news that it is down
+                self._copier.know_peer()
+        return False
 
     def _copy_or_defer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
         left: Sequence[Event] = events

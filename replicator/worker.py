@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -20,6 +20,7 @@ from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import ADOPT_SECONDS, Adopter
 from replicator.link import Link
+from replicator.peers import PeerTables
 from replicator.records import read_records
 from replicator.retries import full_jitter
 from replicator.settings import Settings
@@ -47,7 +48,7 @@ class Replicator:
 
     def __init__(
         self, region: str, reader: StreamReader, home: LaneStorage, links: Sequence[Link], quarantine: Quarantine,
-        poll_interval: float, adopter: Adopter | None = None,
+        poll_interval: float, adopter: Adopter | None = None, peers: PeerTables | None = None,
     ) -> None:  # fmt: skip
         self.region = region
         self.links = tuple(links)
@@ -56,6 +57,7 @@ class Replicator:
         self._quarantine = quarantine
         self._poll_interval = poll_interval
         self._adopter = adopter
+        self._peers = peers
         self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
         self._failures = 0
@@ -80,7 +82,7 @@ class Replicator:
         ]
         own = Quarantine(control, settings.region)
         adopter = Adopter.connect(settings, home)
-        return cls(settings.region, reader, home, links, own, settings.poll_interval, adopter)
+        return cls(settings.region, reader, home, links, own, settings.poll_interval, adopter, PeerTables(control))
 
     def run(self, stop: threading.Event) -> None:
         """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
@@ -131,7 +133,7 @@ class Replicator:
         while self._pending:
             batch = self._pending[0]
             if batch.trimmed:
-                self._reconcile()
+                self._reconcile(self.links)
             events = self._own_events(batch)
             ticket = _Ticket(replace(batch, records=()), len(self.links))  # what waits must not keep the records alive
             self._tickets.append(ticket)
@@ -143,6 +145,7 @@ class Replicator:
 
     def _commit(self) -> None:
         """Checkpoint what all links are done with. Shards share one queue of batches, which keeps each in order."""
+        self._meet_peers()  # what a checkpoint says is copied is in a table that is known
         finished: dict[str, Batch] = {}
         while self._tickets and self._tickets[0].waiting == 0:
             batch = self._tickets.popleft().batch
@@ -150,13 +153,23 @@ class Replicator:
         for batch in finished.values():
             self._reader.commit(batch)
 
-    def _reconcile(self) -> None:
-        """The stream may have lost records: let every link compare every lane of this region with its peer."""
+    def _meet_peers(self) -> None:
+        """Give all lanes to a peer whose table is another one than this region has copied to."""
+        for link in self.links if self._peers is not None else ():
+            table = link.peer_table
+            if self._peers is not None and table is not None and self._peers.replaced(link.peer, table):
+                self._log.warning("link.peer_replaced", link=link.name)
+                self._reconcile([link])
+                self._peers.keep(link.peer, table)
+
+    def _reconcile(self, links: Iterable[Link]) -> None:
+        """The stream may have lost records, or a peer its table: let these links compare every lane of this region with
+        their peers."""
         lanes: dict[LaneId, tuple[int, int]] = {
             lane: (1, last) for lane, last in self._home.lanes() if lane.region == self.region
         }
         self._log.info("replicator.reconciles", lanes=len(lanes))
-        for link in self.links:
+        for link in links:
             link.defer_lanes(lanes)
 
     def _own_events(self, batch: Batch) -> list[Event]:

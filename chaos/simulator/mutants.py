@@ -125,7 +125,7 @@ def _expired_to_latest() -> Iterator[None]:
 
 @_mutant("records that the stream has trimmed are passed over: lanes are not compared", "lost", range(5, 13))
 def _trimmed_ignored() -> Iterator[None]:
-    with _instead(worker.Replicator, "_reconcile", lambda self: None):
+    with _instead(worker.Replicator, "_reconcile", lambda self, links: None):
         yield
 
 
@@ -152,7 +152,13 @@ def _ships_copies() -> Iterator[None]:
 
 @_mutant("where a peer's lanes end is remembered after the peer was emptied", "gap gaps", range(9, 17))
 def _heads_remembered() -> Iterator[None]:
-    with _instead(copier.Copier, "_know_peer", lambda self: None):
+    with _instead(copier.Copier, "know_peer", lambda self: None):
+        yield
+
+
+@_mutant("a peer whose table was replaced is given only what is new", "lost", range(735, 736))
+def _replaced_unseen() -> Iterator[None]:
+    with _instead(worker.Replicator, "_meet_peers", lambda self: None):
         yield
 
 

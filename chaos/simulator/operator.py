@@ -10,7 +10,6 @@ from chaos.simulator.processes import settings_of
 from chaos.simulator.region import Region
 from chaos.simulator.stores import Reached, ReachedControl
 from replicator.audit.keeper import READER, Changes, Keeper
-from replicator.audit.mending import Mender
 from replicator.control import Checkpoints
 from replicator.errors import MeridianError
 from replicator.fencing.roles import read_role
@@ -70,9 +69,7 @@ class Operator:
         """Run it, or go on with it. Returns what it is and "done", or why it stopped."""
         system = self._system(order.to or order.region)
         try:
-            if not order.to and self.forgotten(self.world.regions[order.region]):
-                Mender(system.answering(), system.sleep, system.monotonic).mend(targets={order.region})
-            else:
+            if order.to or not self.forgotten(self.world.regions[order.region]):
                 self._book(order, system).run()
         except MeridianError as error:
             return f"{order}: {type(error).__name__}: {error}"
@@ -104,8 +101,8 @@ class Operator:
         return [region for region in self.world.regions.values() if not region.whole or not self._active(region)]
 
     def forgotten(self, region: Region) -> bool:
-        """Whether a region has lost its data and takes appends all the same. Peers that hold nothing of it take it for a new
-        one, and a fail-back says that there is nothing to bring up, and to `repair`: what others wrote it lacks."""
+        """Whether a region has lost its data and takes appends all the same: peers that hold nothing of it take it for a new
+        one. There is nothing to bring up, and what others wrote their links give it again, as its table is another one."""
         return region.up and not region.whole and self._active(region)
 
     @staticmethod

@@ -25,6 +25,7 @@ from replicator.fencing.checkin import Heard
 from replicator.fencing.connecting import ask
 from replicator.fencing.fence import Fence
 from replicator.link import Link
+from replicator.peers import PeerTables
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.streams import StreamReader
@@ -125,7 +126,9 @@ class ReplicatorProcess:
         for link in self.links.values():
             link._stop = _Waiting()
         reader = _reader(world, there, Checkpoints(control, REPLICATOR))
-        self.worker = Replicator(name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS)
+        self.worker = Replicator(
+            name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS, peers=PeerTables(control)
+        )
         peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
         self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
 
