@@ -19,6 +19,7 @@ from chaos.drills.kinds import KINDS
 from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
 from chaos.drills.sabotage import PROMISES
 from chaos.faults.command import proxy
+from chaos.hostile.command import hostile
 from chaos.scenarios.command import list_scenarios, report, run_scenarios
 from chaos.simulator.command import simulate
 from replicator import logs
@@ -36,6 +37,7 @@ app.command("run")(run_scenarios)
 app.command("report")(report)
 app.command("list")(list_scenarios)
 app.command("proxy")(proxy)
+app.command("hostile")(hostile)
 app.command("simulate")(simulate)
 
 

@@ -78,7 +78,7 @@ class Inbound:
     def project(self, records: Sequence[Message]) -> Answer:
         """Fold a stream batch. Whole lanes go to the backlog where the views cannot be reached. Raises BatchFailed or
         RegionUnavailable when the batch is to come again."""
-        events, refused = read_records(records)
+        events, refused = read_records(records, known=self.store.regions)
         merged, met, projected = self.engine.merged, self.engine.conflicts, len(events)
         lost: list[Event] = []
         failures: list[Failure] = []

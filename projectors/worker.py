@@ -166,7 +166,8 @@ class Projector:
         return more
 
     def _events(self, batches: Sequence[Batch]) -> list[Event]:
-        events, refused = read_records(record for batch in batches for record in batch.records)
+        records = (record for batch in batches for record in batch.records)
+        events, refused = read_records(records, known=self._store.regions)
         for each in refused:
             self._quarantine.add(each.item, each.reason)
             self._log.error("projector.quarantined", item=each.item, reason=each.reason)

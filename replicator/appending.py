@@ -13,7 +13,16 @@ from threading import Condition, Lock
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import AppendContention, GuardFailed, InvalidEvent, LaneTaken, OutcomeUnknown, RegionUnavailable, Sent
+from replicator.errors import (
+    AppendContention,
+    GuardFailed,
+    InvalidEvent,
+    LaneTaken,
+    OutcomeUnknown,
+    RegionUnavailable,
+    Sent,
+    shown,
+)
 from replicator.fencing.fence import Fence
 from replicator.retries import contention
 from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard, LaneStorage
@@ -32,6 +41,15 @@ class Write:
     events: tuple[NewEvent, ...]
     observed: Observed = field(default_factory=Observed)
     head: Head | None = None
+
+    def __post_init__(self) -> None:
+        for each in self.events:
+            if not isinstance(each, NewEvent):
+                raise InvalidEvent(f"{shown(each)} is a {type(each).__name__} and no event; give a NewEvent(type, payload)")
+        if not isinstance(self.observed, Observed):
+            raise InvalidEvent(
+                f"observed is {shown(self.observed)}, a {type(self.observed).__name__}; give Observed.of(events), or nothing"
+            )
 
 
 class _FenceMoved(LaneTaken):

@@ -10,7 +10,7 @@ import structlog
 from replicator.domain.event import Event
 from replicator.domain.names import sequence_key
 from replicator.pointers import InvalidPointers, Pointers
-from replicator.records import position
+from replicator.records import key, position
 from replicator.settings import Settings
 
 Message = Mapping[str, Any]
@@ -48,8 +48,7 @@ def stream_answer(records: Sequence[Message], lost: Sequence[Event], partial: bo
     wanted = {(event.lane.key, sequence_key(event.sequence)) for event in lost}
     first = 0
     for index, record in enumerate(records):
-        keys = (record.get("dynamodb") or {}).get("Keys") or {}
-        if ((keys.get("pk") or {}).get("S"), (keys.get("sk") or {}).get("S")) in wanted:
+        if key(record) in wanted:
             first = index
             break
     reason = f"{len(wanted)} events could neither be dealt with nor put on a backlog"

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any, Protocol
 
 from replicator import aws
@@ -19,6 +20,18 @@ from replicator.settings import Settings
 from replicator.storage import Guard, control_text
 
 Value = dict[str, Any]
+
+
+_MAX_KEY_BYTES = 1024
+"""What DynamoDB takes as a sort key. A lane's key may have more, and what was put there by hand still more."""
+_MAX_REASON = 2_000
+_MAX_ITEM = 5_000
+
+
+def fitting(key: str) -> str:
+    """`key` as a sort key can have it: itself, unless it is too long (then its beginning and its SHA-256) or no Unicode."""
+    raw = key.encode("utf-8", "backslashreplace")
+    return raw.decode() if len(raw) <= _MAX_KEY_BYTES else f"{raw.decode()[:200]}… {sha256(raw).hexdigest()}"
 
 
 class ControlStorage(Protocol):
@@ -204,16 +217,23 @@ class Backlog:
 
     def defer(self, spans: dict[LaneId, tuple[int, int]]) -> None:
         """Note that sequences `from`..`to` of each lane were not copied."""
-        self._control.put(self._scope, {lane.key: {"from": low, "to": high} for lane, (low, high) in spans.items()})
+        found = {fitting(lane.key): (lane, low, high) for lane, (low, high) in spans.items()}
+        self._control.put(
+            self._scope,
+            {
+                key: {"from": low, "to": high, **({} if key == lane.key else {"lane": lane.key})}
+                for key, (lane, low, high) in found.items()
+            },
+        )
 
     def page(self, limit: int, after: LaneId | None = None) -> dict[LaneId, Value]:
         """Up to `limit` lanes that wait, in key order behind `after`, with their pointers."""
-        found = self._control.get_all(self._scope, limit, after.key if after else "")
-        return {LaneId.from_key(key): value for key, value in found}
+        found = self._control.get_all(self._scope, limit, fitting(after.key) if after else "")
+        return {LaneId.from_key(value.get("lane", key)): value for key, value in found}
 
     def done(self, pointers: dict[LaneId, Value]) -> None:
         """Take these pointers back, unless they were renewed meanwhile."""
-        self._control.delete(self._scope, {lane.key: value for lane, value in pointers.items()})
+        self._control.delete(self._scope, {fitting(lane.key): value for lane, value in pointers.items()})
 
 
 class Quarantine:
@@ -225,20 +245,22 @@ class Quarantine:
 
     def add(self, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None) -> None:
         """Record a refused event with the digest that arrived (`theirs`) and the one that is held here (`ours`)."""
+        key = fitting(event_id)
         value = {
-            "reason": reason,
+            "reason": reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}…",
             "held": ours.hex() if ours else None,
             "refused": theirs.hex() if theirs else None,
+            **({} if key == event_id or len(event_id) > _MAX_ITEM else {"item": event_id}),
         }
-        self._control.put(self._scope, {event_id: value})
+        self._control.put(self._scope, {key: value})
 
     def records(self) -> list[tuple[str, Value]]:
         """(event id, {reason, held, refused}) of everything that was refused and not released since."""
-        return list(self._control.get_all(self._scope))
+        return [(value.get("item", key), value) for key, value in self._control.get_all(self._scope)]
 
     def release(self, records: Mapping[str, Value]) -> None:
         """Take these records out, unless they were renewed meanwhile: what they say has been dealt with."""
-        self._control.delete(self._scope, dict(records))
+        self._control.delete(self._scope, {fitting(key): value for key, value in records.items()})
 
 
 def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 def shown(value: object) -> str:
-    """`repr` for messages, also of integers too long for Python to print."""
+    """`repr` for messages, cut to 200 characters, also of integers too long for Python to print."""
     try:
-        return repr(value)
+        text = repr(value)
     except ValueError:
         return "an integer of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def place(error: BaseException) -> str:

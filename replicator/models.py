@@ -127,13 +127,20 @@ def from_item(item: dict[str, Any]) -> Event:
             payload_text=item["payload"]["S"],
             metadata_text=item["metadata"]["S"],
             observed=VersionVector.parse(item["observed"]["S"]),
-            prev=bytes(item["prev"]["B"]),
-            digest=bytes(item["digest"]["B"]),
+            prev=_binary(item["prev"]["B"]),
+            digest=_binary(item["digest"]["B"]),
         )
     except DamagedEvent:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, InvalidName, InvalidEvent) as error:
         raise DamagedEvent(f"item {where(item)} is not an event: {type(error).__name__}: {error}") from None
+
+
+def _binary(value: Any) -> bytes:
+    """Bytes as a client gives them. A number would be taken for a size, and make so many zeros."""
+    if not isinstance(value, bytes | bytearray):
+        raise TypeError(f"a binary attribute holds a {type(value).__name__}")
+    return bytes(value)
 
 
 def where(item: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as BadBase64
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replicator.domain.event import Event
+from replicator.domain.event import GENESIS, Event
 from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
-from replicator.errors import DamagedEvent, InvalidName
+from replicator.errors import DamagedEvent, InvalidName, shown
 from replicator.models import from_item, where
 
 Record = Mapping[str, Any]
@@ -28,39 +28,57 @@ class Refused:
     changed: bool = False
 
 
-def read_records(records: Iterable[Record], region: str | None = None) -> tuple[list[Event], list[Refused]]:
+def read_records(
+    records: Iterable[Record], region: str | None = None, known: Collection[str] | None = None
+) -> tuple[list[Event], list[Refused]]:
     """The events of INSERT records, in order, and what was refused. With `region`, only that region's own lanes: copies
-    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in."""
+    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in; with
+    `known`, so are events of any other region than these."""
     events: list[Event] = []
     refused: list[Refused] = []
     prefix = "" if region is None else f"{region}{DELIMITER}"
     for record in records:
-        change = record.get("dynamodb") or {}
-        keys = change.get("Keys") or {}
-        name = record.get("eventName")
+        change = _map(_map(record).get("dynamodb"))
+        keys = _map(change.get("Keys"))
+        name = _map(record).get("eventName")
         if name != "INSERT":
             refused.append(
-                _refused(keys, f"{name} of an event: events are immutable, nothing follows from it", changed=True)
+                _refused(record, f"{_name(name)} of an event: events are immutable, nothing follows from it", changed=True)
             )
         elif _text(keys, "pk").startswith(prefix):
             try:
                 event = from_item(change.get("NewImage") or {})
             except DamagedEvent as error:
-                refused.append(_refused(keys, str(error)))
+                refused.append(_refused(record, str(error)))
             else:
-                if (event.lane.key, sequence_key(event.sequence)) == (_text(keys, "pk"), _text(keys, "sk")):
-                    events.append(event)
+                if (event.lane.key, sequence_key(event.sequence)) != (_text(keys, "pk"), _text(keys, "sk")):
+                    refused.append(_refused(record, f"the record's key is not its image's, {event.id}"))
+                elif event.sequence == 1 and event.prev != GENESIS:
+                    refused.append(_refused(record, f"event {event.id} claims a past before the first event of its lane"))
+                elif known is not None and event.region not in known:
+                    refused.append(
+                        _refused(
+                            record,
+                            f"{event.region} is no region of this system as it is known here ({', '.join(sorted(known))}); "
+                            "add it to the peers if it is one: its lanes are folded with their next events",
+                        )
+                    )
                 else:
-                    refused.append(_refused(keys, f"the record's key is not its image's, {event.id}"))
+                    events.append(event)
     return events, refused
 
 
 def from_lambda(record: Record) -> Record:
     """A record as Lambda hands it over, with its binary attributes decoded: JSON carries them as base64 text."""
-    change = dict(record.get("dynamodb") or {})
+    change = dict(_map(_map(record).get("dynamodb")))
     for part in ("Keys", "NewImage"):
-        change[part] = {name: _decoded(value) for name, value in (change.get(part) or {}).items()}
-    return {**record, "dynamodb": change}
+        change[part] = {name: _decoded(value) for name, value in _map(change.get(part)).items()}
+    return {**_map(record), "dynamodb": change}
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    """The value, or nothing where it is no map: whoever looks for something in it finds that it is missing."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _decoded(value: Any) -> Any:
@@ -74,7 +92,17 @@ def _decoded(value: Any) -> Any:
 
 def position(record: Record) -> str:
     """The record's sequence number in its shard: what a partial batch failure names."""
-    return str((record.get("dynamodb") or {}).get("SequenceNumber", ""))
+    return str(_map(_map(record).get("dynamodb")).get("SequenceNumber", ""))
+
+
+def key(record: Record) -> tuple[str, str]:
+    """The record's partition and sort key, empty where it has none."""
+    keys = _map(_map(_map(record).get("dynamodb")).get("Keys"))
+    return _text(keys, "pk"), _text(keys, "sk")
+
+
+def _name(name: Any) -> str:
+    return name if isinstance(name, str) and len(name) < 20 else shown(name)
 
 
 def _text(keys: Any, name: str) -> str:
@@ -82,7 +110,11 @@ def _text(keys: Any, name: str) -> str:
     return str(value.get("S", "")) if isinstance(value, dict) else ""
 
 
-def _refused(keys: Any, reason: str, changed: bool = False) -> Refused:
+def _refused(record: Record, reason: str, changed: bool = False) -> Refused:
+    keys = _map(_map(_map(record).get("dynamodb")).get("Keys"))
+    item = where(keys)
+    if not (_text(keys, "pk") and _text(keys, "sk")) and position(record):
+        item = f"record {position(record)}"  # without a key, its place in the stream is all that tells it from others
     try:
         lane: LaneId | None = LaneId.from_key(_text(keys, "pk"))
     except InvalidName:
@@ -91,4 +123,4 @@ def _refused(keys: Any, reason: str, changed: bool = False) -> Refused:
         sequence = parse_sequence_key(_text(keys, "sk"))
     except InvalidName:
         sequence = 0
-    return Refused(where(keys), reason, lane, sequence, changed)
+    return Refused(item, reason, lane, sequence, changed)

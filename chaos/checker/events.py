@@ -145,6 +145,6 @@ def _identical(verdict: Verdict, finals: Finals) -> None:
             reference = (region, held)
             continue
         verdict.look("regions_identical", len(held))
-        for place in held.keys() | reference[1].keys():
+        for place in sorted(held.keys() | reference[1].keys()):
             if held.get(place) != reference[1].get(place):
                 verdict.breach("regions_identical", f"{place[0]} {place[1]} differs between {reference[0]} and {region}")

@@ -73,7 +73,7 @@ def check_values(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
     sums = _sums(known)
     for region, final in finals.items():
         heads = _heads(final.events)
-        for stream in heads.keys() | final.views.keys():
+        for stream in sorted(heads.keys() | final.views.keys()):
             view = final.views.get(stream)
             verdict.look("views_complete")
             if view is None or dict(view.vector) != heads.get(stream):
@@ -94,7 +94,7 @@ def check_values(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
             reference = (region, bodies)
             continue
         verdict.look("views_identical", len(bodies))
-        for stream in bodies.keys() | reference[1].keys():
+        for stream in sorted(bodies.keys() | reference[1].keys()):
             if bodies.get(stream) != reference[1].get(stream):
                 verdict.breach("views_identical", f"the view of {stream} differs between {reference[0]} and {region}")
 

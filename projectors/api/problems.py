@@ -31,6 +31,8 @@ from replicator.fencing import RegionFenced
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+_MAX_DETAIL = 1_500
+"""Characters of a detail at most: it may quote what was sent."""
 
 # The first that fits counts: an error's own class stands before those it inherits from.
 _PROBLEMS: tuple[tuple[type[MeridianError], str, int], ...] = (
@@ -70,7 +72,7 @@ class Problem(Exception):
     def __init__(
         self, kind: str, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any
     ) -> None:
-        super().__init__(detail)
+        super().__init__(detail if len(detail) <= _MAX_DETAIL else f"{detail[:_MAX_DETAIL]}…")
         self.kind = kind
         self.status = status
         self.headers = dict(headers or {})

@@ -7,14 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from projectors.api.problems import Problem
+from replicator.domain.canonical import unique_members
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidOperation
+from replicator.errors import InvalidOperation, shown
 from replicator.history import AtSequence, Moment
 from replicator.operation import Always, AtToken, IfEmpty, Operation, Precondition
 
@@ -27,7 +29,14 @@ _ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+)?"')  # behind the dot, a value'
 
 
 def stream_of(request: Request) -> StreamId:
-    """The stream that a path names."""
+    """The stream that a path names. One whose bytes are not UTF-8 names none: decoding has put U+FFFD in their place."""
+    raw = request.scope.get("raw_path")
+    try:
+        lost = "\ufffd" in request.url.path if raw is None else not unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        lost = True
+    if lost:
+        raise Problem("invalid-name", 400, "the path is not UTF-8; percent-encode the UTF-8 bytes of the type and the id")
     return StreamId(request.path_params["type"], request.path_params["id"])
 
 
@@ -45,7 +54,7 @@ def number(request: Request, name: str, default: int, low: int, high: int) -> in
     if text is None:
         return default
     if not re.fullmatch(r"-?[0-9]{1,16}", text, re.ASCII) or not low <= int(text) <= high:
-        raise _bad(f"{name} is {text!r}; give a whole number from {low} to {high}")
+        raise _bad(f"{name} is {shown(text)}; give a whole number from {low} to {high}")
     return int(text)
 
 
@@ -70,7 +79,7 @@ def _time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise _bad(f"time {text!r} is not of the form 2026-11-24T18:00:00Z") from None
+        raise _bad(f"time {shown(text)} is not of the form 2026-11-24T18:00:00Z") from None
 
 
 def precondition_of(headers: Headers) -> Precondition:
@@ -108,7 +117,7 @@ async def body_of(request: Request) -> bytes:
     """The request's body: JSON by its header, at most 5 MB, not read yet."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise Problem("unsupported-media-type", 415, f"Content-Type is {kind!r}; send application/json")
+        raise Problem("unsupported-media-type", 415, f"Content-Type is {shown(kind)}; send application/json")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -120,7 +129,7 @@ async def body_of(request: Request) -> bytes:
 def json_of(body: bytes) -> dict[str, Any]:
     """The JSON object that a body is. A large one takes its time: on a thread, not on the event loop."""
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse)
+        value = json.loads(body.decode(), parse_constant=_refuse, object_pairs_hook=unique_members)
     except (ValueError, RecursionError) as error:
         raise _bad(f"the body is not JSON: {type(error).__name__}: {error}") from None
     if not isinstance(value, dict):
@@ -142,7 +151,9 @@ def events_of(value: Any) -> list[NewEvent]:
 def _event(value: Any, where: str) -> NewEvent:
     fields = _fields(value, where, {"type": str, "payload": dict}, {"version": int, "metadata": dict})
     if fields["type"].startswith(RESERVED):
-        raise _unfit(f"{where}.type is {fields['type']!r}; types that begin with {RESERVED!r} are written by Meridian alone")
+        raise _unfit(
+            f"{where}.type is {shown(fields['type'])}; types that begin with {RESERVED!r} are written by Meridian alone"
+        )
     return NewEvent(fields["type"], fields["payload"], fields.get("version", 1), fields.get("metadata", {}))
 
 
@@ -170,7 +181,7 @@ def only(body: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def _only(value: Mapping[str, Any], where: str, names: Sequence[str]) -> None:
     if strange := sorted(set(value) - set(names)):
-        raise _unfit(f"{where} has {strange[0]!r}, which means nothing here; it takes {', '.join(names)}")
+        raise _unfit(f"{where} has {shown(strange[0])}, which means nothing here; it takes {', '.join(names)}")
 
 
 def _fields(value: Any, where: str, wanted: Mapping[str, type], optional: Mapping[str, type]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +22,22 @@ MAX_DEPTH = 32
 MAX_SAFE_INTEGER = 2**53 - 1
 
 
+# Whatever a payload may hold that I-JSON forbids shows in its text as one of these; what shows none need not be walked.
+_SUSPECT = re.compile(r"[0-9]{16}|[0-9][eE]\+?[0-9]{3}|\\u[dD]")
+
+
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
+
+
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's members. Raises ValueError where a name is given twice: readers differ in which one counts."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {shown(twice)} is given twice in one object")
+    return members
 
 
 _encode = json.JSONEncoder(
@@ -39,13 +54,15 @@ def encode_json(value: Any, what: str = "payload") -> str:
 
 
 def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
-    """Parse stored canonical JSON. Raises InvalidEvent when it is not a JSON object."""
+    """Parse stored JSON. Raises InvalidEvent when it is not an object of I-JSON, nested at most MAX_DEPTH levels."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=unique_members)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidEvent(f"{what} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidEvent(f"{what} is JSON but not an object")
+    if text.count("{") + text.count("[") > MAX_DEPTH or _SUSPECT.search(text):
+        _check(value, what, 1)
     return value
 
 
@@ -67,7 +84,7 @@ def _check(value: Any, path: str, depth: int) -> None:
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if type(key) is not str:
-                raise InvalidEvent(f"{path} has the key {key!r}; JSON keys are strings")
+                raise InvalidEvent(f"{path} has the key {shown(key)}; JSON keys are strings")
             if not key.isascii():
                 _check_text(key, f"key of {path}")
             _check(inner, f"{path}.{key}", depth + 1)
@@ -82,7 +99,7 @@ def _check_text(text: str, path: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidEvent(f"{path} is {text!a}, which holds a lone surrogate and is not valid Unicode") from None
+        raise InvalidEvent(f"{path} is {shown(text)}, which holds a lone surrogate and is not valid Unicode") from None
 
 
 def netstrings(*fields: bytes) -> bytes:

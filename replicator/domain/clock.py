@@ -41,7 +41,7 @@ class Hlc:
             ms, counter = text[:13], text[14:]
             if ms.isdigit() and counter.isdigit():
                 return cls(int(ms), int(counter))
-        raise InvalidEvent(f"HLC {text!r} is not of the form '1763914981123-00042'")
+        raise InvalidEvent(f"HLC {shown(text)} is not of the form '1763914981123-00042'")
 
     def next(self) -> Hlc:
         """The smallest timestamp after this one. A full counter moves on to the next millisecond."""

@@ -25,7 +25,7 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?")
 def check_region(region: str) -> str:
     """Return `region` when it has the form of an AWS region name in ASCII lower case, or raise InvalidName."""
     if not isinstance(region, str) or not region.isascii() or not _REGION.fullmatch(region):
-        raise InvalidName(f"region {region!r} is not an AWS region name; give one such as 'us-east-1'")
+        raise InvalidName(f"region {shown(region)} is not an AWS region name; give one such as 'us-east-1'")
     return region
 
 
@@ -36,7 +36,7 @@ def check_segment(kind: str, text: str, max_bytes: int) -> str:
     surrogates, surrounding white space, and text that is not in Unicode NFC (two spellings of one visible name).
     """
     if not isinstance(text, str):
-        raise InvalidName(f"{kind} {text!r} is a {type(text).__name__}; give a string")
+        raise InvalidName(f"{kind} {shown(text)} is a {type(text).__name__}; give a string")
     if not text:
         raise InvalidName(f"{kind} is empty; give at least one character")
     if text.isascii() and text.isprintable():
@@ -44,14 +44,14 @@ def check_segment(kind: str, text: str, max_bytes: int) -> str:
     else:
         for character in text:
             if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-                raise InvalidName(f"{kind} {text!r} contains {character!a}; remove control and invisible characters")
+                raise InvalidName(f"{kind} {shown(text)} contains {character!a}; remove control and invisible characters")
         if not unicodedata.is_normalized("NFC", text):
-            raise InvalidName(f"{kind} {text!r} is not in Unicode NFC; pass it through unicodedata.normalize('NFC', …)")
+            raise InvalidName(f"{kind} {shown(text)} is not in Unicode NFC; pass it through unicodedata.normalize('NFC', …)")
         size = len(text.encode())
     if DELIMITER in text:
-        raise InvalidName(f"{kind} {text!r} contains the key delimiter '#'; replace it")
+        raise InvalidName(f"{kind} {shown(text)} contains the key delimiter '#'; replace it")
     if text != text.strip():
-        raise InvalidName(f"{kind} {text!r} begins or ends with white space; strip it")
+        raise InvalidName(f"{kind} {shown(text)} begins or ends with white space; strip it")
     if size > max_bytes:
         raise InvalidName(f"{kind} {text[:40]!r}… has {size} bytes; the limit is {max_bytes} bytes of UTF-8")
     return text
@@ -67,7 +67,7 @@ class StreamId:
     def __post_init__(self) -> None:
         check_segment("stream type", self.type, MAX_TYPE_BYTES)
         if "/" in self.type:
-            raise InvalidName(f"stream type {self.type!r} contains '/'; it separates the type from the id")
+            raise InvalidName(f"stream type {shown(self.type)} contains '/'; it separates the type from the id")
         check_segment("stream id", self.id, MAX_ID_BYTES)
 
     @classmethod
@@ -75,7 +75,7 @@ class StreamId:
         """Read `type/id`. The first slash separates; the id may contain more."""
         kind, slash, name = text.partition("/") if isinstance(text, str) else ("", "", "")
         if not slash:
-            raise InvalidName(f"stream {text!r} has no type; write it as 'type/id', for example 'user/homer'")
+            raise InvalidName(f"stream {shown(text)} has no type; write it as 'type/id', for example 'user/homer'")
         return cls(kind, name)
 
     @classmethod
@@ -107,7 +107,7 @@ class LaneId:
         """Invert `key`. Raises InvalidName for anything `key` cannot have produced."""
         parts = key.split(DELIMITER) if isinstance(key, str) else []
         if len(parts) != 3:
-            raise InvalidName(f"partition key {key!r} is not of the form 'region#type#id'")
+            raise InvalidName(f"partition key {shown(key)} is not of the form 'region#type#id'")
         return cls(parts[0], StreamId(parts[1], parts[2]))
 
     def __str__(self) -> str:
@@ -124,5 +124,5 @@ def sequence_key(sequence: int) -> str:
 def parse_sequence_key(key: str) -> int:
     """Invert `sequence_key`."""
     if not isinstance(key, str) or len(key) != SEQUENCE_DIGITS or not key.isascii() or not key.isdigit() or not int(key):
-        raise InvalidName(f"sort key {key!r} is not a sequence of {SEQUENCE_DIGITS} digits")
+        raise InvalidName(f"sort key {shown(key)} is not a sequence of {SEQUENCE_DIGITS} digits")
     return int(key)

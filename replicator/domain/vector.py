@@ -45,7 +45,7 @@ class VersionVector:
         except (ValueError, TypeError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise InvalidEvent(f"version vector {text!r} is not a JSON object of region: sequence")
+            raise InvalidEvent(f"version vector {shown(text)} is not a JSON object of region: sequence")
         return cls(value)
 
     def get(self, region: str) -> int:

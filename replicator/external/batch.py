@@ -69,7 +69,9 @@ class PublishBatches:
 
 def from_message(message: Mapping[str, Any]) -> BusRecord:
     """A record of a Kinesis stream as Lambda hands it over. What has no readable data has empty data."""
-    kinesis = message.get("kinesis") or {}
+    kinesis = message.get("kinesis")
+    if not isinstance(kinesis, Mapping):
+        return BusRecord("", b"")
     try:
         data = b64decode(kinesis.get("data", ""), validate=True)
     except (ValueError, TypeError):

@@ -11,7 +11,7 @@ from typing import Any
 from replicator.domain.canonical import decode_json, encode_json
 from replicator.domain.clock import Hlc
 from replicator.domain.names import LaneId, StreamId, parse_sequence_key, sequence_key
-from replicator.errors import InvalidEvent, InvalidName
+from replicator.errors import InvalidEvent, InvalidName, shown
 
 CONTENT_TYPE = "application/json"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,8 +90,8 @@ class ExternalEvent:
                 raise InvalidEvent(f"external event has no {name}, or it is not a text")
         if envelope["specversion"] != "1.0" or envelope["datacontenttype"] != CONTENT_TYPE:
             raise InvalidEvent(
-                f"external event of specversion {envelope['specversion']!r} and {envelope['datacontenttype']!r}; this "
-                f"library reads CloudEvents 1.0 with {CONTENT_TYPE}"
+                f"external event of specversion {shown(envelope['specversion'])} and "
+                f"{shown(envelope['datacontenttype'])}; this library reads CloudEvents 1.0 with {CONTENT_TYPE}"
             )
         return cls._of(envelope)
 
@@ -99,9 +99,11 @@ class ExternalEvent:
     def _of(cls, envelope: dict[str, Any]) -> ExternalEvent:
         version, previous = envelope.get("schemaversion"), envelope.get("previous")
         if type(version) is not int or not 1 <= version <= 65_535:
-            raise InvalidEvent(f"external event {envelope['id']!r} has no schemaversion from 1 to 65535")
+            raise InvalidEvent(f"external event {shown(envelope['id'])} has no schemaversion from 1 to 65535")
         if not _TIME.fullmatch(envelope["time"]):
-            raise InvalidEvent(f"external event {envelope['id']!r} has the time {envelope['time']!r}, not RFC 3339 in UTC")
+            raise InvalidEvent(
+                f"external event {shown(envelope['id'])} has the time {shown(envelope['time'])}, not RFC 3339 in UTC"
+            )
         try:
             event = cls(
                 envelope["source"],
@@ -114,10 +116,10 @@ class ExternalEvent:
                 encode_json(envelope.get("data"), "data"),
             )
         except InvalidName as error:
-            raise InvalidEvent(f"external event {envelope['id']!r}: {error}") from None
+            raise InvalidEvent(f"external event {shown(envelope['id'])}: {error}") from None
         if event.id != envelope["id"] or event.previous >= event.sequence:
             raise InvalidEvent(
-                f"external event {envelope['id']!r} is not what region, subject, sequence and previous say: {event.id}"
+                f"external event {shown(envelope['id'])} is not what region, subject, sequence and previous say: {event.id}"
             )
         return event
 

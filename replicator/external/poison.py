@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import structlog
 
-from replicator.control import Quarantine, Value
+from replicator.control import Quarantine, Value, fitting
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.errors import InvalidName
 from replicator.records import Refused
@@ -15,7 +13,6 @@ log = structlog.get_logger()
 
 LINK = "external"
 """The end of the publisher's link: `us-east-1>external`."""
-_MAX_KEY_BYTES = 1024
 
 
 class Poison:
@@ -38,7 +35,7 @@ class Poison:
 
     def refuse(self, refused: Refused) -> None:
         """Record something on the internal bus that is no new event."""
-        self._add(_fitting(refused.item), refused.reason)
+        self._add(fitting(refused.item), refused.reason)
 
     def passed(self, lane: LaneId, sequence: int) -> None:
         """`lane` has come to `sequence`: an event before which it stood is dealt with."""
@@ -72,9 +69,4 @@ class Poison:
 
 
 def _key(lane: LaneId, sequence: int) -> str:
-    return _fitting(f"{lane.key}#{sequence_key(sequence)}")
-
-
-def _fitting(key: str) -> str:
-    """`key`, shortened to what a sort key may have."""
-    return key if len(key.encode()) <= _MAX_KEY_BYTES else f"{key[:200]}… {sha256(key.encode()).hexdigest()}"
+    return fitting(f"{lane.key}#{sequence_key(sequence)}")

@@ -123,3 +123,24 @@ def test_spans_are_the_lowest_and_highest_sequence_of_each_lane() -> None:
     events = [seal(lane, n, Hlc(1, 0), new, EMPTY, GENESIS) for lane, n in ((LANES[0], 7), (LANES[1], 2), (LANES[0], 3))]
     assert spans(events) == {LANES[0]: (3, 7), LANES[1]: (2, 2)}
     assert spans([]) == {}
+
+
+def test_what_a_sort_key_cannot_hold_is_kept_all_the_same(control: ControlStorage) -> None:
+    long = LaneId("us-east-1", StreamId("t" * 128, "x" * 1024))
+    assert len(long.key) > 1024, "DynamoDB's limit of a sort key"
+    backlog = Backlog(control, "us-east-1>eu-west-1")
+    backlog.defer({long: (3, 9), LANES[0]: (1, 1)})
+    page = backlog.page(10)
+    assert {lane: (value["from"], value["to"]) for lane, value in page.items()} == {long: (3, 9), LANES[0]: (1, 1)}
+    backlog.done(page)
+    assert backlog.page(10) == {}
+    quarantine = Quarantine(control, "us-east-1")
+    keys = [long.key + "#0000000000000001", "a lone \ud800 in a key", "k" * 9_000]
+    for key in keys:
+        quarantine.add(key, "r" * 500_000)
+    records = dict(quarantine.records())
+    assert records.keys() > {keys[0]}
+    assert [len(value["reason"]) for value in records.values()] == [2_001] * 3
+    assert all(len(key.encode()) <= 1024 for key, _ in control.get_all("quarantine#us-east-1"))
+    quarantine.release(records)
+    assert quarantine.records() == []

@@ -60,7 +60,7 @@ payloads = st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max
 
 
 @settings(max_examples=60, deadline=None)
-@given(payloads, names, st.integers(1, 10**16 - 1), st.binary(min_size=32, max_size=32), st.integers(1, 65_535))
+@given(payloads, names, st.integers(2, 10**16 - 1), st.binary(min_size=32, max_size=32), st.integers(1, 65_535))
 def test_an_event_comes_through_lambda_to_the_byte(
     payload: Any, name: str, sequence: int, prev: bytes, version: int
 ) -> None:
@@ -245,3 +245,42 @@ def test_a_sort_key_that_is_no_sequence_gives_none(key: str) -> None:
 def test_the_position_is_the_sequence_number_as_text() -> None:
     assert position({"dynamodb": {"SequenceNumber": "12345678901234567890123"}}) == "12345678901234567890123"
     assert position({}) == position({"dynamodb": None}) == position({"dynamodb": {}}) == ""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"NewImage": "x"}, {"NewImage": ["x"]}, {"Keys": "x", "NewImage": {}}, {"Keys": ["x"], "NewImage": {}}],
+    ids=str,
+)
+def test_a_record_whose_parts_are_no_maps_is_refused_by_its_key_or_its_place(change: dict[str, Any]) -> None:
+    first, second = events_of(count=2)
+    found, (refused,) = read(record(first, number="42", **change), record(second))
+    assert found == [second]
+    assert refused.item == ("record 42" if "Keys" in change else f"{first.lane.key} 0000000000000001")
+    assert read({"eventName": "INSERT", "dynamodb": "x"}, record(second))[0] == [second]
+
+
+def test_a_number_in_place_of_bytes_is_not_taken_for_a_size() -> None:
+    first, second = events_of(count=2)
+    bad = record(first)
+    bad["dynamodb"]["NewImage"]["digest"] = {"B": 10**15}
+    found, (refused,) = read(bad, record(second))
+    assert found == [second]
+    assert "a binary attribute holds a int" in refused.reason
+
+
+def test_a_first_event_with_a_past_is_refused() -> None:
+    lane = LaneId(EAST, StreamId("user", "homer"))
+    forged = seal(lane, 1, Hlc(1_763_914_981_000, 0), NewEvent("x", {}), EMPTY, b"p" * 32)
+    found, (refused,) = read(record(forged), region=EAST)
+    assert (found, refused.lane, refused.sequence) == ([], lane, 1)
+    assert "a past before the first event" in refused.reason
+
+
+def test_an_event_of_a_region_that_is_unknown_is_refused_where_regions_are_given() -> None:
+    (own,), (other,), (strange,) = (events_of(region, 1) for region in (EAST, WEST, "ap-south-1"))
+    records = [record(each) for each in (own, other, strange)]
+    found, (refused,) = read_records([from_lambda(each) for each in records], known=(EAST, WEST))
+    assert (found, refused.lane) == ([own, other], strange.lane)
+    assert "ap-south-1 is no region of this system" in refused.reason
+    assert "add it to the peers" in refused.reason

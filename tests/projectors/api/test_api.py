@@ -207,7 +207,7 @@ def test_which_projection_is_asked_for(east: TestClient) -> None:
     [
         ("/streams/user/a%23b/value", 400, "invalid-name"),
         ("/streams/us%00er/a/events", 400, "invalid-name"),
-        ("/streams/user/%FF%FE/value?token=x", 400, "invalid-token"),
+        ("/streams/user/%FF%FE/value?token=x", 400, "invalid-name"),
         (f"/streams/user/{'x' * 1025}/value", 400, "invalid-name"),
         ("/streams/user/a/value?time=yesterday", 400, "bad-request"),
         ("/streams/user/a/value?time=2026-01-01T00:00:00", 400, "invalid-operation"),
@@ -617,3 +617,23 @@ def test_a_stream_that_only_another_version_reads_has_no_value_yet() -> None:
     assert (answer.status_code, "version 1 of account" in answer.json()["detail"]) == (404, True)
     versions.switch("account", 2, force=True)
     assert client.get("/streams/group/bowling/value").json()["value"] == {"logins": 0}
+
+
+@pytest.mark.parametrize("name", ["%FF", "a%ED%A0%80", "%C3%28"])
+def test_a_path_that_is_no_utf_8_names_no_stream(east: TestClient, name: str) -> None:
+    for answer in (append(east, event("logged_in"), stream=f"user/{name}"), east.get(f"/streams/user/{name}/value")):
+        assert "not UTF-8" in problem(answer, 400, "invalid-name")["detail"]
+
+
+def test_a_member_that_is_given_twice_is_refused(east: TestClient) -> None:
+    body = b'{"events":[{"type":"logged_in","payload":{"n":1,"n":2}}]}'
+    headers = {"Content-Type": "application/json"}
+    answer = east.post("/streams/user/homer/events", content=body, headers=headers)
+    assert "'n' is given twice" in problem(answer, 400, "bad-request")["detail"]
+
+
+def test_a_detail_quotes_what_was_sent_in_part(east: TestClient) -> None:
+    for path, kind in ((f"events?limit={'9' * 9_000}", "bad-request"), (f"value?time={'x' * 9_000}", "bad-request")):
+        assert len(problem(east.get(f"/streams/user/homer/{path}"), 400, kind)["detail"]) < 400
+    answer = append(east, event("logged_in"), If_None_Match=",".join(f'"{n}"' for n in range(2_000)))
+    assert len(problem(answer, 400, "bad-request")["detail"]) == 1_501

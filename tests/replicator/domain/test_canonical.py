@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import OrderedDict
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -138,3 +139,28 @@ fields = st.lists(st.binary(max_size=3) | st.sampled_from([b"", b"0:,", b"1:a,",
 @given(fields, fields)
 def test_no_two_lists_of_fields_share_netstrings(left: list[bytes], right: list[bytes]) -> None:
     assert (netstrings(*left) == netstrings(*right)) == (left == right)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"a":1,"a":2}', "'a' is given twice"),
+        ('{"b":{"a":1,"a":1}}', "'a' is given twice"),
+        ('{"a":1e999}', "payload.a is inf"),
+        ('{"a":[-1E+400]}', "payload.a[0] is -inf"),
+        ('{"a":9007199254740993}', "payload.a is 9007199254740993"),
+        ('{"a":"\\ud800"}', "lone surrogate"),
+        ('{"\\uDFFF":1}', "lone surrogate"),
+        ('{"a":' + "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH + "}", "nested deeper"),
+    ],
+)
+def test_stored_text_that_is_json_and_no_i_json_is_refused(text: str, named: str) -> None:
+    with pytest.raises(InvalidEvent, match=re.escape(named)):
+        decode_json(text)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":1e300}', '{"a":1234567890123456}', '{"a":"[{[{"}', '{"a":"\\ud83d\\ude00"}', '{"a":"9e999"}']
+)
+def test_stored_text_that_only_looks_suspicious_is_read(text: str) -> None:
+    assert decode_json(text) == json.loads(text)

@@ -188,3 +188,10 @@ def test_an_enormous_sequence_is_refused_as_any_other() -> None:
 def test_what_is_no_sequence_key_is_refused(key: object) -> None:
     with pytest.raises(InvalidName, match="sort key"):
         parse_sequence_key(key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000 + "#", "x" * 100_000 + "\0", " " + "x" * 100_000, "e\u0301" * 50_000])
+def test_a_name_of_any_size_is_shown_in_part(text: str) -> None:
+    with pytest.raises(InvalidName) as caught:
+        StreamId("user", text)
+    assert len(str(caught.value)) < 600
