@@ -76,7 +76,7 @@ class Call:
 class History:
     """Records calls. Safe to share between threads. `clock` gives seconds; `sink` is told each line as it happens."""
 
-    def __init__(self, clock: Callable[[], float], sink: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    def __init__(self, clock: Callable[[], float], sink: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.clock = clock
         self.calls: list[Call] = []
         self.gone: set[str] = set()
@@ -94,10 +94,11 @@ class History:
         with self._lock:
             call = Call(len(self.calls), process, region, name, value, context, self.clock(), hlc, began=self._line())
             self.calls.append(call)
-            self._sink(
-                {"call": call.number, "is": "invoke", "at": call.invoked, "process": process, "region": region,
-                 "name": name, "value": value, "context": context, "hlc": hlc}
-            )  # fmt: skip
+            if self._sink is not None:
+                self._sink(
+                    {"call": call.number, "is": "invoke", "at": call.invoked, "process": process, "region": region,
+                     "name": name, "value": value, "context": context, "hlc": hlc}
+                )  # fmt: skip
         return call
 
     def ok(self, call: Call, events: Sequence[Written] = (), seen: Vector | None = None, found: Any = None) -> None:
@@ -119,7 +120,8 @@ class History:
                 call.ended = self.clock()
             else:
                 call.events = ()
-            self._sink({"call": call.number, "is": "settled", "at": self.clock(), "written": written})
+            if self._sink is not None:
+                self._sink({"call": call.number, "is": "settled", "at": self.clock(), "written": written})
 
     def lose(self, region: str, survived: Iterable[str]) -> list[Written]:
         """The region lost its data. Of its acknowledged events those with these digests survived somewhere; the others are
@@ -134,7 +136,8 @@ class History:
             ]
             self.gone |= {event.digest for event in lost}
             self.lost_regions.add(region)
-            self._sink({"is": "lost", "at": self.clock(), "region": region, "gone": [event.digest for event in lost]})
+            if self._sink is not None:
+                self._sink({"is": "lost", "at": self.clock(), "region": region, "gone": [event.digest for event in lost]})
         return lost
 
     def acknowledged(self) -> Iterator[Written]:
@@ -161,10 +164,11 @@ class History:
             call.ended, call.done = self.clock(), self._line()
             self.doubted += outcome is Outcome.UNKNOWN
             call.outcome, call.events, call.seen, call.found, call.why = outcome, tuple(events), seen, found, why
-            self._sink(
-                {"call": call.number, "is": str(outcome), "at": call.ended, "events": [asdict(event) for event in events],
-                 "seen": seen, "found": found, "why": why}
-            )  # fmt: skip
+            if self._sink is not None:
+                self._sink(
+                    {"call": call.number, "is": str(outcome), "at": call.ended, "seen": seen, "found": found, "why": why,
+                     "events": [asdict(event) for event in events]}
+                )  # fmt: skip
 
 
 def read_history(lines: Iterable[str]) -> History:

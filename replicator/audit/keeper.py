@@ -367,9 +367,9 @@ class Keeper:
         self._sum(number)
 
     def _store_sums(self, touched: set[int]) -> bool:
-        for key in sorted({_sum_key(number) for number in touched}):
-            numbers = [number for number in range(RANGES) if _sum_key(number) == key]
-            after = {f"{number}": self.sums[number].value for number in numbers if number in self.sums}
+        for rest in sorted({number % SUMS for number in touched}):
+            key = _sum_key(rest)
+            after = {f"{number}": self.sums[number].value for number in range(rest, RANGES, SUMS) if number in self.sums}
             before = self._stored_sums.get(key)
             if before != after:
                 if not self._control.swap(SCOPE, key, before, after):
