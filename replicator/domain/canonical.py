@@ -45,6 +45,9 @@ _encode = json.JSONEncoder(
 ).encode
 
 
+_decode = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=unique_members).decode
+
+
 def encode_json(value: Any, what: str = "payload") -> str:
     """Canonical JSON text of a mapping. Raises InvalidEvent naming the path of the first thing that JSON cannot hold."""
     if not isinstance(value, Mapping):
@@ -56,7 +59,7 @@ def encode_json(value: Any, what: str = "payload") -> str:
 def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
     """Parse stored JSON. Raises InvalidEvent when it is not an object of I-JSON, nested at most MAX_DEPTH levels."""
     try:
-        value = json.loads(text, parse_constant=_refuse, object_pairs_hook=unique_members)
+        value = _decode(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidEvent(f"{what} is not JSON: {error}") from None
     if not isinstance(value, dict):
