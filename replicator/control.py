@@ -4,6 +4,7 @@ holds a payload, and losing it costs only work: everything in it can be found ag
 from __future__ import annotations
 
 import json
+import math
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -195,17 +196,19 @@ class Checkpoints:
         found.pop(_WHOLE, None)
         return found
 
-    def mark(self, stream_arn: str, date: str) -> None:
-        """Note that at this HTTP date, by the service's clock, nothing older waited in a shard that has no position here."""
-        self._control.put(self._scope, {_WHOLE: {"stream": stream_arn, "date": date}})
-
-    def marked(self, stream_arn: str) -> str:
-        """The last date that was noted of this stream; empty where none was."""
-        value = dict(self._control.get_all(self._scope)).get(_WHOLE, {})
-        return str(value.get("date", "")) if value.get("stream") == stream_arn else ""
-
     def save(self, stream_arn: str, shard: str, position: str | None, closed: bool) -> None:
         self._control.put(self._scope, {shard: {"stream": stream_arn, "position": position, "closed": closed}})
+
+    def mark(self, stream_arn: str, seconds: float) -> None:
+        """Note that what waits in shards without a position here is not older than that, in seconds since the epoch by the
+        service's clock. Earlier versions take it for a closed shard that is no more."""
+        mark = {"stream": stream_arn, "position": None, "closed": True, "mark": int(seconds)}
+        self._control.put(self._scope, {_WHOLE: mark})
+
+    def marked(self, stream_arn: str) -> float:
+        """What was noted last of this stream; minus infinity where nothing was."""
+        value = dict(self._control.get_all(self._scope)).get(_WHOLE, {})
+        return float(value["mark"]) if value.get("stream") == stream_arn and "mark" in value else -math.inf
 
 
 class Backlog:

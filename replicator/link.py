@@ -21,6 +21,7 @@ from replicator.copier import Copier, LinkState
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
+from replicator.peers import PeerTables
 from replicator.retries import full_jitter
 from replicator.storage import LaneStorage
 
@@ -40,6 +41,7 @@ class Link:
         peer: LaneStorage,
         backlog: Backlog,
         quarantine: Quarantine,
+        peers: PeerTables | None = None,
         *,
         max_queued: int = 20_000,
         patience: float = 2.0,
@@ -47,7 +49,9 @@ class Link:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"{source}>{target}"
-        self.peer = target
+        self._source, self._target = source, target
+        self._home = home
+        self._peers = peers
         self.state = LinkState()
         self._log = structlog.get_logger().bind(region=source, link=self.name)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"link-{target}")
@@ -107,11 +111,6 @@ class Link:
         self._backlog.defer(lanes)
         self._waiting = True
 
-    @property
-    def peer_table(self) -> str | None:
-        """The identity of the peer's table, as it was looked at last; None where it could not be."""
-        return self._copier.identity
-
     def _fits(self, events: Sequence[Event]) -> bool:
         return self._queued == 0 or self._queued + len(events) <= self._max_queued
 
@@ -166,6 +165,7 @@ class Link:
 
     def _step(self) -> bool:
         """Copy one queued batch, or drain a part of the backlog. True when there was something to do."""
+        self._meet()
         try:
             events, done = self._queue.get_nowait()
         except queue.Empty:
@@ -188,11 +188,24 @@ class Link:
                 self._copier.know_peer()
         return False
 
+    def _meet(self) -> None:
+        """Put all lanes on the backlog where the peer's table is another one than this region has copied to. In the link's
+        own thread, as everything that takes pointers back."""
+        table = self._copier.identity
+        if self._peers is None or not table or not self._peers.replaced(self._target, table):
+            return
+        lanes = {lane: (1, last) for lane, last in self._home.lanes() if lane.region == self._source}
+        self._log.warning("link.peer_replaced", lanes=len(lanes))
+        self.defer_lanes(lanes)
+        self._peers.keep(self._target, table)
+
     def _copy_or_defer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
         left: Sequence[Event] = events
         try:
             if self.state.up:  # a link that is down is probed by draining, not with every batch
-                left = self._copier.copy(events)
+                kept = self._copier.copy(events)
+                self._meet()  # what is said to be copied is in a table that is known
+                left = kept
         finally:
             if not left or self._defer(left):
                 done()

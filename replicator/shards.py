@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _LOOK_FOR_SHARDS_SECONDS = 10.0
 _MARK_SECONDS = 3600.0
+_MARK_AGAIN_SECONDS = 60.0
 _SURE_SECONDS = 23 * 3600.0
 """Streams keep records for 24 hours at least. What is younger than this is certainly there still."""
 FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for its parent"
@@ -59,6 +60,8 @@ class Shard:
     only while there is no position, by which a stream can tell what it has trimmed."""
     resumed: str | None = None
     """The record that the next page must begin with, where a stream does not say that it has trimmed it."""
+    floor: float = -math.inf
+    """By the service's clock, in seconds since the epoch: while it has no checkpoint, nothing older waits in it."""
 
 
 @dataclass(slots=True)
@@ -81,11 +84,14 @@ class ShardReader(ABC):
     _vanished: set[str] = field(default_factory=set)
     _unsaved: set[str] = field(default_factory=set)
     """Shards that have no checkpoint."""
-    _owed: set[str] = field(default_factory=set)
-    """Shards of which a batch said `trimmed`, which has not been dealt with yet."""
-    _marked: float = -math.inf
-    _told: str = ""
-    """The service's own time of its last answer."""
+    _owed: dict[str, float] = field(default_factory=dict)
+    """Shards of which a batch said `trimmed` that has not been dealt with yet, and the service's time when it did."""
+    _described: float = -math.inf
+    """The service's time when the stream was described last."""
+    _mark: float = -math.inf
+    _marks_at: float = -math.inf
+    _told: float = -math.inf
+    """The service's own time of its last answer, in seconds since the epoch."""
     unread: dict[str, str] = field(default_factory=dict)
     """The open shards that the last poll did not read, and why: what they hold is not among what it returned."""
     date: str = ""
@@ -116,7 +122,7 @@ class ShardReader(ABC):
         Raises RegionUnavailable when a shard failed and no other one gave anything.
         """
         now = self.monotonic()
-        self._mark(now)
+        self._note_mark(now)
         self.unread, self.date = {}, ""
         if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
             self._look_for_shards()
@@ -147,27 +153,37 @@ class ShardReader(ABC):
         if batch.position is not None or batch.closed:
             self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
             self._unsaved.discard(batch.shard)
-        if batch.trimmed:
-            self._owed.discard(batch.shard)
+        compared = self._owed.pop(batch.shard, -math.inf) if batch.trimmed else -math.inf
+        for name in self._unsaved & self._shards.keys():  # all lanes were compared, whatever shard their events are in
+            self._shards[name].floor = max(self._shards[name].floor, compared)
         if batch.trimmed and self._vanished:  # their loss has been dealt with: the next start need not do it again
             for shard in self._vanished:
                 self.checkpoints.save(self.stream_arn, shard, None, True)
             self._vanished = set()
+        self._note_mark(self.monotonic())
 
-    def _mark(self, now: float) -> None:
-        """Once an hour, when the last poll has read every shard and all that it returned of shards without a checkpoint has
-        been dealt with: note its time. A reader that starts again has no other way to know how old their records can be.
-        This comes before a poll, since a poll that fails after it has read would lose what it read."""
-        if now - self._marked < _MARK_SECONDS or self.unread or not self.date or self._owed:
+    def _note_mark(self, now: float) -> None:
+        """Once an hour, note how old what waits in shards without a checkpoint can be: those that are known, and those that
+        will be. A reader that starts again has no other way to know. An empty page proves nothing: a stream may give one
+        before records that come later."""
+        if now < self._marks_at:
             return
-        for name, shard in self._shards.items():
-            if (shard.trimmed and not shard.finished) or (name in self._unsaved and shard.position is not None):
-                return
-        self.checkpoints.mark(self.stream_arn, self.date)
-        self._marked = now
+        waiting = (self._shards[name] for name in self._unsaved & self._shards.keys())
+        mark = min([self._described, *(shard.floor for shard in waiting if not shard.finished)])
+        if mark <= self._mark or not math.isfinite(mark):
+            return
+        try:
+            self.checkpoints.mark(self.stream_arn, mark)
+        except RegionUnavailable as error:  # what was read must not be lost for it, nor reading stop
+            log.warning("stream.not_marked", error=str(error))
+            self._marks_at = now + _MARK_AGAIN_SECONDS
+        else:
+            self._mark, self._marks_at = mark, now + _MARK_SECONDS
 
     def _look_for_shards(self) -> None:
-        found = {name: Shard(parents, since=self._saw) for name, parents in self._describe().items()}
+        born = self._described
+        found = {name: Shard(parents, since=self._saw, floor=born) for name, parents in self._describe().items()}
+        self._described = self._told
         if not self._resumed:
             self._resume(found)
             return
@@ -183,18 +199,17 @@ class ShardReader(ABC):
     def _resume(self, found: dict[str, Shard]) -> None:
         saved = self.checkpoints.load(self.stream_arn)
         self._unsaved = found.keys() - saved.keys()
-        long_away = (
-            bool(self._unsaved) and _seconds_between(self.checkpoints.marked(self.stream_arn), self._told) >= _SURE_SECONDS
-        )
+        self._mark = self.checkpoints.marked(self.stream_arn) if self._unsaved else -math.inf
+        known = math.isfinite(self._told) and math.isfinite(self._mark)
+        away = max(0.0, self._told - self._mark) if known else math.inf
         for name, shard in found.items():
             state = saved.get(name)
             if state:
                 shard.position, shard.finished = state["position"], bool(state["closed"])
             else:
-                shard.since, shard.trimmed = self.monotonic(), long_away
-        # Without any checkpoint nobody knows what the stream has trimmed already.
+                shard.since, shard.floor = self.monotonic() - away, self._mark
         self._vanished = {name for name, state in saved.items() if not state["closed"] and name not in found}
-        if not saved or self._vanished or _orphans(found, saved.keys()):
+        if self._vanished or _orphans(found, saved.keys()):
             for shard in found.values():
                 shard.trimmed = True
         self._resumed = True
@@ -225,12 +240,14 @@ class ShardReader(ABC):
         if shard.finished:
             self._looked = None  # its children can be read now
         if not records and not shard.finished and not shard.trimmed:
+            if page.get("MillisBehindLatest") == 0 and shard.position is None and name not in self._owed:
+                shard.floor = max(shard.floor, _seconds(self.date))  # Kinesis says that this was all
             return None
         if records:
             shard.position = self._sequence_number(records[-1])
         trimmed, shard.trimmed = shard.trimmed, False
         if trimmed:
-            self._owed.add(name)
+            self._owed[name] = _seconds(self.date)
         return Batch(name, tuple(records), shard.position, shard.finished, trimmed)
 
     def _failed(self, name: str, shard: Shard, error: ClientError) -> Batch | None:
@@ -246,12 +263,12 @@ class ShardReader(ABC):
         if code != "ResourceNotFoundException":
             return None
         shard.finished, self._looked = True, None
-        self._owed.add(name)
+        self._owed[name] = -math.inf
         return Batch(name, (), None, closed=True, trimmed=True)
 
     def _call(self, operation: Callable[[], Any]) -> Any:
         answer = aws.call(self.settings, self.settings.region, operation)
-        self._told = _date(answer) or self._told
+        self._told = _seconds(_date(answer))
         return answer
 
 
@@ -265,9 +282,9 @@ def _date(answer: Mapping[str, Any]) -> str:
     return str(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", ""))
 
 
-def _seconds_between(earlier: str, later: str) -> float:
-    """From one HTTP date to another; infinite where one of them is none."""
+def _seconds(date: str) -> float:
+    """An HTTP date in seconds since the epoch; minus infinity where it is none."""
     try:
-        return (parsedate_to_datetime(later) - parsedate_to_datetime(earlier)).total_seconds()
+        return parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):
-        return math.inf
+        return -math.inf

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 import structlog
 
@@ -48,7 +49,7 @@ class Replicator:
 
     def __init__(
         self, region: str, reader: StreamReader, home: LaneStorage, links: Sequence[Link], quarantine: Quarantine,
-        poll_interval: float, adopter: Adopter | None = None, peers: PeerTables | None = None,
+        poll_interval: float, adopter: Adopter | None = None,
     ) -> None:  # fmt: skip
         self.region = region
         self.links = tuple(links)
@@ -57,7 +58,6 @@ class Replicator:
         self._quarantine = quarantine
         self._poll_interval = poll_interval
         self._adopter = adopter
-        self._peers = peers
         self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
         self._failures = 0
@@ -77,12 +77,13 @@ class Replicator:
                 DynamoStorage(settings, peer),
                 Backlog(control, f"{settings.region}>{peer}"),
                 Quarantine(control, f"{settings.region}>{peer}"),
+                PeerTables(control),
             )
             for peer in settings.peers
         ]
         own = Quarantine(control, settings.region)
         adopter = Adopter.connect(settings, home)
-        return cls(settings.region, reader, home, links, own, settings.poll_interval, adopter, PeerTables(control))
+        return cls(settings.region, reader, home, links, own, settings.poll_interval, adopter)
 
     def run(self, stop: threading.Event) -> None:
         """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
@@ -130,10 +131,10 @@ class Replicator:
         # The reader does not go back: what it gave is kept here until it has been handed on.
         self._pending.extend(self._reader.poll() if not self._pending else ())
         busy = bool(self._pending)
+        if any(batch.trimmed for batch in self._pending):  # once for all of them, as it is about all lanes
+            self._reconcile()
         while self._pending:
             batch = self._pending[0]
-            if batch.trimmed:
-                self._reconcile(self.links)
             events = self._own_events(batch)
             ticket = _Ticket(replace(batch, records=()), len(self.links))  # what waits must not keep the records alive
             self._tickets.append(ticket)
@@ -145,31 +146,23 @@ class Replicator:
 
     def _commit(self) -> None:
         """Checkpoint what all links are done with. Shards share one queue of batches, which keeps each in order."""
-        self._meet_peers()  # what a checkpoint says is copied is in a table that is known
         finished: dict[str, Batch] = {}
-        while self._tickets and self._tickets[0].waiting == 0:
-            batch = self._tickets.popleft().batch
-            finished[batch.shard] = batch
+        done = list(takewhile(lambda ticket: ticket.waiting == 0, self._tickets))
+        for batch in (ticket.batch for ticket in done):
+            before = finished.get(batch.shard, batch)
+            finished[batch.shard] = replace(batch, trimmed=batch.trimmed or before.trimmed)
         for batch in finished.values():
             self._reader.commit(batch)
+        for _ in done:  # what could not be noted is noted the next time
+            self._tickets.popleft()
 
-    def _meet_peers(self) -> None:
-        """Give all lanes to a peer whose table is another one than this region has copied to."""
-        for link in self.links if self._peers is not None else ():
-            table = link.peer_table
-            if self._peers is not None and table is not None and self._peers.replaced(link.peer, table):
-                self._log.warning("link.peer_replaced", link=link.name)
-                self._reconcile([link])
-                self._peers.keep(link.peer, table)
-
-    def _reconcile(self, links: Iterable[Link]) -> None:
-        """The stream may have lost records, or a peer its table: let these links compare every lane of this region with
-        their peers."""
+    def _reconcile(self) -> None:
+        """The stream may have lost records: let every link compare every lane of this region with its peer."""
         lanes: dict[LaneId, tuple[int, int]] = {
             lane: (1, last) for lane, last in self._home.lanes() if lane.region == self.region
         }
         self._log.info("replicator.reconciles", lanes=len(lanes))
-        for link in links:
+        for link in self.links:
             link.defer_lanes(lanes)
 
     def _own_events(self, batch: Batch) -> list[Event]:

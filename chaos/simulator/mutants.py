@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from projectors import engine
 from projectors.crdt import Assign, LwwRegister, OrSet, PnCounter, Remove
 from projectors.folding import Wanted, fold_lanes
-from replicator import aws, copier, worker
+from replicator import aws, copier, link, worker
 from replicator.appending import Appender
 from replicator.control import Backlog
 from replicator.copying import Plan, plan
@@ -125,7 +125,7 @@ def _expired_to_latest() -> Iterator[None]:
 
 @_mutant("records that the stream has trimmed are passed over: lanes are not compared", "lost", range(5, 13))
 def _trimmed_ignored() -> Iterator[None]:
-    with _instead(worker.Replicator, "_reconcile", lambda self, links: None):
+    with _instead(worker.Replicator, "_reconcile", lambda self: None):
         yield
 
 
@@ -158,7 +158,7 @@ def _heads_remembered() -> Iterator[None]:
 
 @_mutant("a peer whose table was replaced is given only what is new", "lost", range(735, 736))
 def _replaced_unseen() -> Iterator[None]:
-    with _instead(worker.Replicator, "_meet_peers", lambda self: None):
+    with _instead(link.Link, "_meet", lambda self: None):
         yield
 
 

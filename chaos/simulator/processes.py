@@ -117,8 +117,8 @@ class ReplicatorProcess:
         self.links = {
             peer.name: Link(
                 name, peer.name, home, Reached(world, name, peer, name), Backlog(control, f"{name}>{peer.name}"),
-                Quarantine(control, f"{name}>{peer.name}"), max_queued=world.options.queue, patience=0.0,
-                monotonic=lambda: world.now,
+                Quarantine(control, f"{name}>{peer.name}"), PeerTables(control), max_queued=world.options.queue,
+                patience=0.0, monotonic=lambda: world.now,
             )
             for peer in world.regions.values()
             if peer is not there
@@ -126,9 +126,7 @@ class ReplicatorProcess:
         for link in self.links.values():
             link._stop = _Waiting()
         reader = _reader(world, there, Checkpoints(control, REPLICATOR))
-        self.worker = Replicator(
-            name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS, peers=PeerTables(control)
-        )
+        self.worker = Replicator(name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS)
         peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
         self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
 

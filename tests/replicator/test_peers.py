@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from replicator.control import Backlog, MemoryControl, Quarantine
 from replicator.errors import RegionUnavailable
 from replicator.link import Link
 from replicator.peers import PeerTables
-from replicator.worker import Replicator
 from tests.replicator.memories import EAST, WEST, Memories, load
 
 
@@ -25,15 +22,8 @@ def test_a_peer_that_is_seen_for_the_first_time_is_not_replaced_and_is_kept() ->
     assert not PeerTables(control).replaced(WEST, "two")
 
 
-class Quiet:
-    """A stream in which nothing happens."""
-
-    def poll(self) -> list[Any]:
-        return []
-
-
 class Bench:
-    """East's replicator with its link to West, over tables in memory, at a time that only this moves."""
+    """East's link to West, over tables in memory, at a time that only this moves."""
 
     def __init__(self) -> None:
         self.memories = Memories()
@@ -43,16 +33,14 @@ class Bench:
     def restart(self) -> None:
         control, tables = self.memories.controls[EAST], self.memories.tables
         backlog, quarantine = Backlog(control, f"{EAST}>{WEST}"), Quarantine(control, f"{EAST}>{WEST}")
-        self.link = Link(EAST, WEST, tables[EAST], tables[WEST], backlog, quarantine, monotonic=lambda: self.now)
-        reader: Any = Quiet()
-        own, peers = Quarantine(control, EAST), PeerTables(control)
-        self.replicator = Replicator(EAST, reader, tables[EAST], [self.link], own, 0.0, peers=peers)
+        self.link = Link(
+            EAST, WEST, tables[EAST], tables[WEST], backlog, quarantine, PeerTables(control), monotonic=lambda: self.now
+        )
 
     def run(self) -> None:
         """Half a minute and more."""
         for _ in range(8):
             self.now += 10.0
-            self.replicator.turn()
             self.link.turn()
 
     def empty(self) -> None:

@@ -5,6 +5,7 @@ The fake does what the emulator cannot: split shards, expire iterators, trim rec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate, parsedate_to_datetime
@@ -276,15 +277,44 @@ def test_a_child_that_was_not_begun_before_a_day_s_pause_may_have_lost_records(h
     assert bench.trimmed == trimmed
 
 
-def test_how_long_ago_a_shard_was_read_to_its_end_is_noted_again_and_again() -> None:
-    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
-    for _ in range(30):
-        bench.read(polls=2)
+def test_a_stream_whose_quiet_shards_are_rolled_is_not_compared_when_a_reader_comes_back() -> None:
+    """As DynamoDB does every four hours or so: the youngest shard has no checkpoint, and is not old."""
+    bench = Bench(FakeStreams({"a": Shard([1]), "b0": Shard([])}))
+    for hour in range(30):
+        bench.read(polls=3)
         bench.now += HOUR
-    away(bench, 20)
-    bench.fake.shards["b"] = Shard([2])
+        if hour % 4 == 3:
+            bench.fake.shards[f"b{hour // 4}"].closed = True
+            bench.fake.shards[f"b{hour // 4 + 1}"] = Shard([], parent=f"b{hour // 4}")
+    away(bench, 12)
+    bench.fake.shards["b7"] = Shard([2], parent="b6")
     assert bench.read() == [2]
     assert bench.trimmed == 0
+
+
+def test_an_empty_page_is_not_taken_for_the_end_of_a_shard() -> None:
+    """A stream may give empty pages before records that come later."""
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    assert bench.read() == [1]
+    away(bench, 20)
+    bench.read()  # pages of b are empty, and an old record comes behind them
+    away(bench, 5)
+    bench.fake.shards["b"] = Shard([2, 3], trimmed=1)
+    assert bench.read() == [3]
+    assert bench.trimmed == 1
+
+
+def test_how_long_a_reader_was_away_counts_also_when_a_shard_cannot_be_read_at_first() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    assert bench.read() == [1]
+    bench.fake.shards["b"] = Shard([2, 3])
+    away(bench, 22)
+    bench.fake.failures["b"] = ["InternalServerError", "InternalServerError", "ExpiredIteratorException"]
+    bench.read(polls=2)
+    bench.now += 3 * HOUR
+    bench.fake.shards["b"].trimmed = 1
+    assert bench.read() == [3]
+    assert bench.trimmed == 1
 
 
 def test_what_was_read_and_not_dealt_with_keeps_its_age() -> None:
@@ -322,20 +352,40 @@ def test_where_the_service_tells_no_time_records_may_be_lost(date: str) -> None:
     assert bench.trimmed == 1
 
 
-def test_a_poll_whose_note_cannot_be_written_has_read_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_that_cannot_be_written_stops_no_reading_and_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(FakeStreams({"a": Shard([1])}))
-    assert bench.read() == [1]
-    bench.now += 2 * HOUR
-    bench.fake.shards["a"].records.append(2)
 
     def down(*_: object) -> None:
         raise RegionUnavailable("down")
 
+    checkpoints = Checkpoints(bench.control, "replicator")
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoints, "mark", down)
-        with pytest.raises(RegionUnavailable):
-            bench.reader.poll()
+        assert bench.read() == [1]
+    assert checkpoints.marked(ARN) == -math.inf
+    bench.now += 100.0
+    bench.read()
+    assert checkpoints.marked(ARN) == 0.0  # when the stream was described
+
+
+def test_readers_of_an_earlier_version_pass_over_the_note() -> None:
+    """They take every key of the scope for a shard, and one that is closed and gone for nothing."""
+    bench = Bench(FakeStreams({"a": Shard([1])}))
+    assert bench.read() == [1]
+    notes = {key: value for key, value in bench.control.get_all("checkpoint#replicator") if key != "a"}
+    assert [(value["closed"], value["position"], "mark" in value) for value in notes.values()] == [(True, None, True)]
+
+
+def test_a_reader_that_ends_soon_after_its_first_commit_has_left_its_note() -> None:
+    """As a command does, which reads everything and then commits."""
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    batches = [batch for _ in range(3) for batch in bench.reader.poll()]
+    for batch in batches:
+        bench.reader.commit(batch)
+    away(bench, 1)
+    bench.fake.shards["c"] = Shard([2])
     assert bench.read() == [2]
+    assert bench.trimmed == 0
 
 
 def test_a_shard_that_vanished_before_its_end_is_said_to_be_lost() -> None:
