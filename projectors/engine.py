@@ -51,16 +51,24 @@ class Failure:
 
 
 class LanesWait(RegionUnavailable):
-    """Some lanes' next events hold personal data whose keys are in a region that does not answer. All else is folded.
+    """Some lanes' next events hold personal data whose keys are in a region that does not answer, or are of a region that is
+    none of the system's as it is known here. All else is folded.
 
-    `lanes` are they, from and to which sequence; `failures` is what could not be digested meanwhile. Bringing the same
-    events, or catching up with these lanes, is safe at any later time.
+    `lanes` are they, from and to which sequence; `failures` is what could not be digested meanwhile; `strangers` tells of
+    each region that is not known what to do about it. Bringing the same events, or catching up with these lanes, is safe at
+    any later time.
     """
 
     def __init__(self, lanes: Mapping[LaneId, tuple[int, int]], failures: Sequence[Failure], why: str) -> None:
-        super().__init__(f"{len(lanes)} lanes wait for keys: {why}")
+        super().__init__(f"{len(lanes)} lanes wait: {why}")
         self.lanes = dict(lanes)
         self.failures = list(failures)
+        self.strangers: dict[str, str] = {}
+
+
+def stranger(region: str) -> str:
+    """What a region that is not known is listed as in quarantine."""
+    return f"region {region}"
 
 
 @dataclass(slots=True)
@@ -110,30 +118,47 @@ class Engine:
         events again is safe.
         """
         wanted: dict[StreamId, Wanted] = {}
+        strange: dict[LaneId, tuple[int, int]] = {}
         for event in events:
+            if event.region not in self._store.regions:
+                low, high = strange.get(event.lane, (event.sequence, event.sequence))
+                strange[event.lane] = min(low, event.sequence), max(high, event.sequence)
+                continue
             self._destroy(event)
             wanted.setdefault(event.stream, Wanted()).add(event)
-        return self._bring(wanted)
+        return self._bring(wanted, strange)
 
     def catch_up(self, lanes: Mapping[LaneId, int]) -> list[Failure]:
         """Bring the views of these lanes up to their last sequences, reading the events from the store. As `apply`."""
         wanted: dict[StreamId, Wanted] = {}
+        strange = {lane: (1, last) for lane, last in lanes.items() if lane.region not in self._store.regions}
         for lane, last in lanes.items():
+            if lane in strange:
+                continue
             if self._personal is not None and not any(each.reads(lane.stream) for each in self._projections):
                 self._destroy_in(lane)
             entry = wanted.setdefault(lane.stream, Wanted())
             entry.upto = entry.upto.advance(lane.region, last)
-        return self._bring(wanted)
+        return self._bring(wanted, strange)
 
-    def _bring(self, wanted: Mapping[StreamId, Wanted]) -> list[Failure]:
-        report = _Report()
+    def _bring(self, wanted: Mapping[StreamId, Wanted], strange: Mapping[LaneId, tuple[int, int]]) -> list[Failure]:
+        report = _Report(waits=dict(strange))
         streams = iter(wanted.items())
         while part := dict(islice(streams, _STREAMS_AT_ONCE)):  # never more views at once than are kept
             self._bring_some(part, report)
         failures = list(report.failures.values())
         if report.waits:
-            raise LanesWait(report.waits, failures, report.why)
+            strangers = {region: self._stranger(region) for region in sorted({lane.region for lane in strange})}
+            error = LanesWait(report.waits, failures, "; ".join(filter(None, [report.why, *strangers.values()])))
+            error.strangers = strangers
+            raise error
         return failures
+
+    def _stranger(self, region: str) -> str:
+        return (
+            f"{region} is no region of this system as it is known here ({', '.join(sorted(self._store.regions))}); add it "
+            "to the peers if it is one, and its lanes are folded; if not, somebody forged events in the table"
+        )
 
     def _bring_some(self, wanted: Mapping[StreamId, Wanted], report: _Report) -> None:
         waiting: dict[ViewKey, tuple[type[Projection], StreamId]] = {
@@ -292,7 +317,7 @@ class Engine:
             log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
             report.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
         report.waits.update(made.waits)
-        report.why = made.why or report.why
+        report.why = f"for keys: {made.why}" if made.why else report.why
 
     def _count(self, made: Pass, since: VersionVector, wanted: Wanted) -> None:
         """Count the conflicts of what is saved now, and was not at `since`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from projectors.engine import Engine, Failure, LanesWait
+from projectors.engine import Engine, Failure, LanesWait, stranger
 from projectors.projection import Projection
 from projectors.settings import named_sinks, sink_id
 from projectors.sinks.dynamodb import DynamoSink
@@ -78,21 +78,27 @@ class Inbound:
     def project(self, records: Sequence[Message]) -> Answer:
         """Fold a stream batch. Whole lanes go to the backlog where the views cannot be reached. Raises BatchFailed or
         RegionUnavailable when the batch is to come again."""
-        events, refused = read_records(records, known=self.store.regions)
+        events, refused = read_records(records)
         merged, met, projected = self.engine.merged, self.engine.conflicts, len(events)
         lost: list[Event] = []
         failures: list[Failure] = []
+        strangers: Mapping[str, str] = {}
         try:
             failures = self.engine.apply(events)
         except LanesWait as error:
             log.warning("projector.lanes_wait", region=self.region, lanes=len(error.lanes), error=str(error))
             failures, lost = error.failures, self._defer(events, error.lanes)
+            strangers = error.strangers
         except RegionUnavailable as error:
             log.warning("projector.defers", region=self.region, error=str(error))
             lost, projected = self._defer(events), 0
         if self.settler is not None:
             self.settler.settle(events)
-        self._poison([_poisoned(each) for each in refused] + [_undigested(each) for each in failures])
+        self._poison(
+            [_poisoned(each) for each in refused]
+            + [_undigested(each) for each in failures]
+            + [_Poison(stranger(region), reason, {}) for region, reason in strangers.items()]
+        )
         values = {
             "EventsProjected": projected,
             "ProjectionFailures": len(failures) + len(refused),
@@ -196,11 +202,12 @@ class Inbound:
     def _release(self, lanes: set[LaneId], failures: Sequence[Failure]) -> None:
         """What stood in quarantine for these lanes and did not fail again is dealt with."""
         again = {_key(each.projection, each.event_id) for each in failures}
+        met = {stranger(lane.region) for lane in lanes}
         ends = tuple(f" {lane.key}" for lane in lanes)  # neither names nor keys hold a delimiter, so no other key ends so
         found = {
             key: value
             for key, value in self.quarantine.records()
-            if key not in again and key.rpartition(DELIMITER)[0].endswith(ends)
+            if key in met or (key not in again and key.rpartition(DELIMITER)[0].endswith(ends))
         }
         if found:
             self.quarantine.release(found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
-from projectors.engine import Engine, Failure, LanesWait
+from projectors.engine import Engine, Failure, LanesWait, stranger
 from projectors.followers import Follower
 from projectors.projection import Projection
 from projectors.settings import sink_id
@@ -60,6 +60,8 @@ class Projector:
         self._failures = 0
         self._look_again = 0.0
         self._looked_at: LaneId | None = None
+        self._strangers: set[str] = set()
+        self._met = False
         self._log = structlog.get_logger().bind(region=region)
 
     @classmethod
@@ -137,10 +139,18 @@ class Projector:
             failures, waits = error.failures, error.lanes
             self._waiting.defer(waits)
             self._log.warning("projector.lanes_wait", lanes=len(waits), error=str(error))
+            self._list(error.strangers)
         for (projection, rule), count in sorted((self._engine.conflicts - before).items()):
             self._log.info("projector.conflicts", projection=projection, rule=rule, discarded=count)
         _report(self._quarantine, failures)
         return waits
+
+    def _list(self, strangers: Mapping[str, str]) -> None:
+        """A region that is not known is listed in quarantine once, however many events it has, until it is known."""
+        for region in strangers.keys() - self._strangers:
+            self._quarantine.add(stranger(region), strangers[region])
+            self._log.error("projector.quarantined", item=stranger(region), reason=strangers[region])
+            self._strangers.add(region)
 
     def _settle(self, streams: Iterable[StreamId]) -> None:
         if self._settler is not None:
@@ -155,6 +165,10 @@ class Projector:
     def _look(self) -> bool:
         if time.monotonic() < self._look_again:
             return False
+        if not self._met:  # what an earlier process listed, and is known now
+            known = {stranger(region) for region in self._store.regions}
+            self._quarantine.release({key: value for key, value in self._quarantine.records() if key in known})
+            self._met = True
         page = self._waiting.page(_WAITING_PAGE, self._looked_at)
         ends = {lane: value["to"] for lane, value in page.items()}
         waits = self._fold(lambda: self._engine.catch_up(ends))
@@ -166,8 +180,7 @@ class Projector:
         return more
 
     def _events(self, batches: Sequence[Batch]) -> list[Event]:
-        records = (record for batch in batches for record in batch.records)
-        events, refused = read_records(records, known=self._store.regions)
+        events, refused = read_records(record for batch in batches for record in batch.records)
         for each in refused:
             self._quarantine.add(each.item, each.reason)
             self._log.error("projector.quarantined", item=each.item, reason=each.reason)

@@ -30,9 +30,10 @@ _MAX_ITEM = 5_000
 
 
 def fitting(key: str) -> str:
-    """`key` as a sort key can have it: itself, unless it is too long (then its beginning and its SHA-256) or no Unicode."""
+    """`key` as a sort key can have it: itself, unless it is no Unicode, or too long. Then it is its beginning and its
+    SHA-256 behind a `#`, with which no lane's key begins."""
     raw = key.encode("utf-8", "backslashreplace")
-    return raw.decode() if len(raw) <= _MAX_KEY_BYTES else f"{raw.decode()[:200]}… {sha256(raw).hexdigest()}"
+    return raw.decode() if len(raw) <= _MAX_KEY_BYTES else f"#{raw.decode()[:200]}… {sha256(raw).hexdigest()}"
 
 
 class ControlStorage(Protocol):
@@ -246,16 +247,18 @@ class Quarantine:
         self._control = control
         self._scope = f"quarantine#{link}"
 
-    def add(self, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None) -> None:
-        """Record a refused event with the digest that arrived (`theirs`) and the one that is held here (`ours`)."""
+    def add(self, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None) -> Value:
+        """Record a refused event with the digest that arrived (`theirs`) and the one that is held here (`ours`). Returns the
+        record, which `release` takes."""
         key = fitting(event_id)
-        value = {
+        value: Value = {
             "reason": reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}…",
             "held": ours.hex() if ours else None,
             "refused": theirs.hex() if theirs else None,
             **({} if key == event_id or len(event_id) > _MAX_ITEM else {"item": event_id}),
         }
         self._control.put(self._scope, {key: value})
+        return value
 
     def records(self) -> list[tuple[str, Value]]:
         """(event id, {reason, held, refused}) of everything that was refused and not released since."""

@@ -63,6 +63,7 @@ class Copier:
     _failure: RegionUnavailable | None = None
     _identity: str | None = None
     _looked: float = -math.inf
+    _denied: bool = False
 
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
@@ -104,8 +105,9 @@ class Copier:
         except RegionUnavailable:
             raise
         except Exception as error:  # not allowed to look: then nothing is remembered
-            self.log.warning("link.identity_unknown", error=str(error))
-            identity = None
+            if not self._denied:
+                self.log.warning("link.identity_unknown", error=str(error))
+            identity, self._denied = None, True
         if identity is None or identity != self._identity:
             self._heads.clear()
             self._blocked.clear()

@@ -20,6 +20,8 @@ def shown(value: object) -> str:
         text = repr(value)
     except ValueError:
         return "an integer of thousands of digits"
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deep to show"
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 

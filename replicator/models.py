@@ -132,7 +132,16 @@ def from_item(item: dict[str, Any]) -> Event:
         )
     except DamagedEvent:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError, InvalidName, InvalidEvent) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        InvalidName,
+        InvalidEvent,
+    ) as error:
         raise DamagedEvent(f"item {where(item)} is not an event: {type(error).__name__}: {error}") from None
 
 
@@ -147,7 +156,7 @@ def where(item: Any) -> str:
     """The key of an item, for messages: `pk sk`, never its payload."""
     try:
         return f"{item['pk']['S']} {item['sk']['S']}"
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, RecursionError):
         return "without a readable key"
 
 

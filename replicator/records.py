@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as BadBase64
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +28,9 @@ class Refused:
     changed: bool = False
 
 
-def read_records(
-    records: Iterable[Record], region: str | None = None, known: Collection[str] | None = None
-) -> tuple[list[Event], list[Refused]]:
+def read_records(records: Iterable[Record], region: str | None = None) -> tuple[list[Event], list[Refused]]:
     """The events of INSERT records, in order, and what was refused. With `region`, only that region's own lanes: copies
-    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in; with
-    `known`, so are events of any other region than these."""
+    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in."""
     events: list[Event] = []
     refused: list[Refused] = []
     prefix = "" if region is None else f"{region}{DELIMITER}"
@@ -55,14 +52,6 @@ def read_records(
                     refused.append(_refused(record, f"the record's key is not its image's, {event.id}"))
                 elif event.sequence == 1 and event.prev != GENESIS:
                     refused.append(_refused(record, f"event {event.id} claims a past before the first event of its lane"))
-                elif known is not None and event.region not in known:
-                    refused.append(
-                        _refused(
-                            record,
-                            f"{event.region} is no region of this system as it is known here ({', '.join(sorted(known))}); "
-                            "add it to the peers if it is one: its lanes are folded with their next events",
-                        )
-                    )
                 else:
                     events.append(event)
     return events, refused

@@ -68,6 +68,13 @@ class Region:
     refused: Sequence[str]
 
 
+def region_in(hostile: Hostile) -> str:
+    """The region that an item's key says it is of; empty for what is no item, or has no such key."""
+    key = hostile.sent.get("pk") if isinstance(hostile.sent, Mapping) else None
+    text = key.get("S") if isinstance(key, Mapping) else None
+    return text.partition("#")[0] if isinstance(text, str) else ""
+
+
 @dataclass(slots=True)
 class Found:
     """What regions hold, found by marks."""
@@ -79,11 +86,15 @@ class Found:
     """By region and mark: the event items whose partition key names it."""
     viewed: dict[str, set[str]] = field(default_factory=dict)
     """By mark: the regions that have a view whose key names it."""
+    strangers: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By region, and a region that it does not know: the line that lists it. What it wrote waits as a whole."""
 
     def __post_init__(self) -> None:
         for region in self.regions:
             for line in region.refused:
                 key, _, reason = line.partition(": ")
+                if " region " in key:
+                    self.strangers[region.name, key.rpartition(" ")[2]] = line
                 for name in [*_MARK.findall(key), *_POSITION.findall(key)]:
                     if '"reason":"' in reason:
                         self.quarantined.setdefault(name, line)
@@ -98,7 +109,11 @@ class Found:
         """The judgement of one input, given what its door said of it."""
         if how == WRONG:
             return Became(hostile, WRONG, said)
-        line = self.quarantined.get(hostile.mark) or self.quarantined.get(position_of(hostile.number), "")
+        line = (
+            self.quarantined.get(hostile.mark)
+            or self.quarantined.get(position_of(hostile.number), "")
+            or self.strangers.get((hostile.region, region_in(hostile)), "")
+        )
         others = [region.name for region in self.regions if region.name != hostile.region]
         if hostile.kind is FORK:
             return self._fork(hostile, line, others)

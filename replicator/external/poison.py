@@ -51,9 +51,9 @@ class Poison:
 
     def _add(self, key: str, reason: str) -> None:
         held = self._records().get(key)
-        self._quarantine.add(key, reason)  # also when it is known: somebody may have released what is still wrong
-        self._records()[key] = {"reason": reason, "held": None, "refused": None}
-        if held is None or held["reason"] != reason:
+        value = self._quarantine.add(key, reason)  # also when it is known: somebody may have released what is still wrong
+        self._records()[key] = value
+        if held is None or held["reason"] != value["reason"]:
             log.error("publisher.quarantined", item=key, reason=reason)
 
     def _records(self) -> dict[str, Value]:

@@ -336,7 +336,7 @@ def test_what_needs_a_key_of_a_region_that_is_down_waits_and_all_else_goes_on(re
     first, second, mine = east.move(1), east.move(2), west.move(3, subject=BART, to=BART)
     west.storage.insert_each([first, second])
     east.seen_by_others.down = True
-    with pytest.raises(LanesWait, match="1 lanes wait for keys: key us-east-1") as caught:
+    with pytest.raises(LanesWait, match="1 lanes wait: for keys: key us-east-1") as caught:
         west.engine.apply([first, second, mine])
     assert caught.value.lanes == {first.lane: (1, 2)}
     assert caught.value.failures == []

@@ -782,3 +782,23 @@ def test_lambda_hands_a_batch_over_until_it_is_taken_and_then_views_are_whole(
     assert (bench.refused(), bench.letters.sent) == ([], [])
     assert "horse" not in bench.said()
     assert join(p.lanes for p in bench.backlog.found()) == {}
+
+
+def test_events_of_a_region_that_is_unknown_wait_and_are_folded_once_it_is_known() -> None:
+    bench = Bench()
+    new = "eu-central-1"
+    elsewhere = EventStore(MemoryStorage(), new, [EAST, WEST], HybridLogicalClock(lambda: 1_799_999_990_000))
+    events = [elsewhere.append("member/homer", NewEvent("joined", {"name": name}))[0] for name in ("h", "homer")]
+    bench.table.insert_each(events)
+    bench.inbound.project(batch(*events))
+    bench.inbound.project(batch(*events))
+    assert bench.view("homer") is None
+    assert bench.refused() == [f"region {new}"]
+    assert bench.letters.sent == []
+    knowing = bench.restarted()
+    knowing.store = knowing.engine._store = EventStore(bench.table, EAST, [WEST, new])
+    assert knowing.catch_up(bench.backlog.take(), lambda: True) == {"batchItemFailures": []}
+    view = bench.view("homer")
+    assert view is not None
+    assert view["called"] == "homer"
+    assert bench.refused() == []

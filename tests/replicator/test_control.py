@@ -6,12 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine, spans
+from replicator.control import (
+    Backlog,
+    Checkpoints,
+    ControlStorage,
+    DynamoControl,
+    MemoryControl,
+    Quarantine,
+    fitting,
+    spans,
+)
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.errors import RegionUnavailable
+from replicator.errors import InvalidName, RegionUnavailable
 from replicator.settings import Settings
 
 LANES = [LaneId("us-east-1", StreamId("user", name)) for name in ("apu", "bart", "homer", "ned", "Zoë")]
@@ -143,4 +152,20 @@ def test_what_a_sort_key_cannot_hold_is_kept_all_the_same(control: ControlStorag
     assert [len(value["reason"]) for value in records.values()] == [2_001] * 3
     assert all(len(key.encode()) <= 1024 for key, _ in control.get_all("quarantine#us-east-1"))
     quarantine.release(records)
+    assert quarantine.records() == []
+
+
+def test_a_key_that_was_made_to_fit_is_no_lane_s_own() -> None:
+    """A lane may be named as the fitted key of another one."""
+    long = LaneId("us-east-1", StreamId("t" * 60, "x" * 1000))
+    fitted = fitting(long.key)
+    assert fitted != long.key
+    with pytest.raises(InvalidName):
+        LaneId.from_key(fitted)
+
+
+def test_what_a_record_was_made_of_releases_it_also_when_its_reason_was_cut() -> None:
+    control = MemoryControl()
+    quarantine = Quarantine(control, "external")
+    quarantine.release({"x": quarantine.add("x", "why " * 5_000)})
     assert quarantine.records() == []

@@ -277,10 +277,20 @@ def test_a_first_event_with_a_past_is_refused() -> None:
     assert "a past before the first event" in refused.reason
 
 
-def test_an_event_of_a_region_that_is_unknown_is_refused_where_regions_are_given() -> None:
-    (own,), (other,), (strange,) = (events_of(region, 1) for region in (EAST, WEST, "ap-south-1"))
-    records = [record(each) for each in (own, other, strange)]
-    found, (refused,) = read_records([from_lambda(each) for each in records], known=(EAST, WEST))
-    assert (found, refused.lane) == ([own, other], strange.lane)
-    assert "ap-south-1 is no region of this system" in refused.reason
-    assert "add it to the peers" in refused.reason
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("version", {"N": float("inf")}), ("version", {"N": "1e999"}), ("pk", {"S": nested(5_000)}), ("hlc", nested(5_000))],
+)
+def test_a_number_beyond_all_and_a_value_too_deep_to_show_stop_no_batch(name: str, value: Any) -> None:
+    first, second = events_of(EAST, 2)
+    bad = record(first)
+    bad["dynamodb"]["NewImage"][name] = value
+    found, refused = read(bad, record(second))
+    assert (found, len(refused)) == ([second], 1)
