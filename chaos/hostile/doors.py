@@ -127,7 +127,8 @@ class Doors:
     def _request(self, hostile: Hostile) -> tuple[str, str]:
         request: Request = hostile.sent
         try:
-            return by_answer(*self._ask(hostile.region, request), request.framed)
+            nowhere = hostile.kind.name.startswith("path")
+            return by_answer(*self._ask(hostile.region, request), request.framed, nowhere)
         except OSError as error:
             if not request.framed:
                 return REFUSED, f"closed without an answer: {error}"

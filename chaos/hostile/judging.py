@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
+from traceback import extract_tb
 from typing import Any
 
 from botocore.exceptions import ClientError, ParamValidationError
@@ -14,21 +16,36 @@ from botocore.exceptions import ClientError, ParamValidationError
 from chaos.hostile.kinds import HARMLESS, QUARANTINED, REFUSED, STREAM, Became, Hostile
 from chaos.hostile.stored import FORK, position_of
 from chaos.world.reading import StoredView, content_digest
-from replicator.errors import MeridianError
+from replicator.errors import AppendContention, MeridianError, OutcomeUnknown, RegionUnavailable
 
 WRONG = "wrong"
 _MARK = re.compile(r"h[0-9]{6}")
 _POSITION = re.compile(r"record (9[0-9]{11})")
 _MAX_SAID = 2_000
+_OURS = {"replicator", "projectors"}
+_NOT_THE_INPUT = (RegionUnavailable, OutcomeUnknown, AppendContention)
+_BAD_REQUEST = (400, 405, 408, 411, 413, 414, 415, 417, 422, 431)
+"""The statuses that blame the request; that something is not there, or comes too often, does not."""
 
 
 def by_error(error: BaseException) -> tuple[str, str]:
-    """What an error of the store is: refused when it is one of Meridian's, or a plain ValueError or TypeError, and says
-    something that can be read. A subclass such as UnicodeEncodeError is a leak."""
+    """What an error of the store is: refused when it is one of Meridian's that blames the input, or a ValueError or
+    TypeError that Meridian's own code raises on purpose, and says something that can be read. Any other is a leak: what
+    Python says of code that did not look at its input, or that a region could not be reached."""
     said = f"{type(error).__name__}: {error}"
-    meant = isinstance(error, MeridianError) or type(error) in (ValueError, TypeError)
+    if isinstance(error, MeridianError):
+        meant = not isinstance(error, _NOT_THE_INPUT)
+    else:
+        meant = type(error) in (ValueError, TypeError) and _on_purpose(error)
     clear = meant and 10 <= len(str(error)) <= _MAX_SAID
     return (REFUSED if clear else WRONG), said
+
+
+def _on_purpose(error: BaseException) -> bool:
+    """Whether the line that raised it is a `raise` in Meridian's packages."""
+    frames = extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return last is not None and (last.line or "").startswith("raise") and bool(_OURS & set(PurePath(last.filename).parts))
 
 
 def by_table(error: BaseException) -> tuple[str, str]:
@@ -39,13 +56,13 @@ def by_table(error: BaseException) -> tuple[str, str]:
     return (REFUSED if refused else WRONG), said
 
 
-def by_answer(status: int, headers: Mapping[str, str], body: bytes, framed: bool) -> tuple[str, str]:
+def by_answer(status: int, headers: Mapping[str, str], body: bytes, framed: bool, nowhere: bool = False) -> tuple[str, str]:
     """What an answer of the API is: refused when it is a 4xx with a problem that says what (RFC 9457); a request that was
-    no HTTP never comes to the API, and a bare 4xx of the server is its refusal."""
+    no HTTP never comes to the API, and a bare 4xx of the server is its refusal. Where the path leads `nowhere`, 404 is."""
     said = f"{status} {body[:300].decode(errors='replace')}"
     if 200 <= status < 300:
         return HARMLESS, said
-    if not 400 <= status < 500:
+    if status not in _BAD_REQUEST and not (nowhere and status == 404):
         return WRONG, said
     if not framed:
         return REFUSED, said
@@ -69,10 +86,16 @@ class Region:
 
 
 def region_in(hostile: Hostile) -> str:
-    """The region that an item's key says it is of; empty for what is no item, or has no such key."""
-    key = hostile.sent.get("pk") if isinstance(hostile.sent, Mapping) else None
-    text = key.get("S") if isinstance(key, Mapping) else None
+    """The region that the key of an item or of a record says it is of; empty for what is neither, or has no such key."""
+    found: Any = hostile.sent
+    if isinstance(found, Mapping) and "dynamodb" in found:
+        found = _part(_part(found, "dynamodb"), "Keys")
+    text = _part(_part(found, "pk"), "S")
     return text.partition("#")[0] if isinstance(text, str) else ""
+
+
+def _part(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from chaos.hostile.judging import WRONG, Found, Region, by_answer, by_error, reg
 from chaos.hostile.kinds import HARMLESS, LAMBDA, QUARANTINED, REFUSED, STORE, STREAM, Hostile, kind
 from chaos.hostile.stored import FORK, valid_item
 from chaos.world.reading import StoredView
-from replicator.errors import InvalidName
+from replicator.domain.clock import Hlc
+from replicator.domain.names import LaneId
+from replicator.errors import AppendContention, InvalidName, RegionUnavailable
 
 EAST, WEST = "us-east-1", "eu-west-1"
 MARK = "h000007"
@@ -38,9 +41,32 @@ def judged(door: str, expected: str, how: str, *regions: Region, travels: bool =
     return Found(regions).became(hostile, how, "said").how
 
 
-@pytest.mark.parametrize("error", [InvalidName("name 'x' is none; give another"), ValueError("name 'x' is none")])
-def test_an_error_of_ours_that_says_something_is_a_refusal(error: Exception) -> None:
-    assert by_error(error)[0] == REFUSED
+def raised(call: Callable[[], object]) -> BaseException:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        call()
+    return caught.value
+
+
+def test_an_error_of_ours_that_says_something_is_a_refusal() -> None:
+    assert by_error(InvalidName("name 'x' is none; give another"))[0] == REFUSED
+    assert by_error(raised(lambda: Hlc.parse("nonsense")))[0] == REFUSED
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: (_ for _ in ()).throw(ValueError("raised by nobody of ours")),
+        lambda: LaneId("us-east-1"),  # type: ignore[call-arg]
+        lambda: {}["x"],
+    ],
+)
+def test_what_python_says_of_code_that_did_not_look_is_a_leak(call: Callable[[], object]) -> None:
+    assert by_error(raised(call))[0] == WRONG
+
+
+@pytest.mark.parametrize("error", [RegionUnavailable("us-east-1 did not answer in 5 s"), AppendContention("lost 20 races")])
+def test_that_something_is_down_or_busy_is_no_refusal(error: Exception) -> None:
+    assert by_error(error)[0] == WRONG
 
 
 @pytest.mark.parametrize(
@@ -132,3 +158,19 @@ def test_what_is_not_as_it_should_be_is_counted_by_door_and_kind() -> None:
     found = Found([region(EAST), region(WEST)])
     counts = tally([found.became(hostile, how, "") for how in (REFUSED, HARMLESS, WRONG)])[(STORE, "x")]
     assert counts == {"sent": 3, "refused": 1, "harmless": 1, "wrong": 1, "not as it should be": 2}
+
+
+@pytest.mark.parametrize("status", [401, 404, 409, 429, 500, 503])
+def test_that_something_is_not_there_or_comes_too_often_is_no_refusal(status: int) -> None:
+    body = json.dumps({"type": "x", "status": status, "detail": "something"}).encode()
+    assert by_answer(status, PROBLEM, body, True)[0] == WRONG
+
+
+def test_what_a_region_that_is_unknown_wrote_is_listed_as_that_region() -> None:
+    hostile = Hostile(
+        7, kind("region unknown", STREAM, QUARANTINED, "y"), EAST, MARK, {"pk": {"S": f"sa-east-1#thing#{MARK}"}}
+    )
+    listed = f'quarantine#{EAST}>views region sa-east-1: {{"reason":"no region of this system"}}'
+    assert Found([region(EAST, refused=[listed])]).became(hostile, QUARANTINED, "said").how == QUARANTINED
+    assert Found([region(EAST)]).became(hostile, QUARANTINED, "said").how == WRONG
+    assert Found([region(WEST, refused=[listed])]).became(hostile, QUARANTINED, "said").how == WRONG
