@@ -89,7 +89,7 @@ def lines(axis: Axis, title: str, unit: str, curves: Sequence[Line], least: floa
         for part in (0, 0.5, 1)
     )
     drawn = "".join(_curve(axis, curve, top) for curve in curves)
-    said = "; ".join(f"{curve.name} at most {_most(curve.points)} {unit}" for curve in curves)
+    said = "; ".join(f"{curve.name} {_most(curve.points, unit)}" for curve in curves)
     scale = "".join(f'<span style="bottom:{part * 100:g}%">{_short(top * part)}</span>' for part in (0, 0.5, 1))
     return (
         f'<figure><figcaption>{escape(title)} <small class="quiet">{escape(unit)}</small></figcaption>'
@@ -141,8 +141,9 @@ def ceiling(value: float) -> float:
     return next(part * power for part in (1, 2, 5, 10) if part * power >= value * (1 - 1e-9))
 
 
-def _most(points: Points) -> str:
-    return _short(max((value for _, value in points if value is not None), default=0.0))
+def _most(points: Points, unit: str) -> str:
+    seen = [value for _, value in points if value is not None]
+    return f"at most {_short(max(seen))} {unit}" if seen else "nobody could look"
 
 
 def _short(value: float) -> str:

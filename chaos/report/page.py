@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from chaos.outputs import replace_text
 from chaos.report.charts import Axis, Line, Span, bars, lines
 from chaos.report.style import CSS
 
@@ -21,9 +22,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 def write_report(file: Path, found: Sequence[Found]) -> None:
     """Write the page, as a whole or not at all."""
-    beside = file.with_name(f".{file.name}.new")
-    beside.write_text(page(found), encoding="utf-8")
-    beside.replace(file)
+    replace_text(file, page(found))
 
 
 def page(found: Sequence[Found]) -> str:
@@ -74,7 +73,7 @@ def _overview(found: Sequence[Found]) -> str:
         rows.append(
             f'<tr class="{level}"><td><span class="mark {level}">{sign}</span> '
             f'<a href="#run-{number}">{escape(each["scenario"])}</a> <span class="quiet">{word}</span></td>'
-            f'<td class="wide">{escape(each["title"])}</td><td class="number">{each["seed"]}</td>'
+            f'<td class="wide">{escape(each["title"])}</td><td class="number">{int(each["seed"])}</td>'
             f'<td class="number">{each.get("acknowledged_events", 0):,}</td>'
             f'<td class="number">{"–" if arrived is None else f"{arrived:.1f} s"}</td></tr>'
         )
@@ -88,7 +87,7 @@ def _overview(found: Sequence[Found]) -> str:
 
 def _run(found: Found, number: int, is_open: bool) -> str:
     level, sign, word = _state(found)
-    title = f'<span class="mark {level}">{sign}</span> {escape(found["scenario"])}, seed {found["seed"]}: {word}'
+    title = f'<span class="mark {level}">{sign}</span> {escape(found["scenario"])}, seed {int(found["seed"])}: {word}'
     said = (
         f"<p>{escape(found['title'])}.</p>"
         f'<p class="quiet">{escape(found.get("description", ""))}</p>'
@@ -106,7 +105,7 @@ def _run(found: Found, number: int, is_open: bool) -> str:
 def again(found: Found) -> str:
     """The command that runs it again."""
     endpoints = [f"--endpoint {shlex.quote(f'{region}={url}')}" for region, url in found.get("endpoints", {}).items()]
-    return " ".join(["chaos run", shlex.quote(found["scenario"]), f"--seed {found['seed']}", *endpoints])
+    return " ".join(["chaos run", shlex.quote(found.get("given", found["scenario"])), f"--seed {found['seed']}", *endpoints])
 
 
 def _figures(found: Found) -> str:
@@ -206,12 +205,19 @@ def _rates(counts: Mapping[str, int], axis: Axis) -> list[tuple[float, float | N
 
 
 def _lags(lag: Found, what: str, source: str) -> list[tuple[float, float | None]]:
-    return list(zip(lag.get("at", []), lag.get(what, {}).get(source, []), strict=False))
+    values = zip(lag.get("at", []), lag.get("answered", []), lag.get(what, {}).get(source, []), strict=False)
+    return [(at, _seen(value, answered)) for at, answered, value in values]
 
 
 def _worst(lag: Found, sources: Sequence[str]) -> list[tuple[float, float | None]]:
     views = [lag["views"][source] for source in sources if source in lag.get("views", {})]
-    return [(at, max(values)) for at, values in zip(lag.get("at", []), zip(*views, strict=True), strict=False)]
+    looks = zip(lag.get("at", []), lag.get("answered", []), zip(*views, strict=True), strict=False)
+    return [(at, _seen(max(values), answered)) for at, answered, values in looks]
+
+
+def _seen(value: float, answered: bool) -> float | None:
+    """Where nobody could look, what was missing before has grown older; that nothing is missing nobody knows."""
+    return value if answered or value > 0 else None
 
 
 # -- words ---------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chaos.outputs import replace_text
 from chaos.scenarios.places import NotRun
 from chaos.scenarios.result import Result
 from chaos.scenarios.scenario import Scenario
@@ -24,12 +25,29 @@ Found = dict[str, Any]
 def read_found(file: Path) -> list[Found]:
     """What `chaos run --json` wrote. Raises InvalidConfig when the file holds something else."""
     try:
-        told = json.loads(file.read_text())
-        if isinstance(told, list) and all({"scenario", "title", "seed", "kept"} <= each.keys() for each in told):
+        told = json.loads(file.read_text(), parse_constant=_refuse)
+        if isinstance(told, list) and all(_is_found(each) for each in told):
             return told
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidConfig(f"{file} cannot be read: {error}; name a file that `chaos run --json` wrote") from None
     raise InvalidConfig(f"{file} does not hold what came of scenarios; name a file that `chaos run --json` wrote")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _is_found(each: Any) -> bool:
+    return (
+        isinstance(each, dict)
+        and isinstance(each.get("scenario"), str)
+        and isinstance(each.get("title"), str)
+        and type(each.get("seed")) is int
+        and "kept" in each
+        and (each["kept"] is None or type(each["kept"]) is bool)
+        and type(each.get("seconds", 0)) in (int, float)
+        and type(each.get("acknowledged_events", 0)) is int
+    )
 
 
 @dataclass
@@ -40,6 +58,10 @@ class Campaign:
     seed: int
     seconds: float = 0.0
     file: Path | None = None
+    given: Sequence[str] = ()
+    """By what each scenario was named: its name, or its file's path (empty: its name)."""
+    endpoints: Sequence[str] = ()
+    """As they were given, to tell from a campaign elsewhere."""
     found: list[Found] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
 
@@ -53,27 +75,27 @@ class Campaign:
         """What came of each scenario, when it is over. One that failed to run, for whatever reason, is broken, and the next
         one is begun; InvalidConfig ends the campaign."""
         began = self.clock()
-        done = {(each["scenario"], each["seed"]) for each in self.found}
+        done = {(each.get("given", each["scenario"]), each["seed"], tuple(each.get("asked", ()))) for each in self.found}
         lasted = sum(float(each.get("seconds", 0.0)) for each in self.found)
         seed = self.seed
         while True:
-            for scenario in self._order(seed):
+            for given, scenario in self._order(seed):
                 if self.seconds and lasted + self.clock() - began >= self.seconds:
                     return
-                if (scenario.name, seed) not in done:
-                    yield scenario, seed, self._one(run, scenario, seed)
+                if (given, seed, tuple(self.endpoints)) not in done:
+                    yield scenario, seed, self._one(run, given, scenario, seed)
             seed += 1
             if not self.seconds or not any(each["kept"] is not None for each in self.found):
                 return
 
-    def _order(self, seed: int) -> Sequence[Scenario]:
+    def _order(self, seed: int) -> Sequence[tuple[str, Scenario]]:
         """As they were named; where time may be over before all had their turn, as the seed has it."""
-        order = list(self.scenarios)
+        order = list(zip(self.given or [each.name for each in self.scenarios], self.scenarios, strict=True))
         if self.seconds:
             random.Random(f"{seed}/order").shuffle(order)
         return order
 
-    def _one(self, run: Run, scenario: Scenario, seed: int) -> Result | NotRun | MeridianError:
+    def _one(self, run: Run, given: str, scenario: Scenario, seed: int) -> Result | NotRun | MeridianError:
         began = self.clock()
         found: Result | NotRun | MeridianError
         try:
@@ -84,15 +106,14 @@ class Campaign:
         except Exception as error:
             found = error if isinstance(error, MeridianError) else MeridianError(f"{place(error)}: {error}")
             told = {"scenario": scenario.name, "title": scenario.title, "seed": seed, "kept": False, "error": str(found)}
-        self.found.append({**told, "seconds": round(self.clock() - began, 1)})
+        asked = {"given": given, "asked": list(self.endpoints), "seconds": round(self.clock() - began, 1)}
+        self.found.append({**told, **asked})
         self._keep()
         return found
 
     def _keep(self) -> None:
         if self.file is not None:
-            beside = self.file.with_name(f".{self.file.name}.new")
-            beside.write_text(json.dumps(self.found, indent=1) + "\n")
-            beside.replace(self.file)
+            replace_text(self.file, json.dumps(self.found, indent=1) + "\n")
 
     @property
     def kept(self) -> bool:

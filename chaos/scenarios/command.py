@@ -12,9 +12,10 @@ from rich.table import Table
 
 from chaos.bars import Bars
 from chaos.checker.verdict import PROMISES
+from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
-from replicator.errors import InvalidConfig, MeridianError
+from replicator.errors import InvalidConfig, MeridianError, place
 
 if TYPE_CHECKING:
     from chaos.scenarios.places import NotRun
@@ -30,7 +31,7 @@ def list_scenarios() -> None:
     table = Table("scenario", "what happens", "tags")
     for name, file in find_scenarios().items():
         scenario = load_scenario(file)
-        table.add_row(name, scenario.title, ", ".join(scenario.tags))
+        table.add_row(name, escape(scenario.title), escape(", ".join(scenario.tags)))
     out.print(table)
     actions = Table("action", "what it does")
     for name, action in ACTIONS.items():
@@ -70,29 +71,29 @@ def run_scenarios(
     from chaos.scenarios.runner import run_scenario
     from chaos.scenarios.scenario import find_scenario, find_scenarios
 
-    wanted = [find_scenario(name) for name in (find_scenarios() if scenarios == ["all"] else scenarios)]
+    names = list(find_scenarios()) if scenarios == ["all"] else scenarios
+    wanted = [find_scenario(name) for name in names]
     for option, file in (("--json", json_file), ("--history", history), ("--html", html)):
-        if file is not None and not file.parent.is_dir():
-            raise InvalidConfig(f"{option} {file}: there is no directory {file.parent}; create it or choose another")
+        check_output(option, file)
     if resume and json_file is None:
         raise InvalidConfig("--resume goes on from a file; name it with --json FILE")
     endpoints = read_endpoints(endpoint or [])
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("critical")
-    campaign = Campaign(wanted, seed, minutes * 60, json_file)
+    campaign = Campaign(wanted, seed, minutes * 60, json_file, names, endpoint or [])
     if resume and (done := campaign.resume()):
         _say(f"{done} were run already: {json_file}")
 
     def run(scenario: Scenario, seed: int) -> Result | NotRun:
         with Bars() as bars:
-            bars.say(f"{scenario.name}, seed {seed}: {scenario.title}")
+            bars.say(escape(f"{scenario.name}, seed {seed}: {scenario.title}"))
             return run_scenario(scenario, seed, bars, history, endpoints)
 
     for scenario, number, found in campaign.run(run):
         if isinstance(found, NotRun):
-            _say(f"[bold]{scenario.name}[/], seed {number}: [yellow]not run[/]: {found.why}")
+            _say(f"[bold]{escape(scenario.name)}[/], seed {number}: [yellow]not run[/]: {escape(found.why)}")
         elif isinstance(found, MeridianError):
-            _say(f"[bold]{scenario.name}[/], seed {number}: [red]FAILED[/]: {escape(str(found))}")
+            _say(f"[bold]{escape(scenario.name)}[/], seed {number}: [red]FAILED[/]: {escape(str(found))}")
         else:
             _show(found)
         if html is not None:
@@ -112,9 +113,14 @@ def report(
     from chaos.report.page import write_report
     from chaos.scenarios.campaign import read_found
 
-    if not html.parent.is_dir():
-        raise InvalidConfig(f"--html {html}: there is no directory {html.parent}; create it or choose another")
-    write_report(html, read_found(json_file))
+    check_output("--html", html)
+    found = read_found(json_file)
+    try:
+        write_report(html, found)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise InvalidConfig(
+            f"{json_file} does not hold what this version's `chaos run --json` writes ({place(error)}); run it again"
+        ) from None
     _say(f"{html} is written")
 
 
@@ -127,7 +133,8 @@ def _show(result: Result) -> None:
     calls = ", ".join(f"{count:,} {outcome}" for outcome, count in result.calls.items())
     arrived = "never" if result.converge_seconds is None else f"{result.converge_seconds:.1f} s after the last write"
     _say(
-        f"[bold]{result.scenario.name}[/], seed {result.seed}: {'[green]kept[/]' if result.kept else '[red]BROKEN[/]'}. "
+        f"[bold]{escape(result.scenario.name)}[/], seed {result.seed}: "
+        f"{'[green]kept[/]' if result.kept else '[red]BROKEN[/]'}. "
         f"{result.acknowledged:,} events acknowledged ({calls}; {result.doubted:,} unknown at first), "
         f"{result.gone:,} gone; everything everywhere: {arrived}"
     )

@@ -134,6 +134,24 @@ def test_a_value_axis_ends_at_a_round_number(value: float, top: float) -> None:
     assert ceiling(value) == pytest.approx(top)
 
 
+def test_that_nothing_is_missing_where_nobody_could_look_is_not_drawn() -> None:
+    found = result()
+    for lag in found["series"]["lag"].values():
+        lag["answered"] = [False] * len(lag["at"])
+        for values in (*lag["events"].values(), *lag["views"].values()):
+            values[:] = [0.0] * len(values)
+    text = page([found])
+    assert text.count("<polyline") == len(REGIONS)  # what was acknowledged, and nothing else
+    assert "of us-east-1 nobody could look" in text
+
+
+def test_what_was_missing_grows_older_while_nobody_can_look() -> None:
+    found = result()
+    for lag in found["series"]["lag"].values():
+        lag["answered"] = [False] * len(lag["at"])
+    assert page([found]).count("<polyline") > len(REGIONS)
+
+
 def test_where_nobody_could_look_a_curve_has_a_gap() -> None:
     axis = Axis(0.0, 4.0, [], {})
     drawn = lines(axis, "t", "s", [Line("a", 0, [(0.0, 1.0), (1.0, 1.0), (2.0, None), (3.0, 1.0), (4.0, 0.0)])])

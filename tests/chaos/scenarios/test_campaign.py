@@ -139,6 +139,38 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, text: str) 
         read_found(file)
 
 
+def test_another_file_of_the_same_name_and_another_endpoint_are_run_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    runs = Runs(kept)
+    finish(Campaign([ONE], 3, 0.0, file, ["a/partition.yaml"], clock=lambda: runs.now), runs)
+    for given, endpoints in (("b/partition.yaml", []), ("a/partition.yaml", ["http://h:1"])):
+        again = Campaign([ONE], 3, 0.0, file, [given], endpoints, clock=lambda: runs.now)
+        again.resume()
+        finish(again, runs)
+    assert len(runs.ran) == 3
+    same = Campaign([ONE], 3, 0.0, file, ["a/partition.yaml"], clock=lambda: runs.now)
+    same.resume()
+    finish(same, runs)
+    assert len(runs.ran) == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"series": {}}, {"promises": []}, {"timeline": [{}]}, {"endpoints": [1]}, {"description": 5}, {"calls": 7},
+        {"converge_seconds": "x"}, {"regions": None},
+    ],
+)  # fmt: skip
+def test_results_of_another_shape_are_refused_by_one_error(tmp_path: Path, changed: dict[str, object]) -> None:
+    whole = json.loads(json.dumps(kept(ONE, 1).as_json()))
+    file, page = tmp_path / "out.json", tmp_path / "page.html"
+    file.write_text(json.dumps([whole | changed]))
+    done = command("chaos", "report", str(file), "--html", str(page))
+    assert (done.returncode != 0, page.exists()) == (True, False)
+    assert "does not hold what this version's `chaos run --json` writes" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -146,6 +178,7 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, text: str) 
         (["run", "freeze", "--resume"], "--resume goes on from a file; name it with --json FILE"),
         (["run", "freeze", "--endpoint", "4566"], "--endpoint '4566' is not of the form"),
         (["run", "freeze", "--html", "/no/such/page.html"], "there is no directory /no/such"),
+        (["run", "freeze", "--json", "/tmp"], "--json /tmp is a directory; name a file in it"),
         (["report", "/no/such.json", "--html", "page.html"], "/no/such.json cannot be read"),
     ],
 )
