@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations
 from math import inf
 
+from chaos.checker.asked import CLAIMS
 from chaos.checker.causes import by_lane
 from chaos.checker.history import Call, Finals, History, Outcome
 from chaos.checker.verdict import Verdict
 
-_CLAIMED, _RELEASED = "meridian.claimed", "meridian.released"
+_CLAIMED, _RELEASED = CLAIMS["claim"], CLAIMS["release"]
 
 
 def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
     """Judge claims under the home-region rule: every claim's events are in one lane, and tell who owned it when."""
-    claims = {call.value["stream"] for call in history.calls if call.name in ("claim", "release")}
+    claims = {call.value["stream"] for call in history.calls if call.name in CLAIMS}
     for region, final in finals.items():
         walked: dict[str, str | None] = dict.fromkeys(claims)
-        lanes = by_lane([kept for kept in final.events if kept.type in (_CLAIMED, _RELEASED)])
+        lanes = by_lane(kept for kept in final.events if kept.type in (_CLAIMED, _RELEASED))
         homes: dict[str, str] = {}
         for lane, held in lanes.items():
             stream = held[0].stream
@@ -25,7 +26,7 @@ def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
                 verdict.breach("claims", f"{region}: {stream} was claimed in {homes[stream]} and in {lane}")
             owner: str | None = None
             for kept in held:
-                who = str(kept.payload["owner"])
+                who = str(kept.fields.get("owner"))
                 verdict.look("claims")
                 if kept.type == _CLAIMED:
                     if owner not in (None, who):
@@ -33,6 +34,8 @@ def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
                     owner = who
                 elif owner == who:
                     owner = None
+                else:
+                    verdict.breach("claims", f"{region}: {lane} {kept.sequence} is released by {who}, who did not have it")
             walked[stream] = owner
         for stream, owner in walked.items():
             if stream in final.owners and final.owners[stream] != owner:
@@ -43,28 +46,71 @@ def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
 
 
 def _told(verdict: Verdict, history: History) -> None:
-    """Two claimants cannot both be told that they have it, unless the one may have given it up before."""
+    """What claimants are told: two of them that they have it only if one may have given it up between, and whoever is told
+    so without an event only if it had it before."""
     granted: dict[str, list[Call]] = {}
     released: dict[str, list[Call]] = {}
+    asked: dict[str, list[Call]] = {}
     for call in history.calls:
-        if any(event.digest in history.gone for event in call.events):
+        if call.name not in CLAIMS:
             continue
-        if call.name == "claim" and call.outcome is Outcome.OK:
-            granted.setdefault(call.value["stream"], []).append(call)
-        elif call.name == "release" and call.outcome is not Outcome.FAIL:
-            released.setdefault(call.value["stream"], []).append(call)
+        stream = call.value["stream"]
+        if call.name == "claim":
+            asked.setdefault(stream, []).append(call)
+        if call.outcome is Outcome.OK and len(call.events) != 1 and (call.events or call.name == "release"):
+            verdict.breach("claims", f"call {call.number}, a {call.name} of {stream}, is told of {len(call.events)} events")
+        if call.outcome is Outcome.FAIL or any(event.digest in history.gone for event in call.events):
+            continue
+        if call.name == "release":
+            released.setdefault(stream, []).append(call)
+        elif call.outcome is Outcome.OK:
+            granted.setdefault(stream, []).append(call)
     for stream, grants in granted.items():
-        for one, other in pairwise(sorted(grants, key=lambda call: call.began)):
-            verdict.look("claims")
-            if one.value["owner"] == other.value["owner"] or (other.done or 0) < (one.done or 0):
+        verdict.look("claims", len(grants))
+        for grant in grants:
+            if not grant.events and not _had(grant, asked[stream], released.get(stream, []), history):
+                verdict.breach(
+                    "claims", f"{stream} was granted to {grant.value['owner']} in call {grant.number} without an event, and "
+                    "it did not have it"
+                )  # fmt: skip
+        for one, other in combinations(grants, 2):
+            if one.value["owner"] == other.value["owner"]:
                 continue
-            if not any(
-                each.value["owner"] == one.value["owner"]
-                and each.began < (other.done or 0)
-                and (each.done or inf) > one.began
-                for each in released.get(stream, ())
-            ):
+            gave_up = released.get(stream, [])
+            if not _between(one, gave_up, other) and not _between(other, gave_up, one):
                 verdict.breach(
                     "claims", f"{stream} was granted to {one.value['owner']} in call {one.number}, and to "
                     f"{other.value['owner']} in call {other.number}",
                 )  # fmt: skip
+
+
+def _between(one: Call, released: list[Call], other: Call) -> bool:
+    """Whether the owner of `one` may have given it up after that was granted, and before `other` was."""
+    return one.began < _end(other) and any(
+        each.value["owner"] == one.value["owner"] and each.began < _end(other) and _end(each) > one.began
+        for each in released
+    )
+
+
+def _had(grant: Call, asked: list[Call], released: list[Call], history: History) -> bool:
+    """Whether the owner of a grant without an event may have had it: by another claim of its own that has an event, and
+    that it had not certainly given up."""
+    owner = grant.value["owner"]
+    own = [each for each in released if each.value["owner"] == owner and each.outcome is Outcome.OK]
+    for claim in asked:
+        if claim.value["owner"] != owner or claim.began > _end(grant):
+            continue
+        if not claim.events and not _may_have_been(claim, history):
+            continue
+        if not any(_end(claim) < each.began and _end(each) < grant.began for each in own):
+            return True
+    return False
+
+
+def _may_have_been(claim: Call, history: History) -> bool:
+    """A claim that turned out not to be written may have been there before its region lost its data."""
+    return any(event.lane.partition("#")[0] in history.lost_regions for event in claim.denied)
+
+
+def _end(call: Call) -> float:
+    return inf if call.done is None or call.outcome is Outcome.UNKNOWN else call.done

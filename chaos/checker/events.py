@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.checker.causes import Knowledge, by_lane, lane_of
+from chaos.checker.causes import Knowledge, by_lane, lane_of, vector_of
 from chaos.checker.history import Call, Final, Finals, History, Kept, Outcome, Written
 from chaos.checker.verdict import Verdict
 
@@ -26,7 +26,7 @@ def check_events(verdict: Verdict, known: Knowledge, history: History, finals: F
     _places(verdict, known)
     _transactions(verdict, known, history, finals)
     _lane_order(verdict, known)
-    _identical(verdict, finals)
+    _identical(verdict, history, finals)
 
 
 def _compare(verdict: Verdict, known: Knowledge, history: History, region: str, final: Final, failed: set[str]) -> None:
@@ -46,7 +46,7 @@ def _compare(verdict: Verdict, known: Knowledge, history: History, region: str, 
             verdict.breach("changed", f"{where} does not fit its digest")
         if kept.digest in history.gone:
             verdict.breach("lost", f"{where} was taken for gone, and is here: it was not brought back")
-        name = str(kept.payload.get("id", ""))
+        name = str(kept.fields.get("id", ""))
         verdict.look("from_nowhere")
         if name in failed:
             verdict.breach("from_nowhere", f"{where} is of the call that failed to write {name}")
@@ -115,13 +115,15 @@ def _lane_order(verdict: Verdict, known: Knowledge) -> None:
                 )
 
 
-def check_causes(verdict: Verdict, known: Knowledge) -> None:
+def check_causes(verdict: Verdict, known: Knowledge, history: History) -> None:
     """Whoever writes after having seen an event comes after it, whatever the clocks said."""
+    _after_what_was_seen(verdict, history)
     for call, event in known.acknowledged.values():
         kept = known.events.get((event.lane, event.sequence))
         change = known.changes.get(event.id)
         if kept is None or change is None or kept.digest != event.digest:
             continue
+        observed = vector_of(kept.observed) or {}
         for region, sequence in known.still(change.stream, change.context).items():
             verdict.look("causal_order")
             other = known.events.get((lane_of(region, change.stream), sequence))
@@ -130,14 +132,29 @@ def check_causes(verdict: Verdict, known: Knowledge) -> None:
                     "causal_order", f"{event.lane} {event.sequence} ({kept.hlc}) was written by {call.process} having seen "
                     f"{other.lane} {sequence} ({other.hlc})",
                 )  # fmt: skip
-            if kept.observed.get(region, 0) < sequence:
+            if observed.get(region, 0) < sequence:
                 verdict.breach(
                     "causal_order",
                     f"{event.lane} {event.sequence} does not say that its writer had seen {region} {sequence}",
                 )
 
 
-def _identical(verdict: Verdict, finals: Finals) -> None:
+def _after_what_was_seen(verdict: Verdict, history: History) -> None:
+    """An event is later than the latest time that its writer had seen of its stream. A call says the latest of all streams
+    that it writes to, which is that of one of them."""
+    for call in history.calls:
+        if call.outcome is not Outcome.OK or not isinstance(call.value, list) or not call.events or not call.hlc:
+            continue
+        verdict.look("causal_order")
+        times = [event.hlc for event in call.events]
+        time = min(times) if len({event.lane for event in call.events}) == 1 else max(times)
+        if time <= call.hlc:
+            verdict.breach("causal_order", f"call {call.number} had seen {call.hlc}, and what it wrote is of {time}")
+
+
+def _identical(verdict: Verdict, history: History, finals: Finals) -> None:
+    for region in sorted({call.region for call in history.calls} - finals.keys()):
+        verdict.breach("regions_identical", f"nobody has read what {region} holds in the end")
     reference: tuple[str, dict[tuple[str, int], str]] | None = None
     for region, final in finals.items():
         held = {(kept.lane, kept.sequence): kept.digest for kept in final.events}

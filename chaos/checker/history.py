@@ -62,6 +62,8 @@ class Call:
     outcome: Outcome = Outcome.UNKNOWN
     events: tuple[Written, ...] = ()
     """Of a write: the events that it made, or, while unknown, would make."""
+    denied: tuple[Written, ...] = ()
+    """Of a write that was unknown: the events that it turned out not to have made."""
     seen: Vector | None = None
     """Of a read: the version vector of what was read."""
     found: Any = None
@@ -119,7 +121,7 @@ class History:
             if written:
                 call.ended = self.clock()
             else:
-                call.events = ()
+                call.denied, call.events = call.events, ()
             if self._sink is not None:
                 self._sink({"call": call.number, "is": "settled", "at": self.clock(), "written": written})
 
@@ -222,6 +224,15 @@ class Kept:
     def stream(self) -> str:
         """`thing/7`."""
         return "/".join(self.lane.split("#")[1:])
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Its payload; nothing where that is no object, which nobody asks for."""
+        return self.payload if isinstance(self.payload, Mapping) else {}
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.lane, self.sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chaos.checker.causes import Knowledge, dominates
-from chaos.checker.history import Call, History, Outcome, Vector
+from chaos.checker.causes import Knowledge, dominates, stream_of, vector_of
+from chaos.checker.history import Call, History, Outcome
 from chaos.checker.values import explain
 from chaos.checker.verdict import Verdict
 
@@ -20,8 +20,8 @@ def check_sessions(verdict: Verdict, known: Knowledge, history: History) -> None
             _judge(verdict, known, call, written, read)
             continue
         for event in call.events:
-            region, kind, name = event.lane.split("#")
-            own = written.setdefault((call.process, f"{kind}/{name}"), {})
+            region = event.lane.partition("#")[0]
+            own = written.setdefault((call.process, stream_of(event.lane)), {})
             own[region] = max(own.get(region, 0), event.sequence)
 
 
@@ -33,7 +33,8 @@ def _judge(
     read: dict[tuple[str, str], dict[str, int]],
 ) -> None:
     stream = call.value["stream"]
-    seen: Vector = call.seen or {}
+    found = vector_of(call.seen)
+    seen = found if found is not None else {}
     session = (call.process, stream)
     for promise, before in (
         ("read_your_writes", written.get(session, {})),
@@ -46,8 +47,14 @@ def _judge(
     latest = read.setdefault(session, {})
     for region, sequence in seen.items():
         latest[region] = max(latest.get(region, 0), sequence)
+    verdict.look("reads_explained")
+    where = f"{call.process} read {stream} at {dict(seen)} in {call.region}"
+    if found is None:
+        verdict.breach("reads_explained", f"{where}: it was told the vector {call.seen!r}, which is none")
+    if (nowhere := known.nowhere(stream, seen)) is not None:
+        verdict.breach("reads_explained", f"{where}: nobody wrote {nowhere[0]} {nowhere[1]}")
+        return
     if not known.means_the_same(stream, seen):
         return
-    verdict.look("reads_explained")
     for promise, why in explain(known, stream, seen, call.found):
-        verdict.breach("reads_explained", f"{call.process} read {stream} at {dict(seen)} in {call.region}: {promise}: {why}")
+        verdict.breach("reads_explained", f"{where}: {promise}: {why}")

@@ -6,35 +6,58 @@ come to. Members and names by what is legal: whoever removes or overwrites must 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chaos.checker.causes import Knowledge, by_lane
+from chaos.checker.causes import Knowledge, by_lane, vector_of, whole
 from chaos.checker.history import Finals, Kept, Outcome, Vector
 from chaos.checker.verdict import Verdict
 
 _TYPE = "thing/"
 _NOTHING: Mapping[str, Any] = {"count": 0, "members": [], "called": None}
+_FIELDS = {"added": ("n", "counters"), "joined": ("who", "sets"), "left": ("who", "sets"), "named": ("to", "registers")}
+"""What an event of each type says, and the promise that is judged by it."""
 _MOST_UNKNOWN = 20_000
 
 
 def explain(known: Knowledge, stream: str, vector: Vector, value: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """What of a thing's value cannot be: a promise's name and why, for each."""
-    found = {**_NOTHING, **(value or {})}
+    found = _NOTHING if value is None else value
+    if not isinstance(found, Mapping) or found.keys() != _NOTHING.keys():
+        for promise in ("counters", "sets", "registers"):
+            yield promise, f"its value is {value!r}, and should have {', '.join(_NOTHING)}"
+        return
     held = list(known.within(stream, vector))
-    total = sum(int(kept.payload["n"]) for kept in held if kept.type == "added")
-    if found["count"] != total:
-        yield "counters", f"the count is {found['count']}, its events come to {total}"
-    members = {str(each) for each in found["members"]}
-    legal = _members(known, held)
-    for who in sorted(members ^ legal):
-        yield (
-            "sets",
-            f"{who} is {'there, but was' if who in members else 'not there, and was not'} removed by anyone who knew",
-        )
+    for kept in held:
+        if kept.type in _FIELDS and not _fits(kept):
+            yield _FIELDS[kept.type][1], f"{kept.lane} {kept.sequence}, which is {kept.type}, says {kept.payload!r}"
+    held = [kept for kept in held if kept.type in _FIELDS and _fits(kept)]
+    total = sum(kept.fields["n"] for kept in held if kept.type == "added")
+    if not whole(found["count"]) or found["count"] != total:
+        yield "counters", f"the count is {found['count']!r}, its events come to {total}"
+    yield from (("sets", why) for why in _members_wrong(found["members"], _members(known, held)))
     names = _names(known, held)
-    if found["called"] not in names:
-        yield "registers", f"it is called {found['called']!r}, and can only be one of {sorted(map(str, names))}"
+    called = found["called"]
+    if not (called is None or isinstance(called, str)) or called not in names:
+        yield "registers", f"it is called {called!r}, and can only be one of {sorted(map(str, names))}"
+
+
+def _fits(kept: Kept) -> bool:
+    """Whether an event of a thing says what events of its type say."""
+    said = kept.fields.get(_FIELDS[kept.type][0])
+    return whole(said) if kept.type == "added" else isinstance(said, str)
+
+
+def _members_wrong(members: object, legal: set[str]) -> Iterator[str]:
+    if not isinstance(members, list) or not all(isinstance(each, str) for each in members):
+        yield f"its members are {members!r}, which is no list of names"
+        return
+    for who, times in sorted(Counter(members).items()):
+        if times > 1:
+            yield f"{who} is there {times} times"
+    for who in sorted(legal.symmetric_difference(members)):
+        yield f"{who} is {'there, but was' if who in members else 'not there, and was not'} removed by anyone who knew"
 
 
 def _members(known: Knowledge, held: list[Kept]) -> set[str]:
@@ -50,7 +73,7 @@ def _by_payload(held: list[Kept], kind: str) -> dict[str, list[Kept]]:
     found: dict[str, list[Kept]] = {}
     for kept in held:
         if kept.type == kind:
-            found.setdefault(str(kept.payload["who"]), []).append(kept)
+            found.setdefault(kept.fields["who"], []).append(kept)
     return found
 
 
@@ -61,9 +84,7 @@ def _names(known: Knowledge, held: list[Kept]) -> set[str | None]:
         return {None}
     last = [max(events, key=lambda kept: kept.sequence) for events in by_lane(given).values()]
     return {
-        str(kept.payload["to"])
-        for kept in last
-        if not any(known.had_seen(other, kept) for other in last if other is not kept)
+        kept.fields["to"] for kept in last if not any(known.had_seen(other, kept) for other in last if other is not kept)
     }
 
 
@@ -76,8 +97,8 @@ def check_values(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
         for stream in sorted(heads.keys() | final.views.keys()):
             view = final.views.get(stream)
             verdict.look("views_complete")
-            if view is None or dict(view.vector) != heads.get(stream):
-                at = dict(view.vector) if view is not None else "nothing"
+            if view is None or (vector_of(view.vector) or {}) != heads.get(stream):
+                at = view.vector if view is not None else "nothing"
                 verdict.breach(
                     "views_complete", f"{region}: the view of {stream} is at {at}, its events at {heads.get(stream)}"
                 )
@@ -87,7 +108,8 @@ def check_values(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
             verdict.look("registers")
             for promise, why in explain(known, stream, view.vector, view.value):
                 verdict.breach(promise, f"{region}: {stream}: {why}")
-            if (refused := sums.refuse(stream, int(view.value.get("count", 0)))) is not None:
+            count = view.value.get("count") if isinstance(view.value, Mapping) else None
+            if isinstance(count, int) and (refused := sums.refuse(stream, count)) is not None:
                 verdict.breach("counters", f"{region}: {stream}: {refused}")
         bodies = {stream: view.body for stream, view in final.views.items()}
         if reference is None:
@@ -133,12 +155,11 @@ class _Sums:
 def _sums(known: Knowledge) -> _Sums:
     sure: dict[str, int] = {}
     unsure: dict[str, list[int]] = {}
-    surviving = {event.id for _, event in known.acknowledged.values()}
     for change in known.changes.values():
         if change.type != "added":
             continue
         n = int(change.payload["n"])
-        if change.call.outcome is Outcome.OK and change.payload["id"] in surviving:
+        if change.call.outcome is Outcome.OK and change.payload["id"] not in known.gone_ids:
             sure[change.stream] = sure.get(change.stream, 0) + n
         elif change.call.outcome is Outcome.UNKNOWN:
             unsure.setdefault(change.stream, []).append(n)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from chaos.checker.verdict import PROMISES
+from chaos.simulator.judging import NOT_SIMULATED, SEEN
 from chaos.simulator.mutants import check_plant, planted
 from chaos.simulator.running import Outcome, run_seed
 from chaos.simulator.world import Options
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, place
 
 MOST_STEPS = 100_000
 MOST_JOBS = 64
@@ -26,6 +30,10 @@ _BATCH = 20
 _HASHES = "PYTHONHASHSEED"
 DIED = "died"
 """The promise that a seed breaks whose process does not survive it."""
+HUNG = "hung"
+"""The promise that a seed breaks which does not end in time."""
+OUTSIDE = {DIED: "no seed ends its process", HUNG: "every seed comes to its end"}
+"""What is seen from outside of a seed, which has no plan that could be shrunk then."""
 
 Tell = Callable[[int, int], None]
 """Hears how many seeds are done, and how many are broken."""
@@ -52,6 +60,11 @@ class Campaign:
                 raise InvalidConfig(f"{option} {value}: give {least:,} to {most:,}")
         check_plant(self.plant)
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which a seed hangs: a hundred times what it takes on a slow machine."""
+        return 120.0 + 0.1 * self.steps * self.options.regions
+
     def command(self, seed: int) -> str:
         """What runs one seed of it again."""
         plant = f" --plant {self.plant}" if self.plant else ""
@@ -72,6 +85,8 @@ class Tally:
     copies: int = 0
     disasters: int = 0
     calls: Counter[str] = field(default_factory=Counter)
+    looked: Counter[str] = field(default_factory=Counter)
+    """How often each promise was looked at."""
     simulated: float = 0.0
     wall: float = 0.0
     cpu: float = 0.0
@@ -81,7 +96,13 @@ class Tally:
 
     @property
     def kept(self) -> bool:
-        return not self.broken
+        """Every promise that the simulator can look at was looked at, and none was broken."""
+        return not self.broken and not self.untested
+
+    @property
+    def untested(self) -> list[str]:
+        """The promises that nothing was looked at for: these are not called kept."""
+        return [name for name in (*PROMISES, *SEEN) if name not in NOT_SIMULATED and not self.looked[name]]
 
     def add(self, outcome: Outcome) -> None:
         self.seeds += 1
@@ -91,6 +112,7 @@ class Tally:
         self.disasters += outcome.disasters
         self.simulated += outcome.simulated
         self.calls.update(outcome.calls)
+        self.looked.update(outcome.looked)
         if not outcome.kept:
             self.broken.append(outcome)
             self.broken.sort(key=lambda each: each.seed)
@@ -99,6 +121,8 @@ class Tally:
         return {
             "seeds": self.seeds, "steps": self.steps, "events": self.events, "copies": self.copies,
             "disasters": self.disasters, "calls": dict(self.calls), "simulated_seconds": round(self.simulated),
+            "looked": {name: self.looked[name] for name in (*PROMISES, *SEEN) if name not in NOT_SIMULATED},
+            "not_looked_at": self.untested, "not_simulated": list(NOT_SIMULATED),
             "wall_seconds": round(self.wall, 2), "cpu_seconds": round(self.cpu, 2), "notes": self.notes,
             "broken": [
                 {"seed": each.seed, "promises": dict(each.broken), "examples": list(each.examples)} for each in self.broken
@@ -132,7 +156,7 @@ def run_campaign(campaign: Campaign, tell: Tell = lambda done, broken: None) -> 
     while lost := _run(campaign, batches, tally, take):
         for seeds in lost:
             which = f"seeds {seeds[0]} to {seeds[-1]}; they were" if len(seeds) > 1 else f"seed {seeds[0]}; it was"
-            tally.notes.append(f"a process died while it ran {which} run again")
+            tally.notes.append(f"a process {lost[seeds]} while it ran {which} run again")
             for seed in seeds:
                 take(_alone(campaign, seed))
     tally.wall = time.monotonic() - began
@@ -171,11 +195,11 @@ def _begin() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _run(campaign: Campaign, batches: Iterator[range], tally: Tally, take: Callable[[_Batch], None]) -> list[range]:
+def _run(campaign: Campaign, batches: Iterator[range], tally: Tally, take: Callable[[_Batch], None]) -> dict[range, str]:
     """Give batches to a pool until there are none, or nothing more is wanted. Returns those that were with the pool when a
-    process of it died; the others are left in `batches`."""
+    process of it died or failed, and which; the others are left in `batches`."""
     running: dict[Future[_Batch], range] = {}
-    lost: list[range] = []
+    lost: dict[range, str] = {}
     with pool(campaign.jobs) as processes:
         while True:
             while not lost and len(running) < campaign.jobs and not (campaign.plant and tally.broken):
@@ -185,16 +209,17 @@ def _run(campaign: Campaign, batches: Iterator[range], tally: Tally, take: Calla
                 try:
                     running[processes.submit(run_batch, campaign, seeds)] = seeds
                 except BrokenProcessPool:
-                    lost.append(seeds)
+                    lost[seeds] = "died"
             if not running:
                 return lost
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 seeds = running.pop(future)
-                try:
+                error = future.exception()
+                if error is None:
                     take(future.result())
-                except BrokenProcessPool:
-                    lost.append(seeds)
+                else:
+                    lost[seeds] = "died" if isinstance(error, BrokenProcessPool) else f"failed with {_named(error)}"
 
 
 def _alone(campaign: Campaign, seed: int) -> _Batch:
@@ -202,7 +227,18 @@ def _alone(campaign: Campaign, seed: int) -> _Batch:
         try:
             return processes.submit(run_batch, campaign, range(seed, seed + 1)).result()
         except BrokenProcessPool as error:
-            return _Batch([Outcome(seed, 0, {DIED: 1}, [f"{DIED}: {error}"], "")], 0.0)
+            return _Batch([_outside(seed, DIED, error)], 0.0)
+        except Exception as error:
+            return _Batch([_outside(seed, "unforeseen", error)], 0.0)
+
+
+def _outside(seed: int, promise: str, error: BaseException) -> Outcome:
+    return Outcome(seed, 0, {promise: 1}, [f"{promise}: {_named(error)}"], "")
+
+
+def _named(error: BaseException) -> str:
+    where = place(error)
+    return where if where.endswith(f": {error}") else f"{where}: {error}"
 
 
 def run_batch(campaign: Campaign, seeds: range) -> _Batch:
@@ -210,7 +246,46 @@ def run_batch(campaign: Campaign, seeds: range) -> _Batch:
     began, outcomes = time.process_time(), []
     with planted(campaign.plant):
         for seed in seeds:
-            outcomes.append(run_seed(seed, campaign.steps, campaign.options))
+            outcomes.append(_run_seed(campaign, seed))
             if campaign.plant and not outcomes[-1].kept:
                 break
     return _Batch(outcomes, time.process_time() - began)
+
+
+def _run_seed(campaign: Campaign, seed: int) -> Outcome:
+    """Run it; whatever becomes of it, it is the outcome of this seed alone."""
+    try:
+        with watched(campaign.patience):
+            return run_seed(seed, campaign.steps, campaign.options)
+    except Hung as error:
+        return _outside(seed, HUNG, error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return _outside(seed, "unforeseen", error)
+
+
+class Hung(BaseException):
+    """What was to be done in time is not. No `except Exception` of the core keeps it."""
+
+
+@contextmanager
+def watched(seconds: float) -> Iterator[None]:
+    """Raise Hung in what takes longer than this; end the process where even that does not end it. Only a process's main
+    thread can be watched; others are not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise Hung(f"not at its end after {seconds:,.0f} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)  # again and again, as somebody may catch the first
+    faulthandler.dump_traceback_later(2 * seconds + 60.0, exit=True)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)

@@ -13,13 +13,15 @@ from rich.table import Table
 from chaos.bars import Bars
 from replicator import logs
 from replicator.console import out
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, place
 
 if TYPE_CHECKING:
     from chaos.simulator.campaign import Campaign, Tally
+    from chaos.simulator.replay import Replay
     from chaos.simulator.running import Outcome
 
 _EXAMPLES = 2
+_SHRINK_SECONDS = 1800.0
 _YEAR = 365.25 * 24 * 3600
 
 
@@ -40,8 +42,8 @@ def simulate(
 ) -> None:
     """Run the real core under simulated time, clocks, networks and disasters: years in minutes, the same every time.
 
-    Exits 0 when every promise was kept, 1 when one was broken: then the plan of the lowest such seed is shrunk to the fewest
-    steps and shown. Ctrl-C leaves nothing running.
+    Exits 0 when every promise was looked at and kept; 1 when nothing was looked at for one (run more seeds), or one was
+    broken: then the plan of the lowest such seed is shrunk to the fewest steps and shown. Ctrl-C leaves nothing running.
     """
     from chaos.simulator.campaign import Campaign
     from chaos.simulator.world import Options
@@ -49,8 +51,8 @@ def simulate(
     if plant == "list":
         _list_plants()
         return
-    if json_file is not None and not json_file.parent.is_dir():
-        raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
+    if json_file is not None:
+        _check_writable(json_file)
     if grow and plant is not None:
         raise InvalidConfig(f"--grow looks at costs and at no promise, so --plant {plant} would be in vain; leave one out")
     campaign = Campaign(seeds, steps, seed, Options(regions, streams), plant, jobs)
@@ -58,8 +60,20 @@ def simulate(
         logs.configure("critical")
     told, kept = _grow(jobs) if grow else _run(campaign)
     if json_file is not None:
-        json_file.write_text(json.dumps(told, indent=2) + "\n")
+        try:
+            json_file.write_text(json.dumps(told, indent=2) + "\n")
+        except OSError as error:
+            raise InvalidConfig(f"--json {json_file} cannot be written: {error.strerror}") from error
     raise typer.Exit(0 if kept else 1)
+
+
+def _check_writable(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise InvalidConfig(f"--json {file}: there is no directory {file.parent}; create it or choose another")
+    if file.is_dir():
+        raise InvalidConfig(f"--json {file} is a directory; name a file in it")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InvalidConfig(f"--json {file} cannot be written; choose another file")
 
 
 def _list_plants() -> None:
@@ -78,12 +92,14 @@ def _run(campaign: Campaign) -> tuple[Any, bool]:
         tally = run_campaign(campaign, lambda done, broken: bars.steps("seeds", done, campaign.seeds))
     _show(tally)
     told = tally.as_json()
-    if not tally.kept:
+    if tally.broken:
         told["replay"] = _tell(campaign, tally.broken[0])
     return told, tally.kept
 
 
 def _show(tally: Tally) -> None:
+    from chaos.simulator.judging import NOT_SIMULATED
+
     table = Table(show_header=False)
     calls = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(tally.calls.items()))
     for name, value in (
@@ -95,33 +111,43 @@ def _show(tally: Tally) -> None:
         ("regions that lost their data", f"{tally.disasters:,}"),
         ("wall", f"{tally.wall:.1f} s"),
         ("CPU", f"{tally.cpu:.1f} s, {tally.cpu / max(tally.seeds, 1):.3f} s a seed"),
-        ("promises", "[green]kept[/]" if tally.kept else "[bold red]BROKEN[/]"),
+        ("looked at", f"{sum(count > 0 for count in tally.looked.values())} promises, {tally.looked.total():,} times"),
+        ("not looked at", f"[bold red]{', '.join(tally.untested)}[/]" if tally.untested else ""),
+        ("not simulated", ", ".join(NOT_SIMULATED)),
+        ("promises", _kept(tally)),
     ):
+        if not value:
+            continue
         table.add_row(name, value)
     out.print(table)
     for note in tally.notes:
         _say(note)
 
 
+def _kept(tally: Tally) -> str:
+    if tally.broken:
+        return "[bold red]BROKEN[/]"
+    return "[bold red]NOT ALL LOOKED AT: run more seeds or steps[/]" if tally.untested else "[green]kept[/]"
+
+
 def _tell(campaign: Campaign, worst: Outcome) -> dict[str, Any]:
     """Say what a seed broke, and how in the fewest steps. Returns the same for JSON."""
     from chaos.checker.verdict import PROMISES
-    from chaos.simulator.campaign import DIED, pool
+    from chaos.simulator.campaign import OUTSIDE
     from chaos.simulator.judging import SEEN
-    from chaos.simulator.replay import replay
 
-    words, again = {**PROMISES, **SEEN, DIED: "no seed ends its process"}, campaign.command(worst.seed)
+    words, again = {**PROMISES, **SEEN, **OUTSIDE}, campaign.command(worst.seed)
     told: dict[str, Any] = {"seed": worst.seed, "again": again}
     _say(f"seed {worst.seed} broke:")
     for promise, count in worst.broken.items():
         out.print(f"  [red]{promise}[/], {count:,} times: {words[promise]}", highlight=False, soft_wrap=True)
         for example in [each for each in worst.examples if each.startswith(f"{promise}: ")][:_EXAMPLES]:
             _say(f"    {example.removeprefix(f'{promise}: ')}")
-    if DIED not in worst.broken:
-        with Bars() as bars, pool(1) as processes:
-            bars.phase("shrinking", 1)
-            shrunk = processes.submit(replay, worst, campaign.steps, campaign.options, campaign.plant).result()
-            bars.progress(1)
+    shrunk = _shrink(campaign, worst) if worst.steps else "none of its steps was told"
+    if isinstance(shrunk, str):
+        _say(f"its plan is not shrunk: {shrunk}")
+        told["not_shrunk"] = shrunk
+    else:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(campaign.options.names))
         _say(f"{len(shrunk.steps)} of its {campaign.steps:,} steps break {shrunk.promise} (regions: {names}):")
         for number, (step, result) in enumerate(shrunk.steps, 1):
@@ -134,6 +160,25 @@ def _tell(campaign: Campaign, worst: Outcome) -> dict[str, Any]:
         }  # fmt: skip
     _say(f"again: {again}")
     return told
+
+
+def _shrink(campaign: Campaign, worst: Outcome) -> Replay | str:
+    """The seed in the fewest steps, or why there is no such thing."""
+    from chaos.simulator.campaign import pool
+    from chaos.simulator.replay import replay
+
+    patience = _SHRINK_SECONDS + 10 * campaign.patience
+    try:
+        with Bars() as bars, pool(1) as processes:
+            bars.phase("shrinking", 1)
+            asked = processes.submit(replay, worst, campaign.steps, campaign.options, campaign.plant)
+            shrunk = asked.result(patience)
+            bars.progress(1)
+    except TimeoutError:
+        return f"not done after {patience:,.0f} s"
+    except Exception as error:
+        return f"{place(error)}: {error}"
+    return shrunk
 
 
 def _say(text: str) -> None:

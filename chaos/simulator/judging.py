@@ -4,6 +4,7 @@ seen to go wrong on the way."""
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -27,20 +28,49 @@ SEEN: dict[str, str] = {
 """What is seen as it happens, or when all is whole again, beside the checker's promises."""
 
 
-def judge(world: World) -> tuple[dict[str, int], list[str]]:
-    """The promises that were broken, with how often, and examples."""
+NOT_SIMULATED = ("claims",)
+"""The checker's promises that no seed looks at: sessions here claim nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The promises that were broken, with how often, and examples; and how often each promise was looked at."""
+
+    broken: dict[str, int]
+    examples: list[str]
+    looked: dict[str, int]
+
+
+def judge(world: World) -> Judgement:
+    """Judge a world that is whole again."""
     kept: dict[int, Kept] = {}
     views: dict[str, KeptView] = {}
     finals = {region.name: _final(region, kept, views) for region in world.regions.values()}
     verdict = check(world.history, finals)
     broken, examples = dict(verdict.broken), list(verdict.examples)
     homes = world.events * (len(world.regions) - 1)
-    if not world.disasters and not world.breaches.get("liveness") and world.copies != homes:
+    counted = not world.disasters and not world.breaches.get("liveness")
+    if counted and world.copies != homes:
         world.broken("copies", f"{world.events} events were copied {world.copies} times, not {homes}")
+    add_seen(world, broken, examples)
+    puts = world.events + world.copies
+    seen = {
+        "gap": puts,
+        "fork": puts,
+        "loop": world.copies,
+        "copies": homes if counted else 0,
+        "liveness": 1,
+        "unforeseen": 1,
+    }
+    looked = {name: finding.looked for name, finding in verdict.findings.items()} | seen
+    return Judgement(broken, examples, looked)
+
+
+def add_seen(world: World, broken: dict[str, int], examples: list[str]) -> None:
+    """What was seen to go wrong on the way."""
     for promise, found in world.breaches.items():
         broken[promise] = broken.get(promise, 0) + len(found)
         examples += [f"{promise}: {example}" for example in found[:3]]
-    return broken, examples
 
 
 def digest(world: World) -> str:

@@ -8,8 +8,9 @@ from functools import partial
 from hashlib import sha256
 
 from chaos.simulator.ambient import simulated
+from chaos.simulator.axe import Killed
 from chaos.simulator.healing import heal
-from chaos.simulator.judging import digest, judge
+from chaos.simulator.judging import Judgement, add_seen, digest, judge
 from chaos.simulator.plan import draw
 from chaos.simulator.steps import Step
 from chaos.simulator.world import BEGIN, STEP_SECONDS, Options, World
@@ -31,6 +32,8 @@ class Outcome:
     copies: int = 0
     calls: Mapping[str, int] = field(default_factory=dict)
     disasters: int = 0
+    looked: Mapping[str, int] = field(default_factory=dict)
+    """How often each promise was looked at."""
     simulated: float = 0.0
 
     @property
@@ -58,7 +61,7 @@ def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[
     def attempt(do: Callable[[], str | None]) -> str:
         try:
             return do() or ""
-        except Exception as error:  # whatever the core did not foresee
+        except (Exception, Killed) as error:  # whatever the core did not foresee
             world.broken("unforeseen", f"{place(error)}: {error}")
             return f"{type(error).__name__}, unforeseen"
 
@@ -71,9 +74,20 @@ def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[
             if tell is not None:
                 tell(step, result)
         attempt(partial(heal, world))
-        broken, examples = judge(world)
-        trace.update(digest(world).encode())
+        judgement = _judge(world, attempt)
+        attempt(lambda: trace.update(digest(world).encode()))
     return Outcome(
-        seed, len(plan), broken, examples, trace.hexdigest(), world.events, world.copies, world.history.counts(),
-        world.disasters, world.now - BEGIN,
+        seed, len(plan), judgement.broken, judgement.examples, trace.hexdigest(), world.events, world.copies,
+        world.history.counts(), world.disasters, judgement.looked, world.now - BEGIN,
     )  # fmt: skip
+
+
+def _judge(world: World, attempt: Callable[[Callable[[], str | None]], str]) -> Judgement:
+    """The verdict; where judging itself fails, what was seen until then."""
+    judged: list[Judgement] = []
+    attempt(lambda: judged.append(judge(world)))
+    if judged:
+        return judged[0]
+    seen = Judgement({}, [], {})
+    add_seen(world, seen.broken, seen.examples)
+    return seen

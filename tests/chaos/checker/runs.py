@@ -49,7 +49,8 @@ class Run:
         observed = {stream: self.seen.get((process, stream), Observed()) for stream in streams}
         context = {stream: dict(seen.vector.items()) for stream, seen in observed.items()}
         self.now += 0.01
-        call = self.history.invoke(process, region, "write", value, context)
+        latest = max(seen.hlc for seen in observed.values())
+        call = self.history.invoke(process, region, "write", value, context, str(latest))
         writes = [
             Write(StreamId.parse(each), tuple(new for stream, new in changes if stream == each), observed[each])
             for each in sorted(streams)

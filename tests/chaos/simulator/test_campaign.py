@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from chaos.checker.verdict import PROMISES
 from chaos.simulator import campaign as campaigns
-from chaos.simulator.campaign import DIED, Campaign, run_batch, run_campaign
+from chaos.simulator import running
+from chaos.simulator.axe import Killed
+from chaos.simulator.campaign import DIED, Campaign, Tally, run_batch, run_campaign, watched
+from chaos.simulator.judging import SEEN
 from chaos.simulator.mutants import planted
 from chaos.simulator.replay import replay, telling
-from chaos.simulator.running import run_seed
+from chaos.simulator.running import Outcome, run_seed
 from chaos.simulator.world import Options
 from replicator.errors import InvalidConfig
 
@@ -58,6 +65,66 @@ def test_a_process_that_dies_takes_no_other_seed_with_it(tmp_path: Path, monkeyp
     assert [(each.seed, dict(each.broken)) for each in tally.broken] == [(2, {DIED: 1})]
     assert tally.notes == [f"a process died while it ran seed {seed}; it was run again" for seed in (2, 3)]
     assert not multiprocessing.active_children()
+
+
+def failing(campaign: Campaign, seeds: range) -> object:
+    """As `run_batch`, which fails itself for seed 2."""
+    if 2 in seeds:
+        raise RuntimeError("seed 2 cannot be run")
+    return run_batch(campaign, seeds)
+
+
+def test_a_task_that_fails_ends_no_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaigns, "run_batch", failing)
+    tally = run_campaign(Campaign(seeds=4, steps=50, jobs=1))
+    assert tally.seeds == 4
+    assert [(each.seed, dict(each.broken)) for each in tally.broken] == [(2, {"unforeseen": 1})]
+    assert "seed 2 cannot be run" in tally.broken[0].examples[0]
+    assert tally.notes == ["a process failed with RuntimeError: seed 2 cannot be run while it ran seed 2; it was run again"]
+
+
+def test_a_seed_that_fails_or_never_ends_is_broken_and_the_next_one_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(seed: int, steps: int, options: Options) -> Outcome:
+        if seed == 1:
+            raise SystemExit("out of the middle of it")
+        while seed == 2:
+            with suppress(Exception):
+                time.sleep(0.01)
+        return Outcome(seed, steps, {}, [], "")
+
+    monkeypatch.setattr(campaigns, "run_seed", run)
+    monkeypatch.setattr(Campaign, "patience", 0.2)
+    found = run_batch(Campaign(seeds=3, steps=5), range(1, 4)).outcomes
+    assert [dict(each.broken) for each in found] == [{"unforeseen": 1}, {"hung": 1}, {}]
+    assert "out of the middle of it" in found[0].examples[0]
+    assert "not at its end after 0 s" in found[1].examples[0]
+
+
+def test_what_ends_in_time_is_left_alone_afterwards() -> None:
+    with watched(0.05):
+        pass
+    time.sleep(0.1)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a judge at a loss"), Killed()])
+def test_a_judge_that_fails_is_that_seeds_unforeseen(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def judge(world: object) -> object:
+        raise error
+
+    monkeypatch.setattr(running, "judge", judge)
+    outcome = run_seed(1, 50, Options())
+    assert dict(outcome.broken) == {"unforeseen": 1}
+    assert str(error) in outcome.examples[0]
+    assert outcome.steps == 50
+
+
+def test_a_campaign_names_what_it_did_not_look_at() -> None:
+    tally = Tally()
+    tally.add(Outcome(1, 5, {}, [], "", looked=dict.fromkeys([*PROMISES, *SEEN], 1) | {"torn": 0, "claims": 0}))
+    assert (tally.untested, tally.kept) == (["torn"], False)
+    tally.add(Outcome(2, 5, {}, [], "", looked={"torn": 3}))
+    assert (tally.untested, tally.kept, tally.as_json()["looked"]["torn"]) == ([], True, 3)
 
 
 def test_an_interrupted_campaign_leaves_no_process() -> None:

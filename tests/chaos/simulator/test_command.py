@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from chaos.simulator import replay as replaying
+from chaos.simulator.campaign import Campaign
+from chaos.simulator.command import _tell
 from chaos.simulator.mutants import MUTANTS
+from chaos.simulator.running import Outcome
 from tests.commands import command
 
 
@@ -43,6 +48,38 @@ def test_a_broken_promise_is_told_in_few_steps_and_the_command_it_names_tells_th
     assert again.stdout[again.stdout.index(begin) :] == answer.stdout[answer.stdout.index(begin) :]
 
 
+def test_a_promise_that_nothing_was_looked_at_for_is_named_and_not_called_kept(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    answer = command("chaos", "simulate", "--seeds", "1", "--steps", "1", "--jobs", "1", "--json", str(file))
+    assert answer.returncode == 1
+    told = json.loads(file.read_text())
+    assert told["broken"] == []
+    assert told["not_looked_at"] == ["read_your_writes", "monotonic_reads", "reads_explained"]
+    assert told["not_simulated"] == ["claims"]
+    assert (told["looked"]["lost"] > 0, told["looked"]["reads_explained"], "claims" in told["looked"]) == (True, 0, False)
+    assert "read_your_writes, monotonic_reads, reads_explained" in answer.stdout
+    assert "kept" not in answer.stdout
+
+
+def test_a_plan_that_cannot_be_shrunk_is_told_and_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(replaying, "replay", fails_to_shrink)
+    worst = Outcome(7, 100, {"lost": 2}, ["lost: it is not there"], "")
+    told = _tell(Campaign(seeds=1, steps=100), worst)
+    assert told["seed"] == 7
+    assert "no shrinking today" in told["not_shrunk"]
+    shown = capsys.readouterr().out
+    assert "lost, 2 times" in shown
+    assert "it is not there" in shown
+    assert "its plan is not shrunk: " in shown
+    assert not multiprocessing.active_children()
+
+
+def fails_to_shrink(*_: object) -> object:
+    raise ValueError("no shrinking today")
+
+
 def test_the_planted_bugs_are_listed() -> None:
     answer = command("chaos", "simulate", "--plant", "list")
     assert answer.returncode == 0
@@ -63,6 +100,7 @@ def test_the_planted_bugs_are_listed() -> None:
         (("--plant", "worms"), "--plant 'worms' is unknown; choose one that `chaos simulate --plant list` names"),
         (("--grow", "--plant", "deaf-clock"), "--plant deaf-clock would be in vain; leave one out"),
         (("--json", "/no/such/out.json"), "--json /no/such/out.json: there is no directory /no/such"),
+        (("--json", "/"), "--json / is a directory; name a file in it"),
     ],
 )
 def test_a_bad_option_is_named_with_the_remedy(options: tuple[str, ...], named: str) -> None:

@@ -1,0 +1,103 @@
+"""What was asked for, what was acknowledged for it, and what is there: the same, change for change."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chaos.checker.causes import Knowledge, lane_of, vector_of
+from chaos.checker.history import Call, Final, Finals, History, Kept, Outcome, Written
+from chaos.checker.verdict import Verdict
+
+CLAIMS = {"claim": "meridian.claimed", "release": "meridian.released"}
+"""The calls that are no writes to things and no reads, each with the type of its event."""
+
+
+def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
+    """Judge what calls were told by what they had asked for, and what is there by both."""
+    there = {kept.digest for final in finals.values() for kept in final.events}
+    for call in history.calls:
+        done = call.outcome is Outcome.OK or any(event.digest in there for event in call.events)
+        if done and isinstance(call.value, list):
+            _told(verdict, call)
+    verdict.look("acknowledged_twice", len(known.acknowledged))
+    for call, event, before in known.again:
+        verdict.breach(
+            "acknowledged_twice",
+            f"{event.lane} {event.sequence} was acknowledged to call {call.number}, and to call {before.number} before",
+        )
+    for region, final in finals.items():
+        _stored(verdict, known, region, final)
+
+
+def _told(verdict: Verdict, call: Call) -> None:
+    """A write is told of one event for each change that it asked for, in its own region, in the order that it gave."""
+    asked, told = Counter(str(each["id"]) for each in call.value), Counter(event.id for event in call.events)
+    verdict.look("lost", len(asked))
+    missing = asked - told
+    for change in missing:
+        verdict.breach("lost", f"call {call.number} asked for {change}, and is told of no event for it")
+    if missing and told:
+        verdict.breach("torn", f"call {call.number} asked for {len(call.value)} changes, and is told of {told.total()}")
+    for change in told - asked:
+        if change in asked:
+            verdict.breach(
+                "duplicated", f"call {call.number} asked for {change} once, and is told of it {told[change]} times"
+            )
+        else:
+            verdict.breach("from_nowhere", f"call {call.number} is told of {change}, and did not ask for it")
+    places = {event.id: event for event in call.events}
+    last: dict[str, int] = {}
+    for each in call.value:
+        event = places.get(str(each["id"]))
+        if event is None:
+            continue
+        if event.lane != (lane := lane_of(call.region, each["stream"])):
+            verdict.breach("changed", f"call {call.number} asked for {event.id} in {lane}, and is told of {event.lane}")
+        if event.sequence <= last.get(event.lane, 0):
+            verdict.breach("lane_order", f"call {call.number} asked for {event.id} after what follows it in {event.lane}")
+        last[event.lane] = event.sequence
+
+
+def _stored(verdict: Verdict, known: Knowledge, region: str, final: Final) -> None:
+    for kept in final.events:
+        told = known.acknowledged.get(kept.digest) or known.unknown.get(kept.digest)
+        if told is None:  # then it is from nowhere, or gone
+            continue
+        for why in _differs(kept, *told):
+            verdict.breach("changed", f"{region}: {kept.lane} {kept.sequence} {why}")
+
+
+def _differs(kept: Kept, call: Call, event: Written) -> Iterator[str]:
+    """In what an event that is there is not what its writer asked for and was told."""
+    if kept.place != (event.lane, event.sequence):
+        yield f"was told to be {event.lane} {event.sequence}"
+    if kept.hlc != event.hlc:
+        yield f"has the time {kept.hlc}, and was told to have {event.hlc}"
+    if vector_of(kept.observed) is None:
+        yield f"says that its writer had seen {kept.observed!r}, which is no vector"
+    asked = _asked(call, event)
+    if asked is None:
+        return
+    stream, kind, payload = asked
+    found = {key: value for key, value in kept.fields.items() if key in payload} if call.name in CLAIMS else kept.payload
+    if (kept.stream, kept.type) != (stream, kind) or _text(found) != _text(payload):
+        asked_for = f"call {call.number} asked for {stream} {kind} {_text(payload)}"
+        yield f"is {kept.stream} {kept.type} {_text(kept.payload)}; {asked_for}"
+
+
+def _asked(call: Call, event: Written) -> tuple[str, str, Mapping[str, Any]] | None:
+    """The stream, type and payload that an event of the call should have. A claim's payload says more than was asked."""
+    if call.name in CLAIMS:
+        return call.value["stream"], CLAIMS[call.name], {"owner": call.value["owner"]}
+    for each in call.value:
+        if str(each["id"]) == event.id:
+            return each["stream"], each["type"], {k: v for k, v in each.items() if k not in ("stream", "type")}
+    return None
+
+
+def _text(value: object) -> str:
+    """As text, which tells 1 from 1.0 and from true."""
+    return json.dumps(value, sort_keys=True, default=repr)
