@@ -5,7 +5,8 @@
 
 FILE holds the seconds by which the clock is wrong. `time.time` and `time.time_ns` tell the wrong time, `time.monotonic`
 and the timers of the system go on as they do when a machine's clock is set. Signatures and log lines keep the right time:
-they ask `datetime`. Processes that the program starts have the machine's own clock.
+they ask `datetime`. Processes that the program starts have the machine's own clock. While the clock is wrong, a program that
+asks it leaves a mark in FILE.PID, at most ten a second: a clock that nobody looked at was no fault.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,10 +30,14 @@ _USAGE = "python -m chaos.faults.clocks FILE -- COMMAND, where COMMAND is -c COD
 
 
 class Clock:
-    """A region's wall clock, kept in a file. It is right at first. Several processes may have one on the same file."""
+    """A region's wall clock, kept in a file. It is right at first. Several processes may have one on the same file.
+    `marks`: it leaves a mark when it is looked at while it is wrong."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, marks: bool = False) -> None:
         self.file = file
+        self.told_wrong = 0
+        """How often `wall` has told a wrong time."""
+        self._marks = marks
         self._offset = 0
         self._looked: int | None = None
 
@@ -55,11 +60,27 @@ class Clock:
             self._looked = now
             with suppress(OSError, ValueError, OverflowError):  # not there yet, or nonsense: as it was
                 self._offset = int(float(self.file.read_text()) * 1e9)
+            if self._offset and self._marks:
+                self._mark()
         return self._offset
 
     def wall(self) -> int:
         """Milliseconds since the epoch by this clock: what a client's HybridLogicalClock takes."""
-        return (_true_ns() + self.offset_ns) // 1_000_000
+        offset = self.offset_ns
+        self.told_wrong += offset != 0
+        return (_true_ns() + offset) // 1_000_000
+
+    def marks(self, pids: Iterable[int]) -> int:
+        """How many marks these processes have left: in so many tenths of a second they were told a wrong time."""
+        files = [self._marked(pid) for pid in set(pids)]
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def _mark(self) -> None:
+        with suppress(OSError), self._marked(os.getpid()).open("ab") as file:
+            file.write(b".")
+
+    def _marked(self, pid: int) -> Path:
+        return self.file.with_name(f"{self.file.name}.{pid}")
 
     def launched(self, *command: str) -> list[str]:
         """The arguments that run a Python command by this clock: `-c CODE …`, `-m MODULE …` or an installed command."""
@@ -103,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
     file, *rest = arguments or [""]
     if len(rest) < 2 or rest[0] != "--" or (rest[1] in ("-c", "-m") and len(rest) < 3):
         sys.exit(f"usage: {_USAGE}")
-    tell_time_by(Clock(Path(file)))
+    tell_time_by(Clock(Path(file), marks=True))
     try:
         run(rest[1:])
     except InvalidConfig as error:

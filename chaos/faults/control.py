@@ -63,6 +63,12 @@ class Faults:
         self._ask("PATCH", FAULTS, able)
         return unable
 
+    def remove(self, rules: Iterable[Rule | Mapping[str, Any]]) -> None:
+        """All but these, which are set: of rules that are alike one for each. The others go on as they are, with what they
+        have counted so far. Raises InvalidConfig, and removes none, when one of them is not set."""
+        parsed = _parsed(rules)
+        self._ask("DELETE", FAULTS, for_localstack(parsed)[0] if self._localstack else [rule.as_json() for rule in parsed])
+
     def rules(self) -> tuple[Rule, ...]:
         """The rules that are set."""
         return parse_rules(self._ask("GET", FAULTS), self.url)

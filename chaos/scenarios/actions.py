@@ -1,85 +1,88 @@
-"""What a scenario can do: to processes, to the network, and as an operator. One small class an action."""
+"""What a scenario can do: to processes and as an operator; to the network (on_links.py) and to services and clocks
+(on_services.py). One small class an action."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from chaos.faults.clocks import check_offset
-from chaos.faults.rules import Rule, parse_rules
-from chaos.scenarios.scenario import ORDINALS
+from chaos.scenarios.action import Action
+from chaos.scenarios.on_links import HalfOpen, Hole, Mute, Reset, Slow
+from chaos.scenarios.on_services import Fail, SetClock
 from chaos.world.backup import Backup, take_backup
-from chaos.world.links import DIRECTIONS
-from chaos.world.network import PASS, Mode
+from chaos.world.processes import Process
 from replicator.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from chaos.scenarios.stage import Stage
 
+__all__ = ["ACTIONS", "Action", "Fail"]
+
 _WORKERS = ("replicator", "projector")
 
 
-class Action:
-    """One action. `start` begins it; where it is `lasting`, `stop` ends it. Its arguments are checked when it is made."""
-
-    does: ClassVar[str]
-    takes: ClassVar[tuple[str, ...]] = ("region",)
-    required: ClassVar[tuple[str, ...]] = ("region",)
-    lasting: ClassVar[bool] = True
-    proxied: ClassVar[bool] = False
-    """Needs links that can be cut."""
-    faulty: ClassVar[bool] = False
-    """Needs services that can fail."""
-    clocks: ClassVar[bool] = False
-    """Needs clocks that can be set."""
-    whole: ClassVar[str] = ""
-    """What it does to the whole region, its tables and all, which must run on this machine for that."""
+class _Whole(Action):
+    """Something happens to all processes of a region. `_pids` are those that ran and did not stand still before."""
 
     def __init__(self, region: str) -> None:
-        self.region = region
+        super().__init__(region)
+        self._pids: dict[Process, int] = {}
 
     @property
-    def acts_on(self) -> Iterable[str]:
-        """The regions that it names: first, second …"""
-        return [self.region]
+    def holds(self) -> frozenset[str]:
+        return frozenset({f"the {each} of the {self.region} region" for each in ("emulator", *_WORKERS)})
 
-    def start(self, stage: Stage) -> None:
-        """Begin, and return when it is done or under way."""
-
-    def stop(self, stage: Stage) -> None:
-        """End it."""
+    def _look(self, stage: Stage) -> None:
+        stage.beat()  # what was killed a moment ago is there again
+        processes = stage.region(self.region).processes
+        self._pids = {each: each.pid for each in processes if each.running and not each.stopped}
 
 
-class Freeze(Action):
+class Freeze(_Whole):
     does = "the whole region stops at one instant (SIGSTOP), and goes on later as if nothing had been"
     whole = "freezes a region"
 
     def start(self, stage: Stage) -> None:
+        self._look(stage)
         stage.region(self.region).freeze()
 
     def stop(self, stage: Stage) -> None:
-        stage.region(self.region).thaw()
-        stage.region(self.region).wait_healthy()
+        region = stage.region(self.region)
+        still = [each for each, pid in self._pids.items() if each.stopped and each.pid == pid]
+        stage.remark(
+            f"{len(still)} of {len(region.processes)} processes stood still to the end", len(still) == len(region.processes)
+        )
+        region.thaw()
+        region.wait_healthy()
 
 
-class Kill(Action):
+class Kill(_Whole):
     does = "everything in the region is killed (kill -9) and its data is lost; it comes back with empty tables"
     whole = "kills a region"
 
     def start(self, stage: Stage) -> None:
+        self._look(stage)
         stage.die(self.region)
 
     def stop(self, stage: Stage) -> None:
-        stage.region(self.region).come_back_empty()
+        region = stage.region(self.region)
+        dead = [each for each, pid in self._pids.items() if not each.running and each.pid == pid]
+        stage.remark(
+            f"{len(dead)} of {len(region.processes)} processes were killed, and were gone to the end",
+            len(dead) == len(region.processes),
+        )
+        stage.come_back(self.region, self._backup(stage))
+
+    def _backup(self, stage: Stage) -> Backup | None:
+        """What it comes back with; None: empty tables."""
+        return None
 
 
 class Restore(Kill):
-    does = "as kill; it comes back with the tables of a backup that was taken when the timeline began"
+    does = "as kill; it comes back with the tables of the last `backup`, as new tables"
 
-    def stop(self, stage: Stage) -> None:
-        stage.region(self.region).come_back_restored(stage.backup(self.region))
+    def _backup(self, stage: Stage) -> Backup | None:
+        return stage.backup(self.region)
 
 
 class _Worker(Action):
@@ -103,163 +106,30 @@ class KillWorker(_Worker):
 class FreezeWorker(_Worker):
     does = "the region's replicator or projector stops (SIGSTOP) and goes on later"
 
-    def start(self, stage: Stage) -> None:
-        stage.worker(self.region, self.worker).freeze()
-
-    def stop(self, stage: Stage) -> None:
-        stage.worker(self.region, self.worker).thaw()
-
-
-class _Links(Action, ABC):
-    """Something happens to links: those `from` a region, `to` a region, between both, or all of them."""
-
-    takes: ClassVar[tuple[str, ...]] = ("from", "to", "both-ways")
-    required = ()
-    proxied = True
-
-    def __init__(self, leave: str | None = None, to: str | None = None, both_ways: bool = False, **how: float) -> None:
-        if both_ways and not (leave or to):
-            raise InvalidConfig("both-ways of all links means nothing; give from or to")
-        self.leave, self.to, self.both_ways = leave, to, both_ways
-        self.mode = self._mode(**how)
+    def __init__(self, region: str, worker: str = "replicator") -> None:
+        super().__init__(region, worker)
+        self._pid = 0
+        """Of the process that was frozen; 0: it did not run, or stood still already."""
 
     @property
-    def acts_on(self) -> Iterable[str]:
-        return [each for each in (self.leave, self.to) if each]
-
-    @abstractmethod
-    def _mode(self, **how: float) -> Mode:
-        """What the links do. Raises InvalidConfig, or TypeError for what it does not take."""
+    def holds(self) -> frozenset[str]:
+        return frozenset({f"the {self.worker} of the {self.region} region"})
 
     def start(self, stage: Stage) -> None:
-        stage.network.set(self.mode, self._links(stage))
+        stage.beat()
+        process = stage.worker(self.region, self.worker)
+        self._pid = process.pid if process.running and not process.stopped else 0
+        process.freeze()
 
     def stop(self, stage: Stage) -> None:
-        stage.network.set(PASS, self._links(stage))
-
-    def _links(self, stage: Stage) -> list[str]:
-        def matches(link: str, leave: str | None, to: str | None) -> bool:
-            client, _, server = link.partition(">")
-            return (leave is None or client == stage.name(leave)) and (to is None or server == stage.name(to))
-
-        return [
-            link for link in stage.network.links
-            if matches(link, self.leave, self.to) or (self.both_ways and matches(link, self.to, self.leave))
-        ]  # fmt: skip
-
-
-class Hole(_Links):
-    does = "what is sent over these links is held back, in both directions, until they are whole again"
-
-    def _mode(self, **how: float) -> Mode:
-        return Mode("hole", **how)
-
-
-class Mute(_Links):
-    does = "requests over these links arrive, and their answers do not"
-
-    def _mode(self, **how: float) -> Mode:
-        return Mode("mute", **how)
-
-
-class Reset(_Links):
-    does = "connections over these links are reset, new ones at once"
-
-    def _mode(self, **how: float) -> Mode:
-        return Mode("reset", **how)
-
-
-class HalfOpen(_Links):
-    does = "the connections over these links die without a word to either end; new ones pass"
-
-    def _mode(self, **how: float) -> Mode:
-        return Mode("half-open", **how)
-
-
-class Slow(_Links):
-    does = (
-        "these links take `latency` seconds (give or take `jitter`), pass `bandwidth` bytes a second on (0: any) and lose "
-        "a share `loss` of what is sent, which is sent again; in `direction` there, back or both"
-    )
-    takes = (*_Links.takes, "latency", "jitter", "bandwidth", "loss", "direction")
-
-    def __init__(
-        self, leave: str | None = None, to: str | None = None, both_ways: bool = False, direction: str = "both", **how: float
-    ) -> None:
-        super().__init__(leave, to, both_ways, **how)
-        if direction not in DIRECTIONS:
-            raise InvalidConfig(f"direction is {direction!r}; choose from {', '.join(DIRECTIONS)}")
-        self.direction = direction
-
-    def _mode(self, **how: float) -> Mode:
-        if not any(how.values()):
-            raise InvalidConfig("a slow link needs latency, jitter, bandwidth or loss")
-        return Mode("pass", **how)
-
-    def start(self, stage: Stage) -> None:
-        stage.network.set(self.mode, self._links(stage), self.direction)
-
-
-class SetClock(Action):
-    does = "the clock of the region's programs and clients jumps `seconds` ahead (negative: back), and later is right again"
-    takes = ("region", "seconds")
-    required = takes
-    clocks = True
-
-    def __init__(self, region: str, seconds: float) -> None:
-        super().__init__(region)
-        if type(seconds) not in (int, float) or not seconds:
-            raise InvalidConfig(f"seconds is {seconds!r}; give a number other than 0")
-        check_offset(seconds)
-        self.seconds = seconds
-
-    def start(self, stage: Stage) -> None:
-        stage.clock(self.region).set(self.seconds)
-
-    def stop(self, stage: Stage) -> None:
-        stage.clock(self.region).set(0)
-
-
-class Fail(Action):
-    does = "services fail as `rules` say, which are LocalStack's chaos rules (docs/chaos.md); a rule's region may be first …"
-    takes = ("rules",)
-    required = takes
-    faulty = True
-
-    def __init__(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        self._given = rules
-        self.rules(dict.fromkeys(ORDINALS, "us-east-1"))
-
-    @property
-    def acts_on(self) -> Iterable[str]:
-        return [each["region"] for each in self._given if each.get("region") in ORDINALS]
-
-    def rules(self, names: Mapping[str, str]) -> tuple[Rule, ...]:
-        """The rules where regions have these names. Raises InvalidConfig."""
-        if not isinstance(self._given, Sequence) or not self._given or isinstance(self._given, str):
-            raise InvalidConfig("rules are a list of at least one; [{}] fails every request")
-        named = [
-            {**each, "region": names.get(each["region"], each["region"])} if isinstance(each, Mapping) and "region" in each
-            else each
-            for each in self._given
-        ]  # fmt: skip
-        return tuple(
-            replace(rule, seed=number) if rule.seed is None else rule for number, rule in enumerate(parse_rules(named))
-        )
-
-    def start(self, stage: Stage) -> None:
-        stage.services.add(self.rules(stage.names))
-
-    def stop(self, stage: Stage) -> None:
-        own = list(self.rules(stage.names))
-        for each in stage.services.told():
-            if each.active and each.rule in own:
-                by = ", ".join(f"{name} {count:,}" for name, count in sorted(each.by.items()))
-                stage.remark(f"{each.rule}: struck {each.struck:,} of {each.seen:,} ({by or 'none'})", each.struck > 0)
-        left = list(stage.services.rules())
-        for rule in own:
-            left.remove(rule)
-        stage.services.set(left)
+        process = stage.worker(self.region, self.worker)
+        if not self._pid:
+            stage.remark(f"{process.name} did not run when it was to be frozen", False)
+        elif process.pid != self._pid or not process.stopped:
+            stage.remark(f"{process.name} (process {self._pid}) did not stand still to the end", False)
+        else:
+            stage.remark(f"{process.name} (process {self._pid}) stood still to the end")
+        process.thaw()
 
 
 class MoveAway(Action):
@@ -270,6 +140,8 @@ class MoveAway(Action):
 
     def __init__(self, region: str, to: str) -> None:
         super().__init__(region)
+        if region == to:
+            raise InvalidConfig(f"the writers of the {region} region cannot go from it to itself; name another")
         self.to = to
 
     @property
@@ -301,7 +173,8 @@ class TakeBackup(Action):
 
     def start(self, stage: Stage) -> None:
         backup: Backup = take_backup(stage.region(self.region).settings)
-        stage.keep_backup(self.region, backup)
+        events = stage.keep_backup(self.region, backup)
+        stage.remark(f"{events:,} events", events > 0)
 
 
 ACTIONS: Mapping[str, type[Action]] = {
@@ -311,3 +184,8 @@ ACTIONS: Mapping[str, type[Action]] = {
     "failback": MoveBack, "backup": TakeBackup,
 }  # fmt: skip
 """Each action by its name in a scenario file."""
+
+
+def make(name: str, arguments: Mapping[str, object]) -> Action:
+    """The action of that name. Raises InvalidConfig, and TypeError for arguments that it does not take."""
+    return ACTIONS[name](**{key.replace("-", "_").replace("from", "leave"): v for key, v in arguments.items()})  # type: ignore[arg-type]

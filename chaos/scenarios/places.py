@@ -4,16 +4,19 @@ second …"""
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from chaos.scenarios.actions import Action
 from chaos.scenarios.scenario import ORDINALS, Scenario
 from replicator.errors import InvalidConfig
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "us-west-2", "eu-central-1")
+
+
+_URL = re.compile(r"http://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,15 @@ class NotRun:
         }
 
 
-def read_endpoints(texts: Iterable[str]) -> dict[str, str]:
+class Endpoints(dict[str, str]):
+    """URLs by region. `named` are the regions that were asked for by their names, not only along with all."""
+
+    def __init__(self, urls: Mapping[str, str], named: Iterable[str]) -> None:
+        super().__init__(urls)
+        self.named = frozenset(named)
+
+
+def read_endpoints(texts: Iterable[str]) -> Endpoints:
     """URLs by region from `http://HOST:PORT`, where all are that are not named otherwise, and `REGION=http://HOST:PORT`.
     Raises InvalidConfig."""
     found: dict[str, str] = {}
@@ -51,12 +62,8 @@ def read_endpoints(texts: Iterable[str]) -> dict[str, str]:
         region, equals, url = text.partition("=")
         if not equals:
             region, url = "", text
-        parts = urlsplit(url)
-        try:
-            whole = parts.scheme == "http" and parts.hostname and parts.port and not parts.path.strip("/")
-        except ValueError:
-            whole = False
-        if not whole:
+        parts = _URL.fullmatch(url)
+        if parts is None or not 1 <= int(parts["port"]) <= 65_535:
             raise InvalidConfig(f"--endpoint {text!r} is not of the form http://HOST:PORT or us-east-1=http://HOST:PORT")
         if equals and region not in REGIONS:
             raise InvalidConfig(
@@ -68,12 +75,18 @@ def read_endpoints(texts: Iterable[str]) -> dict[str, str]:
             found[region] = url.rstrip("/")
         else:
             rest = url.rstrip("/")
-    return {region: found.get(region, rest) for region in REGIONS if region in found or rest}
+    return Endpoints({region: found.get(region, rest) for region in REGIONS if region in found or rest}, found)
 
 
 def place(scenario: Scenario, seed: int, endpoints: Mapping[str, str], actions: Sequence[Action]) -> Places | NotRun:
     """The seed's order of regions, in which those that are frozen or killed as a whole run on this machine."""
     shuffled = list(REGIONS[: scenario.regions])
+    strange = [region for region in _named(endpoints) if region not in shuffled]
+    if strange:
+        why = (
+            f"its regions are {', '.join(sorted(shuffled))}; none is {' or '.join(sorted(strange))}, which --endpoint names"
+        )
+        return NotRun(scenario, seed, why)
     random.Random(f"{seed}/regions").shuffle(shuffled)
     elsewhere = {region: endpoints[region] for region in shuffled if region in endpoints}
     if not elsewhere:
@@ -89,3 +102,10 @@ def place(scenario: Scenario, seed: int, endpoints: Mapping[str, str], actions: 
     others = [region for region in shuffled if region not in chosen.values()]
     order = tuple(chosen[each] if each in chosen else others.pop(0) for each in ORDINALS[: scenario.regions])
     return Places(order, elsewhere)
+
+
+def _named(endpoints: Mapping[str, str]) -> Iterable[str]:
+    """The regions that somebody asked for by their names: all, where that is not told, unless every region is given."""
+    if isinstance(endpoints, Endpoints):
+        return endpoints.named
+    return () if set(REGIONS) <= set(endpoints) else endpoints

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,14 @@ class Result:
     gone: int = 0
     load_seconds: float = 0.0
     converge_seconds: float | None = None
+    events: Mapping[str, int] = field(default_factory=dict)
+    """By region: how many events were acknowledged that were asked for since the timeline began."""
+    silent: Sequence[str] = ()
+    """Regions that clients call, and that acknowledged nothing since the timeline began."""
+    unanswered: Sequence[str] = ()
+    """Sessions that had no write acknowledged after the last step was over."""
+    unfinished: Sequence[str] = ()
+    """Sessions that were still calling when they had long been told to finish."""
     left: int = 0
     """Lanes and views that had not arrived when waiting for them was given up."""
     verdict: Verdict = field(default_factory=Verdict)
@@ -58,10 +66,29 @@ class Result:
         return [each for each in self.steps if not each.struck]
 
     @property
+    def why(self) -> list[str]:
+        """What is wrong with the run, beside promises that are broken: a line each."""
+        found = []
+        if self.converge_seconds is None or self.converge_seconds > self.scenario.converge_within:
+            took = "never" if self.converge_seconds is None else f"after {self.converge_seconds:.1f} s"
+            found.append(f"everything was everywhere {took}, not within {self.scenario.converge_within:g} s")
+        if self.silent:
+            found.append(f"acknowledged nothing since the timeline began: {', '.join(self.silent)}")
+        if self.unanswered:
+            found.append(f"had no write acknowledged after the last step was over: {', '.join(self.unanswered)}")
+        if self.unfinished:
+            found.append(f"were still calling when they had long been told to finish: {', '.join(self.unfinished)}")
+        if self.gone > self.scenario.gone:
+            found.append(f"{self.gone:,} acknowledged events are gone; expect.gone allows {self.scenario.gone:,}")
+        if not self.acknowledged:
+            found.append("nothing was acknowledged")
+        return found
+
+    @property
     def kept(self) -> bool:
-        """Every promise was looked at, and kept, every fault struck, and everything arrived in time."""
-        in_time = self.converge_seconds is not None and self.converge_seconds <= self.scenario.converge_within
-        return in_time and not self.unstruck and not self.verdict.broken and not self.unexpected and self.acknowledged > 0
+        """Every promise was looked at, and kept, every fault struck, every client was answered to the end, no more is gone
+        than may be, and everything arrived in time."""
+        return not (self.why or self.unstruck or self.verdict.broken or self.unexpected)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -80,7 +107,13 @@ class Result:
             "calls": dict(self.calls),
             "unknown_at_first": self.doubted,
             "acknowledged_events": self.acknowledged,
+            "acknowledged_by_region": dict(self.events),
+            "silent_regions": list(self.silent),
+            "unanswered_sessions": list(self.unanswered),
+            "unfinished_sessions": list(self.unfinished),
             "gone_events": self.gone,
+            "gone_at_most": self.scenario.gone,
+            "why_not": self.why,
             "load_seconds": round(self.load_seconds, 2),
             "converge_seconds": None if self.converge_seconds is None else round(self.converge_seconds, 2),
             "timeline": [

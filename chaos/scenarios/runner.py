@@ -16,7 +16,9 @@ from chaos.checker.check import check
 from chaos.checker.history import Final, Outcome
 from chaos.drills.convergence import converge
 from chaos.drills.stage import Watcher
-from chaos.scenarios.actions import ACTIONS, Action
+from chaos.scenarios.action import Action
+from chaos.scenarios.actions import make
+from chaos.scenarios.evidence import events_by_region, writers
 from chaos.scenarios.places import NotRun, place
 from chaos.scenarios.result import Done, Result
 from chaos.scenarios.sampling import Sampler, series
@@ -38,6 +40,8 @@ from replicator.store import EventStore, wall_clock
 _SLOW_SECONDS = 10.0
 """How long a request may take at an endpoint that is not ours: LocalStack needs seconds under load."""
 _STEADY_SECONDS = 60.0
+_ANSWER_SECONDS = 30.0
+"""So long after the last step every session must have a write acknowledged."""
 _ASK_SECONDS = 30.0
 _VIEWS = f"{things.Thing.name}@{things.Thing.version}"
 
@@ -89,7 +93,7 @@ def run_scenario(
 
 def make_action(step: Step) -> Action:
     """The action of a step of a scenario that has been read."""
-    return ACTIONS[step.name](**{key.replace("-", "_").replace("from", "leave"): v for key, v in step.arguments.items()})
+    return make(step.name, step.arguments)
 
 
 def _write(lines: Any, line: Mapping[str, Any]) -> None:
@@ -105,13 +109,16 @@ class Run:
         self.stage = stage
         self.result = Result(scenario, seed, stage.regions, endpoints)
         self._seed = seed
+        self._began = 0
+        self._over = 0
+        """Of the history's calls the first since the timeline began, and since the last step was over."""
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def go(self, steps: list[tuple[Step, Action]]) -> Result:
-        self._open()
         try:
             try:
+                self._open()
                 self._steady()
                 self._timeline(steps)
                 self._finish()
@@ -123,6 +130,8 @@ class Run:
             self.stage.sampler.stop()
         self._judge()
         self.result.series = series(self.stage.history.calls, self.stage.sampler.samples, self.stage.began)
+        for line in self.result.why:
+            self.stage.watch.say(f"not kept: {line}")
         return self.result
 
     def _open(self) -> None:
@@ -162,6 +171,7 @@ class Run:
             if not self.stage.until(probes[name], _STEADY_SECONDS):
                 raise NotSteady(f"scenario {self.scenario.name}: probe {name} did not hold within {_STEADY_SECONDS:.0f} s")
         self.stage.begin()
+        self._began = self._over = len(self.stage.history.calls)
 
     def _acknowledged_everywhere(self) -> bool:
         return {event.lane.partition("#")[0] for event in self.stage.history.acknowledged()} >= set(self.stage.regions)
@@ -182,11 +192,13 @@ class Run:
         active: list[tuple[float, Done, Action]] = []
         while waiting or active or self.stage.now < total:
             self.stage.watch.progress(int(self.stage.now))
+            due = waiting[0][0].at if waiting else self.stage.now
+            blocked = bool(waiting) and any(action.holds & waiting[0][1].holds for _, _, action in active)
             ends = min(active, key=lambda each: each[0], default=None)
-            if ends is not None and ends[0] <= min(self.stage.now, waiting[0][0].at if waiting else self.stage.now):
+            if ends is not None and ends[0] <= (self.stage.now if blocked else min(self.stage.now, due)):
                 active.remove(ends)
                 self._end(ends[1], ends[2])
-            elif waiting and waiting[0][0].at <= self.stage.now:
+            elif waiting and due <= self.stage.now and not blocked:
                 step, action = waiting.pop(0)
                 done = self._begin(step, action)
                 if step.lasts is not None:
@@ -200,24 +212,39 @@ class Run:
         self.stage.watch.say(f"{self.stage.now:5.1f} s  {step.name} {_words(step.arguments)}")
         action.start(self.stage)
         if step.lasts is None:
-            done.ended = self.stage.now
-            done.said, done.struck = self.stage.take_remarks()
+            self._is_over(done)
         return done
 
     def _end(self, done: Done, action: Action) -> None:
         action.stop(self.stage)
-        done.ended = self.stage.now
-        done.said, done.struck = self.stage.take_remarks()
+        self._is_over(done)
         self.stage.watch.say(f"{self.stage.now:5.1f} s  {done.name} ends{f': {done.said}' if done.said else ''}")
 
+    def _is_over(self, done: Done) -> None:
+        done.ended = self.stage.now
+        done.said, done.struck = self.stage.take_remarks()
+        self._over = len(self.stage.history.calls)
+
     def _finish(self) -> None:
-        """Everything is healed; clients write no more, and ask what became of what is unknown."""
+        """Everything is healed; every client is answered again; then they write no more, and ask what became of what is
+        unknown."""
         if self.stage.world.network is not None:
             self.stage.world.network.set(PASS)
+        self.stage.until(lambda: not self._unanswered(), _ANSWER_SECONDS)
+        self.result.unanswered = self._unanswered()
         self.result.load_seconds = self.stage.now
         for session in self.stage.sessions:
             session.finish()
         self.stage.until(lambda: all(session.done for session in self.stage.sessions), _ASK_SECONDS)
+        self.result.unfinished = sorted(session.process for session in self.stage.sessions if not session.done)
+        self.result.events = events_by_region(self.stage.history.calls[self._began :], self.stage.regions)
+        called = {session.region for session in self.stage.sessions}
+        self.result.silent = [region for region in self.stage.regions if region in called and not self.result.events[region]]
+
+    def _unanswered(self) -> list[str]:
+        """The sessions none of whose writes was acknowledged of those that were asked for after the last step was over."""
+        answered = writers(self.stage.history.calls[self._over :])
+        return sorted(session.process for session in self.stage.sessions if session.process not in answered)
 
     def _converge(self) -> None:
         started = time.monotonic()

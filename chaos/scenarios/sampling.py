@@ -168,8 +168,8 @@ class Sampler:
     def start(self) -> None:
         for region in self.settings:
             thread = threading.Thread(target=self._run, args=(region,), name=f"sampler-{region}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """End, after a last look at each region."""

@@ -9,7 +9,7 @@
       probes: [{type: probe, name: acknowledged}, {type: probe, name: arrives}]
     method:
       - {type: action, name: freeze, arguments: {region: first}, at: 5, for: 8}
-    expect: {converge-within: 60, promises: all}
+    expect: {converge-within: 60, gone: 0, untested: [claims]}
 
 Regions are named first, second, third … in an order that the seed chooses. `at` and `for` are seconds of the timeline, which
 begins when the steady state is met; what has no `for` is done once. When the timeline is over everything is undone, as a
@@ -21,13 +21,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from chaos.checker.verdict import PROMISES
 from chaos.scenarios.session import Load
 from replicator.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from chaos.scenarios.action import Action
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 PROBES = ("acknowledged", "arrives")
@@ -61,17 +64,22 @@ class Scenario:
     converge_within: float
     untested: tuple[str, ...] = ()
     """The promises that this scenario has nothing to look at for."""
+    gone: int = 0
+    """So many acknowledged events may go with regions that lose their data, at most."""
 
 
 def load_scenario(file: Path) -> Scenario:
     """Read a scenario. Raises InvalidConfig that names what is wrong, and where."""
     try:
-        told = yaml.safe_load(file.read_text())
+        return _Reader(file.stem).scenario(yaml.safe_load(file.read_text()))
+    except RecursionError:
+        raise InvalidConfig(
+            f"scenario {file} is nested too deeply; no part of a scenario is in more than 8 others"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"scenario {file} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise InvalidConfig(f"scenario {file} is not YAML: {' '.join(str(error).split())}") from None
-    return _Reader(file.stem).scenario(told)
 
 
 def find_scenarios() -> dict[str, Path]:
@@ -89,6 +97,12 @@ def find_scenario(name: str) -> Scenario:
     raise InvalidConfig(f"there is no scenario {name!r}; `chaos list` lists them, or give the path of a .yaml file")
 
 
+def _overlap(one: Step, other: Step) -> bool:
+    """Whether both last at some time."""
+    ends = [step.at + (step.lasts or 0) for step in (one, other)]
+    return one.at < ends[1] and other.at < ends[0]
+
+
 class _Reader:
     """Checks every part, and says which one is wrong."""
 
@@ -100,14 +114,15 @@ class _Reader:
                                             "steady-state-hypothesis", "method", "expect", "rollbacks"})  # fmt: skip
         set_up = self._keys(top.get("configuration", {}), "configuration", {"regions", "sessions", "seconds", "load"})
         regions = self._number(set_up.get("regions", 3), "configuration.regions", 2, len(ORDINALS), whole=True)
-        expect = self._keys(top.get("expect", {}), "expect", {"converge-within", "untested"})
+        expect = self._keys(top.get("expect", {}), "expect", {"converge-within", "gone", "untested"})
         untested = tuple(self._texts(expect.get("untested", []), "expect.untested"))
         for promise in untested:
             self._choose(promise, "expect.untested", PROMISES)
         hypothesis = self._keys(top.get("steady-state-hypothesis", {}), "steady-state-hypothesis", {"title", "probes"})
-        method = tuple(
+        made = [
             self._step(each, f"method[{n}]", int(regions)) for n, each in enumerate(self._list(top.get("method"), "method"))
-        )
+        ]
+        self._check_together(made)
         return Scenario(
             self._name,
             self._text(top.get("title"), "title"),
@@ -121,13 +136,34 @@ class _Reader:
                 self._probe(each, f"steady-state-hypothesis.probes[{n}]")
                 for n, each in enumerate(self._list(hypothesis.get("probes", []), "steady-state-hypothesis.probes"))
             ),
-            method,
+            tuple(step for step, _ in made),
             self._number(expect.get("converge-within", 120), "expect.converge-within", 1, 86_400),
             untested,
+            int(self._number(expect.get("gone", 0), "expect.gone", 0, 10**9, whole=True)),
         )
 
-    def _step(self, told: Any, where: str, regions: int) -> Step:
-        from chaos.scenarios.actions import ACTIONS
+    def _check_together(self, made: list[tuple[Step, Action]]) -> None:
+        """What is sound by itself may make no sense with others."""
+        backed_up: set[str] = set()
+        for number, (step, action) in sorted(enumerate(made), key=lambda each: each[1][0].at):
+            where = f"method[{number}] ({step.name} at {step.at:g} s)"
+            if step.name == "backup":
+                backed_up.add(action.region)
+            if step.name == "restore" and action.region not in backed_up:
+                raise self._wrong(
+                    where, "has nothing to restore from", f"let a step `backup` of {action.region} come earlier"
+                )
+            for other, (before, held) in enumerate(made[:number]):
+                both = ", ".join(sorted(held.holds & action.holds)) if _overlap(before, step) else ""
+                if both:
+                    raise self._wrong(
+                        where,
+                        f"overlaps method[{other}] ({before.name} at {before.at:g} s): both are about {both}",
+                        "the end of one would undo the other; let one end before the other begins",
+                    )
+
+    def _step(self, told: Any, where: str, regions: int) -> tuple[Step, Action]:
+        from chaos.scenarios.actions import ACTIONS, make
 
         step = self._keys(told, where, {"type", "name", "arguments", "at", "for"})
         self._choose(step.get("type", "action"), f"{where}.type", ("action",))
@@ -147,14 +183,14 @@ class _Reader:
         if lasts is not None and not action.lasting:
             raise self._wrong(f"{where}.for", f"is {lasts:g}", f"{name} is done once; leave it out")
         try:
-            made = action(**{key.replace("-", "_").replace("from", "leave"): value for key, value in arguments.items()})
+            made = make(name, arguments)
         except (TypeError, InvalidConfig) as error:
             raise self._wrong(
                 f"{where}.arguments", f"cannot be: {error}", f"{name} takes {', '.join(action.takes)}"
             ) from None
         for region in made.acts_on:
             self._choose(region, f"{where}.arguments", ORDINALS[:regions])
-        return Step(name, arguments, at, lasts)
+        return Step(name, arguments, at, lasts), made
 
     def _probe(self, told: Any, where: str) -> str:
         probe = self._keys(told, where, {"type", "name"})

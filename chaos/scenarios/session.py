@@ -121,7 +121,7 @@ class Session:
 
     def _run(self) -> None:
         try:
-            while not self._ended.is_set() and not (self._finishing.is_set() and not self._doubts):
+            while not self._ended.is_set() and not (self._finishing.is_set() and not self._can_ask()):
                 self._follow_order()
                 self._ask_again()
                 if not self._finishing.is_set():
@@ -129,6 +129,14 @@ class Session:
                 self._ended.wait(self._load.pause * self._random.uniform(0.5, 1.5))
         except BaseException as error:
             self.error = error
+
+    def _left(self, region: str) -> bool:
+        """It was told to call elsewhere, because that region does not answer."""
+        return region == self.home != self.region
+
+    def _can_ask(self) -> bool:
+        """Whether there is anybody to ask what became of what is unknown."""
+        return any(not self._left(region) for _, region, _ in self._doubts)
 
     def _here(self) -> Doors:
         if self.region not in self._doors:
@@ -219,7 +227,7 @@ class Session:
             return
         self._asked = time.monotonic()
         call, region, events = self._doubts[0]
-        if region == self.home != self.region:  # left, because it does not answer
+        if self._left(region):
             self._doubts.append(self._doubts.pop(0))
             return
         if region not in self._doors:

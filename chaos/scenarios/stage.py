@@ -15,12 +15,16 @@ from chaos.scenarios.sampling import Sampler
 from chaos.scenarios.scenario import ORDINALS
 from chaos.scenarios.session import Session
 from chaos.world.backup import Backup
+from chaos.world.layers import Layers
 from chaos.world.network import Network
 from chaos.world.processes import Process
 from chaos.world.reading import Tables
 from chaos.world.region import RegionProcesses
 from chaos.world.world import World
 from replicator.errors import InvalidConfig
+
+_FIRST_SEED = 2**32
+"""Of rules that were given none: far from any that a scenario would give."""
 
 
 class Stage:
@@ -45,6 +49,8 @@ class Stage:
         self._remarks: list[str] = []
         self._struck = True
         self._killed: set[str] = set()
+        self._layers = Layers(world.network) if world.network is not None else None
+        self._seeds = _FIRST_SEED
         self._backups: dict[str, Backup] = {}
         self._survived: set[str] = set()
         self.began = time.monotonic()
@@ -87,9 +93,36 @@ class Stage:
         return region.replicator if which == "replicator" else region.projector
 
     def kill_worker(self, ordinal: str, which: str) -> None:
+        """kill -9 to it; the next beat starts it again. One that does not run is not struck, and nobody's to start."""
+        self.beat()
         process = self.worker(ordinal, which)
+        if not process.running:
+            self.remark(f"{process.name} did not run", False)
+            return
         self._killed.add(process.name)
         process.kill()
+        self.remark(f"{process.name} (process {process.pid}) ran, and was killed", not process.running)
+
+    def come_back(self, ordinal: str, backup: Backup | None) -> None:
+        """A region that was killed is there again, empty or with what a backup has, and all its workers with it."""
+        region = self.region(ordinal)
+        if backup is None:
+            region.come_back_empty()
+        else:
+            region.come_back_restored(backup)
+        self._killed -= {process.name for process in region.processes}
+
+    def seeds(self, count: int) -> int:
+        """The first of so many seeds that no other rules of this run have."""
+        self._seeds += count
+        return self._seeds - count
+
+    @property
+    def layers(self) -> Layers:
+        """All that is done to links at this time."""
+        if self._layers is None:
+            raise InvalidConfig("this world has no links that can be cut")
+        return self._layers
 
     @property
     def network(self) -> Network:
@@ -125,11 +158,14 @@ class Stage:
         self._remarks, self._struck = [], True
         return taken
 
-    def keep_backup(self, ordinal: str, backup: Backup) -> None:
+    def keep_backup(self, ordinal: str, backup: Backup) -> int:
+        """Keep it until a region is restored. Returns how many events it has."""
         name = self.name(ordinal)
         self._backups[name] = backup
         table = self.world.settings(name).events_table
-        self._survived |= {bytes(item["digest"]["B"]).hex() for item in backup.items(table)}
+        events = {bytes(item["digest"]["B"]).hex() for item in backup.items(table)}
+        self._survived |= events
+        return len(events)
 
     def backup(self, ordinal: str) -> Backup:
         try:

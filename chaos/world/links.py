@@ -2,7 +2,8 @@
 
     python -m chaos.world.links SEED CONTROL us-east-1>eu-west-1=LISTEN:TARGET …
 
-All ports are of this machine. A line of JSON to CONTROL sets the modes of links: chaos/world/network.py sends it.
+All ports are of this machine. A line of JSON to CONTROL sets the modes of links: chaos/world/network.py sends it. The answer
+says what each of them has done to what passed since it was set the last time: a fault that met nothing is none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 import socket
 import struct
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,27 +77,33 @@ class _Link:
         self._target = target
         self._delays = {"there": PASS, "back": PASS}
         self._chance = {way: random.Random(f"{seed} {way}") for way in ("there", "back")}
-        self.mode = PASS
+        self._way = "pass"
         self._gates = {"there": asyncio.Event(), "back": asyncio.Event()}
         self._free = {"there": 0.0, "back": 0.0}
         self._open: dict[int, list[asyncio.StreamWriter]] = {}
         self._dead: set[int] = set()
         """Open to both ends, and nothing is carried any more."""
         self._count = 0
-        self.set(PASS)
+        self._did: Counter[str] = Counter()
+        self.set("pass", {})
 
-    def set(self, mode: Mode, direction: str = "both") -> None:
-        """Do what the mode says from now on; its latency, jitter, bandwidth and loss hold in this direction."""
-        self.mode = mode
-        self._delays |= dict.fromkeys(DIRECTIONS[direction], mode)
+    def set(self, way: str, delays: Mapping[str, Mode]) -> Counter[str]:
+        """Do this from now on; latency, jitter, bandwidth and loss hold in those directions that are given. Returns what it
+        has done since it was set the last time."""
+        done, self._did = self._did, Counter()
+        self._way = way
+        self._delays |= delays
         for direction, gate in self._gates.items():
-            held = mode.way == "hole" or (mode.way == "mute" and direction == "back")
+            held = way == "hole" or (way == "mute" and direction == "back")
             gate.clear() if held else gate.set()
-        if mode.way == "half-open":
+        if way == "half-open":
+            self._did["connections killed"] += len(self._open.keys() - self._dead)
             self._dead |= self._open.keys()
-        if mode.way == "reset":
+        if way == "reset":
+            self._did["connections reset"] += len(self._open)
             for number in list(self._open):
                 self._reset(number)
+        return done
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its acceptance to its end."""
@@ -103,10 +111,12 @@ class _Link:
         number = self._count
         self._open[number] = [writer]
         try:
-            if self.mode.way == "reset":
+            if self._way == "reset":
+                self._did["connections refused"] += 1
                 return
             if (self._dead or not self._gates["there"].is_set()) and len(self._open) > _HELD:
                 self._reset(min(self._dead or self._open))
+            self._did["connections held"] += not self._gates["there"].is_set()
             await self._gates["there"].wait()
             there, out = await asyncio.open_connection(HOST, self._target)
             if number not in self._open:
@@ -134,6 +144,8 @@ class _Link:
         try:
             while True:
                 chunk = await reader.read(_CHUNK)
+                if number not in self._dead and not self._gates[direction].is_set():
+                    self._did["bytes held"] += len(chunk)
                 put = asyncio.ensure_future(waiting.put((self._due(direction, len(chunk)), chunk)))
                 await asyncio.wait({put, delivery}, return_when=asyncio.FIRST_COMPLETED)
                 if not put.done():
@@ -174,13 +186,16 @@ class _Link:
         free = max(now, self._free[direction]) + size / mode.bandwidth if mode.bandwidth else now
         self._free[direction] = free  # all connections of a link share its bandwidth
         late = mode.latency + (chance.uniform(-mode.jitter, mode.jitter) if mode.jitter else 0.0)
-        resend = _RESEND_SECONDS
-        for _ in range(_MOST_LOSSES):
-            if not mode.loss or chance.random() >= mode.loss:
-                break
+        resend, losses = _RESEND_SECONDS, 0
+        while mode.loss and losses < _MOST_LOSSES and chance.random() < mode.loss:
             late += resend
             resend *= 2
-        return free + max(late, 0.0)
+            losses += 1
+        due = free + max(late, 0.0)
+        if size:
+            self._did[f"pieces lost {direction}"] += losses
+            self._did[f"pieces delayed {direction}"] += due > now
+        return due
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
@@ -197,9 +212,9 @@ async def _run(seed: str, control: int, links: Mapping[str, tuple[int, int]]) ->
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         order: Any = json.loads(await reader.readline() or "null")
         if order is not None:
-            for name in order["links"]:
-                served[name].set(Mode(**order["mode"]), order["direction"])
-            writer.write(json.dumps({"done": len(order["links"])}).encode() + b"\n")
+            delays = {direction: Mode(**mode) for direction, mode in order["delays"].items()}
+            did = {name: +served[name].set(order["way"], delays) for name in order["links"]}
+            writer.write(json.dumps({"did": did}).encode() + b"\n")
             await writer.drain()
         writer.close()
 

@@ -10,6 +10,7 @@ import json
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -67,23 +68,31 @@ class Network:
                     raise self.process.failure(f"took no orders within {_START_SECONDS:.0f} s") from None
                 time.sleep(0.05)
 
-    def set(self, mode: Mode, links: Iterable[str] | None = None, direction: str = "both") -> None:
+    def set(self, mode: Mode, links: Iterable[str] | None = None, direction: str = "both") -> dict[str, Counter[str]]:
         """Make these links (all unless given) do this from now on, their existing connections too.
 
         Latency, jitter, bandwidth and loss hold in `direction`: there (what the client region sends), back, or both; the
-        other direction stays as it is. Raises InvalidConfig.
+        other direction stays as it is. Returns what `put` does. Raises InvalidConfig.
         """
         if direction not in DIRECTIONS:
             raise InvalidConfig(f"a link has no direction {direction!r}; choose from {', '.join(DIRECTIONS)}")
+        return self.put(mode.way, dict.fromkeys(DIRECTIONS[direction], mode), links)
+
+    def put(self, way: str, delays: Mapping[str, Mode], links: Iterable[str] | None = None) -> dict[str, Counter[str]]:
+        """The same, with delays for each direction: there, back. Returns what each link has done since it was told the last
+        time: how many connections it has held, reset, refused or killed, how many bytes held, how many pieces delayed and
+        lost in each direction."""
         names = list(self._ports if links is None else links)
         if unknown := [name for name in names if name not in self._ports]:
             raise InvalidConfig(f"there is no link {unknown[0]!r}; choose from {', '.join(self._ports)}")
+        order = {"links": names, "way": way, "delays": {direction: asdict(mode) for direction, mode in delays.items()}}
         with socket.create_connection((HOST, self._control), timeout=5.0) as connection, connection.makefile("rw") as line:
-            line.write(json.dumps({"links": names, "mode": asdict(mode), "direction": direction}) + "\n")
+            line.write(json.dumps(order) + "\n")
             line.flush()
             answer = json.loads(line.readline() or "null")
-        if answer != {"done": len(names)}:
+        if not isinstance(answer, dict) or answer.get("did", {}).keys() != set(names):
             raise self.process.failure(f"answered {answer!r}")
+        return {name: Counter(did) for name, did in answer["did"].items()}
 
     def stop(self) -> None:
         self.process.stop()

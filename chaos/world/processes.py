@@ -44,6 +44,8 @@ class Process:
         self.name = name
         self.frozen = False
         self.starts = 0
+        self.pids: list[int] = []
+        """Of each start, the latest last."""
         self._command = list(command)
         self._environment = dict(environment)
         self._log = log
@@ -56,6 +58,16 @@ class Process:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it runs and stands still, as the kernel has it (elsewhere than on Linux: as it was told to)."""
+        if not self.running or sys.platform != "linux":
+            return self.running and self.frozen
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+        except (OSError, IndexError):
+            return False
 
     def start(self) -> None:
         """Start it. Its output is appended to its log."""
@@ -71,6 +83,7 @@ class Process:
             )
         self.frozen = False
         self.starts += 1
+        self.pids.append(self._process.pid)
 
     def freeze(self) -> None:
         """Stop it from running without ending it: requests to it hang, as they do to a region that is cut off."""

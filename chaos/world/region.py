@@ -23,6 +23,9 @@ from replicator.settings import Settings
 from replicator.tables import create_tables
 
 _START_SECONDS = 60.0
+_DELETE_SECONDS = 20.0
+"""So long a table that is being made or changed is tried again."""
+_IN_USE = "ResourceInUseException"
 
 
 def emulator(region: str, port: int, services: str, logs: Path) -> Process:
@@ -150,14 +153,18 @@ class RegionProcesses:
             create_tables(self.settings)
             DynamoSink(self.settings).create_table()
 
-    def clear(self) -> list[str]:
-        """Delete the region's tables, all that have its prefix. Returns their names."""
+    def clear(self) -> dict[str, str]:
+        """Delete the region's tables, all that have its prefix, each whatever becomes of the others. Returns those that are
+        left, each with the reason. Raises ClientError or BotoCoreError where they cannot even be listed."""
         client: Any = aws.dynamodb(replace(self.settings, read_timeout=30.0), self.name)
         pages = client.get_paginator("list_tables").paginate()
         names = [name for page in pages for name in page["TableNames"] if name.startswith(f"{self.settings.prefix}-")]
-        for name in names:
-            client.delete_table(TableName=name)
-        return names
+        end = time.monotonic() + _DELETE_SECONDS
+        left = {name: _delete(client, name) for name in names}
+        while any(why == _IN_USE for why in left.values()) and time.monotonic() < end:
+            time.sleep(0.5)
+            left |= {name: _delete(client, name) for name, why in left.items() if why == _IN_USE}
+        return {name: why for name, why in left.items() if why}
 
     def wait_healthy(self) -> None:
         """Wait until the region's endpoint answers DynamoDB requests. Raises ProcessFailed, or InvalidConfig where it is
@@ -187,3 +194,15 @@ class RegionProcesses:
                 if time.monotonic() > end:
                     raise self.emulator.failure(f"did not answer within {_START_SECONDS:.0f} s") from None
                 time.sleep(0.1)
+
+
+def _delete(client: Any, table: str) -> str:
+    """Delete a table. Returns why it is left, or nothing."""
+    try:
+        client.delete_table(TableName=table)
+    except ClientError as error:
+        code = str(error.response["Error"]["Code"])
+        return {"ResourceNotFoundException": "", _IN_USE: _IN_USE}.get(code, str(error))
+    except BotoCoreError as error:
+        return str(error)
+    return ""

@@ -10,11 +10,15 @@ its own id then, also after an error, and the kernel ends them if this process i
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -131,31 +135,31 @@ class World:
             region.furnish()
 
     def close(self) -> None:
-        """Stop everything that was started, workers first."""
-        for region in self.regions.values():
-            for process in region.processes:
-                if process.frozen:
-                    process.thaw()
-        for process in self._all():
-            process.stop()
-        for proxy in self._proxies:
-            proxy.stop()
-        try:
+        """Stop everything that was started, workers first, and delete what was made elsewhere: each thing, whatever becomes
+        of the others. Meanwhile SIGINT and SIGTERM are not heard: it takes its time, and is not to be left half done."""
+        with _unheard(), ExitStack() as stack:  # what was pushed last is done first, and an error ends nothing
+            stack.callback(self._directory.cleanup)
             for name in self._elsewhere if self._furnished else ():
-                self._clear(self.regions[name])
-        finally:
-            self._directory.cleanup()
+                stack.callback(self._clear, self.regions[name])
+            for proxy in reversed(self._proxies):
+                stack.callback(proxy.stop)
+            for process in reversed([*self._all()]):
+                stack.callback(process.stop)
+            for region in self.regions.values():
+                for process in region.processes:
+                    if process.frozen:
+                        stack.callback(process.thaw)
 
     def _clear(self, region: RegionProcesses) -> None:
         """Delete what was made somewhere else. Where that fails, whoever is told can do it."""
+        where = f"in {region.name} at {region.settings.endpoint(region.name)}"
         try:
-            region.clear()
+            left = region.clear()
         except (BotoCoreError, ClientError) as error:
-            err.print(
-                f"tables {region.settings.prefix}-* are left in {region.name} at {region.settings.endpoint(region.name)}: "
-                f"{error}; delete them",
-                markup=False,
-            )
+            err.print(f"tables {region.settings.prefix}-* are left {where}: {error}; delete them", markup=False)
+        else:
+            for name, why in left.items():
+                err.print(f"table {name} is left {where}: {why}; delete it", markup=False)
 
     def stop_workers(self) -> None:
         """SIGTERM to every replicator and projector, and wait until they have ended."""
@@ -201,6 +205,19 @@ class World:
     @property
     def _proxies(self) -> list[Network | ServiceProxy]:
         return [proxy for proxy in (self.services, self.network) if proxy is not None]
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Ctrl-C and SIGTERM do nothing meanwhile. Handlers are the main thread's; in another one nothing changes."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _address(region: str, url: str) -> str:

@@ -129,3 +129,43 @@ def test_a_program_by_a_wrong_clock_is_still_one_process_that_is_stopped_by_its_
     process.wait_running(0.3)
     process.stop()
     assert not process.running
+
+
+def test_a_program_that_asks_while_its_clock_is_wrong_leaves_marks_and_one_that_does_not_ask_leaves_none(
+    tmp_path: Path,
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    teller, other = Teller(clock), Teller(clock)
+    pids = [teller.process.pid, other.process.pid]
+    try:
+        teller.off()
+        other.off()
+        assert clock.marks(pids) == 0
+        clock.set(30)
+        while not clock.marks(pids):
+            teller.off()
+        assert clock.marks([teller.process.pid]) == clock.marks(pids)
+        assert clock.marks([other.process.pid]) == 0
+        clock.set(0)
+        while not _near(teller.off()[0], 0):
+            pass
+        before = clock.marks(pids)
+        for _ in range(5):
+            time.sleep(0.11)
+            teller.off()
+        assert clock.marks(pids) == before
+    finally:
+        for each in (teller, other):
+            each.process.kill()
+            each.process.communicate()
+
+
+def test_a_client_that_asks_while_its_clock_is_wrong_is_counted(tmp_path: Path) -> None:
+    clock = Clock(tmp_path / "clock")
+    clock.wall()
+    clock.set(-5)
+    clock.wall()
+    clock.wall()
+    clock.set(0)
+    clock.wall()
+    assert clock.told_wrong == 2

@@ -32,6 +32,12 @@ def test_a_url_is_where_all_regions_are_that_are_not_named() -> None:
         (["http://127.0.0.1:99999"], "is not of the form"),
         (["http://127.0.0.1:4566/path"], "is not of the form"),
         ([""], "is not of the form"),
+        (["http://user:pw@h:4566"], "is not of the form"),
+        (["http://h:4566/#fragment"], "is not of the form"),
+        (["http://h:4566?query"], "is not of the form"),
+        (["http://h h:4566"], "is not of the form"),
+        (["us-east-1=http://h:4566#a"], "is not of the form"),
+        (["http://h:0"], "is not of the form"),
         ([f"moon-1={URL}"], "scenarios have no region 'moon-1'; choose from us-east-1"),
         ([URL, URL], "--endpoint names where all regions are twice"),
         ([f"us-east-1={URL}", f"us-east-1={URL}"], "--endpoint names us-east-1 twice"),
@@ -77,3 +83,21 @@ def test_most_scenarios_run_where_all_regions_are_elsewhere() -> None:
     assert {name for name, each in found.items() if isinstance(each, NotRun)} == {
         "failover", "freeze", "region-lost", "region-restored", "two-freeze",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", [["sa-east-1=http://h:1"], ["sa-east-1=http://h:1", URL], ["us-east-1=http://h:1", URL]])
+def test_an_endpoint_of_a_region_that_the_scenario_does_not_use_is_not_run(texts: list[str]) -> None:
+    found = placed(find_scenario("partition"), 1, read_endpoints(texts))
+    if texts[0].startswith("us-east-1"):
+        assert isinstance(found, Places)
+        assert found.endpoints == {"us-east-1": "http://h:1", "eu-west-1": URL, "ap-southeast-2": URL}
+    else:
+        assert isinstance(found, NotRun)
+        assert found.why == (
+            "its regions are ap-southeast-2, eu-west-1, us-east-1; none is sa-east-1, which --endpoint names"
+        )
+    assert isinstance(placed(find_scenario("five-regions"), 1, read_endpoints(texts)), Places)
+
+
+def test_endpoints_that_are_no_more_than_a_mapping_are_named_each() -> None:
+    assert isinstance(placed(find_scenario("partition"), 1, {"sa-east-1": URL}), NotRun)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import pytest
+
 from chaos.checker.history import History, Written
-from chaos.scenarios.sampling import Sample, Waiting, series
+from chaos.scenarios.sampling import Sample, Sampler, Waiting, series
+from replicator.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 
@@ -67,3 +71,15 @@ def test_what_is_drawn_counts_calls_by_the_second_they_ended_in() -> None:
         EAST: {"at": [1.0], "answered": [True], "events": {WEST: [0.12]}, "views": {EAST: [0.0], WEST: [1.0]}},
         WEST: {"at": [], "answered": [], "events": {}, "views": {}},
     }
+
+
+def test_a_sampler_that_cannot_start_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: threading.Thread) -> None:
+        raise RuntimeError("no threads are left")
+
+    sampler = Sampler({EAST: Settings(EAST)}, lambda: 0.0, "thing", "thing@1")
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    with pytest.raises(RuntimeError, match="no threads are left"):
+        sampler.start()
+    sampler.stop()
+    assert sampler.samples == {EAST: []}

@@ -123,21 +123,20 @@ def test_a_mute_link_carries_requests_and_no_answers(network: Network, servers: 
     assert servers[B].hears(b"took effect")
 
 
+def _whole(client: http.client.HTTPConnection, body: bytes = b"hello") -> float:
+    """How long it takes where nothing is slow, on a machine that may be busy: the best of some."""
+    return min(_times(client, 5, body))
+
+
 def test_a_slow_link_takes_its_latency_both_ways_and_shares_its_bandwidth(network: Network) -> None:
-    client = _client(network, A, B)
+    client = _client(network, A, B, timeout=60.0)
     _ask(client)
     network.set(Mode(latency=0.15))
-    began = time.monotonic()
-    _ask(client)
-    assert 0.3 <= time.monotonic() - began < 1.0
+    assert min(_times(client, 3)) >= 0.3
     network.set(Mode(bandwidth=200_000))
-    began = time.monotonic()
-    _ask(client, bytes(50_000))  # 0.25 s there and 0.25 s back
-    assert 0.45 <= time.monotonic() - began < 2.0
+    assert min(_times(client, 2, bytes(50_000))) >= 0.45  # 0.25 s there and 0.25 s back
     network.set(PASS)
-    began = time.monotonic()
-    _ask(client, bytes(50_000))
-    assert time.monotonic() - began < 0.3
+    assert _whole(client, bytes(50_000)) < 0.45
 
 
 def test_a_reset_link_resets_what_is_open_and_what_comes(network: Network) -> None:
@@ -182,7 +181,7 @@ def test_jitter_makes_answers_early_and_late_and_keeps_their_bytes_in_order(netw
     network.set(Mode(latency=0.03, jitter=0.03))
     took = _times(client, 15)
     assert max(took) - min(took) > 0.01
-    assert 0.02 < sum(took) / len(took) < 0.15
+    assert sum(took) / len(took) > 0.02
     big = os.urandom(400_000)
     assert _ask(client, big) == big
 
@@ -192,11 +191,16 @@ def test_a_lossy_link_delays_a_share_of_what_is_sent_in_one_direction_by_resendi
     _ask(client)
     network.set(Mode(loss=0.2), [f"{A}>{B}"], "back")
     took = _times(client, 12)
-    assert any(0.2 <= each < 5 for each in took)
-    assert any(each < 0.1 for each in took)
-    assert _times(_client(network, B, A), 1)[0] < 0.1  # the other link is whole
-    network.set(PASS)
-    assert max(_times(client, 5)) < 0.2
+    other = _client(network, B, A)
+    _ask(other)
+    did = network.set(PASS)
+    lost = did[f"{A}>{B}"]["pieces lost back"]
+    assert lost > 0
+    assert sum(took) >= 0.2 * lost  # each comes so late at least
+    assert did[f"{A}>{B}"]["pieces lost there"] == 0
+    assert did[f"{B}>{A}"] == {}  # the other link is whole
+    _times(client, 5)
+    assert network.set(PASS)[f"{A}>{B}"] == {}
 
 
 def test_latency_can_be_one_way_and_different_each_way(network: Network, servers: dict[str, _Server]) -> None:
@@ -204,9 +208,47 @@ def test_latency_can_be_one_way_and_different_each_way(network: Network, servers
     _ask(client)
     network.set(Mode(latency=0.15), [f"{A}>{B}"], "back")
     network.set(Mode(latency=0.05), [f"{A}>{B}"], "there")
-    assert 0.2 <= _times(client, 1)[0] < 0.35
-    network.set(PASS, [f"{A}>{B}"], "back")
-    assert 0.05 <= _times(client, 1)[0] < 0.15
+    assert min(_times(client, 3)) >= 0.2
+    did = network.set(PASS, [f"{A}>{B}"], "back")[f"{A}>{B}"]
+    assert did["pieces delayed there"] >= 3
+    assert did["pieces delayed back"] >= 3
+    assert min(_times(client, 3)) >= 0.05
+    did = network.set(PASS)[f"{A}>{B}"]
+    assert did["pieces delayed there"] >= 3
+    assert did["pieces delayed back"] == 0
+
+
+def test_each_link_tells_what_it_has_done_since_it_was_told_the_last_time(network: Network) -> None:
+    link, other = f"{A}>{B}", f"{B}>{A}"
+    old = _client(network, A, B, timeout=0.4)
+    _ask(old)
+    network.set(HOLE, [link])
+    for client in (old, _client(network, A, B, timeout=0.4)):
+        with pytest.raises(TimeoutError):
+            _ask(client)
+    _ask(_client(network, B, A))
+    did = network.set(PASS)
+    assert did[other] == {}
+    assert did[link]["connections held"] == 1
+    assert did[link]["bytes held"] > 0
+    network.set(MUTE, [other])
+    with pytest.raises(TimeoutError):
+        _ask(_client(network, B, A, timeout=0.4))
+    assert network.set(RESET, [other])[other]["bytes held"] > 0
+    with pytest.raises(ConnectionError):
+        _ask(_client(network, B, A))
+    did = network.set(PASS, [other])
+    assert did[other]["connections refused"] == 1
+    assert did[other]["connections reset"] >= 1
+    client = _client(network, C, A)
+    _ask(client)
+    network.set(HALF_OPEN, [f"{C}>{A}"])
+    assert network.set(PASS, [f"{C}>{A}"]) == {f"{C}>{A}": {"connections killed": 1}}
+    network.set(Mode(latency=0.01), [f"{C}>{A}"], "there")
+    _ask(_client(network, C, A))
+    assert network.set(PASS, [f"{C}>{A}"])[f"{C}>{A}"].keys() == {"pieces delayed there"}
+    network.set(HOLE, [link])
+    assert network.set(PASS, [link]) == {link: {}}  # nothing met it
 
 
 def test_a_server_that_is_down_resets_and_can_come_back_on_its_port(tmp_path: Path) -> None:
