@@ -98,6 +98,8 @@ def _run(found: Found, number: int, is_open: bool) -> str:
     elif "error" in found:
         body = f'<div class="card">{said}<p>It failed: {escape(found["error"])}</p></div>'
     else:
+        why = "".join(f"<li>{escape(line)}</li>" for line in found.get("why_not", ()))
+        said += f"<ul>{why}</ul>" if why else ""
         body = f'<div class="card">{said}{_figures(found)}{_pictures(found)}</div>{_timeline(found)}{_promises(found)}'
     return f'<details class="run" id="run-{number}"{" open" if is_open else ""}><summary>{title}</summary>{body}</details>'
 

@@ -146,3 +146,5 @@ def _show(result: Result) -> None:
         _say(f"  [yellow]met nothing[/] {each.name} at {each.began:.1f} s: {escape(each.said)}")
     for name in result.unexpected:
         _say(f"  [yellow]not looked at[/] {PROMISES[name]}")
+    for line in result.why:
+        _say(f"  [yellow]not kept[/]: {escape(line)}")
