@@ -13,8 +13,9 @@ from benchmarks.appending import NEW
 from benchmarks.measure import Row, compare
 from replicator import EventStore, MemoryStorage, Settings, aws
 from replicator.control import MemoryControl, Quarantine
-from replicator.copier import Copier, LinkState
+from replicator.copier import Copier
 from replicator.dynamodb import DynamoStorage
+from replicator.linkstate import LinkState
 from replicator.models import from_item, to_item
 
 LANES = 1000

@@ -21,6 +21,7 @@ from replicator.copying import plan
 from replicator.domain.event import NO_EVENTS, Event, Head, size_of
 from replicator.domain.names import DELIMITER, LaneId, sequence_key
 from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.linkstate import LinkState
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
 
 _HEADS_KEPT = 200_000
@@ -28,17 +29,6 @@ _TRANSACTION_BYTES = 3_500_000
 _SAME_PEER_SECONDS = 5.0
 _LONG_RUN = 4
 """Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
-
-
-@dataclass(slots=True)
-class LinkState:
-    """What a link has done since it started: for logs, status and tests."""
-
-    copied: int = 0
-    known: int = 0
-    deferred: int = 0
-    quarantined: int = 0
-    up: bool = True
 
 
 @dataclass(slots=True)

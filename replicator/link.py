@@ -17,10 +17,11 @@ from contextlib import suppress
 import structlog
 
 from replicator.control import Backlog, Quarantine, spans
-from replicator.copier import Copier, LinkState
+from replicator.copier import Copier
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
+from replicator.linkstate import LinkState
 from replicator.peers import PeerTables
 from replicator.retries import full_jitter
 from replicator.storage import LaneStorage

@@ -13,13 +13,14 @@ import structlog
 
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
 from replicator.control import ControlStorage, DynamoControl, Quarantine
-from replicator.copier import Copier, LinkState
+from replicator.copier import Copier
 from replicator.courier import Courier
 from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.external.poison import LINK as EXTERNAL
 from replicator.fencing.adopting import Adopter
+from replicator.linkstate import LinkState
 from replicator.metrics import Emit, emit
 from replicator.queues import VIEWS, QueueBacklog
 from replicator.records import read_records

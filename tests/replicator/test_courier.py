@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from replicator import logs
 from replicator.control import MemoryControl, Quarantine
-from replicator.copier import Copier, LinkState
+from replicator.copier import Copier
 from replicator.courier import FUSE_SECONDS, Courier
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import DamagedEvent, OutcomeUnknown, RegionUnavailable
+from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
 from replicator.pointers import Pointers, Spans, join
 from replicator.queues import MAX_DELAY, QueueBacklog

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.control import Backlog, MemoryControl, Quarantine
-from replicator.copier import Copier, LinkState
+from replicator.copier import Copier
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
 from replicator.link import Link
+from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
 from replicator.storage import Insert, Position
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from replicator.batches import BatchFailed, item_failures
 from replicator.control import MemoryControl, Quarantine
-from replicator.copier import Copier, LinkState
+from replicator.copier import Copier
 from replicator.courier import FUSE_SECONDS, Courier
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
@@ -28,6 +28,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
 from replicator.external.poison import LINK, Poison
+from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
 from replicator.models import to_item
 from replicator.outbound import Outbound, Refusals
