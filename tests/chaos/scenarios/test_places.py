@@ -81,7 +81,7 @@ def test_what_nobody_can_do_to_a_region_elsewhere_is_not_run(elsewhere: int, say
 def test_most_scenarios_run_where_all_regions_are_elsewhere() -> None:
     found = {name: placed(find_scenario(name), 1, dict.fromkeys(REGIONS, URL)) for name in find_scenarios()}
     assert {name for name, each in found.items() if isinstance(each, NotRun)} == {
-        "failover", "freeze", "region-lost", "region-restored", "two-freeze",
+        "cut-off-restored", "failover", "freeze", "region-lost", "region-restored", "two-freeze",
     }  # fmt: skip
 
 
