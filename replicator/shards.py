@@ -168,8 +168,8 @@ class ShardReader(ABC):
         before records that come later."""
         if now < self._marks_at:
             return
-        waiting = (self._shards[name] for name in self._unsaved & self._shards.keys())
-        mark = min([self._described, *(shard.floor for shard in waiting if not shard.finished)])
+        waiting = self._unsaved & self._shards.keys()  # also of what was read to its end, and is not dealt with yet
+        mark = min([self._described, *(self._shards[name].floor for name in waiting)])
         if mark <= self._mark or not math.isfinite(mark):
             return
         try:
@@ -219,7 +219,8 @@ class ShardReader(ABC):
         began = self.monotonic()
         try:
             if shard.iterator is None:
-                shard.trimmed |= shard.position is None and began - shard.since >= _SURE_SECONDS
+                old = began - shard.since >= _SURE_SECONDS or self._told - shard.floor >= _SURE_SECONDS
+                shard.trimmed |= shard.position is None and old
                 shard.iterator = self._iterator(name, shard)
             iterator = shard.iterator
             page = self._call(lambda: self._page(iterator))

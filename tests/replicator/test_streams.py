@@ -304,6 +304,32 @@ def test_an_empty_page_is_not_taken_for_the_end_of_a_shard() -> None:
     assert bench.trimmed == 1
 
 
+def test_a_shard_that_was_read_to_its_end_and_not_dealt_with_keeps_its_age() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    assert bench.read() == [1]
+    bench.fake.shards["b"] = Shard([2, 3], closed=True)
+    away(bench, 20)
+    assert bench.read(commit=False) == [2, 3]
+    away(bench, 5)
+    bench.fake.shards["b"].trimmed = 1
+    assert bench.read() == [3]
+    assert bench.trimmed == 1
+
+
+def test_empty_pages_make_no_shard_young_while_it_runs_either() -> None:
+    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
+    assert bench.read() == [1]
+    bench.trimmed = 0
+    for _ in range(20):
+        bench.now += HOUR
+        bench.read(polls=1)
+    bench.fake.shards["b"] = Shard([2, 3], trimmed=1)  # behind pages that were empty
+    bench.fake.failures["b"] = ["ExpiredIteratorException"]
+    bench.now += 5 * HOUR
+    assert bench.read() == [3]
+    assert bench.trimmed == 1
+
+
 def test_how_long_a_reader_was_away_counts_also_when_a_shard_cannot_be_read_at_first() -> None:
     bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
     assert bench.read() == [1]
