@@ -127,7 +127,7 @@ class Doors:
     def _request(self, hostile: Hostile) -> tuple[str, str]:
         request: Request = hostile.sent
         try:
-            nowhere = hostile.kind.name.startswith("path")
+            nowhere = any(word in hostile.kind.name for word in ("path", "query"))
             return by_answer(*self._ask(hostile.region, request), request.framed, nowhere)
         except OSError as error:
             if not request.framed:
