@@ -20,6 +20,7 @@ from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
 from chaos.drills.sabotage import PROMISES
 from chaos.faults.command import proxy
 from chaos.hostile.command import hostile
+from chaos.outputs import check_output
 from chaos.scenarios.command import list_scenarios, report, run_scenarios
 from chaos.simulator.command import simulate
 from replicator import logs
@@ -74,8 +75,7 @@ def drill(
     count = _count(events)
     configs = [DrillConfig(count, regions, seed, kills, breaks, terraform, outage, each) for each in kinds]
     for option, file in (("--json", json_file), ("--markdown", markdown)):
-        if file is not None and not file.parent.is_dir():
-            raise InvalidConfig(f"{option} {file}: there is no directory {file.parent}; create it or choose another")
+        check_output(option, file)
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("error")  # the workers' logs are their own; here the bars and the table speak
     results = []
@@ -108,8 +108,7 @@ def contend(
     from chaos.contention import Contention, run_contention
 
     plan = Contention(operations, writers, streams, seed)
-    if json_file is not None and not json_file.parent.is_dir():
-        raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
+    check_output("--json", json_file)
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("error")
     with Bars() as bars:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chaos.bars import Bars
+from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
 from replicator.errors import InvalidConfig
@@ -36,8 +37,7 @@ def hostile(
 
     if not 1 <= events <= 999_999:
         raise InvalidConfig(f"--events {events}: give 1 to 999,999")
-    if json_file is not None and not json_file.parent.is_dir():
-        raise InvalidConfig(f"--json {json_file}: there is no directory {json_file.parent}; create it or choose another")
+    check_output("--json", json_file)
     if "MERIDIAN_LOG" not in os.environ:
         logs.configure("critical")
     with Bars() as bars:

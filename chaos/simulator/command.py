@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from chaos.bars import Bars
+from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
 from replicator.errors import InvalidConfig, place
@@ -51,8 +52,7 @@ def simulate(
     if plant == "list":
         _list_plants()
         return
-    if json_file is not None:
-        _check_writable(json_file)
+    check_output("--json", json_file)
     if grow and plant is not None:
         raise InvalidConfig(f"--grow looks at costs and at no promise, so --plant {plant} would be in vain; leave one out")
     campaign = Campaign(seeds, steps, seed, Options(regions, streams), plant, jobs)
@@ -65,15 +65,6 @@ def simulate(
         except OSError as error:
             raise InvalidConfig(f"--json {json_file} cannot be written: {error.strerror}") from error
     raise typer.Exit(0 if kept else 1)
-
-
-def _check_writable(file: Path) -> None:
-    if not file.parent.is_dir():
-        raise InvalidConfig(f"--json {file}: there is no directory {file.parent}; create it or choose another")
-    if file.is_dir():
-        raise InvalidConfig(f"--json {file} is a directory; name a file in it")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise InvalidConfig(f"--json {file} cannot be written; choose another file")
 
 
 def _list_plants() -> None:
