@@ -189,10 +189,19 @@ def pool(jobs: int, one_each: bool = False) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    """A process of the pool: who has started it ends it, whatever the terminal says."""
+    """A process of the pool: who has started it ends it, whatever the terminal says; and it does not outlive them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _end_with_parent() -> None:
+    """Killed, a parent ends nobody: its processes would wait for more to do for good."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(campaign: Campaign, batches: Iterator[range], tally: Tally, take: Callable[[_Batch], None]) -> dict[range, str]:

@@ -22,6 +22,7 @@ from chaos.drills.kinds import KINDS
 from chaos.drills.result import DrillConfig
 from chaos.world.reading import Tables
 from replicator import InvalidConfig
+from tests.processes import children, still_alive
 
 pytestmark = pytest.mark.emulator
 COMMAND = [sys.executable, "-c", "from chaos.cli import main; main()", "drill"]
@@ -176,34 +177,16 @@ def test_nothing_is_left_running_when_a_drill_is_interrupted(number: signal.Sign
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with (tmp_path / "log").open("w+") as log:
         drill = subprocess.Popen([*COMMAND, "--events", "50000"], stdout=log, stderr=log, env=environment)
-        children: set[int] = set()
+        seen: set[int] = set()
         end = time.monotonic() + 60
         while time.monotonic() < end and "appending" not in (tmp_path / "log").read_text():
-            children |= _children(drill.pid)
+            seen |= children(drill.pid)
             time.sleep(0.2)
-        children |= _children(drill.pid)
-        assert len(children) >= 9, (tmp_path / "log").read_text()
+        seen |= children(drill.pid)
+        assert len(seen) >= 9, (tmp_path / "log").read_text()
         drill.send_signal(number)
         assert drill.wait(60) == (-9 if number == signal.SIGKILL else 130)
-    end = time.monotonic() + 20
-    while time.monotonic() < end and any(_alive(pid) for pid in children):
-        time.sleep(0.2)
-    assert [pid for pid in children if _alive(pid)] == []
-
-
-def _children(pid: int) -> set[int]:
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return {int(child) for task in tasks for child in (task / "children").read_text().split()}
-    except OSError:
-        return set()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    assert not still_alive(seen)
 
 
 @pytest.mark.soak

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from chaos.simulator.command import _tell
 from chaos.simulator.mutants import MUTANTS
 from chaos.simulator.running import Outcome
 from tests.commands import command
+from tests.processes import children, still_alive
 
 
 def test_seeds_that_keep_every_promise_are_summed_up(tmp_path: Path) -> None:
@@ -111,30 +111,16 @@ def test_a_bad_option_is_named_with_the_remedy(options: tuple[str, ...], named: 
     assert answer.stdout == ""
 
 
-def test_ctrl_c_leaves_nothing_running() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows a process's children")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_nothing_is_left_running_when_it_is_interrupted(number: signal.Signals, code: int) -> None:
     main = [sys.executable, "-c", "from chaos.cli import main; main()", "simulate", "--seeds", "100000"]
     process = subprocess.Popen(main, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while len(_children(process.pid)) < 2 and time.monotonic() < deadline:
+    end, workers = time.monotonic() + 60, 2
+    while len(seen := children(process.pid)) < workers + 1 and time.monotonic() < end:  # one more keeps their semaphores
         time.sleep(0.1)
-    children = _children(process.pid)
-    assert len(children) >= 2
-    process.send_signal(signal.SIGINT)
+    assert len(seen) == workers + 1
+    process.send_signal(number)
     process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert not [child for child in children if _alive(child)]
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    assert process.returncode == code
+    assert not still_alive(seen)

@@ -15,6 +15,7 @@ import pytest
 
 from chaos.world.network import HALF_OPEN, HOLE, MUTE, PASS, RESET, Mode, Network
 from replicator import InvalidConfig
+from tests.processes import still_alive
 
 A, B, C = "us-east-1", "eu-west-1", "ap-southeast-2"
 
@@ -294,14 +295,4 @@ def test_the_links_end_with_whoever_started_them(servers: dict[str, _Server], tm
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    end = time.monotonic() + 5
-    while time.monotonic() < end and _alive(child):
-        time.sleep(0.05)
-    assert not _alive(child)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    assert not still_alive([child])

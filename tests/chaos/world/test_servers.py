@@ -6,7 +6,6 @@ import pwd
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from chaos.world import servers
 from chaos.world.processes import ProcessFailed
 from chaos.world.servers import Server, postgresql, redis_server, search_stand_in
+from tests.processes import still_alive
 
 Run = Callable[[], AbstractContextManager[Server]]
 
@@ -66,15 +66,12 @@ with postgresql() as server:
 def test_a_frozen_server_s_children_are_gone_when_whoever_froze_it_is_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", FREEZE], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    children = parent.stdout.readline().split()
+    children = [int(child) for child in parent.stdout.readline().split()]
     assert len(children) > 3
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    end = time.monotonic() + 10
-    while left := [child for child in children if Path(f"/proc/{child}").exists()]:
-        assert time.monotonic() < end, left
-        time.sleep(0.05)
+    assert not still_alive(children)
 
 
 def test_two_servers_run_side_by_side() -> None:
