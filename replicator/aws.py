@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+)
 
 from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.retries import Transient, transient
@@ -33,6 +40,7 @@ THROTTLES = {
 }  # fmt: skip
 BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}
 BATCH_STATEMENTS = 25
+_NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, NoCredentialsError, CredentialRetrievalError)
 _creating = Lock()  # clients may be shared between threads, making them may not
 NOT_NOW = "NotNow"
 
@@ -110,7 +118,7 @@ def sort_error(error: BaseException) -> Transient | None:
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return Transient(code or str(status), sent=True) if code in BROKEN or status >= 500 else None
-    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+    if isinstance(error, _NOT_SENT):
         return Transient(type(error).__name__, sent=False)
     return Transient(type(error).__name__, sent=True) if isinstance(error, BotoCoreError) else None
 

@@ -314,13 +314,8 @@ class DynamoStorage:
     @staticmethod
     def _sorted(error: PynamoDBException) -> BaseException:
         cause = error.cause
-        if cause is not None and not isinstance(cause, ClientError):
-            return aws.sort_error(cause) or error
-        # PynamoDB's VerboseClientError keeps the code but not the status.
-        code = aws.error_code(cause)
-        if code in aws.THROTTLES:
-            return Transient(code, sent=False)
-        return Transient(code, sent=True) if code in aws.BROKEN else error
+        answered = getattr(cause, "__cause__", None)  # PynamoDB's own errors keep the code, and not the status
+        return aws.sort_error(answered or cause or error) or error
 
 
 def _insert_statement(table: str, names: Sequence[str]) -> str:
