@@ -115,13 +115,15 @@ class Knowledge:
                 if (kept := self.events.get((lane, sequence))) is not None:
                     yield kept
 
-    def had_seen(self, kept: Kept, other: Kept) -> bool:
+    def had_seen(self, kept: Kept, other: Kept) -> bool | None:
         """Whether the writer of `kept` had seen `other`, which is of the same stream: by what it said then, or as its own
-        lane held it already."""
+        lane held it already. None where it had seen something at that place, and what was there then may be gone."""
         if kept.lane == other.lane:
             return other.sequence < kept.sequence
         change = self.changes.get(str(kept.fields.get("id")))
-        return change is not None and change.context.get(other.region, 0) >= other.sequence
+        if change is None or change.context.get(other.region, 0) < other.sequence:
+            return False
+        return True if other.sequence < self.gone_from.get(other.lane, other.sequence + 1) else None
 
 
 def lane_of(region: str, stream: str) -> str:

@@ -36,7 +36,7 @@ def explain(known: Knowledge, stream: str, vector: Vector, value: Mapping[str, A
     total = sum(kept.fields["n"] for kept in held if kept.type == "added")
     if not whole(found["count"]) or found["count"] != total:
         yield "counters", f"the count is {found['count']!r}, its events come to {total}"
-    yield from (("sets", why) for why in _members_wrong(found["members"], _members(known, held)))
+    yield from (("sets", why) for why in _members_wrong(found["members"], *_members(known, held)))
     names = _names(known, held)
     called = found["called"]
     if not (called is None or isinstance(called, str)) or called not in names:
@@ -49,24 +49,28 @@ def _fits(kept: Kept) -> bool:
     return whole(said) if kept.type == "added" else isinstance(said, str)
 
 
-def _members_wrong(members: object, legal: set[str]) -> Iterator[str]:
+def _members_wrong(members: object, sure: set[str], legal: set[str]) -> Iterator[str]:
     if not isinstance(members, list) or not all(isinstance(each, str) for each in members):
         yield f"its members are {members!r}, which is no list of names"
         return
     for who, times in sorted(Counter(members).items()):
         if times > 1:
             yield f"{who} is there {times} times"
-    for who in sorted(legal.symmetric_difference(members)):
+    for who in sorted((sure - set(members)) | (set(members) - legal)):
         yield f"{who} is {'there, but was' if who in members else 'not there, and was not'} removed by anyone who knew"
 
 
-def _members(known: Knowledge, held: list[Kept]) -> set[str]:
-    """Who joined in an event that nobody who left them had seen."""
+def _members(known: Knowledge, held: list[Kept]) -> tuple[set[str], set[str]]:
+    """Who joined in an event that nobody who left them had seen: for sure, and as far as anybody can tell."""
     joined, left = _by_payload(held, "joined"), _by_payload(held, "left")
-    return {
-        who for who, events in joined.items()
-        if any(not any(known.had_seen(leave, join) for leave in left.get(who, ())) for join in events)
-    }  # fmt: skip
+    sure, legal = set(), set()
+    for who, events in joined.items():
+        seen = [[known.had_seen(leave, join) for leave in left.get(who, ())] for join in events]
+        if any(all(each is False for each in by) for by in seen):
+            sure.add(who)
+        if any(not any(by) for by in seen):
+            legal.add(who)
+    return sure, legal
 
 
 def _by_payload(held: list[Kept], kind: str) -> dict[str, list[Kept]]:

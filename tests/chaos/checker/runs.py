@@ -16,8 +16,8 @@ from replicator.claims import Claim, OptimisticClaims, Release
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
+from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.operation import Saved
 from replicator.store import EventStore
 
