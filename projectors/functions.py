@@ -9,13 +9,12 @@ from projectors.inbound import Inbound
 from projectors.settings import read_projections
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
-from replicator.records import from_lambda
 from replicator.settings import read_settings
 
 
 def project(event: Message, context: Any) -> Answer:
     """Records of the own region's stream, own events and copies alike, into views."""
-    return _inbound().project([from_lambda(record) for record in event["Records"]])
+    return _inbound().project(event["Records"])
 
 
 def catch_up(event: Message, context: Any) -> Answer:

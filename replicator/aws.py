@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
     from mypy_boto3_sqs import SQSClient
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 THROTTLES = {
@@ -56,9 +58,14 @@ def _config(settings: Settings) -> Config:
 
 
 @cache
-def _session() -> boto3.session.Session:
+def session() -> botocore.session.Session:
     """One session a process: each new one reads botocore's service models again, which takes longer than all else."""
-    return boto3.session.Session()
+    return botocore.session.get_session()
+
+
+@cache
+def _session() -> boto3.session.Session:
+    return boto3.session.Session(botocore_session=session())
 
 
 def dynamodb(settings: Settings, region: str) -> DynamoDBClient:
@@ -141,8 +148,22 @@ def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
         raise RegionUnavailable(f"{region} does not answer ({error}); what waits for it is kept") from error
 
 
+def executing(client: DynamoDBClient) -> Callable[[Sequence[Any]], list[Any]]:
+    """What runs some statements in one request of this client's."""
+
+    def execute(statements: Sequence[Any]) -> list[Any]:
+        answers: list[Any] = client.batch_execute_statement(Statements=statements)["Responses"]
+        return answers
+
+    return execute
+
+
 def execute_batch(
-    client: DynamoDBClient, settings: Settings, region: str, pool: ThreadPoolExecutor, statements: Sequence[Any]
+    execute: Callable[[Sequence[S]], Sequence[Any]],
+    settings: Settings,
+    region: str,
+    pool: ThreadPoolExecutor,
+    statements: Sequence[S],
 ) -> list[str]:
     """Run PartiQL statements, 25 to a request: for each, an empty text or its error code. They are not atomic together.
 
@@ -160,7 +181,7 @@ def execute_batch(
 
     def send(chunk: list[int]) -> str:
         try:
-            answers = client.batch_execute_statement(Statements=[statements[i] for i in chunk])["Responses"]
+            answers = execute([statements[i] for i in chunk])
         except (BotoCoreError, ClientError) as error:
             passing = sort_error(error)
             if passing is None:

@@ -1,41 +1,32 @@
-"""The storage on DynamoDB. Models and reads are PynamoDB's; writes are PartiQL INSERTs, which can never replace an event."""
+"""The storage on DynamoDB. Writes are PartiQL INSERTs, which can never replace an event."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
-from pynamodb.exceptions import AttributeDeserializationError, PynamoDBException, TransactWriteError
-from pynamodb.transactions import TransactWrite
 
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.errors import DamagedEvent, GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
-from replicator.models import (
-    INDEX_PARTS,
-    LANES_INDEX,
-    ControlItem,
-    EventItem,
-    bind,
-    from_item,
-    from_model,
-    index_key,
-    to_item,
-    to_model,
-)
+from replicator.errors import GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.items import INDEX_PARTS, LANES_INDEX, from_item, index_key, insert_statement, parameters
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 from replicator.storage import MAX_TRANSACTION, Guard, Insert, Position, check_transaction, control_text
+from replicator.wire import Wire
+
+if TYPE_CHECKING:
+    from replicator.puts import Puts
 
 T = TypeVar("T")
 log = structlog.get_logger()
 
-_FIELDS = ("pk", "sk", "hlc", "type", "version", "payload", "metadata", "observed", "prev", "digest")
 _GET_BATCH = 100
 _INSERTS = {"": Insert.ADDED, "DuplicateItem": Insert.TAKEN, aws.NOT_NOW: Insert.NOT_NOW}
 
@@ -55,21 +46,18 @@ class DynamoStorage:
         self._settings = settings
         self.region = region or settings.region
         self._table = settings.events_table
-        self._model = bind(EventItem, self._table, settings, self.region)
         self._client = aws.dynamodb(settings, self.region)
-        self._connection = self._model._get_connection().connection  # one client for puts, queries and transactions
+        self.wire = Wire(self._client, settings)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"dynamodb-{self.region}")
         # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
-        self._insert_next = _insert_statement(self._table, _FIELDS)
-        self._insert_first = _insert_statement(self._table, (*_FIELDS, "begins"))
-        self._control = bind(ControlItem, settings.control_table, settings, self.region)
+        self._insert_next, self._insert_first = (insert_statement(self._table, first) for first in (False, True))
         found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
         self._guard_statement = f"EXISTS({found})"
+        self._puts: Puts | None = None
+        if settings.write_with == "puts":
+            from replicator.puts import Puts
 
-    @property
-    def clients(self) -> tuple[Any, ...]:
-        """The botocore clients that this reads and writes with."""
-        return self._client, self._connection.client
+            self._puts = Puts(settings, self.region)
 
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
         check_transaction(events, guards)
@@ -105,21 +93,19 @@ class DynamoStorage:
 
     def _put(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> None:
         """Write all or none, once. Raises _Taken or Transient."""
-        if self._settings.write_with == "inserts":
-            self._put_statements(events, guards)
-        else:
-            self._put_items(events, guards)
-
-    def _put_statements(self, events: Sequence[Event], guards: Sequence[Guard]) -> None:
-        statements = self._statements(events)
+        if self._puts is not None:
+            if not self._puts.put(events, guards):
+                raise _Taken
+            return
+        statements = [self._statement(event) for event in events]
         for guard in guards:
-            parameters = [{"S": guard.scope}, {"S": guard.key}, {"S": control_text(guard.value)}]
-            statements.append({"Statement": self._guard_statement, "Parameters": parameters})
+            values = [{"S": guard.scope}, {"S": guard.key}, {"S": control_text(guard.value)}]
+            statements.append(json.dumps({"Statement": self._guard_statement, "Parameters": values}))
         try:
             if len(statements) == 1:
-                self._client.execute_statement(**statements[0])
+                self.wire.send("ExecuteStatement", statements[0])
             else:
-                self._client.execute_transaction(TransactStatements=statements)
+                self.wire.send("ExecuteTransaction", f'{{"TransactStatements":[{",".join(statements)}]}}')
         except (BotoCoreError, ClientError) as error:
             code, reasons = aws.error_code(error), aws.cancellation_reasons(error)
             if any(each.startswith(_CONDITIONS) for each in (code, *reasons)):
@@ -128,36 +114,14 @@ class DynamoStorage:
                 raise Transient(", ".join(sorted(reasons)), sent=False) from error
             raise (aws.sort_error(error) or error) from error
 
-    def _statements(self, events: Sequence[Event]) -> list[Any]:
-        statements = []
-        for event in events:
-            item = to_item(event)
-            first = "begins" in item
-            names: Sequence[str] = (*_FIELDS, "begins") if first else _FIELDS
-            statement = self._insert_first if first else self._insert_next
-            statements.append({"Statement": statement, "Parameters": [item[name] for name in names]})
-        return statements
+    def _statement(self, event: Event) -> str:
+        """The INSERT of an event, as JSON."""
+        return f"{self._insert_next if event.sequence > 1 else self._insert_first}{parameters(event)}}}"
 
-    def _put_items(self, events: Sequence[Event], guards: Sequence[Guard]) -> None:
-        absent = self._model.pk.does_not_exist()
-        try:
-            if len(events) == 1 and not guards:
-                to_model(self._model, events[0]).save(condition=absent)
-            else:
-                with TransactWrite(connection=self._connection) as transaction:
-                    for event in events:
-                        transaction.save(to_model(self._model, event), condition=absent)
-                    for guard in guards:
-                        same = self._control.value == control_text(guard.value)
-                        transaction.condition_check(self._control, guard.scope, guard.key, condition=same)
-        except PynamoDBException as error:
-            reasons = {r.code for r in error.cancellation_reasons if r} if isinstance(error, TransactWriteError) else set()
-            code = aws.error_code(error.cause)  # PynamoDB's own cause_response_code fails on time-outs
-            if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
-                raise _Taken from None
-            if reasons & aws.THROTTLES:
-                raise Transient(", ".join(sorted(reasons)), sent=False) from error
-            raise self._sorted(error) from error
+    def _execute(self, statements: Sequence[str]) -> list[Any]:
+        answer = self.wire.send("BatchExecuteStatement", f'{{"Statements":[{",".join(statements)}]}}')
+        found: list[Any] = answer["Responses"]
+        return found
 
     def _settle(self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool) -> None:
         """A condition failed: these very events are there already (an earlier attempt landed), or others are, or a guard
@@ -181,7 +145,7 @@ class DynamoStorage:
         raise LaneTaken(taken)
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
-        if self._settings.write_with == "inserts":
+        if self._puts is None:
             return self._insert_batch(events)
         outcomes: list[Insert] = []
         for start in range(0, len(events), MAX_TRANSACTION):
@@ -210,8 +174,8 @@ class DynamoStorage:
         return [outcomes[(event.lane, event.sequence)] for event in events]
 
     def _insert_batch(self, events: Sequence[Event]) -> list[Insert]:
-        statements = self._statements(events)
-        codes = aws.execute_batch(self._client, self._settings, self.region, self._pool, statements)
+        statements = [self._statement(event) for event in events]
+        codes = aws.execute_batch(self._execute, self._settings, self.region, self._pool, statements)
         for event, code in zip(events, codes, strict=True):
             if code not in _INSERTS:
                 raise RegionUnavailable(f"{self.region} refused event {event.id}: {code}")
@@ -223,8 +187,8 @@ class DynamoStorage:
         for start in range(0, len(keys), _GET_BATCH):
             waiting: list[Any] = keys[start : start + _GET_BATCH]
             while waiting:
-                request: Any = {self._table: {"Keys": waiting, "ConsistentRead": True}}
-                answer: Any = self._call(partial(self._client.batch_get_item, RequestItems=request))
+                request = {"RequestItems": {self._table: {"Keys": waiting, "ConsistentRead": True}}}
+                answer = self._read("BatchGetItem", request)
                 for item in answer["Responses"].get(self._table, []):
                     event = from_item(item)
                     found[(event.lane, event.sequence)] = event
@@ -234,26 +198,28 @@ class DynamoStorage:
     def read(
         self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
     ) -> Iterator[Event]:
-        sort = self._model.sk
-        low, high = sequence_key(max(first, 1)), None if last is None else sequence_key(max(last, 1))
         if last is not None and last < max(first, 1):
             return
-        query = self._model.query(
-            lane.key,
-            range_key_condition=sort >= low if high is None else sort.between(low, high),
-            scan_index_forward=not reverse,
-            consistent_read=True,
-            limit=limit,
-            page_size=limit if limit is not None and limit < 1000 else None,
-        )
-        while True:
-            try:
-                model = self._call(lambda: next(query, None))
-            except AttributeDeserializationError as error:
-                raise DamagedEvent(f"an item of lane {lane} is not an event: {error}") from None
-            if model is None:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": f"pk = :lane AND sk {'>= :first' if last is None else 'BETWEEN :first AND :last'}",
+            "ExpressionAttributeValues": {":lane": {"S": lane.key}, ":first": {"S": sequence_key(max(first, 1))}},
+            "ConsistentRead": True,
+            "ScanIndexForward": not reverse,
+        }
+        if last is not None:
+            request["ExpressionAttributeValues"][":last"] = {"S": sequence_key(last)}
+        left = limit
+        while left is None or left > 0:
+            if left is not None:
+                request["Limit"] = left
+            page = self._read("Query", request)
+            for item in page["Items"]:
+                yield from_item(item)
+            if "LastEvaluatedKey" not in page:
                 return
-            yield from_model(model)
+            left = None if left is None else left - len(page["Items"])
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
         # A scan returns each partition's items together and in order, so the last one before a change of key is the end.
@@ -264,7 +230,7 @@ class DynamoStorage:
             request: dict[str, Any] = {
                 "TableName": self._table, "ProjectionExpression": "pk, sk", "ConsistentRead": True, **start
             }  # fmt: skip
-            page = self._call(partial(self._client.scan, **request))
+            page = self._read("Scan", request)
             for item in page["Items"]:
                 if key is not None and item["pk"]["S"] != key:
                     yield from _lane_end(key, sequence)
@@ -284,7 +250,7 @@ class DynamoStorage:
                 "ExpressionAttributeValues": {":part": {"S": index_key(region, part)}},
             }
             while True:
-                page = self._call(partial(self._client.query, **request))
+                page = self._read("Query", request)
                 for item in page["Items"]:
                     for lane, _ in _lane_end(item["pk"]["S"], item["sk"]["S"]):
                         yield lane
@@ -295,14 +261,15 @@ class DynamoStorage:
     def identity(self) -> str:
         return self._call(lambda: aws.table_identity(self._client, self._table))
 
+    def _read(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        return self._call(partial(self.wire.read, operation, request))
+
     def _call(self, operation: Callable[[], T]) -> T:
         """A read, retried while its failure may pass."""
 
         def once() -> T:
             try:
                 return operation()
-            except PynamoDBException as error:
-                raise self._sorted(error) from error
             except (BotoCoreError, ClientError) as error:
                 raise (aws.sort_error(error) or error) from error
 
@@ -310,17 +277,6 @@ class DynamoStorage:
             return transient(self._settings.attempts)(once)
         except Transient as failure:
             raise RegionUnavailable(f"{self.region} does not answer ({failure}); try again later") from failure
-
-    @staticmethod
-    def _sorted(error: PynamoDBException) -> BaseException:
-        cause = error.cause
-        answered = getattr(cause, "__cause__", None)  # PynamoDB's own errors keep the code, and not the status
-        return aws.sort_error(answered or cause or error) or error
-
-
-def _insert_statement(table: str, names: Sequence[str]) -> str:
-    columns = ", ".join(f"'{name}': ?" for name in names)
-    return f'INSERT INTO "{table}" VALUE {{{columns}}}'
 
 
 def _lane_end(key: str, sequence: str) -> Iterator[tuple[LaneId, int]]:

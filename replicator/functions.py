@@ -13,14 +13,13 @@ from replicator import logs
 from replicator.batches import Answer, Message, time_left
 from replicator.external.batch import PublishBatches
 from replicator.outbound import Outbound
-from replicator.records import from_lambda
 from replicator.redrive import Redrive
 from replicator.settings import read_settings
 
 
 def replicate(event: Message, context: Any) -> Answer:
     """Records of the own region's stream: every event of an own lane goes over every link."""
-    return _outbound().replicate([from_lambda(record) for record in event["Records"]])
+    return _outbound().replicate(event["Records"])
 
 
 def catch_up(event: Message, context: Any) -> Answer:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
 
 from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from replicator.domain.clock import Hlc
 from replicator.domain.event import Event
-from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, InvalidEvent, InvalidName
+from replicator.domain.names import sequence_key
+from replicator.items import LANES_INDEX, begins
 from replicator.settings import Settings
-
-LANES_INDEX = "lanes"
-INDEX_PARTS = 16
-"""Into so many partitions of the index a region's lanes are spread, or a region could begin only 1,000 a second."""
 
 
 class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
@@ -85,81 +78,6 @@ def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any
     return type(f"{model.__name__}_{region.replace('-', '_')}", (model,), {"Meta": meta})
 
 
-def index_key(region: str, part: int) -> str:
-    """One partition of the index of `region`'s lanes."""
-    return f"{region}#{part:x}"
-
-
-def begins(event: Event) -> str | None:
-    """Where the index lists the event's lane, if this is its first event."""
-    if event.sequence != 1:
-        return None
-    return index_key(event.region, sha256(event.lane.key.encode()).digest()[0] % INDEX_PARTS)
-
-
-def to_item(event: Event) -> dict[str, Any]:
-    """The event in DynamoDB's JSON, as the low-level client takes it."""
-    first = begins(event)
-    return {
-        **({"begins": {"S": first}} if first else {}),
-        "pk": {"S": event.lane.key},
-        "sk": {"S": sequence_key(event.sequence)},
-        "hlc": {"S": str(event.hlc)},
-        "type": {"S": event.type},
-        "version": {"N": str(event.version)},
-        "payload": {"S": event.payload_text},
-        "metadata": {"S": event.metadata_text},
-        "observed": {"S": str(event.observed)},
-        "prev": {"B": event.prev},
-        "digest": {"B": event.digest},
-    }
-
-
-def from_item(item: dict[str, Any]) -> Event:
-    """Read an event from DynamoDB's JSON. Raises DamagedEvent for anything `to_item` cannot have produced."""
-    try:
-        return Event(
-            lane=LaneId.from_key(item["pk"]["S"]),
-            sequence=parse_sequence_key(item["sk"]["S"]),
-            hlc=Hlc.parse(item["hlc"]["S"]),
-            type=item["type"]["S"],
-            version=int(item["version"]["N"]),
-            payload_text=item["payload"]["S"],
-            metadata_text=item["metadata"]["S"],
-            observed=VersionVector.parse(item["observed"]["S"]),
-            prev=_binary(item["prev"]["B"]),
-            digest=_binary(item["digest"]["B"]),
-        )
-    except DamagedEvent:
-        raise
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-        InvalidName,
-        InvalidEvent,
-    ) as error:
-        raise DamagedEvent(f"item {where(item)} is not an event: {type(error).__name__}: {error}") from None
-
-
-def _binary(value: Any) -> bytes:
-    """Bytes as a client gives them. A number would be taken for a size, and make so many zeros."""
-    if not isinstance(value, bytes | bytearray):
-        raise TypeError(f"a binary attribute holds a {type(value).__name__}")
-    return bytes(value)
-
-
-def where(item: Any) -> str:
-    """The key of an item, for messages: `pk sk`, never its payload."""
-    try:
-        return f"{item['pk']['S']} {item['sk']['S']}"
-    except (KeyError, TypeError, RecursionError):
-        return "without a readable key"
-
-
 def to_model(model: Any, event: Event) -> Any:
     """The event as an instance of a bound EventItem."""
     return model(
@@ -175,24 +93,3 @@ def to_model(model: Any, event: Event) -> Any:
         digest=event.digest,
         begins=begins(event),
     )
-
-
-def from_model(model: Any) -> Event:
-    """Read an event from an instance of EventItem."""
-    try:
-        return Event(
-            lane=LaneId.from_key(model.pk),
-            sequence=parse_sequence_key(model.sk),
-            hlc=Hlc.parse(model.hlc),
-            type=model.type,
-            version=model.version,
-            payload_text=model.payload,
-            metadata_text=model.metadata,
-            observed=VersionVector.parse(model.observed),
-            prev=model.prev,
-            digest=model.digest,
-        )
-    except DamagedEvent:
-        raise
-    except (TypeError, AttributeError, ValueError) as error:
-        raise DamagedEvent(f"item {model.pk} {model.sk} is not an event: {type(error).__name__}: {error}") from None

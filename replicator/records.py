@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error as BadBase64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 from replicator.domain.event import GENESIS, Event
 from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
 from replicator.errors import DamagedEvent, InvalidName, shown
-from replicator.models import from_item, where
+from replicator.items import from_item, where
 
 Record = Mapping[str, Any]
 
@@ -57,26 +55,9 @@ def read_records(records: Iterable[Record], region: str | None = None) -> tuple[
     return events, refused
 
 
-def from_lambda(record: Record) -> Record:
-    """A record as Lambda hands it over, with its binary attributes decoded: JSON carries them as base64 text."""
-    change = dict(_map(_map(record).get("dynamodb")))
-    for part in ("Keys", "NewImage"):
-        change[part] = {name: _decoded(value) for name, value in _map(change.get(part)).items()}
-    return {**_map(record), "dynamodb": change}
-
-
 def _map(value: Any) -> Mapping[str, Any]:
     """The value, or nothing where it is no map: whoever looks for something in it finds that it is missing."""
     return value if isinstance(value, Mapping) else {}
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, dict) and isinstance(value.get("B"), str):
-        try:
-            return {"B": b64decode(value["B"], validate=True)}
-        except (BadBase64, ValueError):
-            return value  # whoever reads it says that it is no event
-    return value
 
 
 def position(record: Record) -> str:

@@ -104,8 +104,8 @@ def _answers(place: Place) -> bool:
 def _place(settings: Settings, meter: Meter | None = None) -> Place:
     storage, control = DynamoStorage(settings), DynamoControl(settings)
     if meter is not None:
-        for client in (*storage.clients, control.client):
-            meter.attach(client)
+        storage.wire.count(meter.hear)
+        meter.attach(control.client)
     hasty = replace(settings, attempts=1, connect_timeout=min(settings.connect_timeout, 1.0), read_timeout=2.0)
 
     def changes() -> Changes:

@@ -14,7 +14,7 @@ from replicator.domain.event import NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId, parse_sequence_key, sequence_key
 from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import VersionVector
-from replicator.models import from_item
+from replicator.items import from_item
 from replicator.operation import AtToken, Operation
 from replicator.store import EventStore
 

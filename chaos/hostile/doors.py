@@ -23,9 +23,8 @@ from projectors.inbound import Inbound
 from projectors.settings import load_projections
 from replicator import aws
 from replicator.errors import MeridianError
-from replicator.models import to_item
+from replicator.items import to_item
 from replicator.outbound import Outbound
-from replicator.records import from_lambda
 from replicator.store import EventStore, wall_clock
 
 _BATCH = 20
@@ -143,7 +142,7 @@ class Doors:
         failure = ""
         for handle in (outbound.replicate, inbound.project):
             try:
-                records = [from_lambda(json.loads(json.dumps(record))) for _, record in waiting]
+                records = [json.loads(json.dumps(record)) for _, record in waiting]
                 if failed := handle(records)["batchItemFailures"]:
                     failure = f"the batch comes again from {failed}"
             except Exception as error:

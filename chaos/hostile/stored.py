@@ -15,7 +15,7 @@ from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.models import to_item
+from replicator.items import to_item
 
 Item = dict[str, Any]
 Change = Callable[[Random, str, Item], Item]

@@ -27,8 +27,8 @@ import replicator.audit.threads
 import replicator.aws
 import replicator.fencing.connecting
 import replicator.freshness
+import replicator.items
 import replicator.link
-import replicator.models
 import replicator.records
 import replicator.retries
 import replicator.runbooks.parts
@@ -143,7 +143,7 @@ def _while_true(**_: Any) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
 
 def _from_image(item: dict[str, Any]) -> Event:
     """`from_item`: the event that the image was made of. That it is the one which reading gives is tested elsewhere."""
-    return item.event if type(item) is Image else replicator.models.from_item(item)
+    return item.event if type(item) is Image else replicator.items.from_item(item)
 
 
 def _logger(world: Timed) -> type:

@@ -29,18 +29,29 @@ class Meter:
             client.meta.events.register(f"provide-client-params.dynamodb.{name}", _ask)
             client.meta.events.register(f"after-call.dynamodb.{name}", self._add)
 
+    def hear(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Count a read that was made beneath botocore."""
+        self._count(answer, _consistent(request))
+
     def _add(self, parsed: Any, context: Any, **_: Any) -> None:
+        self._count(parsed, bool(context.get("meridian_consistent")))
+
+    def _count(self, parsed: Mapping[str, Any], consistent: bool) -> None:
         found = parsed.get("ConsumedCapacity") or []
         said = sum(float(each.get("CapacityUnits", 0)) for each in (found if isinstance(found, list) else [found]))
         with self._lock:
             self.requests += 1
-            self.units += max(said, _units(parsed, bool(context.get("meridian_consistent"))))
+            self.units += max(said, _units(parsed, consistent))
 
 
 def _ask(params: Any, context: Any, **_: Any) -> Any:
-    tables = params.get("RequestItems", {}).values()
-    context["meridian_consistent"] = params.get("ConsistentRead") or any(each.get("ConsistentRead") for each in tables)
+    context["meridian_consistent"] = _consistent(params)
     return {**params, "ReturnConsumedCapacity": "TOTAL"}
+
+
+def _consistent(request: Mapping[str, Any]) -> bool:
+    tables = request.get("RequestItems", {}).values()
+    return bool(request.get("ConsistentRead")) or any(each.get("ConsistentRead") for each in tables)
 
 
 def _units(parsed: Mapping[str, Any], consistent: bool) -> float:
@@ -61,7 +72,9 @@ def _rounded(items: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _size(value: Mapping[str, Any]) -> int:
-    ((_, content),) = value.items()
+    ((kind, content),) = value.items()
+    if kind == "B" and isinstance(content, str):
+        return len(content) // 4 * 3  # base64
     if isinstance(content, str):
         return len(content.encode())
     return len(content) if isinstance(content, bytes) else len(str(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -25,6 +26,12 @@ MAX_ITEM_BYTES = 400 * 1024
 
 # Attribute names (pk sk hlc type version payload metadata observed prev digest), two digests, and a number's worst case.
 _FIXED_ITEM_BYTES = 2 + 2 + 3 + 4 + 7 + 7 + 8 + 8 + 4 + 6 + 32 + 32 + 21
+
+
+_SURELY_FITS = MAX_ITEM_BYTES // 8
+"""Texts of so many characters make no item too large: four bytes a character at most, and all else is bounded."""
+_ONLY_NONCE = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]+"\}')
+_BEGINNING = netstrings(ENCODING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,12 @@ class Event:
     digest: bytes
 
     def __post_init__(self) -> None:
-        for name, kind in _TYPES:
-            if type(getattr(self, name)) is not kind:
-                raise DamagedEvent(f"event {self.sequence!r} of lane {self.lane}: {name} is not of type {kind.__name__}")
+        if not (
+            type(self.lane) is LaneId and type(self.sequence) is int and type(self.hlc) is Hlc and type(self.type) is str
+            and type(self.version) is int and type(self.payload_text) is str and type(self.metadata_text) is str
+            and type(self.observed) is VersionVector and type(self.prev) is bytes and type(self.digest) is bytes
+        ):  # fmt: skip
+            self._name_type()
         expected = digest_of(self)
         if expected != self.digest:
             raise DamagedEvent(
@@ -97,12 +107,14 @@ class Event:
         if not 1 <= self.version <= 65_535 or len(self.prev) != 32:
             raise InvalidEvent(f"event {self.id} has version {self.version} and a prev of {len(self.prev)} bytes")
         decode_json(self.payload_text)
-        decode_json(self.metadata_text, "metadata")
-        if size_of(self) > MAX_ITEM_BYTES:
-            raise InvalidEvent(
-                f"event {self.id} would be an item of {size_of(self):,} bytes; DynamoDB's limit is {MAX_ITEM_BYTES:,}. "
-                "Put the large part into an object store and its address into the event"
-            )
+        if not _ONLY_NONCE.fullmatch(self.metadata_text):
+            decode_json(self.metadata_text, "metadata")
+        _check_size(self)
+
+    def _name_type(self) -> None:
+        for name, kind in _TYPES:
+            if type(getattr(self, name)) is not kind:
+                raise DamagedEvent(f"event {self.sequence!r} of lane {self.lane}: {name} is not of type {kind.__name__}")
 
     @property
     def id(self) -> str:
@@ -135,6 +147,14 @@ class Event:
         return (self.hlc, self.lane.region, self.sequence)
 
 
+def _check_size(event: Event) -> None:
+    if len(event.payload_text) + len(event.metadata_text) > _SURELY_FITS and size_of(event) > MAX_ITEM_BYTES:
+        raise InvalidEvent(
+            f"event {event.id} would be an item of {size_of(event):,} bytes; DynamoDB's limit is {MAX_ITEM_BYTES:,}. "
+            "Put the large part into an object store and its address into the event"
+        )
+
+
 _TYPES: tuple[tuple[str, type], ...] = (
     ("lane", LaneId), ("sequence", int), ("hlc", Hlc), ("type", str), ("version", int), ("payload_text", str),
     ("metadata_text", str), ("observed", VersionVector), ("prev", bytes), ("digest", bytes),
@@ -153,15 +173,17 @@ def _digest(
     lane: LaneId, sequence: int, hlc: Hlc, type: str, version: int, payload: str, metadata: str,
     observed: VersionVector, prev: bytes,
 ) -> bytes:  # fmt: skip
+    a, b, c, d, e = lane.region, lane.stream.type, lane.stream.id, f"{sequence:d}", str(hlc)
+    f, g, h, i, j = type, f"{version:d}", payload, metadata, str(observed)
     try:
-        return sha256(
-            netstrings(
-                ENCODING, prev, lane.region.encode(), lane.stream.type.encode(), lane.stream.id.encode(),
-                b"%d" % sequence, str(hlc).encode(), type.encode(), b"%d" % version, payload.encode(),
-                metadata.encode(), str(observed).encode(),
-            )
-        ).digest()  # fmt: skip
-    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        joined = (
+            f"{len(a)}:{a},{len(b)}:{b},{len(c)}:{c},{len(d)}:{d},{len(e)}:{e},"
+            f"{len(f)}:{f},{len(g)}:{g},{len(h)}:{h},{len(i)}:{i},{len(j)}:{j},"
+        )
+        if joined.isascii():  # as many bytes as characters, and nearly always so
+            return sha256(b"%b%d:%b,%b" % (_BEGINNING, len(prev), prev, joined.encode())).digest()
+        return sha256(netstrings(ENCODING, prev, *[text.encode() for text in (a, b, c, d, e, f, g, h, i, j)])).digest()
+    except (TypeError, AttributeError, ValueError) as error:
         raise DamagedEvent(f"event {sequence!r} of lane {lane} has a field of the wrong type: {error}") from None
 
 
@@ -187,9 +209,21 @@ def seal(
     `nonce` is a text that no other append uses, kept in the metadata; none where the event need not be told from its like.
     """
     sequence_key(sequence)
-    metadata = encode_json({**new.metadata, NONCE: nonce}, "metadata") if nonce else new.metadata_text
+    if not nonce:
+        metadata = new.metadata_text
+    elif new.metadata_text == "{}" and _ONLY_NONCE.fullmatch(text := f'{{"{NONCE}":"{nonce}"}}'):
+        metadata = text
+    else:
+        metadata = encode_json({**new.metadata, NONCE: nonce}, "metadata")
     digest = _digest(lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev)
-    return Event(lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev, digest)
+    fields = (lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev, digest)
+    if not (type(lane) is LaneId and type(hlc) is Hlc and type(observed) is VersionVector and len(prev) == 32):
+        return Event(*fields)  # which says what is wrong with it
+    event = object.__new__(Event)  # its texts were looked at when `new` was made, and its digest is a line old
+    for name, value in zip(Event.__slots__, fields, strict=True):
+        object.__setattr__(event, name, value)
+    _check_size(event)
+    return event
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,18 @@ MAX_SEQUENCE = 10**SEQUENCE_DIGITS - 1
 _REGION = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?")
 
 
+_good_regions: set[str] = set()
+"""Names that were looked at and are regions' names: there are few, and each event names some."""
+
+
 def check_region(region: str) -> str:
     """Return `region` when it has the form of an AWS region name in ASCII lower case, or raise InvalidName."""
+    if type(region) is str and region in _good_regions:
+        return region
     if not isinstance(region, str) or not region.isascii() or not _REGION.fullmatch(region):
         raise InvalidName(f"region {shown(region)} is not an AWS region name; give one such as 'us-east-1'")
+    if len(_good_regions) < 1000:
+        _good_regions.add(region)
     return region
 
 

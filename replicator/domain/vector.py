@@ -9,6 +9,8 @@ from typing import Any
 from replicator.domain.names import MAX_SEQUENCE, check_region
 from replicator.errors import InvalidEvent, shown
 
+_decoder: Any = json.JSONDecoder()
+
 
 class VersionVector:
     """An immutable map from region to the last sequence known of its lane. A region not named is at 0.
@@ -20,8 +22,9 @@ class VersionVector:
 
     def __init__(self, entries: Mapping[str, int] | None = None) -> None:
         checked: dict[str, int] = {}
-        for region in sorted(entries or ()):
-            sequence = (entries or {})[region]
+        given = entries or {}
+        for region in sorted(given) if len(given) > 1 else given:
+            sequence = given[region]
             check_region(region)
             if type(sequence) is not int or not 0 <= sequence <= MAX_SEQUENCE:
                 raise InvalidEvent(f"version vector has {region}: {shown(sequence)}; sequences are whole numbers from 0")
@@ -41,10 +44,10 @@ class VersionVector:
         if text == "{}":
             return EMPTY
         try:
-            value: Any = json.loads(text)
-        except (ValueError, TypeError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
+            value, end = _decoder.scan_once(text, 0)
+        except (ValueError, TypeError, RecursionError, StopIteration):
+            value, end = None, 0
+        if not isinstance(value, dict) or end != len(text):
             raise InvalidEvent(f"version vector {shown(text)} is not a JSON object of region: sequence")
         return cls(value)
 

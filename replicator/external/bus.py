@@ -13,7 +13,7 @@ from typing import Any
 
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.records import Refused, from_lambda, read_records
+from replicator.records import Refused, read_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _read(record: BusRecord, table: str, region: str | None) -> Iterator[Any]:
     if not all(isinstance(body.get(part) or {}, dict) for part in ("Keys", "NewImage")):
         yield Refused(f"record {record.position}", "a change whose key or image is no item")
         return
-    events, refused = read_records([from_lambda(change)], region)
+    events, refused = read_records([change], region)
     yield from events
     yield from refused
 

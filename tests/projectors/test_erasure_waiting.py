@@ -17,7 +17,7 @@ from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, New
 from replicator.batches import BatchFailed
 from replicator.control import Backlog, MemoryControl, Quarantine
 from replicator.erasure import KeyStorage, LocalWrapping, MemoryKeys, PersonalData, SubjectKeys
-from replicator.models import to_item
+from replicator.items import to_item
 from replicator.outbound import Refusals
 from replicator.pointers import Pointers
 from replicator.queues import QueueBacklog

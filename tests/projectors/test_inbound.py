@@ -27,7 +27,7 @@ from replicator.domain.event import seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import DamagedEvent
-from replicator.models import to_item
+from replicator.items import to_item
 from replicator.outbound import Refusals
 from replicator.pointers import Pointers, join
 from replicator.queues import QueueBacklog

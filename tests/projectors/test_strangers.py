@@ -15,8 +15,8 @@ from projectors.worker import Projector
 from replicator.control import Backlog, MemoryControl, Quarantine
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent
+from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.shards import Batch
 from replicator.store import EventStore
 

@@ -15,8 +15,8 @@ from replicator.domain.names import LaneId, sequence_key
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.fencing.connecting import ask
 from replicator.fencing.fence import Fence
+from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.shards import Batch
 from replicator.storage import Guard, Insert
 from replicator.store import EventStore

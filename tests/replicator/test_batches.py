@@ -15,7 +15,7 @@ from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.models import to_item
+from replicator.items import to_item
 from replicator.pointers import Pointers
 from replicator.settings import Settings
 

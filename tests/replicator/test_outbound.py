@@ -28,9 +28,9 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
 from replicator.external.poison import LINK, Poison
+from replicator.items import to_item
 from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.outbound import Outbound, Refusals
 from replicator.pointers import Pointers, join
 from replicator.queues import QueueBacklog

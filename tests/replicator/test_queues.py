@@ -28,7 +28,6 @@ from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.outbound import Outbound
 from replicator.pointers import Pointers, Spans, join
 from replicator.queues import MAX_DELAY, VIEWS, Queue, QueueBacklog, dead_letters, replay
-from replicator.records import from_lambda
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.tables import create_tables
@@ -396,7 +395,7 @@ def test_a_peer_that_is_down_finds_everything_on_its_backlog(region: Region) -> 
     for n in range(3):
         region.append("homer", "visited", n=n)
         region.append(f"marge{n}", "visited")
-        assert broken.replicate([from_lambda(each) for each in region.records()["Records"]]) == ALL_IS_WELL
+        assert broken.replicate(region.records()["Records"]) == ALL_IS_WELL
     assert list(region.peer.lanes()) == []
     found = region.backlog(WEST)["Records"]
     assert broken.catch_up(found, lambda: True) == ALL_IS_WELL, "still down: deferred anew"
@@ -412,7 +411,7 @@ def poison(region: Region) -> Event:
     event = region.append("marge", "joined", nickname="Marge")
     region.append("marge", "visited")
     region.append("bart", "joined", name="Bart")
-    records = [from_lambda(each) for each in region.records()["Records"]]
+    records = region.records()["Records"]
     for _ in range(3):
         assert region.inbound(Member).project(records) == ALL_IS_WELL
     (letter,) = region.letters()

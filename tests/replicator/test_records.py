@@ -13,9 +13,9 @@ from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.models import to_item
+from replicator.items import to_item
 from replicator.pointers import Pointers
-from replicator.records import Refused, from_lambda, position, read_records
+from replicator.records import Refused, position, read_records
 
 EAST, WEST = "us-east-1", "eu-west-1"
 SECRET = "correct horse battery staple"
@@ -46,7 +46,7 @@ def record(event: Event, name: str = "INSERT", number: str = "700", **changed: A
 
 
 def read(*records: dict[str, Any], region: str | None = None) -> tuple[list[Event], list[Refused]]:
-    return read_records([from_lambda(each) for each in records], region)
+    return read_records(records, region)
 
 
 names = st.text(min_size=1, max_size=12).filter(lambda text: text.isalnum() and text.isascii())

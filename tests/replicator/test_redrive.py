@@ -19,8 +19,8 @@ from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
+from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.pointers import Pointers, Spans, join
 from replicator.queues import VIEWS, QueueBacklog
 from replicator.redrive import Redrive, reconcile

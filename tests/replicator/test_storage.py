@@ -17,8 +17,8 @@ from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import DamagedEvent, GuardFailed, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.retries import Transient
 from replicator.settings import Settings
 from replicator.storage import Guard, Insert, LaneStorage, Position

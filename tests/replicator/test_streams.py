@@ -19,7 +19,7 @@ from replicator.control import Checkpoints, DynamoControl, MemoryControl
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
 from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.models import from_item
+from replicator.items import from_item
 from replicator.settings import Settings
 from replicator.shards import AGAIN, FAILED, WAITING
 from replicator.store import EventStore

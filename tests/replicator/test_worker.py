@@ -19,9 +19,9 @@ from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
+from replicator.items import to_item
 from replicator.link import Link
 from replicator.memory import MemoryStorage
-from replicator.models import to_item
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.streams import Batch, StreamReader

@@ -19,7 +19,7 @@ from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY
-from replicator.models import from_item, to_item
+from replicator.items import from_item, to_item
 from replicator.settings import Settings
 from replicator.system import System
 

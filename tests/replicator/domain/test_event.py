@@ -18,7 +18,7 @@ from replicator.domain.event import GENESIS, MAX_ITEM_BYTES, NO_EVENTS, NONCE, E
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import DamagedEvent, InvalidEvent, InvalidName, MeridianError
-from replicator.models import to_item
+from replicator.items import to_item
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 LANE = LaneId("us-east-1", StreamId("user", "homer"))

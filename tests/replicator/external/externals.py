@@ -18,7 +18,7 @@ from replicator.domain.event import Event
 from replicator.external import External, publish
 from replicator.external.bus import BusRecord
 from replicator.external.waves import Outgoing
-from replicator.models import to_item
+from replicator.items import to_item
 
 TABLE = "meridian-events"
 
