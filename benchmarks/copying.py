@@ -1,56 +1,96 @@
-"""Copying records to a peer, lane order and fork detection kept, against a bare batch_write_item loop without any check."""
+"""Copying records to a peer, lane order and fork detection kept, against writing them there without any check."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import structlog
 
-from benchmarks.appending import NEW
-from benchmarks.measure import Row, compare
-from replicator import EventStore, MemoryStorage, Settings, aws
+from benchmarks.bench import EAST, WEST, Bench
+from benchmarks.events import Chains, record
+from benchmarks.measure import Of, Row, Task, at_least, at_most
+from benchmarks.peer import peer
+from replicator import MemoryStorage, Settings, aws
 from replicator.control import MemoryControl, Quarantine
 from replicator.copier import Copier
 from replicator.dynamodb import DynamoStorage
 from replicator.linkstate import LinkState
-from replicator.models import from_item, to_item
+from replicator.records import read_records
 
 LANES = 1000
+"""Each with an event a batch; the first batch teaches the peer's heads and is not counted."""
+ALONE = 300
+FAR, FAR_ALONE, ROUND_TRIP_MS = "a peer 20 ms away", 50, 20.0
+_LOOP, _EACH = "boto3 batch_write_item, no checks", "a put_item per record, one at a time"
+_CPU, _RATE, _TWELVE = at_most(Of.CPU, 0.45), at_least(Of.RATE, 1.3), at_least(Of.RATE, 12.0)
+TASKS = (
+    Task("copy with inserts", _LOOP, (_CPU, _RATE)),
+    Task("copy with puts", _LOOP, (_CPU, _RATE)),
+    Task("copy with inserts", _EACH, (_TWELVE,)),
+    Task(f"copy with inserts, {FAR}", _LOOP, (_CPU, _RATE)),
+    Task(f"copy with inserts, {FAR}", _EACH, (_TWELVE,)),
+)
+
+Records = list[dict[str, Any]]
+Take = Callable[[], Records]
 
 
-def rows(settings: Settings) -> list[Row]:
-    client = aws.dynamodb(settings, settings.region)
-    runs = itertools.count()
+def rows(bench: Bench) -> Iterator[Row]:
+    with bench.regions(WEST) as settings:
+        for task, how in zip(TASKS[:3], ("inserts", "puts", "inserts"), strict=True):
+            yield _row(bench, task, replace(settings, write_with=how), ALONE)
+    with peer(ROUND_TRIP_MS) as url:
+        for task in TASKS[3:]:
+            yield _row(bench, task, Settings(WEST, endpoints={WEST: url}, read_timeout=30.0), FAR_ALONE)
 
-    def records(run: int) -> list[dict[str, Any]]:
-        store = EventStore(MemoryStorage(), "eu-west-1", [])
-        return [to_item(event) for n in range(LANES) for event in store.append(f"user/{run}x{n}", NEW)]
 
-    def copier(how: str) -> Copier:
-        peer = DynamoStorage(replace(settings, write_with=how))
-        quarantine = Quarantine(MemoryControl(), "bench")
-        return Copier(MemoryStorage(), peer, quarantine, ThreadPoolExecutor(4), LinkState(), structlog.get_logger())
+def _row(bench: Bench, task: Task, settings: Settings, alone: int) -> Row:
+    """`alone`: so many events a round where each has a request of its own."""
+    client: Any = aws.dynamodb(settings, WEST)
+    copier, table = copying(settings), settings.events_table
+    each = task.baseline == _EACH
+    take, others = _stock(bench, f"{task.baseline[0]}o", LANES), _stock(bench, "t", alone if each else LANES)
 
-    stock = [records(run) for run in range(40)]
-
-    def take() -> list[dict[str, Any]]:
-        return stock[next(runs) % len(stock)]
+    def copy() -> None:
+        events, refused = read_records(take(), EAST)
+        if refused or copier.copy(events):
+            raise RuntimeError("an event was not copied")
 
     def batch_write() -> None:
-        items = take()
-        for start in range(0, LANES, 25):
-            puts: list[Any] = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
-            client.batch_write_item(RequestItems={settings.events_table: puts})
+        for records in chunks(others(), 25):
+            puts = [{"PutRequest": {"Item": one["dynamodb"]["NewImage"]}} for one in records]
+            client.batch_write_item(RequestItems={table: puts})
 
-    found = []
-    for how in ("inserts", "puts"):
-        ours = copier(how)
+    def put_each() -> None:
+        for one in others():
+            client.put_item(TableName=table, Item=one["dynamodb"]["NewImage"])
 
-        def copy(ours: Copier = ours) -> None:
-            ours.copy([from_item(item) for item in take()])
+    if each:
+        return bench.compare(task, copy, put_each, LANES, theirs_events=alone, note="judged by rate")
+    return bench.compare(task, copy, batch_write, LANES)
 
-        found.append(compare(f"copy with {how}", copy, "boto3 batch_write_item, no checks", batch_write, LANES))
-    return found
+
+def _stock(bench: Bench, name: str, lanes: int) -> Take:
+    """Batches of records to take one after the other: an event a lane, each following the one before."""
+    chains = Chains(EAST, f"{name}{next(_names)}x", lanes)
+    made = [[record(event) for event in chains.grow()] for _ in range(bench.rounds + 1)]
+    return iter(made).__next__
+
+
+_names = count()
+
+
+def copying(settings: Settings) -> Copier:
+    """A copier to the settings' region, as a link has one. Nothing is missing that it would have to look for at home."""
+    quarantine = Quarantine(MemoryControl(), "bench")
+    target = DynamoStorage(settings)
+    return Copier(MemoryStorage(), target, quarantine, ThreadPoolExecutor(4), LinkState(), structlog.get_logger())
+
+
+def chunks(records: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(records), size):
+        yield records[start : start + size]

@@ -1,0 +1,56 @@
+"""What every row is given: how many rounds, whom to tell of progress, and regions to work in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from benchmarks.measure import ROUNDS, Pair, Row, Steps, Task, compare
+from chaos.world.world import World
+from replicator.settings import Settings
+
+EAST, WEST = "us-east-1", "eu-west-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A run of the benchmarks."""
+
+    rounds: int = ROUNDS
+    steps: Steps = lambda *_: None
+
+    @contextmanager
+    def regions(self, *names: str) -> Iterator[Settings]:
+        """Emulators with empty tables, gone when the block ends: no row works on what another has left. These are the
+        settings of the first, the others being its peers, with events written as on AWS."""
+        self.steps("starting regions", 0, 1)
+        with World(names, workers=False, read_timeout=60.0) as world:
+            self.steps("starting regions", 1, 1)
+            yield replace(world.settings(names[0]), write_with="inserts")
+
+    def compare(
+        self,
+        task: Task,
+        ours: Callable[[], object],
+        theirs: Callable[[], object],
+        events: int,
+        *,
+        theirs_events: int | None = None,
+        children: bool = False,
+        count: Pair | None = None,
+        note: str = "",
+    ) -> Row:
+        """As measure.compare, in this run's rounds."""
+        return compare(
+            task,
+            ours,
+            theirs,
+            events,
+            theirs_events=theirs_events,
+            rounds=self.rounds,
+            steps=self.steps,
+            children=children,
+            count=count,
+            note=note,
+        )

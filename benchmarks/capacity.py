@@ -1,0 +1,90 @@
+"""The write units that a link takes for an event of just under 1 KB: at the peer, and in the own region's control table.
+
+Counted by a proxy in front of each region from what was really sent, in a steady state: the peer holds every lane's
+beginning already, and the stream's batches are full.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.bench import EAST, WEST, Bench
+from benchmarks.copying import chunks
+from benchmarks.counting import UNIT_BYTES, Requests, counting
+from benchmarks.events import Chains
+from benchmarks.measure import Of, Pair, Row, Task, at_most
+from replicator import Settings, aws
+from replicator.control import Backlog, DynamoControl
+from replicator.domain.event import Event, NewEvent, size_of
+from replicator.items import to_item
+from replicator.worker import Replicator
+
+EVENTS, LANES = 5000, 1000
+_SECONDS = 120.0
+_GOALS = (at_most(Of.COUNT, 1.02),)
+TASKS = tuple(
+    Task(f"write capacity of a copied 1 KB event ({how})", "1 write unit: the floor", goals, "write units an event")
+    for how, goals in (("inserts", _GOALS), ("puts", ()))
+)
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    for task, how in zip(TASKS, ("inserts", "puts"), strict=True):
+        with bench.regions(EAST, WEST) as settings, ExitStack() as stack:
+            home, peer = (stack.enter_context(counting(settings.endpoint(region) or "")) for region in (EAST, WEST))
+            chains = Chains(EAST, "k", LANES)
+            new = _just_under(chains.grow()[0])  # these first events are none that anybody is given
+            chains = Chains(EAST, "k", LANES)
+            inside = replace(settings, endpoints={EAST: home.url, WEST: peer.url}, write_with=how)
+            _put(settings, chains.grow(new=new))
+            _run(bench, settings, inside, LANES, "teaching the link")
+            _put(settings, chains.grow(EVENTS // LANES, new=new))
+            home.clear()
+            peer.clear()
+            _run(bench, settings, inside, EVENTS, task.work)
+            yield _row(task, settings, home, peer)
+
+
+def _row(task: Task, settings: Settings, home: Requests, peer: Requests) -> Row:
+    there, control = peer.units.total() / EVENTS, home.units[settings.control_table] / EVENTS
+    note = f"{there:.4f} at the peer, {control:.4f} in the control table, over {EVENTS:,} events" + (
+        "" if task.goals else "; transactions take two units, and are for emulators only: no goal"
+    )
+    return Row(task, count=Pair(there + control, 1.0), note=note)
+
+
+def _just_under(sample: Event) -> NewEvent:
+    """An event whose item comes as close to a write unit as it surely may, later in its lane too."""
+    spare = UNIT_BYTES - size_of(sample) + len(sample.payload_text) - len('{"text":""}') - 40
+    return NewEvent(sample.type, {"text": "x" * spare})
+
+
+def _put(settings: Settings, events: list[Event]) -> None:
+    client = aws.dynamodb(settings, EAST)
+    for part in chunks(events, 25):
+        puts: list[Any] = [{"PutRequest": {"Item": to_item(event)}} for event in part]
+        client.batch_write_item(RequestItems={settings.events_table: puts})
+
+
+def _run(bench: Bench, settings: Settings, inside: Settings, events: int, name: str) -> None:
+    """A replicator until it has copied these events and its backlog is empty: one that finds no checkpoint compares every
+    lane with the peer, which is none of the steady state."""
+    replicator, stop = Replicator.connect(inside), threading.Event()
+    backlog = Backlog(DynamoControl(settings), f"{EAST}>{WEST}")
+    thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)
+    state, end = replicator.links[0].state, time.monotonic() + _SECONDS
+    thread.start()
+    try:
+        while (state.copied < events or backlog.page(1)) and time.monotonic() < end and thread.is_alive():
+            bench.steps(name, state.copied, events)
+            time.sleep(0.1)
+    finally:
+        stop.set()
+        thread.join()
+    if (state.copied, state.deferred) != (events, 0):
+        raise RuntimeError(f"{state.copied} of {events} events were copied in {_SECONDS:.0f} s, {state.deferred} deferred")

@@ -1,0 +1,174 @@
+"""A peer that takes everything at once, after a given delay: `python -m benchmarks.peer PORT DELAY_MS [heads]`.
+
+A process of its own, so that neither its CPU nor its memory is taken for ours. With `heads` it remembers the last item of
+each lane and gives it to whoever asks. It tells how late events came: the time of its answer less that of the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from chaos.world.processes import Process, free_ports
+
+TELL = "Bench.Tell"
+"""The operation that takes away the milliseconds by which each event was late."""
+DELAY = "Bench.Delay"
+"""The operation that sets the milliseconds after which it answers."""
+_HLC = re.compile(rb'"(\d{13})-\d{5}"')
+_COLUMN = re.compile(r"'(\w+)': \?")
+_TABLE: dict[str, Any] = {
+    "TableStatus": "ACTIVE",
+    "TableId": "bench",
+    "CreationDateTime": 1.0,
+    "ItemCount": 0,
+    "TableSizeBytes": 0,
+    "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+}
+
+
+class Peer:
+    """What it holds and has seen."""
+
+    def __init__(self, delay: float, heads: bool) -> None:
+        self.delay = delay  # seconds
+        self._heads: dict[str, Any] | None = {} if heads else None
+        self._late: list[float] = []
+
+    def answer(self, target: str, body: bytes) -> bytes:
+        operation = target.rpartition(".")[2]
+        if target == TELL:
+            late, self._late = self._late, []
+            return json.dumps(late).encode()
+        if target == DELAY:
+            self.delay = float(body) / 1000
+            return b"{}"
+        if operation == "DescribeTable":
+            return json.dumps({"Table": {"TableName": json.loads(body)["TableName"], **_TABLE}}).encode()
+        if operation == "Query":
+            return json.dumps(self._query(json.loads(body))).encode()
+        if operation == "BatchGetItem":
+            return b'{"Responses":{},"UnprocessedKeys":{}}'
+        if self._heads is not None:
+            self._remember(operation, json.loads(body))
+        if operation == "BatchExecuteStatement":
+            return b'{"Responses":[%s]}' % b",".join([b"{}"] * body.count(b'"Statement"'))
+        return b"{}"
+
+    def note(self, body: bytes) -> None:
+        """How late the events in a request are, now that it is answered."""
+        now = time.time() * 1000
+        self._late += [now - int(found) for found in _HLC.findall(body)]
+
+    def _query(self, given: Any) -> dict[str, Any]:
+        names = {value.get("S") for value in given.get("ExpressionAttributeValues", {}).values()}
+        items = [self._heads[name] for name in names if name in self._heads] if self._heads else []
+        return {"Items": items, "Count": len(items), "ScannedCount": len(items)}
+
+    def _remember(self, operation: str, given: Any) -> None:
+        assert self._heads is not None
+        for each in given.get("Statements") or given.get("TransactStatements") or []:
+            item = dict(zip(_COLUMN.findall(each["Statement"]), each["Parameters"], strict=False))
+            self._heads[item["pk"]["S"]] = item
+
+
+class _Connection(asyncio.Protocol):
+    """Just as much HTTP as clients of DynamoDB speak."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._got = bytearray()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        while (end := self._got.find(b"\r\n\r\n")) >= 0:
+            lines = bytes(self._got[:end]).split(b"\r\n")[1:]
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+            whole = end + 4 + int(headers.get(b"content-length", 0))
+            if b"expect" in headers and len(self._got) == end + 4 < whole:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if len(self._got) < whole:
+                return
+            body = bytes(self._got[end + 4 : whole])
+            del self._got[:whole]
+            self._answer(headers.get(b"x-amz-target", b"").decode(), body)
+
+    def _answer(self, target: str, body: bytes) -> None:
+        said = self._peer.answer(target, body)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: %d\r\n\r\n" % len(said)
+
+        def send() -> None:
+            self._peer.note(body)
+            self._transport.write(head + said)
+
+        if self._peer.delay:
+            asyncio.get_running_loop().call_later(self._peer.delay, send)
+        else:
+            send()
+
+
+async def serve(port: int, delay: float, heads: bool) -> None:
+    peer = Peer(delay, heads)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(peer), "127.0.0.1", port)
+    async with server:
+        await server.serve_forever()
+
+
+@contextmanager
+def peer(delay_ms: float = 0.0, heads: bool = False) -> Iterator[str]:
+    """Such a peer while the block lasts: its URL."""
+    with tempfile.TemporaryDirectory(prefix="meridian-peer-") as folder:
+        (port,) = free_ports(1)
+        log = Path(folder) / "peer.log"
+        words = [sys.executable, "-m", "benchmarks.peer", str(port), str(delay_ms), *(["heads"] if heads else [])]
+        process = Process("peer", words, {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}, log)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            process.start()
+            end = time.monotonic() + 30
+            while not _up(url):
+                if not process.running or time.monotonic() > end:
+                    raise process.failure("did not start")
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.stop()
+
+
+def tell(url: str) -> list[float]:
+    """By how many milliseconds each event since the last time was late."""
+    return [float(late) for late in json.loads(_ask(url, TELL, b"{}"))]
+
+
+def delay(url: str, ms: float) -> None:
+    """Let it answer after so many milliseconds from now on."""
+    _ask(url, DELAY, f"{ms}".encode())
+
+
+def _ask(url: str, target: str, body: bytes) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, body, {"X-Amz-Target": target}), timeout=30) as answer:
+        return bytes(answer.read())
+
+
+def _up(url: str) -> bool:
+    with suppress(OSError):
+        tell(url)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2]) / 1000, "heads" in sys.argv[3:]))

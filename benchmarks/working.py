@@ -1,0 +1,73 @@
+"""A whole replicator over a stream that is made up as it is read: the worker's reader, tickets, link, queue and copier, and
+a peer that is reached over HTTP (benchmarks/peer.py)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from replicator.control import Backlog, MemoryControl, Quarantine
+from replicator.dynamodb import DynamoStorage
+from replicator.link import Link
+from replicator.memory import MemoryStorage
+from replicator.settings import Settings
+from replicator.streams import Batch, StreamReader
+from replicator.worker import Replicator
+
+Take = Callable[[], Sequence[dict[str, Any]]]
+"""What has come since it was last asked: records, none, or fewer than a batch."""
+
+
+class MadeUp:
+    """Reads like a StreamReader, from a function. `done` is how many records are checkpointed."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._given = 0
+        self.done = 0
+
+    def poll(self) -> list[Batch]:
+        records = self._take()
+        if not records:
+            return []
+        self._given += len(records)
+        return [Batch("shard", tuple(records), str(self._given))]
+
+    def commit(self, batch: Batch) -> None:
+        self.done = int(batch.position or 0)
+
+
+def run(settings: Settings, take: Take, events: int, seconds: float) -> Replicator:
+    """Run a replicator of the settings' region to its peers until it is done with so many events. Raises RuntimeError when
+    that takes longer, or when any of them was not copied at once."""
+    reader, stop = MadeUp(take), threading.Event()
+    control, home = MemoryControl(), MemoryStorage()
+    links = [
+        Link(
+            settings.region,
+            peer,
+            home,
+            DynamoStorage(settings, peer),
+            Backlog(control, f"{settings.region}>{peer}"),
+            Quarantine(control, f"{settings.region}>{peer}"),
+            patience=seconds,  # a stream that waits has nothing to lose here, and a backlog would have to be read at home
+        )
+        for peer in settings.peers
+    ]
+    own = Quarantine(control, settings.region)
+    replicator = Replicator(settings.region, cast(StreamReader, reader), home, links, own, settings.poll_interval)
+    thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)
+    end = time.monotonic() + seconds
+    thread.start()
+    try:
+        while reader.done < events and thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        thread.join()
+    copied = [link.state.copied for link in links]
+    if copied != [events] * len(links):
+        raise RuntimeError(f"{copied} events of {events} were copied within {seconds:.0f} s")
+    return replicator
