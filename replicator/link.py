@@ -32,7 +32,11 @@ _LOOK_SECONDS = 30.0
 
 
 class Link:
-    """Runs a Copier in a thread of its own, with a bounded queue in front of it and the backlog behind it."""
+    """Runs a Copier in a thread of its own, with a bounded queue in front of it and the backlog behind it.
+
+    The queue takes `max_queued` events and `max_bytes` of payloads and metadata; one batch that is more than that it takes
+    alone. `patience` is in seconds.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Link:
         peers: PeerTables | None = None,
         *,
         max_queued: int = 20_000,
+        max_bytes: int = 64 * 1024 * 1024,
         patience: float = 2.0,
         parallel: int = 4,
         monotonic: Callable[[], float] = time.monotonic,
@@ -60,7 +65,8 @@ class Link:
         self._backlog = backlog
         self._queue: queue.Queue[tuple[Sequence[Event], Callable[[], None]]] = queue.Queue()
         self._queued = 0
-        self._max_queued = max_queued
+        self._queued_bytes = 0
+        self._max_queued, self._max_bytes = max_queued, max_bytes
         self._patience = patience
         self._room = threading.Condition()
         self._lagging = False
@@ -98,7 +104,7 @@ class Link:
             if self.state.up and not self._lagging:
                 self._room.wait_for(lambda: self._fits(events) or not self.state.up, self._patience)
             if self.state.up and not self._lagging and self._fits(events):
-                self._queued += len(events)
+                self._queued, self._queued_bytes = self._queued + len(events), self._queued_bytes + _bytes(events)
                 self._queue.put((events, done))
                 return
             self._lagging = True
@@ -113,7 +119,8 @@ class Link:
         self._waiting = True
 
     def _fits(self, events: Sequence[Event]) -> bool:
-        return self._queued == 0 or self._queued + len(events) <= self._max_queued
+        fits = self._queued + len(events) <= self._max_queued and self._queued_bytes + _bytes(events) <= self._max_bytes
+        return self._queued == 0 or fits
 
     def _defer(self, events: Sequence[Event]) -> bool:
         """Put pointers to these events on the backlog, for as long as it takes. False when stopped before that."""
@@ -176,7 +183,7 @@ class Link:
             self._copy_or_defer(events, done)
         finally:
             with self._room:
-                self._queued -= len(events)
+                self._queued, self._queued_bytes = self._queued - len(events), self._queued_bytes - _bytes(events)
                 self._room.notify_all()
         return True
 
@@ -227,3 +234,7 @@ class Link:
         self._waiting = True
         self._go(up=True)
         return len(left) < len(pointers)
+
+
+def _bytes(events: Sequence[Event]) -> int:
+    return sum(len(event.payload_text) + len(event.metadata_text) for event in events)

@@ -91,6 +91,9 @@ class StreamId:
         """The stream itself, or the one that a text names."""
         return stream if isinstance(stream, StreamId) else cls.parse(stream)
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # which Python keeps: streams are keys of many dictionaries
+
     def __str__(self) -> str:
         return f"{self.type}/{self.id}"
 
@@ -117,6 +120,9 @@ class LaneId:
         if len(parts) != 3:
             raise InvalidName(f"partition key {shown(key)} is not of the form 'region#type#id'")
         return cls(parts[0], StreamId(parts[1], parts[2]))
+
+    def __hash__(self) -> int:
+        return hash(self.stream.id)
 
     def __str__(self) -> str:
         return self.key

@@ -318,11 +318,12 @@ def test_a_throttled_lane_waits_in_the_backlog_while_the_others_arrive(bench: Be
     link.stop()
 
 
-def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing() -> None:
+@pytest.mark.parametrize("room", [{"max_queued": 10}, {"max_bytes": 300}], ids=["events", "bytes"])
+def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing(room: dict[str, int]) -> None:
     home, slow, fast = Faulty(), Bench(), Bench()
     slow.home = fast.home = home
     slow.peer.slow = 2.0
-    links = [bench.link(max_queued=10, patience=0.5) for bench in (slow, fast)]
+    links = [bench.link(**room, patience=0.5) for bench in (slow, fast)]
     for link in links:
         link.start()
     done = [0, 0]
@@ -333,6 +334,7 @@ def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing()
     began = time.monotonic()
     for _ in range(20):
         events = fast.at_home(A, 5)
+        assert 10 < sum(len(event.payload_text + event.metadata_text) for event in events) < 300
         for index, link in enumerate(links):
             link.offer(events, count(index))
     assert time.monotonic() - began < 1.9  # 20 batches of waiting would take 10 s, copying them 40 s
