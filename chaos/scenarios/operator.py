@@ -13,7 +13,7 @@ from replicator.system import System
 if TYPE_CHECKING:
     from chaos.scenarios.stage import Stage
 
-_LONGEST_SECONDS = 300.0
+_LONGEST_SECONDS = 900.0
 _ATTEMPTS = 4
 
 
