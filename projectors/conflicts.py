@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,10 +211,18 @@ class Recent:
     def fold(self, made: Pass, since: VersionVector, at_hand: Mapping[str, Collection[int]] | None = None) -> None:
         """What was folded beyond `since`, and saved. `at_hand` are the sequences, by lane, that arrived just now: a view
         that is folded for the first time may meet a whole old history, and of that only they count."""
-        for event in made.folded:
-            if not since.covers(event.region, event.sequence):
-                live = bool(since) or (at_hand is not None and event.sequence in at_hand.get(event.region, ()))
-                self._add(_Met(made.projection, event, live))
+        folded = [event for event in made.folded if not since.covers(event.region, event.sequence)]
+        if len(folded) > _EVENTS_KEPT and self._alone(made.projection, folded):
+            folded = folded[-_EVENTS_KEPT:]  # nothing can be concurrent with the others, and nobody remembers them
+        for event in folded:
+            live = bool(since) or (at_hand is not None and event.sequence in at_hand.get(event.region, ()))
+            self._add(_Met(made.projection, event, live))
+
+    def _alone(self, projection: type[Projection], events: Sequence[Event]) -> bool:
+        """Whether these are of one lane, and no other of their stream is known."""
+        lanes = {event.region for event in events}
+        known = self._streams.get((projection.name, str(events[0].stream)))
+        return len(lanes) == 1 and (known is None or known.lanes.keys() <= lanes)
 
     def _add(self, met: _Met) -> None:
         event, projection = met.event, met.projection

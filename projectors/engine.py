@@ -31,7 +31,7 @@ from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
 from replicator.domain.names import DELIMITER, LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.erasure import PersonalData, forgotten_subject
+from replicator.erasure import FORGOTTEN, PersonalData, forgotten_subject
 from replicator.errors import DamagedEvent, InvalidEvent, RegionUnavailable, place
 from replicator.store import EventStore
 
@@ -117,15 +117,27 @@ class Engine:
         Returns what could not be digested. Raises RegionUnavailable (LanesWait, once all else is folded); applying the same
         events again is safe.
         """
+        lanes: dict[LaneId, list[Event]] = {}
+        for event in events:
+            found = lanes.get(event.lane)
+            if found is None:
+                lanes[event.lane] = [event]
+            else:
+                found.append(event)
         wanted: dict[StreamId, Wanted] = {}
         strange: dict[LaneId, tuple[int, int]] = {}
-        for event in events:
-            if event.region not in self._store.regions:
-                low, high = strange.get(event.lane, (event.sequence, event.sequence))
-                strange[event.lane] = min(low, event.sequence), max(high, event.sequence)
+        for lane, found in lanes.items():
+            if lane.region not in self._store.regions:
+                sequences = [event.sequence for event in found]
+                strange[lane] = min(sequences), max(sequences)
                 continue
-            self._destroy(event)
-            wanted.setdefault(event.stream, Wanted()).add(event)
+            for event in found:
+                if event.type == FORGOTTEN:
+                    self._destroy(event)
+            entry = wanted.get(lane.stream)
+            if entry is None:
+                entry = wanted[lane.stream] = Wanted()
+            entry.add(found, lane.region)
         return self._bring(wanted, strange)
 
     def catch_up(self, lanes: Mapping[LaneId, int]) -> list[Failure]:
@@ -306,7 +318,15 @@ class Engine:
             self._destroy(event)
             states = projection.apply(states, event, reveal)
 
-        made = fold_lanes(projection, stream, seen, upto, reader(self._store, stream, wanted), fold)
+        def fold_run(events: Sequence[Event]) -> bool:
+            nonlocal states
+            folded = projection.apply_run(states, events)
+            if folded is None:
+                return False
+            states = folded
+            return True
+
+        made = fold_lanes(projection, stream, seen, upto, reader(self._store, stream, wanted), fold, fold_run)
         return states, made
 
     def _note(self, made: Pass, projection: type[Projection], report: _Report) -> None:

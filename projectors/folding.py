@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from projectors.projection import Projection, ProjectionFailed
@@ -15,6 +15,8 @@ from replicator.errors import DamagedEvent
 from replicator.store import EventStore
 
 _REMEMBERED = 1_000
+_RUN = 500
+"""Events that are folded at once, where nothing is unusual about any of them."""
 
 Read = Callable[[str, int, int], Iterable[Event]]
 """A region's lane from one sequence to another, as far as it is here."""
@@ -27,9 +29,11 @@ class Wanted:
     events: dict[str, dict[int, Event]] = field(default_factory=dict)
     upto: VersionVector = EMPTY
 
-    def add(self, event: Event) -> None:
-        self.events.setdefault(event.region, {})[event.sequence] = event
-        self.upto = self.upto.advance(event.region, event.sequence)
+    def add(self, lane: Iterable[Event], region: str) -> None:
+        """Events of a region's lane, in any order."""
+        at_hand = self.events.setdefault(region, {})
+        at_hand.update([(event.sequence, event) for event in lane])
+        self.upto = self.upto.advance(region, max(at_hand))
 
 
 @dataclass(slots=True)
@@ -47,6 +51,13 @@ class Pass:
     waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
     why: str = ""
 
+    def note(self, region: str, events: Sequence[Event], others: Sequence[tuple[str, int]]) -> None:
+        """These events of a region's lane are folded. `others` is how far the other lanes were then."""
+        self.folded.extend(events)
+        if others:
+            self.merged += sum(any(reached > event.observed.get(other) for other, reached in others) for event in events)
+        self.seen = self.seen.advance(region, events[-1].sequence)
+
 
 def fold_lanes(
     projection: type[Projection],
@@ -55,24 +66,45 @@ def fold_lanes(
     upto: VersionVector,
     read: Read,
     fold: Callable[[Event], None],
+    fold_run: Callable[[Sequence[Event]], bool] = lambda _: False,
 ) -> Pass:
     """Give `fold` what lies between `seen` and `upto`. It raises ProjectionFailed, DamagedEvent or KeyUnavailable to stop
-    that event's lane."""
+    that event's lane. `fold_run` is tried first with many events of a lane: where it says False, it has done nothing."""
     made = Pass(projection, seen)
     for region, last in upto.beyond(seen).items():
         lane = LaneId(region, stream)
+        others = [(other, reached) for other, reached in made.seen.items() if other != region]
         try:
-            for event in read(region, made.seen.get(region) + 1, last):
-                fold(event)
-                made.folded.append(event)
-                made.merged += any(other != region for other, _ in made.seen.beyond(event.observed).items())
-                made.seen = made.seen.advance(region, event.sequence)
+            for run in _runs(read(region, made.seen.get(region) + 1, last)):
+                if len(run) > 1 and fold_run(run):
+                    made.note(region, run, others)
+                else:
+                    for event in run:
+                        fold(event)
+                        made.note(region, [event], others)
         except (ProjectionFailed, DamagedEvent) as error:
             made.stopped.append((f"{lane.key}#{sequence_key(made.seen.get(region) + 1)}", error))
         except KeyUnavailable as error:
             made.waits[lane] = (made.seen.get(region) + 1, last)
             made.why = str(error)
     return made
+
+
+def _runs(events: Iterable[Event]) -> Iterator[list[Event]]:
+    """Events a few hundred at a time; those before an error, and then the error."""
+    run: list[Event] = []
+    try:
+        for event in events:
+            run.append(event)
+            if len(run) == _RUN:
+                yield run
+                run = []
+    except Exception:
+        if run:
+            yield run
+        raise
+    if run:
+        yield run
 
 
 def reader(store: EventStore, stream: StreamId, wanted: Wanted) -> Read:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 import botocore.session
@@ -148,23 +148,24 @@ def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
         raise RegionUnavailable(f"{region} does not answer ({error}); what waits for it is kept") from error
 
 
-def executing(client: DynamoDBClient) -> Callable[[Sequence[Any]], list[Any]]:
-    """What runs some statements in one request of this client's."""
-
-    def execute(statements: Sequence[Any]) -> list[Any]:
-        answers: list[Any] = client.batch_execute_statement(Statements=statements)["Responses"]
-        return answers
-
-    return execute
+Failed = BotoCoreError | ClientError
+SendEach = Callable[[Sequence[Sequence[S]]], Iterable["dict[str, Any] | Failed"]]
+"""Runs batches of statements, each as one request: for each the answer, or what went wrong."""
 
 
-def execute_batch(
-    execute: Callable[[Sequence[S]], Sequence[Any]],
-    settings: Settings,
-    region: str,
-    pool: ThreadPoolExecutor,
-    statements: Sequence[S],
-) -> list[str]:
+def sending(client: DynamoDBClient, pool: ThreadPoolExecutor) -> SendEach[Any]:
+    """Sends batches of statements by a client of boto3's, at once."""
+
+    def send(statements: Sequence[Any]) -> dict[str, Any] | Failed:
+        try:
+            return cast("dict[str, Any]", client.batch_execute_statement(Statements=statements))
+        except (BotoCoreError, ClientError) as error:
+            return error
+
+    return lambda batches: pool.map(send, batches)
+
+
+def execute_batch(send_each: SendEach[S], settings: Settings, region: str, statements: Sequence[S]) -> list[str]:
     """Run PartiQL statements, 25 to a request: for each, an empty text or its error code. They are not atomic together.
 
     Statements that were throttled or not answered are sent again, a bounded number of times; what is left then is
@@ -175,21 +176,21 @@ def execute_batch(
     def once() -> None:
         waiting = [i for i, code in enumerate(codes) if code == NOT_NOW]
         chunks = [waiting[i : i + BATCH_STATEMENTS] for i in range(0, len(waiting), BATCH_STATEMENTS)]
-        failures = [reason for reason in pool.map(send, chunks) if reason]
+        answers = send_each([[statements[i] for i in chunk] for chunk in chunks])
+        failures = [reason for chunk, answer in zip(chunks, answers, strict=True) if (reason := heard(chunk, answer))]
         if failures:
             raise Transient(failures[0], sent=True)
 
-    def send(chunk: list[int]) -> str:
-        try:
-            answers = execute([statements[i] for i in chunk])
-        except (BotoCoreError, ClientError) as error:
-            passing = sort_error(error)
+    def heard(chunk: list[int], answer: dict[str, Any] | Failed) -> str:
+        """Why some of it was not done, if it was not."""
+        if not isinstance(answer, dict):
+            passing = sort_error(answer)
             if passing is None:
-                raise
+                raise answer
             return str(passing)
         failed = ""
-        for i, answer in zip(chunk, answers, strict=True):
-            code = answer.get("Error", {}).get("Code", "")
+        for i, each in zip(chunk, answer["Responses"], strict=True):
+            code = each["Error"].get("Code", "") if "Error" in each else ""
             if code in THROTTLES or code in BROKEN:
                 failed = code
             else:

@@ -138,7 +138,7 @@ class DynamoControl:
             statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
             parameters = [new, *place, {"S": control_text(before)}]
         request: Any = [{"Statement": statement, "Parameters": parameters}]
-        (code,) = aws.execute_batch(aws.executing(self.client), self._settings, self._region, self._pool, request)
+        (code,) = aws.execute_batch(aws.sending(self.client, self._pool), self._settings, self._region, request)
         if code and code not in _NOT_AS_READ:
             raise RegionUnavailable(f"{self._region} did not change {scope} {key}: {code}")
         if not code:
@@ -177,7 +177,7 @@ class DynamoControl:
             {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": control_text(value)}]}
             for key, value in values.items()
         ]
-        aws.execute_batch(aws.executing(self.client), self._settings, self._region, self._pool, statements)
+        aws.execute_batch(aws.sending(self.client, self._pool), self._settings, self._region, statements)
 
 
 _WHOLE = "@"

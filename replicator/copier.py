@@ -64,8 +64,13 @@ class Copier:
         self.know_peer()
         lanes: dict[LaneId, list[Event]] = {}
         for event in events:
-            if event.lane not in self._blocked:
-                lanes.setdefault(event.lane, []).append(event)
+            found = lanes.get(event.lane)
+            if found is None:
+                lanes[event.lane] = [event]
+            else:
+                found.append(event)
+        for lane in self._blocked.intersection(lanes):
+            del lanes[lane]
         # Lanes that begin here need no look at the peer: if it holds the first event already, the insert says so.
         self._learn([lane for lane, found in lanes.items() if min(e.sequence for e in found) > 1])
         self._throttled.clear()
@@ -76,7 +81,7 @@ class Copier:
             self._looked = -math.inf
             if not self._answered:
                 raise self._failure
-        return [event for event in events if event.lane in self._throttled]
+        return [event for event in events if event.lane in self._throttled] if self._throttled else []
 
     @property
     def identity(self) -> str | None:
@@ -176,12 +181,12 @@ class Copier:
 
     def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
         """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
-        plans = {lane: plan(self._head(lane), found) for lane, found in lanes.items()}
-        self._compare([event for decided in plans.values() for event in decided.known])
-        self._insert({lane: p.insert for lane, p in plans.items() if p.insert and lane not in self._blocked})
+        plans = [(lane, plan(self._head(lane), found)) for lane, found in lanes.items()]
+        self._compare([event for _, decided in plans for event in decided.known])
+        self._insert([(lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._blocked])
         again: dict[LaneId, list[Event]] = {}
-        for lane, decided in plans.items():
-            if lane in self._blocked or lane in self._throttled:
+        for lane, decided in plans:
+            if (decided.fork is None and decided.missing is None) or lane in self._blocked or lane in self._throttled:
                 continue
             if decided.fork is not None:
                 self._fork(decided.fork, self._head(lane).digest)
@@ -194,25 +199,27 @@ class Copier:
                     self._refuse(lane, _id(lane, first), "missing from its home lane")
         return again
 
-    def _insert(self, runs: dict[LaneId, list[Event]]) -> None:
-        self._insert_long({lane: run for lane, run in runs.items() if len(run) > _LONG_RUN})
-        runs = {lane: run for lane, run in runs.items() if len(run) <= _LONG_RUN}
+    def _insert(self, runs: list[tuple[LaneId, list[Event]]]) -> None:
+        self._insert_long({lane: run for lane, run in runs if len(run) > _LONG_RUN})
+        runs = [(lane, run) for lane, run in runs if len(run) <= _LONG_RUN]
+        turn = 0
         while runs:  # one event of each lane at a time: the peer's lane never has a gap, whenever this stops
-            wave = [run[0] for run in runs.values()]
+            wave = [run[turn] for _, run in runs]
             try:
-                outcomes = dict(zip(wave, self.peer.insert_each(wave), strict=True))
+                outcomes = list(zip(wave, self.peer.insert_each(wave), strict=True))
             except RegionUnavailable as error:
                 self._not_now(wave, error)
                 return
             self._answered = True
-            self._throttled.update(event.lane for event, outcome in outcomes.items() if outcome is Insert.NOT_NOW)
-            self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
-            self.state.copied += sum(outcome is Insert.ADDED for outcome in outcomes.values())
+            self._throttled.update(event.lane for event, outcome in outcomes if outcome is Insert.NOT_NOW)
+            self._compare([event for event, outcome in outcomes if outcome is Insert.TAKEN])
+            self.state.copied += sum(outcome is Insert.ADDED for _, outcome in outcomes)
             stopped = self._blocked | self._throttled
             for event in wave:
-                if event.lane not in stopped:
+                if not stopped or event.lane not in stopped:
                     self._advance(event)
-            runs = {lane: run[1:] for lane, run in runs.items() if len(run) > 1 and lane not in stopped}
+            turn += 1
+            runs = [(lane, run) for lane, run in runs if len(run) > turn and lane not in stopped]
 
     def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
         self._throttled.update(event.lane for event in events)
@@ -361,9 +368,8 @@ class Copier:
             return None
 
     def _advance(self, event: Event) -> None:
-        if event.sequence > self._head(event.lane).sequence:
-            self._heads[event.lane] = Head.of(event)
-        self._heads.move_to_end(event.lane)
+        head = self._heads.pop(event.lane, None)  # and to the end: the lane that was longest idle is forgotten first
+        self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
 
 
 def _fitting(run: list[Event]) -> list[Event]:

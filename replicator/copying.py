@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from replicator.domain.event import Event, Head
+
+_sequence = attrgetter("sequence")
 
 
 @dataclass(slots=True)
@@ -27,19 +30,19 @@ class Plan:
 def plan(head: Head, events: Iterable[Event]) -> Plan:
     """Place `events` of one lane, in any order and with duplicates, after the peer's `head` of that lane."""
     decided = Plan()
-    at = head
-    for event in sorted(events, key=lambda e: e.sequence):
-        if event.sequence <= at.sequence:
+    sequence, digest = head.sequence, head.digest
+    for event in sorted(events, key=_sequence):
+        if event.sequence <= sequence:
             if decided.insert and event == decided.insert[event.sequence - decided.insert[0].sequence]:
                 continue  # delivered twice in this batch
             decided.known.append(event)
-        elif event.sequence > at.sequence + 1:
-            decided.missing = (at.sequence + 1, event.sequence - 1)
+        elif event.sequence > sequence + 1:
+            decided.missing = (sequence + 1, event.sequence - 1)
             break
-        elif event.prev != at.digest:
+        elif event.prev != digest:
             decided.fork = event
             break
         else:
             decided.insert.append(event)
-            at = Head.of(event)
+            sequence, digest = event.sequence, event.digest
     return decided

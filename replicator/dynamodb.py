@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,13 +41,12 @@ class _Taken(Exception):
 class DynamoStorage:
     """A LaneStorage on the events table of `region` (by default the settings' own region)."""
 
-    def __init__(self, settings: Settings, region: str | None = None, parallel: int = 4) -> None:
+    def __init__(self, settings: Settings, region: str | None = None) -> None:
         self._settings = settings
         self.region = region or settings.region
         self._table = settings.events_table
         self._client = aws.dynamodb(settings, self.region)
         self.wire = Wire(self._client, settings)
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"dynamodb-{self.region}")
         # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
         self._insert_next, self._insert_first = (insert_statement(self._table, first) for first in (False, True))
         found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
@@ -118,10 +116,9 @@ class DynamoStorage:
         """The INSERT of an event, as JSON."""
         return f"{self._insert_next if event.sequence > 1 else self._insert_first}{parameters(event)}}}"
 
-    def _execute(self, statements: Sequence[str]) -> list[Any]:
-        answer = self.wire.send("BatchExecuteStatement", f'{{"Statements":[{",".join(statements)}]}}')
-        found: list[Any] = answer["Responses"]
-        return found
+    def _send_each(self, batches: Sequence[Sequence[str]]) -> Iterator[dict[str, Any] | aws.Failed]:
+        bodies = (f'{{"Statements":[{",".join(statements)}]}}' for statements in batches)
+        return self.wire.send_each("BatchExecuteStatement", bodies)
 
     def _settle(self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool) -> None:
         """A condition failed: these very events are there already (an earlier attempt landed), or others are, or a guard
@@ -175,7 +172,7 @@ class DynamoStorage:
 
     def _insert_batch(self, events: Sequence[Event]) -> list[Insert]:
         statements = [self._statement(event) for event in events]
-        codes = aws.execute_batch(self._execute, self._settings, self.region, self._pool, statements)
+        codes = aws.execute_batch(self._send_each, self._settings, self.region, statements)
         for event, code in zip(events, codes, strict=True):
             if code not in _INSERTS:
                 raise RegionUnavailable(f"{self.region} refused event {event.id}: {code}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from binascii import a2b_base64, b2a_base64
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from replicator.domain.clock import Hlc
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
+from replicator.domain.stored import recall
 from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent, InvalidEvent, InvalidName
 
@@ -76,8 +76,7 @@ def _base64(value: bytes) -> str:
     return b2a_base64(value, newline=False).decode()
 
 
-_lane = lru_cache(maxsize=1024)(LaneId.from_key)
-"""Whoever reads a lane reads its key with every event."""
+_BROKEN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, InvalidName, InvalidEvent)
 
 
 def from_item(item: dict[str, Any]) -> Event:
@@ -85,8 +84,28 @@ def from_item(item: dict[str, Any]) -> Event:
 
     Raises DamagedEvent for anything `to_item` cannot have produced."""
     try:
+        event = recall(
+            item["pk"]["S"],
+            item["sk"]["S"],
+            item["hlc"]["S"],
+            item["type"]["S"],
+            item["version"]["N"],
+            item["payload"]["S"],
+            item["metadata"]["S"],
+            item["observed"]["S"],
+            _binary(item["prev"]["B"]),
+            _binary(item["digest"]["B"]),
+        )
+    except _BROKEN:
+        event = None
+    return _looked_at(item) if event is None else event
+
+
+def _looked_at(item: dict[str, Any]) -> Event:
+    """The event in an item with which something may be wrong. Raises DamagedEvent, which says what."""
+    try:
         return Event(
-            lane=_lane(item["pk"]["S"]),
+            lane=LaneId.from_key(item["pk"]["S"]),
             sequence=parse_sequence_key(item["sk"]["S"]),
             hlc=Hlc.parse(item["hlc"]["S"]),
             type=item["type"]["S"],
@@ -99,22 +118,15 @@ def from_item(item: dict[str, Any]) -> Event:
         )
     except DamagedEvent:
         raise
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-        InvalidName,
-        InvalidEvent,
-    ) as error:
+    except _BROKEN as error:
         raise DamagedEvent(f"item {where(item)} is not an event: {type(error).__name__}: {error}") from None
 
 
 def _binary(value: Any) -> bytes:
     """Bytes as a client gives them, or the base64 of them that stands in JSON. A number would be taken for a size, and make
     so many zeros."""
+    if type(value) is bytes:
+        return value
     if isinstance(value, str):
         return a2b_base64(value, strict_mode=True)
     if not isinstance(value, bytes | bytearray):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from replicator.domain.event import GENESIS, Event
@@ -12,6 +13,15 @@ from replicator.errors import DamagedEvent, InvalidName, shown
 from replicator.items import from_item, where
 
 Record = Mapping[str, Any]
+
+
+class Passed(Enum):
+    """A record of a lane that nobody asked for."""
+
+    OVER = "over"
+
+
+PASSED_OVER = Passed.OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +43,48 @@ def read_records(records: Iterable[Record], region: str | None = None) -> tuple[
     refused: list[Refused] = []
     prefix = "" if region is None else f"{region}{DELIMITER}"
     for record in records:
-        change = _map(_map(record).get("dynamodb"))
-        keys = _map(change.get("Keys"))
-        name = _map(record).get("eventName")
-        if name != "INSERT":
-            refused.append(
-                _refused(record, f"{_name(name)} of an event: events are immutable, nothing follows from it", changed=True)
-            )
-        elif _text(keys, "pk").startswith(prefix):
-            try:
-                event = from_item(change.get("NewImage") or {})
-            except DamagedEvent as error:
-                refused.append(_refused(record, str(error)))
-            else:
-                if (event.lane.key, sequence_key(event.sequence)) != (_text(keys, "pk"), _text(keys, "sk")):
-                    refused.append(_refused(record, f"the record's key is not its image's, {event.id}"))
-                elif event.sequence == 1 and event.prev != GENESIS:
-                    refused.append(_refused(record, f"event {event.id} claims a past before the first event of its lane"))
-                else:
-                    events.append(event)
+        found = _read_plain(record, prefix) or _read(record, prefix)
+        if isinstance(found, Refused):
+            refused.append(found)
+        elif found is not PASSED_OVER:
+            events.append(found)
     return events, refused
+
+
+def _read_plain(record: Record, prefix: str) -> Event | Passed | None:
+    """The event in a record of which key and image say the same, as they nearly always do. None where anything is unusual:
+    `_read` says what."""
+    try:
+        change = record["dynamodb"]
+        keys, item = change["Keys"], change["NewImage"]
+        if record["eventName"] != "INSERT" or keys["pk"] != item["pk"] or keys["sk"] != item["sk"]:
+            return None
+        if not item["pk"]["S"].startswith(prefix):
+            return PASSED_OVER
+        event = from_item(item)
+    except (KeyError, TypeError, AttributeError, DamagedEvent):
+        return None
+    return event if event.sequence > 1 or event.prev == GENESIS else None
+
+
+def _read(record: Record, prefix: str) -> Event | Passed | Refused:
+    change = _map(_map(record).get("dynamodb"))
+    keys = _map(change.get("Keys"))
+    name = _map(record).get("eventName")
+    if name != "INSERT":
+        reason = f"{_name(name)} of an event: events are immutable, nothing follows from it"
+        return _refused(record, reason, changed=True)
+    if not _text(keys, "pk").startswith(prefix):
+        return PASSED_OVER
+    try:
+        event = from_item(change.get("NewImage") or {})
+    except DamagedEvent as error:
+        return _refused(record, str(error))
+    if (event.lane.key, sequence_key(event.sequence)) != (_text(keys, "pk"), _text(keys, "sk")):
+        return _refused(record, f"the record's key is not its image's, {event.id}")
+    if event.sequence == 1 and event.prev != GENESIS:
+        return _refused(record, f"event {event.id} claims a past before the first event of its lane")
+    return event
 
 
 def _map(value: Any) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from replicator.control import Checkpoints
 from replicator.errors import InvalidConfig
 from replicator.settings import Settings
 from replicator.shards import Batch, Shard, ShardReader
+from replicator.wire import Wire
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
@@ -18,11 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "StreamReader"]
 
 
+class _Client:
+    """What a reader asks of DynamoDB Streams. Records come as they are sent: what boto3 does to one costs several times what
+    reading the event in it does."""
+
+    def __init__(self, client: DynamoDBStreamsClient, settings: Settings) -> None:
+        self.describe_stream = client.describe_stream
+        self.get_shard_iterator = client.get_shard_iterator
+        self._wire = Wire(client, settings)
+
+    def get_records(self, **request: Any) -> Mapping[str, Any]:
+        return self._wire.read("GetRecords", request)
+
+
 @dataclass(slots=True)
 class StreamReader(ShardReader):
     """Reads one table's stream for one reader: there are exactly two, replicator and projector."""
 
-    client: DynamoDBStreamsClient
+    client: DynamoDBStreamsClient | _Client
 
     @classmethod
     def connect(cls, settings: Settings, checkpoints: Checkpoints) -> StreamReader:
@@ -35,7 +49,7 @@ class StreamReader(ShardReader):
             raise InvalidConfig(
                 f"table {settings.events_table} in {settings.region} has no stream; enable one with view type NEW_IMAGE"
             )
-        return cls(aws.streams(settings, settings.region), arn, checkpoints, settings)
+        return cls(_Client(aws.streams(settings, settings.region), settings), arn, checkpoints, settings)
 
     def _describe(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}

@@ -1,58 +1,54 @@
 """Requests to DynamoDB in its own JSON, beneath boto3's serializers, parsers and hooks, which cost more than all the rest.
 
-Everything else stays boto3's: where the endpoint is, who signs and how, connections, proxies, certificates and time-outs;
-and what goes wrong is one of botocore's errors. docs/decisions/0026.
+Everything else stays boto3's: where the endpoint is, who signs and how, proxies, certificates and time-outs; and what goes
+wrong is one of botocore's errors. docs/decisions/0026.
 """
 
 from __future__ import annotations
 
 import json
-import socket
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.endpoint import EndpointCreator
-from botocore.exceptions import ChecksumError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, HTTPClientError, NoCredentialsError
 from botocore.hooks import HierarchicalEmitter
+from botocore.utils import get_environ_proxies
 
 from replicator import aws
+from replicator.connections import TCP_NODELAY, Answer, Connections, Direct, Post, ThroughBotocore
+from replicator.domain.canonical import loads
 from replicator.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+    Client = DynamoDBClient | DynamoDBStreamsClient
 
 Count = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 """Hears of a read: what was asked, and what came."""
 
 _JSON = "application/x-amz-json-1.0"
 _SERVICE = "dynamodb"
+_AT_ONCE = 4
+"""So many requests of one `send_each` are on their way at once."""
 
 
 class Wire:
     """DynamoDB as a client of boto3's reaches it. Safe to share between threads."""
 
-    def __init__(self, client: DynamoDBClient, settings: Settings) -> None:
-        session = aws.session()
-        self._credentials = session.get_credentials
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._credentials = aws.session().get_credentials
         self._region = str(client.meta.region_name)
         self._url = client.meta.endpoint_url.rstrip("/") + "/"
-        model, config = client.meta.service_model, cast("Any", client.meta.config)
-        self._target = f"{model.metadata['targetPrefix']}."
-        self._agent = str(config.user_agent)
-        creator: Any = EndpointCreator(HierarchicalEmitter())
-        endpoint = creator.create_endpoint(
-            model,
-            region_name=self._region,
-            endpoint_url=self._url,
-            verify=session.get_config_variable("ca_bundle"),
-            timeout=(settings.connect_timeout, settings.read_timeout),
-            max_pool_connections=50,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        )
-        self._http = endpoint.http_session
+        self._target = f"{client.meta.service_model.metadata['targetPrefix']}."
+        self._agent = str(cast("Any", client.meta.config).user_agent)
+        self._connections = _connections(client, self._url, settings)
         self._count: Count | None = None
 
     def count(self, count: Count) -> None:
@@ -68,40 +64,75 @@ class Wire:
         return answer
 
     def send(self, operation: str, body: str) -> dict[str, Any]:
-        """Send one request, once, and return the answer; binary attributes are base64 in both. Raises ClientError for what
+        """Send one request, once, and return the answer, with boto3's `ResponseMetadata`; binary attributes are base64 in
+        both, times are seconds since the epoch. Raises ClientError for what
         DynamoDB refuses or fails to do, and BotoCoreError where no whole answer came."""
+        (answer,) = self.send_each(operation, (body,))
+        if isinstance(answer, BotoCoreError | ClientError):
+            raise answer
+        return answer
+
+    def send_each(self, operation: str, bodies: Iterable[str]) -> Iterator[dict[str, Any] | aws.Failed]:
+        """Send each, once, several at a time; for each the answer, or what `send` raises. Raises NoCredentialsError."""
+        for answer in self._connections.post((self._signed(operation, body.encode()) for body in bodies), _AT_ONCE):
+            try:
+                yield answer if isinstance(answer, BotoCoreError) else _parsed(operation, answer)
+            except (BotoCoreError, ClientError) as error:
+                yield error
+
+    def _signed(self, operation: str, body: bytes) -> Post:
         credentials = self._credentials()
         if credentials is None:
             raise NoCredentialsError
         headers = {"X-Amz-Target": self._target + operation, "Content-Type": _JSON, "User-Agent": self._agent}
-        request = AWSRequest("POST", self._url, headers, body.encode())
+        request = AWSRequest("POST", self._url, headers, body)
         SigV4Auth(credentials.get_frozen_credentials(), _SERVICE, self._region).add_auth(request)
-        answer = self._http.send(request.prepare())
-        content: bytes = answer.content
-        expected = answer.headers.get("x-amz-crc32")
-        if expected is not None and expected != (actual := str(zlib.crc32(content))):
-            raise ChecksumError(checksum_type="crc32", expected_checksum=expected, actual_checksum=actual)
-        if answer.status_code >= 300:
-            raise _error(operation, answer.status_code, dict(answer.headers), content)
-        try:
-            parsed: dict[str, Any] = json.loads(content)
-        except ValueError as error:
-            raise HTTPClientError(error=f"the answer to {operation} is no JSON: {error}") from None
-        return parsed
+        return Post(dict(request.headers.items()), body)
 
 
-def _error(operation: str, status: int, headers: dict[str, str], content: bytes) -> ClientError:
+def _connections(client: Client, url: str, settings: Settings) -> Connections:
+    verify = aws.session().get_config_variable("ca_bundle")
+    if urlsplit(url).scheme not in get_environ_proxies(url):
+        return Direct(url, settings.connect_timeout, settings.read_timeout, verify)
+    creator: Any = EndpointCreator(HierarchicalEmitter())
+    endpoint = creator.create_endpoint(
+        client.meta.service_model,
+        region_name=client.meta.region_name,
+        endpoint_url=url,
+        verify=verify,
+        timeout=(settings.connect_timeout, settings.read_timeout),
+        max_pool_connections=50,
+        socket_options=[TCP_NODELAY],
+    )
+    return ThroughBotocore(url, endpoint.http_session, _AT_ONCE)
+
+
+def _parsed(operation: str, answer: Answer) -> dict[str, Any]:
+    expected = answer.headers.get("x-amz-crc32")
+    if expected is not None and expected != (actual := str(zlib.crc32(answer.content))):
+        raise ChecksumError(checksum_type="crc32", expected_checksum=expected, actual_checksum=actual)
+    if answer.status >= 300:
+        raise _error(operation, answer)
+    try:
+        parsed: dict[str, Any] = loads(answer.content)
+        parsed["ResponseMetadata"] = {"HTTPStatusCode": answer.status, "HTTPHeaders": answer.headers}
+    except (ValueError, TypeError) as error:
+        raise HTTPClientError(error=f"the answer to {operation} is no JSON object: {error}") from None
+    return parsed
+
+
+def _error(operation: str, answer: Answer) -> ClientError:
     """The error as botocore makes it of such an answer. Load balancers and proxies answer anything."""
     try:
-        told = json.loads(content)
+        told = json.loads(answer.content)
     except ValueError:
         told = None
     if not isinstance(told, dict):
         told = {}
-    code = str(told.get("__type") or told.get("code") or status).rpartition("#")[2]
+    code = str(told.get("__type") or told.get("code") or answer.status).rpartition("#")[2]
     response: Any = {
         **{name: value for name, value in told.items() if name == "CancellationReasons"},
         "Error": {"Code": code, "Message": str(told.get("message") or told.get("Message") or "")},
-        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
+        "ResponseMetadata": {"HTTPStatusCode": answer.status, "HTTPHeaders": dict(answer.headers)},
     }
     return ClientError(response, operation)

@@ -11,7 +11,7 @@ from replicator.errors import InvalidEvent, shown
 
 def check_json(value: Any, holder: str, levels: int) -> None:
     """Refuse what the view's JSON could not hold where it stands, `levels` containers deep."""
-    if value is None or type(value) is bool:
+    if value is None or type(value) is bool or (type(value) is str and value.isascii()):
         return
     within = value
     for _ in range(levels - 1):
@@ -36,6 +36,8 @@ def is_text(value: Any) -> bool:
     """Is it a string that JSON can hold: one without lone surrogates?"""
     if type(value) is not str:
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag
 from projectors.crdt.checks import clamped
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
@@ -37,11 +37,25 @@ class PnCounter:
             added += operation
         else:
             subtracted -= operation
-        if max(added, subtracted) > MAX_SAFE_INTEGER:
-            raise InvalidOperation(
-                f"a counter's sum of {tag.region} would pass 2^53 - 1 with {shown(operation)}; use larger units"
-            )
+        _check_sums(added, subtracted, tag.region, operation)
         return {**state, tag.region: [added, subtracted, tag.sequence]}
+
+    def apply_run(self, state: State, run: Run) -> State:
+        """Added up first."""
+        region = run[0][1].region
+        added, subtracted, last = state.get(region, (0, 0, 0))
+        operation, counted = 0, last
+        for operation, event in run:
+            if type(operation) is not int:
+                raise InvalidOperation(f"a counter takes integers, not {shown(operation)}")
+            if (sequence := event.sequence) > counted:
+                counted = sequence
+                if operation >= 0:
+                    added += operation
+                else:
+                    subtracted -= operation
+        _check_sums(added, subtracted, region, operation)
+        return {**state, region: [added, subtracted, counted]} if counted > last else state
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state
@@ -62,6 +76,11 @@ class PnCounter:
     def total(self, states: Mapping[str, State]) -> Any:
         """The sum of all cells, at most 2^53 - 1 from zero."""
         return clamped(sum(map(_sum, states.values())))
+
+
+def _check_sums(added: int, subtracted: int, region: str, operation: int) -> None:
+    if max(added, subtracted) > MAX_SAFE_INTEGER:
+        raise InvalidOperation(f"a counter's sum of {region} would pass 2^53 - 1 with {shown(operation)}; use larger units")
 
 
 def _sum(state: State) -> int:

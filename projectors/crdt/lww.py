@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each
 from projectors.crdt.checks import check_json, is_integer, is_text, same
 from replicator.domain.vector import VersionVector
 from replicator.errors import shown
@@ -39,6 +39,19 @@ class LwwRegister:
         check_json(operation.value, "a register", 2)
         new = [at, str(tag.hlc), tag.region, tag.sequence, operation.value]
         return new if state is None or _rank(new) > _rank(state) else state
+
+    def apply_run(self, state: State, run: Run) -> State:
+        """Only the latest assignment counts."""
+        latest, ms, counter = None, -1, -1
+        for each in run:
+            operation, event = each
+            if type(operation) is not Assign or operation.at is not None:
+                return apply_each(self, state, run)
+            check_json(operation.value, "a register", 2)
+            hlc = event.hlc
+            if hlc.ms > ms or (hlc.ms == ms and hlc.counter >= counter):  # a lane's sequences rise
+                latest, ms, counter = each, hlc.ms, hlc.counter
+        return state if latest is None else self.apply(state, latest[0], Tag.of(latest[1]))
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each
 from projectors.crdt.checks import is_text
 from projectors.crdt.dots import beyond, each, joined, merged, put, with_dot, without_covered
 from replicator.domain.vector import VersionVector
@@ -56,6 +56,25 @@ class OrSet:
             "adds": put(state["adds"], element, without_covered(tags, context)),
             "removed": put(state["removed"], element, joined(removed, context)),
         }
+
+    def apply_run(self, state: State, run: Run) -> State:
+        """Adds go into one copy of the set."""
+        region = run[0][1].region
+        adds, removed, dead = dict(state["adds"]), state["removed"], False
+        for operation, event in run:
+            if type(operation) is not Add:
+                return apply_each(self, state, run)
+            element = operation.element
+            if type(element) is not str or not element.isascii():
+                check_element(operation)
+            waiting = removed.get(element) if removed else None
+            tags = adds.get(element)
+            if tags is None and waiting is None:
+                adds[element] = {region: event.sequence}
+            else:
+                adds[element] = alive = with_dot(tags or {}, waiting or {}, region, event.sequence)
+                dead |= not alive  # a remove that came before it had seen it
+        return {"adds": each(adds, lambda tags: tags) if dead else adds, "removed": removed}
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return {"adds": state["adds"], "removed": each(state["removed"], lambda context: beyond(context, seen))}

@@ -100,7 +100,7 @@ class DynamoSink:
 
     def save(self, changes: Sequence[Change]) -> list[bool]:
         statements = [self._statement(change) for change in changes]
-        codes = aws.execute_batch(aws.executing(self._client), self._settings, self._settings.region, self._pool, statements)
+        codes = aws.execute_batch(aws.sending(self._client, self._pool), self._settings, self._settings.region, statements)
         # A request that was sent again after its answer was lost reports a conflict with itself.
         doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code in _LOST]
         stored = {_view_key(item): (_field(item, "vector"), _field(item, "digest")) for item in self._get(doubtful)}

@@ -18,12 +18,20 @@ from typing import Any
 
 from replicator.errors import InvalidEvent, shown
 
+try:
+    import orjson
+except ImportError:  # an extra: what is canonical is read without it, too, and more slowly
+    orjson = None  # type: ignore[assignment]
+
 MAX_DEPTH = 32
 MAX_SAFE_INTEGER = 2**53 - 1
 
 
 # Whatever a payload may hold that I-JSON forbids shows in its text as one of these; what shows none need not be walked.
 _SUSPECT = re.compile(r"[0-9](?:[0-9]{15}|[eE]\+?[0-9]{3})")
+
+
+_STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER if orjson is not None else 0
 
 
 def _refuse(constant: str) -> None:
@@ -58,6 +66,8 @@ def encode_json(value: Any, what: str = "payload") -> str:
 
 def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
     """Parse stored JSON. Raises InvalidEvent when it is not an object of I-JSON, nested at most MAX_DEPTH levels."""
+    if orjson is not None and (found := _canonical(text)) is not None:
+        return found
     try:
         value = _parse(text)
     except (ValueError, TypeError, RecursionError) as error:
@@ -67,6 +77,28 @@ def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
     if text.count("{") + text.count("[") > MAX_DEPTH or "\\u" in text or _SUSPECT.search(text):
         _check(value, what, 1)
     return value
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse JSON that is neither canonical nor checked: what services answer. Raises ValueError."""
+    if orjson is not None:
+        try:
+            return orjson.loads(text)
+        except ValueError:  # it is stricter: about surrogates, for example
+            pass
+    return json.loads(text)
+
+
+def _canonical(text: str) -> dict[str, Any] | None:
+    """What the text holds, if a quicker writer of JSON makes the same text of it again: then no name is given twice, no
+    integer too large and no number unusual. None of anything else, which is looked at with more care."""
+    try:
+        value = orjson.loads(text)
+        if type(value) is not dict or orjson.dumps(value, option=_STRICT) != text.encode():
+            return None
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return value if text.count("{") + text.count("[") <= MAX_DEPTH else None
 
 
 def _parse(text: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from replicator.domain.canonical import decode_json, encode_json, netstrings
+from replicator.domain.canonical import decode_json, encode_json, loads, netstrings
 from replicator.domain.clock import ZERO, Hlc
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, LaneId, StreamId, check_segment, sequence_key
 from replicator.domain.personal import MARKER, Protected, holds_personal, may_hold_personal
@@ -28,9 +28,9 @@ MAX_ITEM_BYTES = 400 * 1024
 _FIXED_ITEM_BYTES = 2 + 2 + 3 + 4 + 7 + 7 + 8 + 8 + 4 + 6 + 32 + 32 + 21
 
 
-_SURELY_FITS = MAX_ITEM_BYTES // 8
+SURELY_FITS = MAX_ITEM_BYTES // 8
 """Texts of so many characters make no item too large: four bytes a character at most, and all else is bounded."""
-_ONLY_NONCE = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]+"\}')
+ONLY_NONCE = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]+"\}')
 _BEGINNING = netstrings(ENCODING)
 
 
@@ -107,7 +107,7 @@ class Event:
         if not 1 <= self.version <= 65_535 or len(self.prev) != 32:
             raise InvalidEvent(f"event {self.id} has version {self.version} and a prev of {len(self.prev)} bytes")
         decode_json(self.payload_text)
-        if not _ONLY_NONCE.fullmatch(self.metadata_text):
+        if not ONLY_NONCE.fullmatch(self.metadata_text):
             decode_json(self.metadata_text, "metadata")
         _check_size(self)
 
@@ -132,12 +132,13 @@ class Event:
     @property
     def payload(self) -> dict[str, Any]:
         """The payload, parsed anew at each access: events are immutable, what this returns is yours."""
-        return decode_json(self.payload_text)
+        parsed: dict[str, Any] = loads(self.payload_text)  # which was looked at when the event was made
+        return parsed
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What the writer said about the event, parsed anew at each access."""
-        metadata = decode_json(self.metadata_text, "metadata")
+        metadata: dict[str, Any] = loads(self.metadata_text)
         metadata.pop(NONCE, None)
         return metadata
 
@@ -148,7 +149,7 @@ class Event:
 
 
 def _check_size(event: Event) -> None:
-    if len(event.payload_text) + len(event.metadata_text) > _SURELY_FITS and size_of(event) > MAX_ITEM_BYTES:
+    if len(event.payload_text) + len(event.metadata_text) > SURELY_FITS and size_of(event) > MAX_ITEM_BYTES:
         raise InvalidEvent(
             f"event {event.id} would be an item of {size_of(event):,} bytes; DynamoDB's limit is {MAX_ITEM_BYTES:,}. "
             "Put the large part into an object store and its address into the event"
@@ -211,7 +212,7 @@ def seal(
     sequence_key(sequence)
     if not nonce:
         metadata = new.metadata_text
-    elif new.metadata_text == "{}" and _ONLY_NONCE.fullmatch(text := f'{{"{NONCE}":"{nonce}"}}'):
+    elif new.metadata_text == "{}" and ONLY_NONCE.fullmatch(text := f'{{"{NONCE}":"{nonce}"}}'):
         metadata = text
     else:
         metadata = encode_json({**new.metadata, NONCE: nonce}, "metadata")

@@ -39,6 +39,13 @@ class VersionVector:
         return vector
 
     @classmethod
+    def of(cls, region: str, sequence: int) -> VersionVector:
+        """The vector of one region that is known to be one, at a sequence from 1."""
+        vector = cls.__new__(cls)
+        vector._entries = {region: sequence}
+        return vector
+
+    @classmethod
     def parse(cls, text: str) -> VersionVector:
         """Invert `str`."""
         if text == "{}":

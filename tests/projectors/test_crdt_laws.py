@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
-from typing import Any
+from itertools import groupby, permutations
+from typing import Any, cast
 
 import pycrdt
 import pytest
@@ -46,8 +47,10 @@ from projectors.crdt import (
     Update,
 )
 from projectors.crdt import Sequence as YjsList
+from projectors.crdt.base import applying_runs
 from replicator.domain.canonical import encode_json
 from replicator.domain.clock import ZERO, Hlc, HybridLogicalClock
+from replicator.domain.event import Event
 from replicator.domain.vector import EMPTY, VersionVector
 
 REGIONS = ("ap-south-1", "eu-west-1", "us-east-1")
@@ -222,6 +225,49 @@ def test_any_interleaving_with_duplicates_gives_the_same_bytes(crdt: Crdt, opera
         if data.draw(st.booleans()):
             delivered.append(data.draw(st.sampled_from(delivered)))
     assert final(crdt, delivered) == final(crdt, history)
+
+
+@kinds
+@laws
+@given(data=st.data())
+def test_a_run_of_a_lane_is_its_operations_one_after_the_other(crdt: Crdt, operations: Any, data: st.DataObject) -> None:
+    history = interleaved(data, data.draw(histories(operations)))
+    size = data.draw(st.integers(2, 4))
+    state, at = crdt.initial(), 0
+    lanes = sorted(history, key=lambda op: op.tag.region) if data.draw(st.booleans()) else history
+    for _, group in groupby(lanes, key=lambda op: op.tag.region):  # whole lanes, or what happens to come together
+        ops = list(group)
+        for run in [ops[start : start + size] for start in range(0, len(ops), size)]:
+            assert state == fold(crdt, lanes[:at])
+            before = copy.deepcopy(state)
+            after = applying_runs(crdt)(state, [(op.operation, cast(Event, op.tag)) for op in run])
+            assert state == before, "changed in place"
+            state, at = after, at + len(run)
+    assert state == fold(crdt, lanes)
+
+
+@pytest.mark.parametrize(
+    ("crdt", "operations"),
+    [
+        (LwwRegister(), [Assign("a"), "b"]),
+        (LwwRegister(), [Assign("a"), Assign("\ud800")]),
+        (LwwRegister(), [Assign({1}), Assign("b")]),
+        (LwwRegister(), [Assign("a"), Assign("b", at=1.5)]),
+        (PnCounter(), [1, True]),
+        (PnCounter(), [1, 1.0]),
+        (PnCounter(), [2**53 - 1, 1, -5]),
+        (PnCounter(), [-(2**53 - 1), -1]),
+        (OrSet(), [Add("a"), Add(1)]),  # type: ignore[arg-type]
+        (OrSet(), [Add("a"), Add("\ud800")]),
+        (OrSet(), [Add("a"), "b"]),
+    ],
+)
+def test_a_run_with_an_operation_that_is_none_is_refused(crdt: Crdt, operations: list[Any]) -> None:
+    run = [(operation, tagged(REGIONS[2], n)) for n, operation in enumerate(operations, 1)]
+    with pytest.raises(InvalidOperation):
+        fold(crdt, [Op(operation, tag) for operation, tag in run])
+    with pytest.raises(InvalidOperation):
+        applying_runs(crdt)(crdt.initial(), [(operation, cast(Event, tag)) for operation, tag in run])
 
 
 @kinds

@@ -124,24 +124,24 @@ def test_a_request_is_what_boto3_sends(server: Server, settings: Settings, wire:
 def test_one_connection_serves_one_request_after_another_and_does_not_wait_for_more_to_send(
     server: Server, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[tuple[int, int]] = []
+    made: list[socket.socket] = []
     connect = socket.socket.connect
 
     def connecting(self: socket.socket, address: Any) -> None:
         connect(self, address)
-        made.append((self.fileno(), self.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        made.append(self)
 
     monkeypatch.setattr(socket.socket, "connect", connecting)
     for _ in range(3):
         wire.send("ListTables", "{}")
-    assert [bool(nodelay) for _, nodelay in made] == [True]
+    assert [bool(each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) for each in made] == [True]
 
 
 def test_threads_share_it(server: Server, wire: Wire) -> None:
     server.answer = Answer(b'{"TableNames": ["one"]}')
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: wire.send("ListTables", f'{{"Limit": {n}}}'), range(1, 41)))
-    assert answers == [{"TableNames": ["one"]}] * 40
+    assert [answer["TableNames"] for answer in answers] == [["one"]] * 40
     assert sorted(json.loads(each.body)["Limit"] for each in server.asked) == list(range(1, 41))
 
 
@@ -184,7 +184,7 @@ def test_a_cancelled_transaction_says_why(server: Server, wire: Wire) -> None:
 def test_an_answer_that_was_damaged_on_its_way_is_none(server: Server, wire: Wire) -> None:
     content = b'{"TableNames": []}'
     server.answer = Answer(content, headers={"x-amz-crc32": str(zlib.crc32(content))})
-    assert wire.send("ListTables", "{}") == {"TableNames": []}
+    assert wire.send("ListTables", "{}")["TableNames"] == []
     server.answer = Answer(content, headers={"x-amz-crc32": "1"})
     with pytest.raises(ChecksumError) as error:
         wire.send("ListTables", "{}")

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode_json, encode_json, netstrings
+from replicator.domain import canonical
+from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode_json, encode_json, loads, netstrings
 from replicator.errors import InvalidEvent
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
@@ -25,6 +26,13 @@ values = st.recursive(
     st.none() | st.booleans() | numbers | texts, lambda v: st.lists(v, max_size=4) | st.dictionaries(texts, v, max_size=4)
 )
 payloads = st.dictionaries(texts, values, max_size=5)
+
+
+@pytest.fixture(params=[True, False], ids=["orjson", "json"], autouse=True)
+def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the quicker parser, and as it is without the extra."""
+    if not request.param:
+        monkeypatch.setattr(canonical, "orjson", None)
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -126,6 +134,48 @@ def test_every_kind_of_mapping_is_an_object(made: Any) -> None:
 def test_stored_text_that_is_no_json_object_is_refused(text: Any) -> None:
     with pytest.raises(InvalidEvent, match="payload is"):
         decode_json(text)
+
+
+@pytest.mark.parametrize("text", [b"{}", bytearray(b"{}")])
+def test_bytes_are_no_stored_text(text: Any) -> None:
+    with pytest.raises(InvalidEvent, match="payload is not JSON"):
+        decode_json(text)
+
+
+written = st.lists(
+    st.sampled_from(['{"a":', '"b":', '"\\u00e9"', '"\\ud800"', "1", "-0", "1e5", "1E+400", "0.1", "{", "}", "[", "]", ",",
+                     ":", "NaN",
+                     "null", "true", '"é"', '""', " ", "9007199254740993", "1.0", "\ud800", "\x00"]),
+    max_size=9,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(written | payloads.map(json.dumps) | payloads.map(encode_json))
+def test_whoever_parses_it_it_is_the_same(text: str) -> None:
+    def read() -> Any:
+        try:
+            return encode_json(decode_json(text))
+        except InvalidEvent:
+            return InvalidEvent
+
+    quick = read()
+    held, canonical.orjson = canonical.orjson, None  # type: ignore[assignment]
+    try:
+        assert read() == quick
+    finally:
+        canonical.orjson = held
+
+
+@pytest.mark.parametrize("text", [b'{"a":[1,"\\ud800",NaN,1]}', '{"a":1,"a":2}', "7"])
+def test_json_of_services_is_not_judged(text: str | bytes) -> None:
+    assert repr(loads(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", [b"", b"<html>", "{", b"\xff"])
+def test_what_is_no_json_is_none(text: str | bytes) -> None:
+    with pytest.raises(json.JSONDecodeError if text != b"\xff" else UnicodeDecodeError):
+        loads(text)
 
 
 def test_netstrings_are_bernsteins() -> None:

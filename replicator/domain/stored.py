@@ -1,0 +1,108 @@
+"""The quick way from the texts that are stored to an event, for those in which all is as it should be. Pure.
+
+It looks at everything that `Event` does: at the texts themselves, where that makes objects of them first and texts of those
+again. tests/replicator/domain/test_stored.py holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import sha256
+
+from replicator.domain.canonical import decode_json, netstrings
+from replicator.domain.clock import MAX_COUNTER, Hlc
+from replicator.domain.event import ENCODING, ONLY_NONCE, SURELY_FITS, Event
+from replicator.domain.names import MAX_EVENT_TYPE_BYTES, SEQUENCE_DIGITS, LaneId, check_region, check_segment
+from replicator.domain.vector import EMPTY, VersionVector
+
+_ONE_REGION = re.compile(r'\{"([a-z0-9-]+)":([1-9][0-9]{0,15})\}').fullmatch
+_BEFORE_PREV = netstrings(ENCODING) + b"32:"
+_new = object.__new__
+_set_ms, _set_counter = (Hlc.__dict__[name].__set__ for name in ("ms", "counter"))
+(
+    _set_lane, _set_sequence, _set_hlc, _set_type, _set_version, _set_payload, _set_metadata, _set_observed, _set_prev,
+    _set_digest,
+) = (Event.__dict__[name].__set__ for name in Event.__slots__)  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def lane_of(key: str) -> tuple[LaneId, str]:
+    """The lane that a partition key names, and its netstrings. Whoever reads a lane reads its key with every event. Raises
+    InvalidName."""
+    lane = LaneId.from_key(key)
+    return lane, _netstrings(lane.region, lane.stream.type, lane.stream.id)
+
+
+@lru_cache(maxsize=1024)
+def _type(text: str) -> str:
+    return _netstrings(check_segment("event type", text, MAX_EVENT_TYPE_BYTES))
+
+
+@lru_cache(maxsize=1024)
+def _version(text: str) -> int:
+    """The version, 0 where this is none or not how it is written."""
+    version = int(text) if text.isascii() and text.isdigit() else 0
+    return version if version <= 65_535 and text == str(version) else 0
+
+
+def _netstrings(*texts: str) -> str:
+    return netstrings(*[text.encode() for text in texts]).decode()
+
+
+def recall(
+    key: str, sort_key: str, hlc: str, type: str, version: str, payload: str, metadata: str, observed: str, prev: bytes,
+    digest: bytes,
+) -> Event | None:  # fmt: skip
+    """The event that these are, by the names of the attributes; None where there is anything unusual about them, which
+    `Event` is to judge.
+
+    Raises what the making of its parts does, and TypeError where a text is none.
+    """
+    for text in (sort_key, hlc, payload, metadata, observed):
+        if text.__class__ is not str:
+            raise TypeError(f"a text is of type {text.__class__.__name__}")
+    if len(payload) + len(metadata) > SURELY_FITS or len(prev) != 32:
+        return None
+    lane, lane_text = lane_of(key)
+    if not (len(sort_key) == SEQUENCE_DIGITS and sort_key.isascii() and sort_key.isdigit() and (sequence := int(sort_key))):
+        return None
+    ms, counter = hlc[:13], hlc[14:]
+    if not (len(hlc) == 19 and hlc[13] == "-" and hlc.isascii() and ms.isdigit() and counter.isdigit()):
+        return None
+    if (count := int(counter)) > MAX_COUNTER or not (number := _version(version)):
+        return None
+    digits = str(sequence)
+    joined = (
+        f",{lane_text}{len(digits)}:{digits},19:{hlc},{_type(type)}{len(version)}:{version},"
+        f"{len(payload) if payload.isascii() else len(payload.encode())}:{payload},"
+        f"{len(metadata) if metadata.isascii() else len(metadata.encode())}:{metadata},{len(observed)}:{observed},"
+    )
+    if sha256(_BEFORE_PREV + prev + joined.encode()).digest() != digest:
+        return None
+    if (alone := _ONE_REGION(observed)) is not None:
+        vector = VersionVector.of(check_region(alone[1]), int(alone[2]))
+    elif observed == "{}":
+        vector = EMPTY
+    else:
+        vector = VersionVector.parse(observed)
+        if str(vector) != observed:
+            return None
+    decode_json(payload)
+    if not ONLY_NONCE.fullmatch(metadata):
+        decode_json(metadata, "metadata")
+    stamp = _new(Hlc)
+    _set_ms(stamp, int(ms))
+    _set_counter(stamp, count)
+    event = _new(Event)
+    _set_lane(event, lane)
+    _set_sequence(event, sequence)
+    _set_hlc(event, stamp)
+    _set_type(event, type)
+    _set_version(event, number)
+    _set_payload(event, payload)
+    _set_metadata(event, metadata)
+    _set_observed(event, vector)
+    _set_prev(event, prev)
+    _set_digest(event, digest)
+    return event

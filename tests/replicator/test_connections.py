@@ -1,0 +1,341 @@
+"""Kept connections: several requests of one thread at once, each answered or told why not, in botocore's words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from replicator import aws
+from replicator.connections import Answer, Direct, Post, ThroughBotocore
+from replicator.settings import Settings
+from replicator.wire import Wire
+
+REGION = "us-east-1"
+
+
+@dataclass
+class Seen:
+    """What a server has met."""
+
+    bodies: list[bytes] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+    connections: int = 0
+    together: int = 0
+    """How many requests were in its hands at once, at most."""
+    inside: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.seen.connections += 1
+
+    def do_POST(self) -> None:
+        seen = self.server.seen
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with seen.lock:
+            seen.bodies.append(body)
+            seen.targets.append(self.path)
+            seen.inside += 1
+            seen.together = max(seen.together, seen.inside)
+        time.sleep(0.05)
+        with seen.lock:
+            seen.inside -= 1
+        if body == b"hang up":
+            self.close_connection = True
+            return
+        if body == b"nonsense":
+            self.wfile.write(b"no HTTP at all\r\n\r\n")
+            self.close_connection = True
+            return
+        self.send_response(200 if body != b"refuse" else 400)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Odd-Name", "a value")
+        if body == b"last":
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        if body == b"silent end":  # closes without having said so
+            self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen = Seen()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_port)
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server
+
+
+def direct(port: int, scheme: str = "http", verify: str | None = None, seconds: float = 5.0) -> Direct:
+    return Direct(f"{scheme}://127.0.0.1:{port}/", seconds, seconds, verify)
+
+
+def post(connections: Direct | ThroughBotocore, *bodies: bytes, at_once: int = 4) -> list[Answer | BotoCoreError]:
+    return list(connections.post([Post({"X-Amz-Target": "T"}, body) for body in bodies], at_once))
+
+
+def test_answers_come_in_order_and_four_are_on_their_way_at_once(server: Server) -> None:
+    bodies = [b"%d" % n for n in range(20)]
+    answers = post(direct(server.port), *bodies)
+    assert [answer.content for answer in answers if isinstance(answer, Answer)] == bodies
+    assert (server.seen.together, server.seen.connections) == (4, 4), "four connections, used again and again"
+    assert isinstance(answers[0], Answer)
+    assert (answers[0].status, answers[0].headers["x-odd-name"]) == (200, "a value")
+
+
+def test_one_after_the_other_where_no_more_are_asked_for(server: Server) -> None:
+    post(direct(server.port), b"1", b"2", b"3", at_once=1)
+    assert (server.seen.together, server.seen.connections) == (1, 1)
+
+
+def test_large_requests_and_answers_do_not_wait_for_each_other(server: Server) -> None:
+    large = b"x" * 4_000_000
+    assert [len(a.content) for a in post(direct(server.port), *[large] * 6) if isinstance(a, Answer)] == [len(large)] * 6
+
+
+def test_one_that_fails_leaves_the_others_theirs(server: Server) -> None:
+    answers = post(direct(server.port), b"1", b"hang up", b"refuse", b"nonsense", b"5")
+    assert [type(answer) for answer in answers] == [Answer, ConnectionClosedError, Answer, ConnectionClosedError, Answer]
+    assert answers[2] == Answer(400, answers[2].headers, b"refuse")  # type: ignore[union-attr]
+    for failed in (answers[1], answers[3]):
+        assert (passing := aws.sort_error(failed)) is not None  # type: ignore[arg-type]
+        assert passing.sent
+
+
+@pytest.mark.parametrize("how", [b"last", b"silent end"])
+def test_a_connection_that_the_other_side_closed_is_not_used_again(server: Server, how: bytes) -> None:
+    connections = direct(server.port)
+    for _ in range(3):
+        assert [type(answer) for answer in post(connections, how)] == [Answer]
+        time.sleep(0.1)
+    assert server.seen.connections == 3
+
+
+def test_nobody_there_is_nothing_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    (answer,) = post(direct(port), b"1")
+    assert isinstance(answer, EndpointConnectionError)
+    (answer,) = post(Direct("http://no-such-host.invalid/", 1.0, 1.0, None), b"1")
+    assert isinstance(answer, EndpointConnectionError)
+    assert (passing := aws.sort_error(answer)) is not None
+    assert not passing.sent
+
+
+def test_who_does_not_take_the_connection_is_waited_for_so_long_and_not_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: Any, **__: Any) -> None:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    (answer,) = post(direct(9), b"1")
+    assert isinstance(answer, ConnectTimeoutError)
+
+
+def test_who_does_not_answer_is_waited_for_so_long_and_not_longer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (answer,) = post(direct(silent.getsockname()[1], seconds=0.2), b"1")
+    assert isinstance(answer, ReadTimeoutError)
+
+
+def test_what_nobody_reads_any_more_is_closed_and_not_given_to_the_next(server: Server) -> None:
+    connections = direct(server.port)
+    answers = connections.post([Post({}, b"%d" % n) for n in range(8)], 4)
+    assert isinstance(first := next(answers), Answer)
+    assert first.content == b"0"
+    answers.close()  # type: ignore[attr-defined]
+    assert [a.content for a in post(connections, b"a", b"b") if isinstance(a, Answer)] == [b"a", b"b"]
+
+
+def test_what_raises_while_requests_are_made_raises_here(server: Server) -> None:
+    def posts() -> Iterator[Post]:
+        yield Post({}, b"1")
+        raise NoCredentialsError
+
+    with pytest.raises(NoCredentialsError):
+        list(direct(server.port).post(posts(), 4))
+
+
+def test_a_header_that_cannot_be_one_is_an_error_and_sends_nothing(server: Server) -> None:
+    (answer,) = direct(server.port).post([Post({"X": "a\r\nb"}, b"1")])
+    assert isinstance(answer, HTTPClientError)
+    assert server.seen.bodies == []
+
+
+def test_threads_share_them(server: Server) -> None:
+    connections = direct(server.port)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [a for found in pool.map(lambda n: post(connections, b"%d" % n, b"x"), range(16)) for a in found]
+    assert [a.content for a in answers if isinstance(a, Answer)][::2] == [b"%d" % n for n in range(16)]
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A certificate that signs itself, for a name or an address; key and certificate in one file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    try:
+        alternative: x509.GeneralName = x509.IPAddress(ip_address(name))
+    except ValueError:
+        alternative = x509.DNSName(name)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@contextmanager
+def secured(path: Path) -> Iterator[Server]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    server = Server()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield server
+
+
+def test_a_certificate_is_checked(tmp_path: Path) -> None:
+    path = certificate(tmp_path, "127.0.0.1")
+    with secured(path) as server:
+        connections = direct(server.port, "https", str(path))
+        for _ in range(2):  # a connection with a session ticket on it is not taken for one that was closed
+            answers = post(connections, b"1", b"2")
+            assert [answer.content for answer in answers if isinstance(answer, Answer)] == [b"1", b"2"]
+        assert server.seen.connections == 2
+        (answer,) = post(direct(server.port, "https"), b"3")
+        assert isinstance(answer, SSLError), "signed by nobody who is known"
+        assert len(server.seen.bodies) == 4
+
+
+def test_a_certificate_of_another_host_is_none(tmp_path: Path) -> None:
+    path = certificate(tmp_path, "example.org")
+    with secured(path) as server:
+        (answer,) = post(direct(server.port, "https", str(path)), b"1")
+    assert isinstance(answer, SSLError)
+    assert server.seen.bodies == []
+
+
+def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = certificate(tmp_path, "127.0.0.1")
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("CA_BUNDLE", str(path))):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with fresh_session(), secured(path) as server:
+        settings = Settings(REGION, endpoints={REGION: f"https://127.0.0.1:{server.port}"})
+        with pytest.raises(HTTPClientError, match="no JSON object"):  # it came, and the server says the same back: a list
+            Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", "[]")
+        assert server.seen.bodies == [b"[]"]
+
+
+# -- proxies --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def fresh_session() -> Iterator[None]:
+    """boto3's session keeps what it found in the environment first."""
+    aws.session.cache_clear()
+    aws._session.cache_clear()
+    yield
+    aws.session.cache_clear()
+    aws._session.cache_clear()
+
+
+def test_through_a_proxy_where_there_is_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "")
+    with fresh_session():
+        settings = Settings(REGION, endpoints={REGION: "http://dynamodb.example:8000"})
+        wire = Wire(aws.dynamodb(settings, REGION), settings)
+        answers = list(wire.send_each("ListTables", [f'{{"n":{n}}}' for n in range(9)]))
+        assert [answer["n"] for answer in answers if isinstance(answer, dict)] == list(range(9))
+    assert set(server.seen.targets) == {"http://dynamodb.example:8000/"}
+    assert server.seen.together > 1
+
+
+def test_a_proxy_for_others_is_none_for_us(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with fresh_session():
+        settings = Settings(REGION, endpoints={REGION: f"http://127.0.0.1:{server.port}"})
+        assert Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", '{"n":1}')["n"] == 1
+
+
+def test_a_proxy_that_is_away_is_an_error_of_botocore_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with fresh_session():
+        settings = Settings(REGION, endpoints={REGION: "http://dynamodb.example:8000"}, connect_timeout=1.0)
+        with pytest.raises(BotoCoreError) as error:
+            Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", "{}")
+    assert aws.sort_error(error.value) is not None
