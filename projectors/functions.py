@@ -10,6 +10,7 @@ from projectors.settings import read_projections
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
 from replicator.settings import read_settings
+from replicator.starting import starting
 
 
 def project(event: Message, context: Any) -> Answer:
@@ -24,5 +25,6 @@ def catch_up(event: Message, context: Any) -> Answer:
 
 @cache
 def _inbound() -> Inbound:
-    logs.configure()
-    return Inbound.connect(read_settings(), read_projections())
+    with starting():
+        logs.configure()
+        return Inbound.connect(read_settings(), read_projections())

@@ -32,7 +32,8 @@ from replicator.pointers import Pointers, join
 from replicator.queues import VIEWS, Queue, QueueBacklog, dead_letters
 from replicator.records import Refused, read_records
 from replicator.settings import Settings
-from replicator.store import EventStore, wall_clock
+from replicator.store import EventStore
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 

@@ -1,85 +1,36 @@
-"""Meridian's events and how they travel: the event store, and the copy to every other region."""
+"""Meridian's events and how they travel: the event store, and the copy to every other region.
 
-from replicator.appending import Write
-from replicator.domain.clock import Hlc, HybridLogicalClock
-from replicator.domain.event import Event, NewEvent, Observed
-from replicator.domain.names import LaneId, StreamId
-from replicator.domain.token import ConsistencyToken, TokenCodec
-from replicator.domain.vector import VersionVector
-from replicator.errors import (
-    AppendContention,
-    ClockAhead,
-    DamagedEvent,
-    GuardFailed,
-    InvalidConfig,
-    InvalidEvent,
-    InvalidName,
-    InvalidOperation,
-    InvalidToken,
-    MeridianError,
-    NotHereYet,
-    OutcomeUnknown,
-    RegionUnavailable,
-)
-from replicator.fencing import RegionFenced
-from replicator.memory import MemoryStorage
-from replicator.operation import (
-    Accept,
-    Always,
-    AtToken,
-    GaveUp,
-    IfEmpty,
-    Operation,
-    Precondition,
-    Reject,
-    Rejected,
-    Result,
-    Saved,
-    When,
-)
-from replicator.settings import Settings, read_settings
-from replicator.store import EventStore
+A module is imported when one of its names is asked for: a function that copies needs no event store. What the names are,
+for readers and type checkers, is in __init__.pyi.
+"""
 
-__all__ = [
-    "Accept",
-    "Always",
-    "AppendContention",
-    "AtToken",
-    "ClockAhead",
-    "ConsistencyToken",
-    "DamagedEvent",
-    "Event",
-    "EventStore",
-    "GaveUp",
-    "GuardFailed",
-    "Hlc",
-    "HybridLogicalClock",
-    "IfEmpty",
-    "InvalidConfig",
-    "InvalidEvent",
-    "InvalidName",
-    "InvalidOperation",
-    "InvalidToken",
-    "LaneId",
-    "MemoryStorage",
-    "MeridianError",
-    "NewEvent",
-    "NotHereYet",
-    "Observed",
-    "Operation",
-    "OutcomeUnknown",
-    "Precondition",
-    "RegionFenced",
-    "RegionUnavailable",
-    "Reject",
-    "Rejected",
-    "Result",
-    "Saved",
-    "Settings",
-    "StreamId",
-    "TokenCodec",
-    "VersionVector",
-    "When",
-    "Write",
-    "read_settings",
-]
+from importlib import import_module
+from typing import Any
+
+_NAMES = {
+    "appending": "Write",
+    "domain.clock": "Hlc HybridLogicalClock",
+    "domain.event": "Event NewEvent Observed",
+    "domain.names": "LaneId StreamId",
+    "domain.token": "ConsistencyToken TokenCodec",
+    "domain.vector": "VersionVector",
+    "errors": "AppendContention ClockAhead DamagedEvent GuardFailed InvalidConfig InvalidEvent "
+    "InvalidName InvalidOperation InvalidToken MeridianError NotHereYet OutcomeUnknown RegionUnavailable",
+    "fencing": "RegionFenced",
+    "memory": "MemoryStorage",
+    "operation": "Accept Always AtToken GaveUp IfEmpty Operation Precondition Reject Rejected Result Saved When",
+    "settings": "Settings read_settings",
+    "store": "EventStore",
+}
+"""By module, what it gives."""
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next time it is simply there
+    return value

@@ -259,7 +259,7 @@ def reconcile(
     from replicator.dynamodb import DynamoStorage
     from replicator.queues import VIEWS, QueueBacklog
     from replicator.redrive import reconcile as put_on_backlogs
-    from replicator.store import wall_clock
+    from replicator.wallclock import wall_clock
 
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     targets = (*settings.peers, VIEWS)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -70,9 +71,7 @@ class Direct:
         host, port = parts.hostname or "", parts.port
         self._make: Callable[[], http.client.HTTPConnection]
         if parts.scheme == "https":
-            trusted = ssl.create_default_context(cafile=verify or get_cert_path(True))
-            trusted.set_alpn_protocols(["http/1.1"])
-            self._make = lambda: http.client.HTTPSConnection(host, port, timeout=connect_timeout, context=trusted)
+            self._make = lambda: http.client.HTTPSConnection(host, port, timeout=connect_timeout, context=_trusting(verify))
         else:
             self._make = lambda: http.client.HTTPConnection(host, port, timeout=connect_timeout)
         self._idle: deque[http.client.HTTPConnection] = deque()
@@ -95,7 +94,10 @@ class Direct:
         """Send it, and return what its answer will come over."""
         connection = self._kept()
         if connection is None:
-            connection = self._make()
+            try:
+                connection = self._make()
+            except Exception as error:  # no certificates where they should be
+                return self._unreached(error)
             try:
                 connection.connect()
             except Exception as error:
@@ -153,6 +155,14 @@ class Direct:
         if isinstance(error, OSError | http.client.HTTPException):
             return ConnectionClosedError(endpoint_url=self._url, error=error)
         return HTTPClientError(error=error)
+
+
+@cache
+def _trusting(verify: str | None) -> ssl.SSLContext:
+    """Reading all certificates takes 20 ms: once, and when the first connection is made."""
+    trusted = ssl.create_default_context(cafile=verify or get_cert_path(True))
+    trusted.set_alpn_protocols(["http/1.1"])
+    return trusted
 
 
 class ThroughBotocore:

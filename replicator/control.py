@@ -9,8 +9,9 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from replicator import aws
 from replicator.domain.event import Event
@@ -19,6 +20,9 @@ from replicator.errors import RegionUnavailable
 from replicator.retries import Transient
 from replicator.settings import Settings
 from replicator.storage import Guard, control_text
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Value = dict[str, Any]
 
@@ -109,8 +113,12 @@ class DynamoControl:
         self._settings = settings
         self._region = settings.region
         self._table = settings.control_table
-        self.client = aws.dynamodb(settings, settings.region)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="control")
+
+    @cached_property
+    def client(self) -> DynamoDBClient:
+        """Made when it is needed."""
+        return aws.dynamodb(self._settings, self._region)
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
         puts: list[Any] = [

@@ -2,19 +2,24 @@
 
 A stream batch succeeds once every link has copied it or left pointers on its backlog, so a dead peer never holds up the
 stream; it fails only while the own region takes neither, and then Lambda gives it again.
+
+Each function imports what it alone needs when it starts: all would be as slow as the slowest otherwise.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
-from replicator.external.batch import PublishBatches
-from replicator.outbound import Outbound
-from replicator.redrive import Redrive
 from replicator.settings import read_settings
+from replicator.starting import starting
+
+if TYPE_CHECKING:
+    from replicator.external.batch import PublishBatches
+    from replicator.outbound import Outbound
+    from replicator.redrive import Redrive
 
 
 def replicate(event: Message, context: Any) -> Answer:
@@ -39,17 +44,26 @@ def redrive(event: Message, context: Any) -> Answer:
 
 @cache
 def _outbound() -> Outbound:
-    logs.configure()
-    return Outbound.connect(read_settings())
+    with starting():
+        from replicator.outbound import Outbound
+
+        logs.configure()
+        return Outbound.connect(read_settings())
 
 
 @cache
 def _published() -> PublishBatches:
-    logs.configure()
-    return PublishBatches.connect(read_settings())
+    with starting():
+        from replicator.external.batch import PublishBatches
+
+        logs.configure()
+        return PublishBatches.connect(read_settings())
 
 
 @cache
 def _redrive() -> Redrive:
-    logs.configure()
-    return Redrive.connect(read_settings())
+    with starting():
+        from replicator.redrive import Redrive
+
+        logs.configure()
+        return Redrive.connect(read_settings())

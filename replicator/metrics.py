@@ -9,14 +9,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
-
 NAMESPACE = "Meridian"
 UNITS = {
-    "ReplicationLag": MetricUnit.Milliseconds,
-    "ProjectionLag": MetricUnit.Milliseconds,
-    "PublishLag": MetricUnit.Milliseconds,
-    "BacklogAge": MetricUnit.Seconds,
+    "ReplicationLag": "Milliseconds",
+    "ProjectionLag": "Milliseconds",
+    "PublishLag": "Milliseconds",
+    "BacklogAge": "Seconds",
 }
 """Of the metrics that are not counts."""
 
@@ -26,9 +24,11 @@ Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
 
 def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     """Print one set of metrics under exactly these dimensions."""
+    from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # half of a cold start: events are copied first
+
     metrics = EphemeralMetrics(namespace=NAMESPACE, service="")  # not from the environment: it would be one more dimension
     for name, value in values.items():
-        metrics.add_metric(name, UNITS.get(name, MetricUnit.Count), value)
+        metrics.add_metric(name, MetricUnit(UNITS.get(name, "Count")), value)
     for name, text in dimensions.items():
         metrics.add_dimension(name, text)
     line = json.dumps(metrics.serialize_metric_set(), separators=(",", ":"))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import structlog
 
@@ -18,14 +19,13 @@ from replicator.courier import Courier
 from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
-from replicator.external.poison import LINK as EXTERNAL
 from replicator.fencing.adopting import Adopter
 from replicator.linkstate import LinkState
 from replicator.metrics import Emit, emit
-from replicator.queues import VIEWS, QueueBacklog
+from replicator.queues import EXTERNAL, VIEWS, QueueBacklog
 from replicator.records import read_records
 from replicator.settings import Settings
-from replicator.store import wall_clock
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 
@@ -78,7 +78,8 @@ class Outbound:
     refusals: Refusals
     emit: Emit
     partial: bool = True
-    adopter: Adopter | None = None
+    adopter: Callable[[], Adopter] | None = None
+    """Makes it, when it is needed first."""
     monotonic: Callable[[], float] = time.monotonic
     _adopted: float = -math.inf
     _pool: ThreadPoolExecutor = field(init=False)
@@ -100,7 +101,7 @@ class Outbound:
             couriers[link] = Courier(link, settings.region, copier, backlog, report, wall_clock)
         refusals = Refusals.connect(settings, control, report)
         own = Quarantine(control, settings.region)
-        adopter = Adopter.connect(settings, home)
+        adopter = cache(partial(Adopter.connect, settings, home))
         return cls(settings.region, couriers, own, refusals, report, partial_batches(settings), adopter)
 
     def replicate(self, records: Sequence[Message]) -> Answer:
@@ -128,7 +129,7 @@ class Outbound:
 
         def quietly() -> None:
             try:
-                adopter.adopt()
+                adopter().adopt()
             except Exception as error:  # a fence that is not known yet is no reason to fail a batch
                 log.warning("fence.not_adopted", region=self.region, error=f"{type(error).__name__}: {error}")
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -15,6 +15,11 @@ from replicator.errors import InvalidConfig
 from replicator.pointers import Pointers, Spans
 from replicator.settings import Settings
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+EXTERNAL = "external"
+"""The end of the publisher's link: `us-east-1>external`."""
 VIEWS = "views"
 """The link from a region's events to its own views: `us-east-1>views`."""
 NO_CAUSE: Mapping[str, str] = MappingProxyType({})
@@ -30,7 +35,11 @@ class Queue:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self.name = f"{settings.prefix}-{name}"
-        self._client = aws.sqs(settings, settings.region)
+
+    @cached_property
+    def _client(self) -> SQSClient:
+        """Made when it is needed: a function that copies needs none as long as its peers answer."""
+        return aws.sqs(self._settings, self._settings.region)
 
     @cached_property
     def _url(self) -> str:

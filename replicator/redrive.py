@@ -22,7 +22,7 @@ from replicator.queues import VIEWS, QueueBacklog
 from replicator.records import position, read_records
 from replicator.settings import Settings
 from replicator.storage import LaneStorage
-from replicator.store import wall_clock
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 

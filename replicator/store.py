@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, reduce
@@ -25,13 +24,9 @@ from replicator.saving import Saving
 from replicator.settings import Settings
 from replicator.state import StreamState
 from replicator.storage import MAX_TRANSACTION, Guard, LaneStorage
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
-
-
-def wall_clock() -> int:
-    """The machine's time in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class EventStore:

@@ -22,8 +22,8 @@ from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig, InvalidName, RegionUnavailable
 from replicator.settings import Settings
 from replicator.storage import LaneStorage
-from replicator.store import wall_clock
 from replicator.streams import StreamReader
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 

@@ -25,7 +25,8 @@ from replicator import aws
 from replicator.errors import MeridianError
 from replicator.items import to_item
 from replicator.outbound import Outbound
-from replicator.store import EventStore, wall_clock
+from replicator.store import EventStore
+from replicator.wallclock import wall_clock
 
 _BATCH = 20
 _ANSWER_SECONDS = 30.0

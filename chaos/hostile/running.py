@@ -16,7 +16,7 @@ from chaos.things import PROJECTION
 from chaos.world.processes import Process
 from chaos.world.reading import Tables
 from chaos.world.world import World
-from replicator.store import wall_clock
+from replicator.wallclock import wall_clock
 
 REGIONS = ("us-east-1", "eu-west-1")
 _REST_SECONDS = 240.0

@@ -35,7 +35,8 @@ from replicator.control import DynamoControl
 from replicator.domain.clock import HybridLogicalClock
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import MeridianError
-from replicator.store import EventStore, wall_clock
+from replicator.store import EventStore
+from replicator.wallclock import wall_clock
 
 _SLOW_SECONDS = 10.0
 """How long a request may take at an endpoint that is not ours: LocalStack needs seconds under load."""

@@ -16,7 +16,7 @@ from replicator.external.publisher import Publisher
 from replicator.external.worker import connect_publisher
 from replicator.metrics import Emit, emit
 from replicator.settings import Settings
-from replicator.store import wall_clock
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 

@@ -7,12 +7,12 @@ import structlog
 from replicator.control import Quarantine, Value, fitting
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.errors import InvalidName
+from replicator.queues import EXTERNAL
 from replicator.records import Refused
 
 log = structlog.get_logger()
 
-LINK = "external"
-"""The end of the publisher's link: `us-east-1>external`."""
+LINK = EXTERNAL
 
 
 class Poison:

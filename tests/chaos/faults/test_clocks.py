@@ -17,7 +17,7 @@ from replicator.domain.clock import HybridLogicalClock
 
 TELL = """
 import sys, time
-from replicator.store import wall_clock
+from replicator.wallclock import wall_clock
 from replicator.fencing.fence import Fence
 fence = Fence("us-east-1", None, None, None)
 for line in sys.stdin:

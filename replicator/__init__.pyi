@@ -1,0 +1,85 @@
+"""Meridian's events and how they travel: the event store, and the copy to every other region."""
+
+from replicator.appending import Write
+from replicator.domain.clock import Hlc, HybridLogicalClock
+from replicator.domain.event import Event, NewEvent, Observed
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.token import ConsistencyToken, TokenCodec
+from replicator.domain.vector import VersionVector
+from replicator.errors import (
+    AppendContention,
+    ClockAhead,
+    DamagedEvent,
+    GuardFailed,
+    InvalidConfig,
+    InvalidEvent,
+    InvalidName,
+    InvalidOperation,
+    InvalidToken,
+    MeridianError,
+    NotHereYet,
+    OutcomeUnknown,
+    RegionUnavailable,
+)
+from replicator.fencing import RegionFenced
+from replicator.memory import MemoryStorage
+from replicator.operation import (
+    Accept,
+    Always,
+    AtToken,
+    GaveUp,
+    IfEmpty,
+    Operation,
+    Precondition,
+    Reject,
+    Rejected,
+    Result,
+    Saved,
+    When,
+)
+from replicator.settings import Settings, read_settings
+from replicator.store import EventStore
+
+__all__ = [
+    "Accept",
+    "Always",
+    "AppendContention",
+    "AtToken",
+    "ClockAhead",
+    "ConsistencyToken",
+    "DamagedEvent",
+    "Event",
+    "EventStore",
+    "GaveUp",
+    "GuardFailed",
+    "Hlc",
+    "HybridLogicalClock",
+    "IfEmpty",
+    "InvalidConfig",
+    "InvalidEvent",
+    "InvalidName",
+    "InvalidOperation",
+    "InvalidToken",
+    "LaneId",
+    "MemoryStorage",
+    "MeridianError",
+    "NewEvent",
+    "NotHereYet",
+    "Observed",
+    "Operation",
+    "OutcomeUnknown",
+    "Precondition",
+    "RegionFenced",
+    "RegionUnavailable",
+    "Reject",
+    "Rejected",
+    "Result",
+    "Saved",
+    "Settings",
+    "StreamId",
+    "TokenCodec",
+    "VersionVector",
+    "When",
+    "Write",
+    "read_settings",
+]
