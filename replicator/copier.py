@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,13 +17,13 @@ import structlog
 
 from replicator.control import Quarantine
 from replicator.copying import plan
-from replicator.domain.event import NO_EVENTS, Event, Head, size_of
+from replicator.domain.event import Event, Head, size_of
 from replicator.domain.names import DELIMITER, LaneId, sequence_key
 from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.heads import Heads
 from replicator.linkstate import LinkState
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
 
-_HEADS_KEPT = 200_000
 _TRANSACTION_BYTES = 3_500_000
 _SAME_PEER_SECONDS = 5.0
 _LONG_RUN = 4
@@ -45,7 +44,7 @@ class Copier:
     state: LinkState
     log: structlog.typing.FilteringBoundLogger
     monotonic: Callable[[], float] = time.monotonic
-    _heads: OrderedDict[LaneId, Head] = field(default_factory=OrderedDict)
+    _heads: Heads = field(init=False)
     _blocked: set[LaneId] = field(default_factory=set)
     _throttled: set[LaneId] = field(default_factory=set)
     _ahead: set[LaneId] = field(default_factory=set)
@@ -54,6 +53,9 @@ class Copier:
     _identity: str | None = None
     _looked: float = -math.inf
     _denied: bool = False
+
+    def __post_init__(self) -> None:
+        self._heads = Heads(self.peer, self.pool, self._end_damaged)
 
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
@@ -71,8 +73,7 @@ class Copier:
                 found.append(event)
         for lane in self._blocked.intersection(lanes):
             del lanes[lane]
-        # Lanes that begin here need no look at the peer: if it holds the first event already, the insert says so.
-        self._learn([lane for lane, found in lanes.items() if min(e.sequence for e in found) > 1])
+        self._heads.meet(lanes)
         self._throttled.clear()
         self._answered, self._failure = False, None
         while lanes:
@@ -93,7 +94,7 @@ class Copier:
         region would leave gaps in it. Looked at every few seconds, which is less than making a table takes. Raises
         RegionUnavailable."""
         now = self.monotonic()
-        if self._heads and now - self._looked < _SAME_PEER_SECONDS:
+        if len(self._heads) and now - self._looked < _SAME_PEER_SECONDS:
             return
         try:
             identity: str | None = self.peer.identity()
@@ -119,8 +120,8 @@ class Copier:
         throttled: set[LaneId] = set()
         self._ahead.clear()
         for lane in wanted:  # what the peer has now, not what we remember: something may have been taken from it
-            self._heads.pop(lane, None)
-        self._learn(wanted)
+            self._heads.forget(lane)
+        self._heads.learn(wanted)
         while wanted:
             pages = list(self.pool.map(self._tail, wanted))
             throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
@@ -132,7 +133,7 @@ class Copier:
 
     def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
         """What the peer lacks, after a look at the last event that it has: home must hold the same one there."""
-        head = self._head(lane)
+        head = self._heads.of(lane)
         found, more = self._home_events(lane, max(head.sequence, 1), None)
         if not head.sequence or lane in self._blocked:
             return found, more
@@ -181,7 +182,7 @@ class Copier:
 
     def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
         """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
-        plans = [(lane, plan(self._head(lane), found)) for lane, found in lanes.items()]
+        plans = [(lane, plan(self._heads.of(lane), found)) for lane, found in lanes.items()]
         self._compare([event for _, decided in plans for event in decided.known])
         self._insert([(lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._blocked])
         again: dict[LaneId, list[Event]] = {}
@@ -189,7 +190,7 @@ class Copier:
             if (decided.fork is None and decided.missing is None) or lane in self._blocked or lane in self._throttled:
                 continue
             if decided.fork is not None:
-                self._fork(decided.fork, self._head(lane).digest)
+                self._fork(decided.fork, self._heads.of(lane).digest)
             elif decided.missing is not None:
                 first, last = decided.missing
                 filler, _ = self._home_events(lane, first, last)
@@ -217,7 +218,7 @@ class Copier:
             stopped = self._blocked | self._throttled
             for event in wave:
                 if not stopped or event.lane not in stopped:
-                    self._advance(event)
+                    self._heads.advance(event)
             turn += 1
             runs = [(lane, run) for lane, run in runs if len(run) > turn and lane not in stopped]
 
@@ -272,7 +273,7 @@ class Copier:
             return RegionUnavailable(str(error))
         self._answered = True
         for part in group:
-            self._advance(part[-1])
+            self._heads.advance(part[-1])
             if added:
                 self.state.copied += len(part)
             else:
@@ -283,8 +284,8 @@ class Copier:
         """Look at what the lane holds, compare that, and go on behind it."""
         lane = part[0].lane
         if lane not in self._blocked:
-            self._heads.pop(lane, None)
-            self._learn([lane])
+            self._heads.forget(lane)
+            self._heads.learn([lane])
             if lane not in self._blocked:
                 self._round({lane: part})
 
@@ -335,6 +336,9 @@ class Copier:
                     event, held = ours[(event.lane, middle)], theirs[(event.lane, middle)].digest
         return event, held
 
+    def _end_damaged(self, lane: LaneId, error: DamagedEvent) -> None:
+        self._refuse(lane, f"{lane.key}#head", f"damaged at the peer: {error}")
+
     def _refuse(
         self, lane: LaneId, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None
     ) -> None:
@@ -343,33 +347,9 @@ class Copier:
             return
         self.quarantine.add(event_id, reason, ours, theirs)  # first: should it fail, the lane is not stopped in silence
         self._blocked.add(lane)
-        self._heads.pop(lane, None)
+        self._heads.forget(lane)
         self.state.quarantined += 1
         self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
-
-    # -- the peer's heads --------------------------------------------------------------------------------------------
-
-    def _head(self, lane: LaneId) -> Head:
-        return self._heads.get(lane, NO_EVENTS)
-
-    def _learn(self, lanes: Sequence[LaneId]) -> None:
-        unknown = [lane for lane in dict.fromkeys(lanes) if lane not in self._heads]
-        for lane, head in zip(unknown, self.pool.map(self._ask, unknown), strict=True):
-            if head is not None:
-                self._heads[lane] = head
-        while len(self._heads) > _HEADS_KEPT:
-            self._heads.popitem(last=False)
-
-    def _ask(self, lane: LaneId) -> Head | None:
-        try:
-            return Head.of(next(self.peer.read(lane, limit=1, reverse=True), None))
-        except DamagedEvent as error:
-            self._refuse(lane, f"{lane.key}#head", f"damaged at the peer: {error}")
-            return None
-
-    def _advance(self, event: Event) -> None:
-        head = self._heads.pop(event.lane, None)  # and to the end: the lane that was longest idle is forgotten first
-        self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
 
 
 def _fitting(run: list[Event]) -> list[Event]:

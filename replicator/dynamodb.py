@@ -180,16 +180,20 @@ class DynamoStorage:
 
     def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
         found: dict[Position, Event] = {}
-        keys = [{"pk": {"S": lane.key}, "sk": {"S": sequence_key(sequence)}} for lane, sequence in set(positions)]
-        for start in range(0, len(keys), _GET_BATCH):
-            waiting: list[Any] = keys[start : start + _GET_BATCH]
-            while waiting:
-                request = {"RequestItems": {self._table: {"Keys": waiting, "ConsistentRead": True}}}
-                answer = self._read("BatchGetItem", request)
+        waiting: list[Any] = [
+            {"pk": {"S": lane.key}, "sk": {"S": sequence_key(sequence)}} for lane, sequence in set(positions)
+        ]
+        while waiting:
+            batches = [waiting[start : start + _GET_BATCH] for start in range(0, len(waiting), _GET_BATCH)]
+            waiting = []
+            requests: list[dict[str, Any]] = [
+                {"RequestItems": {self._table: {"Keys": keys, "ConsistentRead": True}}} for keys in batches
+            ]
+            for answer in self._read_each("BatchGetItem", requests):
                 for item in answer["Responses"].get(self._table, []):
                     event = from_item(item)
                     found[(event.lane, event.sequence)] = event
-                waiting = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                waiting += answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return found
 
     def read(
@@ -260,6 +264,11 @@ class DynamoStorage:
 
     def _read(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         return self._call(partial(self.wire.read, operation, request))
+
+    def _read_each(self, operation: str, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The answers to several reads, in order; those that fail at first are tried again one by one."""
+        for request, answer in zip(requests, self.wire.read_each(operation, requests), strict=True):
+            yield answer if isinstance(answer, dict) else self._read(operation, request)
 
     def _call(self, operation: Callable[[], T]) -> T:
         """A read, retried while its failure may pass."""

@@ -48,7 +48,7 @@ class Link:
         quarantine: Quarantine,
         peers: PeerTables | None = None,
         *,
-        max_queued: int = 20_000,
+        max_queued: int = 10_000,
         max_bytes: int = 64 * 1024 * 1024,
         patience: float = 2.0,
         parallel: int = 4,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -62,6 +62,15 @@ class Wire:
         answer = self.send(operation, json.dumps({**request, "ReturnConsumedCapacity": "TOTAL"}))
         self._count(request, answer)
         return answer
+
+    def read_each(self, operation: str, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any] | aws.Failed]:
+        """The answers to several reads, or what went wrong, several at a time. As `send_each` otherwise."""
+        told = {"ReturnConsumedCapacity": "TOTAL"} if self._count is not None else {}
+        bodies = (json.dumps({**request, **told}) for request in requests)
+        for request, answer in zip(requests, self.send_each(operation, bodies), strict=True):
+            if self._count is not None and isinstance(answer, dict):
+                self._count(request, answer)
+            yield answer
 
     def send(self, operation: str, body: str) -> dict[str, Any]:
         """Send one request, once, and return the answer, with boto3's `ResponseMetadata`; binary attributes are base64 in

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from replicator.domain.canonical import decode_json, netstrings
 from replicator.domain.clock import MAX_COUNTER, Hlc
-from replicator.domain.event import ENCODING, ONLY_NONCE, SURELY_FITS, Event
+from replicator.domain.event import ENCODING, ONLY_NONCE, SURELY_FITS, Event, assemble
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, SEQUENCE_DIGITS, LaneId, check_region, check_segment
 from replicator.domain.vector import EMPTY, VersionVector
 
@@ -20,10 +20,6 @@ _ONE_REGION = re.compile(r'\{"([a-z0-9-]+)":([1-9][0-9]{0,15})\}').fullmatch
 _BEFORE_PREV = netstrings(ENCODING) + b"32:"
 _new = object.__new__
 _set_ms, _set_counter = (Hlc.__dict__[name].__set__ for name in ("ms", "counter"))
-(
-    _set_lane, _set_sequence, _set_hlc, _set_type, _set_version, _set_payload, _set_metadata, _set_observed, _set_prev,
-    _set_digest,
-) = (Event.__dict__[name].__set__ for name in Event.__slots__)  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -94,15 +90,4 @@ def recall(
     stamp = _new(Hlc)
     _set_ms(stamp, int(ms))
     _set_counter(stamp, count)
-    event = _new(Event)
-    _set_lane(event, lane)
-    _set_sequence(event, sequence)
-    _set_hlc(event, stamp)
-    _set_type(event, type)
-    _set_version(event, number)
-    _set_payload(event, payload)
-    _set_metadata(event, metadata)
-    _set_observed(event, vector)
-    _set_prev(event, prev)
-    _set_digest(event, digest)
-    return event
+    return assemble(lane, sequence, stamp, type, number, payload, metadata, vector, prev, digest)

@@ -403,7 +403,7 @@ def test_a_peer_that_was_emptied_gets_whole_lanes_not_what_follows_what_it_had(b
     bench.copier.monotonic = lambda: now[0]
     bench.copier.copy(bench.at_home(A, 3))
     emptied = Faulty()
-    bench.peer = bench.copier.peer = emptied
+    bench.peer = bench.copier.peer = bench.copier._heads._peer = emptied
     if noticed == "by a failure":
         emptied.down = True
         with pytest.raises(RegionUnavailable):
@@ -420,7 +420,7 @@ def test_a_peer_that_may_not_be_looked_at_costs_memory_and_nothing_else(bench: B
         def identity(self) -> str:
             raise PermissionError("not allowed")
 
-    bench.peer = bench.copier.peer = Closed()
+    bench.peer = bench.copier.peer = bench.copier._heads._peer = Closed()
     bench.copier.copy(bench.at_home(A, 3))
     bench.copier.copy(bench.at_home(A, 1))
     assert bench.equal()
