@@ -20,6 +20,7 @@ from benchmarks import (
     copying,
     folding,
     memory,
+    paging,
     projecting,
     reading,
     report,
@@ -36,7 +37,7 @@ from replicator.errors import InvalidConfig, MeridianError
 
 FAMILIES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (copying, appending, reading, folding, projecting, verifying, capacity, memory, starting)
+    for module in (paging, copying, appending, reading, folding, projecting, verifying, capacity, memory, starting)
 }
 """Each file of rows by its name: it has TASKS, and `rows`, which measures them."""
 _WIDTH = 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,10 @@ class Chains:
 
 
 def record(event: Event) -> dict[str, Any]:
-    """The stream record of an event, as the poller's client gives it."""
+    """The stream record of an event, as it is sent: binary attributes are base64."""
     item = to_item(event)
+    for name in ("prev", "digest"):
+        item[name] = {"B": b64encode(item[name]["B"]).decode()}
     keys = {"pk": item["pk"], "sk": item["sk"]}
     return {
         "eventName": "INSERT",

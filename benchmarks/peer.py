@@ -22,6 +22,8 @@ from chaos.world.processes import Process, free_ports
 
 TELL = "Bench.Tell"
 """The operation that takes away the milliseconds by which each event was late."""
+PAGE = "Bench.Page"
+"""The operation that sets what GetRecords answers."""
 DELAY = "Bench.Delay"
 """The operation that sets the milliseconds after which it answers."""
 _HLC = re.compile(rb'"(\d{13})-\d{5}"')
@@ -44,6 +46,7 @@ class Peer:
         self.delay = delay  # seconds
         self._heads: dict[str, Any] | None = {} if heads else None
         self._late: list[float] = []
+        self._page = b'{"Records":[]}'
 
     def answer(self, target: str, body: bytes) -> bytes:
         operation = target.rpartition(".")[2]
@@ -53,12 +56,17 @@ class Peer:
         if target == DELAY:
             self.delay = float(body) / 1000
             return b"{}"
+        if target == PAGE:
+            self._page = body
+            return b"{}"
+        if operation == "GetRecords":
+            return self._page
         if operation == "DescribeTable":
             return json.dumps({"Table": {"TableName": json.loads(body)["TableName"], **_TABLE}}).encode()
         if operation == "Query":
             return json.dumps(self._query(json.loads(body))).encode()
         if operation == "BatchGetItem":
-            return b'{"Responses":{},"UnprocessedKeys":{}}'
+            return json.dumps({"Responses": self._get(json.loads(body)), "UnprocessedKeys": {}}).encode()
         if self._heads is not None:
             self._remember(operation, json.loads(body))
         if operation == "BatchExecuteStatement":
@@ -69,6 +77,12 @@ class Peer:
         """How late the events in a request are, now that it is answered."""
         now = time.time() * 1000
         self._late += [now - int(found) for found in _HLC.findall(body)]
+
+    def _get(self, given: Any) -> dict[str, Any]:
+        held = self._heads or {}
+        wanted = {table: asked["Keys"] for table, asked in given["RequestItems"].items()}
+        found = {table: [(held.get(key["pk"]["S"]), key["sk"]) for key in keys] for table, keys in wanted.items()}
+        return {table: [item for item, sk in each if item and item["sk"] == sk] for table, each in found.items()}
 
     def _query(self, given: Any) -> dict[str, Any]:
         names = {value.get("S") for value in given.get("ExpressionAttributeValues", {}).values()}
@@ -151,6 +165,11 @@ def peer(delay_ms: float = 0.0, heads: bool = False) -> Iterator[str]:
 def tell(url: str) -> list[float]:
     """By how many milliseconds each event since the last time was late."""
     return [float(late) for late in json.loads(_ask(url, TELL, b"{}"))]
+
+
+def page(url: str, body: bytes) -> None:
+    """Let it answer GetRecords with this from now on."""
+    _ask(url, PAGE, body)
 
 
 def delay(url: str, ms: float) -> None:
