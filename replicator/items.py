@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from binascii import a2b_base64, b2a_base64
 from hashlib import sha256
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from replicator.domain.clock import Hlc
@@ -16,7 +16,6 @@ from replicator.errors import DamagedEvent, InvalidEvent, InvalidName
 
 LANES_INDEX = "lanes"
 _FIELDS = ("pk", "sk", "hlc", "type", "version", "payload", "metadata", "observed", "prev", "digest")
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
 INDEX_PARTS = 16
 """Into so many partitions of the index a region's lanes are spread, or a region could begin only 1,000 a second."""
 
