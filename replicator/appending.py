@@ -181,16 +181,17 @@ class Appender:
         sealed: list[Event] = []
         heads = {LaneId(self._region, write.stream): write.head for write in writes if write.head is not None}
         for write in writes:
-            lane = LaneId(self._region, write.stream)
+            if not write.events:
+                continue
+            lane, seen = LaneId(self._region, write.stream), write.observed
+            head = heads.get(lane) or self._head(lane)
             for new in write.events:
-                head = heads.get(lane) or self._head(lane)
-                stamp = self._clock.tick(after=max(head.hlc, write.observed.hlc))
-                observed = write.observed.vector.advance(self._region, head.sequence) if head.sequence else (
-                    write.observed.vector
-                )  # fmt: skip
+                stamp = self._clock.tick(after=max(head.hlc, seen.hlc))
+                observed = seen.vector.advance(self._region, head.sequence) if head.sequence else seen.vector
                 event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest, self._nonce())
-                heads[lane] = Head.of(event)
+                head = Head.of(event)
                 sealed.append(event)
+            heads[lane] = head
         return tuple(sealed)
 
     def _head(self, lane: LaneId) -> Head:
