@@ -15,8 +15,9 @@ from replicator.errors import DamagedEvent
 from replicator.store import EventStore
 
 _REMEMBERED = 1_000
-_RUN = 500
-"""Events that are folded at once, where nothing is unusual about any of them."""
+_FIRST_RUN, _RUN = 50, 500
+"""So many events are folded at once, where nothing is unusual about any of them."""
+_RUN_CHARACTERS = 4_000_000
 
 Read = Callable[[str, int, int], Iterable[Event]]
 """A region's lane from one sequence to another, as far as it is here."""
@@ -91,14 +92,17 @@ def fold_lanes(
 
 
 def _runs(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """Events a few hundred at a time; those before an error, and then the error."""
+    """Events a few hundred at a time; those before an error, and then the error. The first run is short: a lane that cannot
+    go on is tried again and again."""
     run: list[Event] = []
+    size, most = 0, _FIRST_RUN
     try:
         for event in events:
             run.append(event)
-            if len(run) == _RUN:
+            size += len(event.payload_text)
+            if len(run) == most or size > _RUN_CHARACTERS:
                 yield run
-                run = []
+                run, size, most = [], 0, _RUN
     except Exception:
         if run:
             yield run

@@ -8,8 +8,10 @@ Where a proxy stands between, botocore's session it is, as it speaks all kinds o
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from urllib.parse import urlsplit
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     BotoCoreError,
+    ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -53,12 +56,27 @@ class Post:
     body: bytes
 
 
+Failed = BotoCoreError | ClientError
+"""Why there is no answer. Of a request that could not even be made (without credentials, say): why not."""
+
+
 class Connections(Protocol):
     """Sends to one endpoint. Safe to share between threads."""
 
-    def post(self, posts: Iterable[Post], at_once: int = 1) -> Iterator[Answer | BotoCoreError]:
-        """The answer to each, in order, or why there is none; each is sent once, `at_once` of them before the first is
-        answered. What raises while `posts` are made, raises here."""
+    def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
+        """The answer to each, in order, or why there is none; each is sent once at most, `at_once` of them before the first
+        is answered. What could not be made comes back as it is."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request that is on its way."""
+
+    connection: http.client.HTTPConnection
+    deadline: float
+    """By the monotonic clock: when its answer is to have begun."""
+    cut: Exception | None = None
+    """What went wrong when not all of it had been sent. It may be answered all the same, by a refusal."""
 
 
 class Direct:
@@ -67,31 +85,45 @@ class Direct:
     def __init__(self, url: str, connect_timeout: float, read_timeout: float, verify: str | None) -> None:
         parts = urlsplit(url)
         self._url, self._path = url, parts.path or "/"
-        self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
-        host, port = parts.hostname or "", parts.port
+        self._read_timeout = read_timeout
+        secure = parts.scheme == "https"
+        host, port = parts.hostname or "", parts.port or (443 if secure else 80)
         self._make: Callable[[], http.client.HTTPConnection]
-        if parts.scheme == "https":
+        if secure:
             self._make = lambda: http.client.HTTPSConnection(host, port, timeout=connect_timeout, context=_trusting(verify))
         else:
             self._make = lambda: http.client.HTTPConnection(host, port, timeout=connect_timeout)
         self._idle: deque[http.client.HTTPConnection] = deque()
 
-    def post(self, posts: Iterable[Post], at_once: int = 1) -> Iterator[Answer | BotoCoreError]:
-        begun: deque[http.client.HTTPConnection | BotoCoreError] = deque()
+    def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
+        begun: deque[_Sent | Failed] = deque()
+        silent = 0  # so many in a row were not answered in time
+
+        def finish() -> Answer | Failed:
+            nonlocal silent
+            answer = self._finish(begun.popleft())
+            silent = silent + 1 if isinstance(answer, ReadTimeoutError | ConnectTimeoutError) else 0
+            return answer
+
         try:
             for each in posts:
-                if len(begun) == at_once:
-                    yield self._finish(begun.popleft())
-                begun.append(self._begin(each))
+                while begun and (len(begun) >= at_once or silent):  # where one is late, first see what becomes of the others
+                    yield finish()
+                if not isinstance(each, Post):
+                    begun.append(each)
+                elif silent >= at_once or any(isinstance(other, ConnectTimeoutError) for other in begun):
+                    begun.append(ConnectTimeoutError(endpoint_url=self._url, error="nobody answers: not sent"))
+                else:
+                    begun.append(self._begin(each))
             while begun:
-                yield self._finish(begun.popleft())
+                yield finish()
         finally:  # nobody reads their answers any more
             for left in begun:
-                if not isinstance(left, BotoCoreError):
-                    left.close()
+                if isinstance(left, _Sent):
+                    left.connection.close()
 
-    def _begin(self, post: Post) -> http.client.HTTPConnection | BotoCoreError:
-        """Send it, and return what its answer will come over."""
+    def _begin(self, post: Post) -> _Sent | Failed:
+        """Send it."""
         connection = self._kept()
         if connection is None:
             try:
@@ -103,24 +135,32 @@ class Direct:
             except Exception as error:
                 connection.close()
                 return self._unreached(error)
-            connection.sock.settimeout(self._read_timeout)
+        deadline = time.monotonic() + self._read_timeout
         try:
+            connection.sock.settimeout(self._read_timeout)
             connection.request("POST", self._path, post.body, post.headers)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            return _Sent(connection, deadline, error)
         except Exception as error:
             connection.close()
             return self._broken(error)
-        return connection
+        return _Sent(connection, deadline)
 
-    def _finish(self, connection: http.client.HTTPConnection | BotoCoreError) -> Answer | BotoCoreError:
-        if isinstance(connection, BotoCoreError):
-            return connection
+    def _finish(self, sent: _Sent | Failed) -> Answer | Failed:
+        if not isinstance(sent, _Sent):
+            return sent
+        connection = sent.connection
         try:
+            connection.sock.settimeout(max(sent.deadline - time.monotonic(), 0.001))
             response = connection.getresponse()
+            if connection.sock is not None:  # it is given away where the answer says that it is the last
+                connection.sock.settimeout(self._read_timeout)
             answer = Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, response.read())
         except Exception as error:
             connection.close()
-            return self._broken(error)
-        if response.will_close or len(self._idle) >= _KEPT:
+            return self._broken(sent.cut or error)
+        usual = 200 <= answer.status != 204 and sent.cut is None
+        if response.will_close or not usual or len(self._idle) >= _KEPT:
             connection.close()
         else:
             self._idle.append(connection)
@@ -131,8 +171,9 @@ class Direct:
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if connection.sock is not None and not wait_for_read(connection.sock, timeout=0.0):
-                    return connection
+                with suppress(OSError, ValueError):  # whatever is wrong with it, there are others
+                    if connection.sock is not None and not wait_for_read(connection.sock, timeout=0.0):
+                        return connection
                 connection.close()
         return None
 
@@ -159,8 +200,9 @@ class Direct:
 
 @cache
 def _trusting(verify: str | None) -> ssl.SSLContext:
-    """Reading all certificates takes 20 ms: once, and when the first connection is made."""
-    trusted = ssl.create_default_context(cafile=verify or get_cert_path(True))
+    """Reading all certificates takes 20 ms: once, and when the first connection is made. As strict as botocore's."""
+    trusted = ssl.create_default_context(cafile=verify or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
+    trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
     trusted.set_alpn_protocols(["http/1.1"])
     return trusted
 
@@ -172,13 +214,15 @@ class ThroughBotocore:
         self._url, self._session = url, session
         self._pool = ThreadPoolExecutor(at_most, thread_name_prefix="proxied")
 
-    def post(self, posts: Iterable[Post], at_once: int = 1) -> Iterator[Answer | BotoCoreError]:
+    def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
         if at_once == 1:
             yield from map(self._post, posts)
         else:
             yield from self._pool.map(self._post, posts)
 
-    def _post(self, post: Post) -> Answer | BotoCoreError:
+    def _post(self, post: Post | Failed) -> Answer | Failed:
+        if not isinstance(post, Post):
+            return post
         try:
             got = self._session.send(AWSRequest("POST", self._url, dict(post.headers), post.body).prepare())
             return Answer(got.status_code, {name.lower(): value for name, value in got.headers.items()}, got.content)

@@ -3,11 +3,14 @@
 A stream batch succeeds once every link has copied it or left pointers on its backlog, so a dead peer never holds up the
 stream; it fails only while the own region takes neither, and then Lambda gives it again.
 
-Each function imports what it alone needs when it starts: all would be as slow as the slowest otherwise.
+Each function imports and makes what it alone needs: all would start as slowly as the slowest otherwise. It does so when
+Lambda loads it, with all of a processor, and not in its first call, which has a share of one.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -67,3 +70,12 @@ def _redrive() -> Redrive:
 
         logs.configure()
         return Redrive.connect(read_settings())
+
+
+_PARTS: dict[str, Callable[[], object]] = {
+    "replicate": _outbound, "catch_up": _outbound, "publish": _published, "redrive": _redrive
+}  # fmt: skip
+
+_, _, _mine = os.environ.get("_HANDLER", "").rpartition(f"{__name__}.")  # Lambda says which function this is
+if _mine in _PARTS:
+    _PARTS[_mine]()

@@ -62,7 +62,7 @@ def _read_plain(record: Record, prefix: str) -> Event | Passed | None:
         if not item["pk"]["S"].startswith(prefix):
             return PASSED_OVER
         event = from_item(item)
-    except (KeyError, TypeError, AttributeError, DamagedEvent):
+    except (KeyError, TypeError, AttributeError, RecursionError, DamagedEvent):
         return None
     return event if event.sequence > 1 or event.prev == GENESIS else None
 

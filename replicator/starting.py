@@ -11,9 +11,11 @@ from contextlib import contextmanager
 def starting() -> Iterator[None]:
     """Whatever is made within the block stays for good, so the collector neither looks for garbage in it meanwhile (a sixth
     of a cold start) nor ever again."""
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
-    finally:
         gc.freeze()
-        gc.enable()
+    finally:
+        if collecting:
+            gc.enable()

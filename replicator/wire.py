@@ -74,22 +74,28 @@ class Wire:
 
     def send(self, operation: str, body: str) -> dict[str, Any]:
         """Send one request, once, and return the answer, with boto3's `ResponseMetadata`; binary attributes are base64 in
-        both, times are seconds since the epoch. Raises ClientError for what
-        DynamoDB refuses or fails to do, and BotoCoreError where no whole answer came."""
+        both, times are seconds since the epoch. Raises ClientError for what DynamoDB refuses or fails to do, and
+        BotoCoreError where no whole answer came."""
         (answer,) = self.send_each(operation, (body,))
         if isinstance(answer, BotoCoreError | ClientError):
             raise answer
         return answer
 
     def send_each(self, operation: str, bodies: Iterable[str]) -> Iterator[dict[str, Any] | aws.Failed]:
-        """Send each, once, several at a time; for each the answer, or what `send` raises. Raises NoCredentialsError."""
+        """Send each, once, several at a time; for each the answer, or what `send` raises."""
         for answer in self._connections.post((self._signed(operation, body.encode()) for body in bodies), _AT_ONCE):
             try:
-                yield answer if isinstance(answer, BotoCoreError) else _parsed(operation, answer)
+                yield _parsed(operation, answer) if isinstance(answer, Answer) else answer
             except (BotoCoreError, ClientError) as error:
                 yield error
 
-    def _signed(self, operation: str, body: bytes) -> Post:
+    def _signed(self, operation: str, body: bytes) -> Post | aws.Failed:
+        try:
+            return self._sign(operation, body)
+        except (BotoCoreError, ClientError) as error:  # no credentials, or none that can be had now: nothing is sent
+            return error
+
+    def _sign(self, operation: str, body: bytes) -> Post:
         credentials = self._credentials()
         if credentials is None:
             raise NoCredentialsError

@@ -95,6 +95,23 @@ def test_each_module_has_its_bytecode_which_is_used_unlooked_at(package: Path, t
     assert run(tmp_path / "unpacked", tmp_path / "lambda", code) == "read_records"
 
 
+def test_what_this_python_cannot_compile_is_packed_as_it_is(cache: Path, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "__init__.py").write_text("")
+    (shop / "template.py").write_text("{{ name }} is no Python\n")
+    (shop / "nulls.py").write_bytes(b"x = 1\0")
+    (shop / "traceback.py").write_text("raise RuntimeError('an included module was run')\n")
+    done = build(ROOT, tmp_path / "package.zip", "--include", str(shop), "--cache", str(cache))
+    assert done.returncode == 0, done.stderr
+    assert "shop/nulls.py, shop/template.py" in done.stderr
+    names = zipfile.ZipFile(tmp_path / "package.zip").namelist()
+    assert {"shop/template.py", "shop/nulls.py"} <= set(names)
+    assert [name for name in names if "shop/__pycache__" in name] == [
+        importlib.util.cache_from_source(f"shop/{name}.py") for name in ("__init__", "traceback")
+    ]
+
+
 def run(package: Path, folder: Path, code: str, **environment: str) -> str:
     """What Python prints that has nothing on its path but the package, what Lambda has, and `folder`."""
     for name in LAMBDA_HAS:

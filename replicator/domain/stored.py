@@ -55,10 +55,10 @@ def recall(
 
     Raises what the making of its parts does, and TypeError where a text is none.
     """
-    for text in (sort_key, hlc, payload, metadata, observed):
+    for text in (sort_key, hlc, type, version, payload, metadata, observed):
         if text.__class__ is not str:
             raise TypeError(f"a text is of type {text.__class__.__name__}")
-    if len(payload) + len(metadata) > SURELY_FITS or len(prev) != 32:
+    if len(payload) + len(metadata) > SURELY_FITS or len(prev) != 32 or len(version) > 5 or len(type) > MAX_EVENT_TYPE_BYTES:
         return None
     lane, lane_text = lane_of(key)
     if not (len(sort_key) == SEQUENCE_DIGITS and sort_key.isascii() and sort_key.isdigit() and (sequence := int(sort_key))):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -103,7 +104,10 @@ _COMPILE = """
 import py_compile, sys
 for name in sys.stdin.read().split("\\n"):
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    py_compile.compile(name, name + "c", dfile=name, doraise=True, invalidation_mode=mode)
+    try:
+        py_compile.compile(name, name + "c", dfile=name, doraise=True, invalidation_mode=mode)
+    except (py_compile.PyCompileError, ValueError):
+        print(name)
 """
 
 
@@ -116,14 +120,17 @@ def _bytecode(files: dict[str, bytes]) -> dict[str, bytes]:
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(files[name])
-        command = [sys.executable, "-S", "-s", "-c", _COMPILE]
-        environment = {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}  # sets of constants are in the order of hashes
+        command = [sys.executable, "-S", "-s", "-P", "-c", _COMPILE]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment |= {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}  # sets of constants are in the order of hashes
         done = subprocess.run(command, input="\n".join(names), text=True, capture_output=True, cwd=folder, env=environment)
         if done.returncode:
-            raise SystemExit(f"a module cannot be compiled: {done.stderr.strip()[-500:]}")
-        made = {name: (Path(folder) / f"{name}c").read_bytes() for name in names}
+            raise SystemExit(f"the modules cannot be compiled: {done.stderr.strip()[-500:]}")
+        if odd := done.stdout.split():  # templates, or a newer Python's: they are packed as they are
+            sys.stderr.write(f"without bytecode, as this Python cannot compile them: {', '.join(odd)}\n")
+        made = {name: (Path(folder) / f"{name}c").read_bytes() for name in names if name not in odd}
     tag = sys.implementation.cache_tag
-    parts = {name: name.rpartition("/") for name in names}
+    parts = {name: name.rpartition("/") for name in made}
     return {f"{before}{slash}__pycache__/{last[:-3]}.{tag}.pyc": made[name] for name, (before, slash, last) in parts.items()}
 
 

@@ -18,6 +18,8 @@ from replicator.domain.vector import EMPTY
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import OutcomeUnknown, RegionUnavailable
 from replicator.settings import Settings
+from replicator.storage import Insert
+from replicator.wire import Wire
 
 REGION = "us-east-1"
 LANE = LaneId(REGION, StreamId("user", "homer"))
@@ -98,3 +100,105 @@ def test_what_nobody_could_sign_was_not_sent(error: BotoCoreError) -> None:
     failure = sort_error(error)
     assert failure is not None
     assert not failure.sent
+
+
+class Tired:
+    """Credentials that cannot be had any more after a number of times."""
+
+    def __init__(self, wire: Wire, times: int, error: BotoCoreError) -> None:
+        self._credentials, self.left, self._error = wire._credentials, times, error
+
+    def __call__(self) -> object:
+        self.left -= 1
+        if self.left < 0:
+            raise self._error
+        return self._credentials()
+
+
+ERRORS = [NoCredentialsError(), CredentialRetrievalError(provider="sts", error_msg="away")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_without_credentials_the_region_is_unavailable_and_nothing_is_sent(
+    error: BotoCoreError, monkeypatch: pytest.MonkeyPatch, event: Event
+) -> None:
+    with Broken(("127.0.0.1", 0), Handler) as server:  # nobody is served
+        storage = stored(server, monkeypatch)
+        monkeypatch.setattr(storage.wire, "_credentials", Tired(storage.wire, 0, error))
+        for call in (
+            lambda: storage.get([(LANE, 1)]),
+            lambda: storage.insert_each([event]),
+            lambda: list(storage.read(LANE)),
+            lambda: storage.insert([event]),
+        ):
+            with pytest.raises(RegionUnavailable):
+                call()
+        assert server.asked == 0
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_append_that_was_sent_is_unknown_also_where_credentials_end_before_it_is_settled(
+    error: BotoCoreError, monkeypatch: pytest.MonkeyPatch, event: Event
+) -> None:
+    with Broken(("127.0.0.1", 0), Handler) as server:
+        server.status, server.body = 500, b"{}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            storage = stored(server, monkeypatch)
+            tired = Tired(storage.wire, 2, error)
+            monkeypatch.setattr(storage.wire, "_credentials", tired)
+
+            def second(*_: object) -> None:  # the second attempt is told that the place is taken
+                server.status = 400
+                server.body = b'{"__type":"com.amazonaws.dynamodb.v20120810#DuplicateItemException"}'
+
+            monkeypatch.setattr("tenacity.nap.time.sleep", second)
+            with pytest.raises(OutcomeUnknown) as unknown:
+                storage.insert([event])
+            assert list(unknown.value.events) == [event]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_credentials_that_fail_in_between_cost_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seventy-five events are three requests; what the third needs can be had the second time."""
+
+    class Taking(Handler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told = json.dumps({"Responses": [{}] * body.count(b'"Statement"')}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+    with Broken(("127.0.0.1", 0), Taking) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            storage = stored(server, monkeypatch)
+            held, turns = storage.wire._credentials, iter([False, False, True])
+
+            def credentials() -> object:
+                if next(turns, False):
+                    raise CredentialRetrievalError(provider="sts", error_msg="away")
+                return held()
+
+            monkeypatch.setattr(storage.wire, "_credentials", credentials)
+            events = [
+                seal(LaneId(REGION, StreamId("user", f"{n}")), 1, Hlc(n, 0), NewEvent("x", {}), EMPTY, GENESIS)
+                for n in range(75)
+            ]
+            assert storage.insert_each(events) == [Insert.ADDED] * 75
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def stored(server: Broken, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    endpoints = {REGION: f"http://127.0.0.1:{server.server_port}"}
+    return DynamoStorage(Settings(REGION, endpoints=endpoints, attempts=2, write_with="inserts"))

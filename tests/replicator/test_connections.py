@@ -29,7 +29,7 @@ from botocore.exceptions import (
 )
 
 from replicator import aws
-from replicator.connections import Answer, Direct, Post, ThroughBotocore
+from replicator.connections import Answer, Direct, Post, ThroughBotocore, _trusting
 from replicator.settings import Settings
 from replicator.wire import Wire
 
@@ -68,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(0.05)
         with seen.lock:
             seen.inside -= 1
+        if body == b"slow":
+            time.sleep(1.0)
         if body == b"hang up":
             self.close_connection = True
             return
@@ -199,13 +201,76 @@ def test_what_nobody_reads_any_more_is_closed_and_not_given_to_the_next(server: 
     assert [a.content for a in post(connections, b"a", b"b") if isinstance(a, Answer)] == [b"a", b"b"]
 
 
-def test_what_raises_while_requests_are_made_raises_here(server: Server) -> None:
-    def posts() -> Iterator[Post]:
-        yield Post({}, b"1")
-        raise NoCredentialsError
+def test_what_could_not_be_made_comes_back_in_its_place(server: Server) -> None:
+    given = [Post({}, b"1"), NoCredentialsError(), Post({}, b"2"), Post({}, b"3"), NoCredentialsError(), Post({}, b"4")]
+    answers = list(direct(server.port).post(given, 2))
+    assert [a.content if isinstance(a, Answer) else a for a in answers] == [b"1", given[1], b"2", b"3", given[4], b"4"]
 
-    with pytest.raises(NoCredentialsError):
-        list(direct(server.port).post(posts(), 4))
+
+def test_a_whole_window_that_is_not_answered_in_time_is_enough() -> None:
+    """A peer that takes connections and says nothing, forty requests at hand: four are waited for, at once."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        answers = post(direct(silent.getsockname()[1], seconds=1.0), *[b"x"] * 40)
+        took = time.monotonic() - began
+    assert [type(answer) for answer in answers] == [ReadTimeoutError] * 4 + [ConnectTimeoutError] * 36
+    assert [aws.sort_error(answer).sent for answer in answers] == [True] * 4 + [False] * 36  # type: ignore[union-attr, arg-type]
+    assert took < 3.5, "one after the other they would have taken four seconds"
+
+
+def test_who_takes_no_connection_in_time_is_tried_once_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def connect(*_: Any, **__: Any) -> None:
+        tried.append(1)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    answers = post(direct(9), *[b"x"] * 40)
+    assert {type(answer) for answer in answers} == {ConnectTimeoutError}
+    assert len(tried) == 1
+
+
+def test_one_slow_answer_among_good_ones_is_waited_for_alone(server: Server) -> None:
+    answers = post(direct(server.port, seconds=0.3), b"1", b"slow", b"3", b"4", b"5", b"slow", b"7", b"8", b"9")
+    assert [type(answer) for answer in answers] == [
+        Answer, ReadTimeoutError, Answer, Answer, Answer, ReadTimeoutError, Answer, Answer, Answer
+    ]  # fmt: skip
+
+
+def test_a_refusal_that_comes_before_all_is_sent_is_heard() -> None:
+    """Load balancers refuse what is too large for them without reading it."""
+
+    def refuse(listening: socket.socket) -> None:
+        taken, _ = listening.accept()
+        with taken:
+            taken.recv(1000)
+            taken.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            taken.shutdown(socket.SHUT_WR)
+            while taken.recv(65_536):  # a reset would take the answer away again
+                if taken.recv(65_536):
+                    break
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=refuse, args=(listening,))
+        thread.start()
+        (answer,) = post(direct(listening.getsockname()[1]), b"x" * 20_000_000)
+        thread.join()
+    assert isinstance(answer, Answer) or (isinstance(answer, ConnectionClosedError) and "reset" in str(answer).lower())
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("https://[2001:db8::7]/", "2001:db8::7", 443),
+        ("http://[::1]:8000/", "::1", 8000),
+        ("https://dynamodb.us-east-1.amazonaws.com/", "dynamodb.us-east-1.amazonaws.com", 443),
+        ("http://localhost/", "localhost", 80),
+    ],
+)
+def test_where_an_endpoint_is(url: str, host: str, port: int) -> None:
+    made = Direct(url, 1.0, 1.0, None)._make()
+    assert (made.host, made.port) == (host, port)
 
 
 def test_a_header_that_cannot_be_one_is_an_error_and_sends_nothing(server: Server) -> None:
@@ -281,15 +346,22 @@ def test_a_certificate_of_another_host_is_none(tmp_path: Path) -> None:
     assert server.seen.bodies == []
 
 
-def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bundle", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle: str
+) -> None:
     path = certificate(tmp_path, "127.0.0.1")
-    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("CA_BUNDLE", str(path))):
-        monkeypatch.setenv(f"AWS_{name}", value)
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), (bundle, str(path))):
+        monkeypatch.setenv(name, value)
+    _trusting.cache_clear()
     with fresh_session(), secured(path) as server:
         settings = Settings(REGION, endpoints={REGION: f"https://127.0.0.1:{server.port}"})
         with pytest.raises(HTTPClientError, match="no JSON object"):  # it came, and the server says the same back: a list
             Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", "[]")
         assert server.seen.bodies == [b"[]"]
+    _trusting.cache_clear()
 
 
 # -- proxies --------------------------------------------------------------------------------------------------------------
