@@ -10,7 +10,7 @@ from projectors.settings import read_projections
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
 from replicator.settings import read_settings
-from replicator.starting import starting
+from replicator.starting import loaded_for, starting
 
 
 def project(event: Message, context: Any) -> Answer:
@@ -28,3 +28,7 @@ def _inbound() -> Inbound:
     with starting():
         logs.configure()
         return Inbound.connect(read_settings(), read_projections())
+
+
+if loaded_for(__name__):
+    _inbound()

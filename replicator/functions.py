@@ -3,13 +3,11 @@
 A stream batch succeeds once every link has copied it or left pointers on its backlog, so a dead peer never holds up the
 stream; it fails only while the own region takes neither, and then Lambda gives it again.
 
-Each function imports and makes what it alone needs: all would start as slowly as the slowest otherwise. It does so when
-Lambda loads it, with all of a processor, and not in its first call, which has a share of one.
+Each function imports and makes what it alone needs: all would start as slowly as the slowest otherwise.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
 from replicator.settings import read_settings
-from replicator.starting import starting
+from replicator.starting import loaded_for, starting
 
 if TYPE_CHECKING:
     from replicator.external.batch import PublishBatches
@@ -76,6 +74,5 @@ _PARTS: dict[str, Callable[[], object]] = {
     "replicate": _outbound, "catch_up": _outbound, "publish": _published, "redrive": _redrive
 }  # fmt: skip
 
-_, _, _mine = os.environ.get("_HANDLER", "").rpartition(f"{__name__}.")  # Lambda says which function this is
-if _mine in _PARTS:
-    _PARTS[_mine]()
+if (_make := _PARTS.get(loaded_for(__name__))) is not None:
+    _make()
