@@ -280,7 +280,7 @@ def _reads_early() -> Iterator[None]:
 def _counts_again() -> Iterator[None]:
     apply = PnCounter.apply
 
-    def again(projection: Any, stream: Any, seen: Any, upto: Any, read: Any, each: Callable[[Event], None]) -> Any:
+    def again(projection: Any, stream: Any, seen: Any, upto: Any, read: Any, each: Callable[[Event], None], _: Any) -> Any:
         wanted: Wanted = read.__closure__[-1].cell_contents
         for region, events in wanted.events.items():
             for event in events.values():

@@ -100,13 +100,17 @@ def test_an_interrupt_while_it_closes_is_not_heard_and_the_next_one_is(monkeypat
         stopped.append(process.name)
 
     monkeypatch.setattr(Process, "stop", stop)
-    before = signal.getsignal(signal.SIGTERM)
-    world = World([EAST], workers=False)
-    world.close()
-    assert stopped == [f"emulator of {EAST}"]
-    assert signal.getsignal(signal.SIGTERM) == before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    before, interrupting = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+    try:
+        world = World([EAST], workers=False)
+        world.close()
+        assert stopped == [f"emulator of {EAST}"]
+        assert signal.getsignal(signal.SIGTERM) == before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, interrupting)
 
 
 def test_in_another_thread_it_closes_as_well() -> None:
