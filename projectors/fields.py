@@ -64,17 +64,25 @@ def register(at: Handler | None = None, **handlers: Handler) -> Any:
     def assign(handler: Handler) -> Handler:
         return lambda payload: Assign(_remembered(handler, payload), _remembered(at, payload) if at else None)
 
-    return Field(LwwRegister(), {name: assign(handler) for name, handler in handlers.items()})
+    made = assign if at is not None else _assigning
+    return Field(LwwRegister(), {name: made(handler) for name, handler in handlers.items()})
 
 
 def multi_register(**handlers: Handler) -> Any:
     """A multi-value register: the list of all values that were assigned at once. Each handler returns the value that its
     event type assigns. A value that is forgotten is assigned as None."""
 
-    def assign(handler: Handler) -> Handler:
-        return lambda payload: Assign(_remembered(handler, payload))
+    return Field(MvRegister(), {name: _assigning(handler) for name, handler in handlers.items()})
 
-    return Field(MvRegister(), {name: assign(handler) for name, handler in handlers.items()})
+
+def _assigning(handler: Handler) -> Handler:
+    def assign(payload: Payload) -> Assign:
+        try:
+            return Assign(handler(payload))
+        except FieldForgotten:
+            return Assign(None)
+
+    return assign
 
 
 def _remembered(handler: Handler, payload: Payload) -> Any:

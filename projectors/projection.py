@@ -204,14 +204,16 @@ class Projection:
         if cls.rows:
             return None
         runs: dict[str, list[tuple[Any, Event]]] = {name: [] for name in cls.fields}
-        payload_of = cls.schemas.payload
+        fields_of, payload_of = cls._fed.get, cls.schemas.payload
+        plain = cls.schemas is PLAIN
+        if any(event.type == FORGOTTEN for event in events):
+            return None
         try:
             for event in events:
-                fed = cls._fed.get(event.type)
-                if event.type == FORGOTTEN or (fed and may_hold_personal(event.payload_text)):
-                    return None
-                if fed:
-                    payload = payload_of(event)
+                if fed := fields_of(event.type):
+                    if may_hold_personal(event.payload_text):
+                        return None
+                    payload = event.payload if plain else payload_of(event)
                     for name, handler in fed:
                         operation = handler(payload)
                         if operation is not None:

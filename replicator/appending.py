@@ -28,6 +28,8 @@ from replicator.retries import contention
 from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard, LaneStorage
 
 _HEADS_KEPT = 100_000
+_AROUND_TEXTS = 10_000
+"""Bytes of an event beside its payload and metadata, at most: names have bounds, and a vector has an entry a region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +205,12 @@ class Appender:
         return Head.of(next(self._storage.read(lane, limit=1, reverse=True), None))
 
     def _remember(self, events: Sequence[Event]) -> None:
+        last = {event.lane: event for event in events}  # a lane's events are in order
         with self._lock:
-            for event in events:
-                if event.sequence > self._heads.get(event.lane, NO_EVENTS).sequence:
-                    self._heads[event.lane] = Head.of(event)
-                self._heads.move_to_end(event.lane)
+            for lane, event in last.items():
+                if event.sequence > self._heads.get(lane, NO_EVENTS).sequence:
+                    self._heads[lane] = Head.of(event)
+                self._heads.move_to_end(lane)
             while len(self._heads) > _HEADS_KEPT:
                 self._heads.popitem(last=False)
 
@@ -259,6 +262,9 @@ def _check_size(events: Sequence[Event], guards: Sequence[Guard]) -> None:
     limit = MAX_TRANSACTION - len(guards)
     if len(events) > limit:
         raise InvalidEvent(f"{len(events)} events in one append; give 1 to {limit}, or append in several calls")
+    characters = sum(len(event.payload_text) + len(event.metadata_text) for event in events)
+    if 4 * characters + _AROUND_TEXTS * len(events) <= MAX_TRANSACTION_BYTES:  # whatever characters they are
+        return
     size = sum(size_of(event) for event in events)
     if size > MAX_TRANSACTION_BYTES:
         raise InvalidEvent(

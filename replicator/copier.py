@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from replicator.control import Quarantine
-from replicator.copying import plan
+from replicator.copying import Plan, follow, plan
 from replicator.domain.event import Event, Head, size_of
 from replicator.domain.names import DELIMITER, LaneId, sequence_key
 from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
@@ -66,13 +66,9 @@ class Copier:
         self.know_peer()
         lanes: dict[LaneId, list[Event]] = {}
         for event in events:
-            found = lanes.get(event.lane)
-            if found is None:
-                lanes[event.lane] = [event]
-            else:
-                found.append(event)
-        for lane in self._blocked.intersection(lanes):
-            del lanes[lane]
+            lanes.setdefault(event.lane, []).append(event)
+        for lane in self._blocked:
+            lanes.pop(lane, None)
         self._heads.meet(lanes)
         self._throttled.clear()
         self._answered, self._failure = False, None
@@ -182,9 +178,17 @@ class Copier:
 
     def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
         """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
-        plans = [(lane, plan(self._heads.of(lane), found)) for lane, found in lanes.items()]
+        runs: list[tuple[LaneId, list[Event]]] = []
+        plans: list[tuple[LaneId, Plan]] = []
+        for lane, found in lanes.items():
+            head = self._heads.of(lane)
+            if follow(head, found):  # as nearly all do
+                runs.append((lane, found))
+            else:
+                plans.append((lane, plan(head, found)))
         self._compare([event for _, decided in plans for event in decided.known])
-        self._insert([(lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._blocked])
+        runs += [(lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._blocked]
+        self._insert(runs)
         again: dict[LaneId, list[Event]] = {}
         for lane, decided in plans:
             if (decided.fork is None and decided.missing is None) or lane in self._blocked or lane in self._throttled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -25,6 +25,17 @@ class Plan:
     insert: list[Event] = field(default_factory=list)
     missing: tuple[int, int] | None = None
     fork: Event | None = None
+
+
+def follow(head: Head, events: Sequence[Event]) -> bool:
+    """Whether these events of one lane follow the head as they are, one after the other. Then there is nothing to plan."""
+    sequence, digest = head.sequence, head.digest
+    for event in events:
+        sequence += 1
+        if event.sequence != sequence or event.prev != digest:
+            return False
+        digest = event.digest
+    return True
 
 
 def plan(head: Head, events: Iterable[Event]) -> Plan:

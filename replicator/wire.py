@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.endpoint import EndpointCreator
 from botocore.exceptions import BotoCoreError, ChecksumError, ClientError, HTTPClientError, NoCredentialsError
@@ -23,6 +22,7 @@ from replicator import aws
 from replicator.connections import TCP_NODELAY, Answer, Connections, Direct, Post, ThroughBotocore
 from replicator.domain.canonical import loads
 from replicator.settings import Settings
+from replicator.signing import Signer
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -34,7 +34,6 @@ Count = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 """Hears of a read: what was asked, and what came."""
 
 _JSON = "application/x-amz-json-1.0"
-_SERVICE = "dynamodb"
 _AT_ONCE = 4
 """So many requests of one `send_each` are on their way at once."""
 
@@ -101,7 +100,7 @@ class Wire:
             raise NoCredentialsError
         headers = {"X-Amz-Target": self._target + operation, "Content-Type": _JSON, "User-Agent": self._agent}
         request = AWSRequest("POST", self._url, headers, body)
-        SigV4Auth(credentials.get_frozen_credentials(), _SERVICE, self._region).add_auth(request)
+        Signer(credentials.get_frozen_credentials(), self._region).add_auth(request)
         return Post(dict(request.headers.items()), body)
 
 

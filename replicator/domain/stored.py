@@ -55,9 +55,11 @@ def recall(
 
     Raises what the making of its parts does, and TypeError where a text is none.
     """
-    for text in (sort_key, hlc, type, version, payload, metadata, observed):
-        if text.__class__ is not str:
-            raise TypeError(f"a text is of type {text.__class__.__name__}")
+    if not (
+        sort_key.__class__ is hlc.__class__ is type.__class__ is version.__class__ is payload.__class__
+        is metadata.__class__ is observed.__class__ is str
+    ):  # fmt: skip
+        raise TypeError("a text is none")
     if len(payload) + len(metadata) > SURELY_FITS or len(prev) != 32 or len(version) > 5 or len(type) > MAX_EVENT_TYPE_BYTES:
         return None
     lane, lane_text = lane_of(key)
