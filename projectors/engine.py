@@ -118,12 +118,12 @@ class Engine:
         events again is safe.
         """
         lanes: dict[LaneId, list[Event]] = {}
+        lane, found = None, list[Event]()
         for event in events:
-            found = lanes.get(event.lane)
-            if found is None:
-                lanes[event.lane] = [event]
-            else:
-                found.append(event)
+            if event.lane is not lane:  # those of a lane come together, most often
+                lane = event.lane
+                found = lanes.setdefault(lane, [])
+            found.append(event)
         wanted: dict[StreamId, Wanted] = {}
         strange: dict[LaneId, tuple[int, int]] = {}
         for lane, found in lanes.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from projectors.projection import Projection, ProjectionFailed
 from replicator.domain.event import Event
@@ -119,6 +120,11 @@ def reader(store: EventStore, stream: StreamId, wanted: Wanted) -> Read:
 def _lane(
     store: EventStore, stream: StreamId, region: str, first: int, last: int, at_hand: dict[int, Event]
 ) -> Iterator[Event]:
+    if last - first < len(at_hand):
+        all_of_it = [at_hand.get(sequence) for sequence in range(first, last + 1)]
+        if None not in all_of_it:
+            yield from cast("list[Event]", all_of_it)
+            return
     sequence = first
     while sequence <= last:
         event = at_hand.get(sequence)

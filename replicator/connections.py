@@ -39,12 +39,20 @@ _KEPT = 50
 """Connections that are kept open while nobody needs them."""
 
 
+class Headers(Protocol):
+    """The headers of an answer, as whoever parsed them keeps them."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. Names of headers are in lower case."""
+    """A whole answer. Names of headers may be asked for in any case."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Headers
     content: bytes
 
 
@@ -155,7 +163,7 @@ class Direct:
             response = connection.getresponse()
             if connection.sock is not None:  # it is given away where the answer says that it is the last
                 connection.sock.settimeout(self._read_timeout)
-            answer = Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, response.read())
+            answer = Answer(response.status, response.headers, response.read())
         except Exception as error:
             connection.close()
             return self._broken(sent.cut or error)
@@ -225,7 +233,7 @@ class ThroughBotocore:
             return post
         try:
             got = self._session.send(AWSRequest("POST", self._url, dict(post.headers), post.body).prepare())
-            return Answer(got.status_code, {name.lower(): value for name, value in got.headers.items()}, got.content)
+            return Answer(got.status_code, got.headers, got.content)
         except BotoCoreError as error:
             return error
 

@@ -147,6 +147,9 @@ def _error(operation: str, answer: Answer) -> ClientError:
     response: Any = {
         **{name: value for name, value in told.items() if name == "CancellationReasons"},
         "Error": {"Code": code, "Message": str(told.get("message") or told.get("Message") or "")},
-        "ResponseMetadata": {"HTTPStatusCode": answer.status, "HTTPHeaders": dict(answer.headers)},
+        "ResponseMetadata": {
+            "HTTPStatusCode": answer.status,
+            "HTTPHeaders": {name.lower(): value for name, value in answer.headers.items()},
+        },
     }
     return ClientError(response, operation)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from replicator.domain.canonical import decode_json, encode_json, loads, netstrings
 from replicator.domain.clock import ZERO, Hlc
@@ -251,8 +251,7 @@ def assemble(
     return event
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The end of a lane: its last event's sequence, digest and timestamp. An empty lane is at NO_EVENTS."""
 
     sequence: int

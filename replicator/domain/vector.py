@@ -110,6 +110,9 @@ class VersionVector:
 
     def __str__(self) -> str:
         """Canonical JSON: regions in order, no white space."""
+        if len(self._entries) == 1:
+            ((region, sequence),) = self._entries.items()
+            return f'{{"{region}":{sequence}}}'
         return "{" + ",".join(f'"{region}":{sequence}' for region, sequence in self._entries.items()) + "}"
 
     def __repr__(self) -> str:
