@@ -34,7 +34,7 @@ Count = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 """Hears of a read: what was asked, and what came."""
 
 _JSON = "application/x-amz-json-1.0"
-_AT_ONCE = 4
+_AT_ONCE = 16
 """So many requests of one `send_each` are on their way at once."""
 
 
