@@ -181,7 +181,7 @@ def test_a_restart_goes_on_from_the_checkpoint(pair: tuple[Side, Side]) -> None:
     here, there = pair
     here.store.append(HOMER, *[NewEvent("x", {})] * 3)
     with running(here.worker()):
-        until(lambda: here.everything() == there.everything())
+        until(lambda: here.everything() == there.everything() and here.idle())  # or its backlog is the second one's
     assert list(here.control.get_all("checkpoint#replicator")) != []
     second = here.worker()
     with running(second):
