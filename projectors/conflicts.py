@@ -54,7 +54,7 @@ class _Known:
     @classmethod
     def of(cls, projection: type[Projection], event: Event, reveal: Reveal | None) -> _Known:
         """Raises what `Projection.apply` does for an event that cannot be digested."""
-        tag = Tag(event.region, event.sequence, event.hlc, event.observed)
+        tag = Tag.of(event)
         made = {}
         for name, operation in projection.made_of(event, reveal).items():
             crdt = projection.fields[name].crdt
@@ -173,7 +173,7 @@ class _Met:
         self.projection = projection
         self.event = event
         self.live = live
-        self.context = Tag(event.region, event.sequence, event.hlc, event.observed).context
+        self.context = Tag.of(event).context
         self._known: _Known | bool | None = False
 
     def concurrent(self, other: _Met) -> bool:

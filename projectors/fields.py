@@ -61,11 +61,7 @@ def register(at: Handler | None = None, **handlers: Handler) -> Any:
     `at` may return an integer or a string from the payload that orders assignments before their HLC does.
     """
 
-    def assign(handler: Handler) -> Handler:
-        return lambda payload: Assign(_remembered(handler, payload), _remembered(at, payload) if at else None)
-
-    made = assign if at is not None else _assigning
-    return Field(LwwRegister(), {name: made(handler) for name, handler in handlers.items()})
+    return Field(LwwRegister(), {name: _assigning(handler, at) for name, handler in handlers.items()})
 
 
 def multi_register(**handlers: Handler) -> Any:
@@ -75,7 +71,10 @@ def multi_register(**handlers: Handler) -> Any:
     return Field(MvRegister(), {name: _assigning(handler) for name, handler in handlers.items()})
 
 
-def _assigning(handler: Handler) -> Handler:
+def _assigning(handler: Handler, at: Handler | None = None) -> Handler:
+    if at is not None:
+        return lambda payload: Assign(_remembered(handler, payload), _remembered(at, payload))
+
     def assign(payload: Payload) -> Assign:
         try:
             return Assign(handler(payload))

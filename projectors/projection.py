@@ -172,20 +172,18 @@ class Projection:
         subject = forgotten_subject(event)
         if subject is not None and not cls.rows:
             states = without(states, [subject])
-        fed = [
-            (name, field, field.handlers[event.type]) for name, field in cls.fields.items() if event.type in field.handlers
-        ]
+        fed = cls._fed.get(event.type)
         if not fed:
             return states
-        payload, tag = cls._payload(event, states, reveal), Tag(event.region, event.sequence, event.hlc, event.observed)
+        payload, tag = cls._payload(event, states, reveal), Tag.of(event)
         if isinstance(payload, Revealed) and not cls.rows:
             states = without(states, payload.subjects)
         changed = dict(states)
-        for name, field, handler in fed:
+        for name, handler in fed:
             try:
                 operation = handler(payload)
                 if operation is not None:
-                    changed[name] = field.crdt.apply(states[name], operation, tag)
+                    changed[name] = cls.fields[name].crdt.apply(states[name], operation, tag)
             except FieldForgotten:
                 continue
             except Exception as error:  # whatever a handler raises concerns this event and this view alone
@@ -268,10 +266,10 @@ class Projection:
     @classmethod
     def made_of(cls, event: Event, reveal: Reveal | None = None) -> dict[str, Any]:
         """What the event does to each field that it feeds: field -> the operation. Raises as `apply`."""
-        fed = {name: field.handlers[event.type] for name, field in cls.fields.items() if event.type in field.handlers}
+        fed = cls._fed.get(event.type, ())
         payload = cls._payload(event, {}, reveal) if fed else {}
         made: dict[str, Any] = {}
-        for name, handler in fed.items():
+        for name, handler in fed:
             try:
                 operation = handler(payload)
             except FieldForgotten:

@@ -149,6 +149,7 @@ def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
 
 
 Failed = BotoCoreError | ClientError
+"""Why a request has no answer, or was refused."""
 SendEach = Callable[[Sequence[Sequence[S]]], Iterable["dict[str, Any] | Failed"]]
 """Runs batches of statements, each as one request: for each the answer, or what went wrong."""
 

@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
     BotoCoreError,
-    ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -34,6 +33,8 @@ from botocore.exceptions import (
 )
 from botocore.httpsession import get_cert_path
 from urllib3.util import wait_for_read
+
+from replicator.aws import Failed
 
 _KEPT = 50
 """Connections that are kept open while nobody needs them."""
@@ -64,16 +65,12 @@ class Post:
     body: bytes
 
 
-Failed = BotoCoreError | ClientError
-"""Why there is no answer. Of a request that could not even be made (without credentials, say): why not."""
-
-
 class Connections(Protocol):
     """Sends to one endpoint. Safe to share between threads."""
 
     def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
         """The answer to each, in order, or why there is none; each is sent once at most, `at_once` of them before the first
-        is answered. What could not be made comes back as it is."""
+        is answered. What could not be made (without credentials, say) comes back as it is."""
 
 
 @dataclass(slots=True)

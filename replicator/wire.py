@@ -56,11 +56,7 @@ class Wire:
 
     def read(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a read, given as a dictionary in DynamoDB's JSON. As `send` otherwise."""
-        if self._count is None:
-            return self.send(operation, json.dumps(request))
-        answer = self.send(operation, json.dumps({**request, "ReturnConsumedCapacity": "TOTAL"}))
-        self._count(request, answer)
-        return answer
+        return _only(self.read_each(operation, (request,)))
 
     def read_each(self, operation: str, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any] | aws.Failed]:
         """The answers to several reads, or what went wrong, several at a time. As `send_each` otherwise."""
@@ -75,10 +71,7 @@ class Wire:
         """Send one request, once, and return the answer, with boto3's `ResponseMetadata`; binary attributes are base64 in
         both, times are seconds since the epoch. Raises ClientError for what DynamoDB refuses or fails to do, and
         BotoCoreError where no whole answer came."""
-        (answer,) = self.send_each(operation, (body,))
-        if isinstance(answer, BotoCoreError | ClientError):
-            raise answer
-        return answer
+        return _only(self.send_each(operation, (body,)))
 
     def send_each(self, operation: str, bodies: Iterable[str]) -> Iterator[dict[str, Any] | aws.Failed]:
         """Send each, once, several at a time; for each the answer, or what `send` raises."""
@@ -119,6 +112,14 @@ def _connections(client: Client, url: str, settings: Settings) -> Connections:
         socket_options=[TCP_NODELAY],
     )
     return ThroughBotocore(url, endpoint.http_session, _AT_ONCE)
+
+
+def _only(answers: Iterable[dict[str, Any] | aws.Failed]) -> dict[str, Any]:
+    """The one answer. Raises what went wrong instead."""
+    (answer,) = answers
+    if not isinstance(answer, dict):
+        raise answer
+    return answer
 
 
 def _parsed(operation: str, answer: Answer) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _bytecode(files: dict[str, bytes]) -> dict[str, bytes]:
         done = subprocess.run(command, input="\n".join(names), text=True, capture_output=True, cwd=folder, env=environment)
         if done.returncode:
             raise SystemExit(f"the modules cannot be compiled: {done.stderr.strip()[-500:]}")
-        if odd := done.stdout.split():  # templates, or a newer Python's: they are packed as they are
+        if odd := done.stdout.splitlines():  # templates, or a newer Python's: they are packed as they are
             sys.stderr.write(f"without bytecode, as this Python cannot compile them: {', '.join(odd)}\n")
         made = {name: (Path(folder) / f"{name}c").read_bytes() for name in names if name not in odd}
     tag = sys.implementation.cache_tag

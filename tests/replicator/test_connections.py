@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         with seen.lock:
             seen.inside -= 1
         if body == b"slow":
-            time.sleep(1.0)
+            time.sleep(4.0)
         if body == b"hang up":
             self.close_connection = True
             return
@@ -232,7 +232,7 @@ def test_who_takes_no_connection_in_time_is_tried_once_a_window(monkeypatch: pyt
 
 
 def test_one_slow_answer_among_good_ones_is_waited_for_alone(server: Server) -> None:
-    answers = post(direct(server.port, seconds=0.3), b"1", b"slow", b"3", b"4", b"5", b"slow", b"7", b"8", b"9")
+    answers = post(direct(server.port, seconds=2.0), b"1", b"slow", b"3", b"4", b"5", b"slow", b"7", b"8", b"9")
     assert [type(answer) for answer in answers] == [
         Answer, ReadTimeoutError, Answer, Answer, Answer, ReadTimeoutError, Answer, Answer, Answer
     ]  # fmt: skip
