@@ -20,6 +20,7 @@ from projectors.projection import Projection
 from projectors.rows import read_row
 from projectors.sinks.port import Sink
 from projectors.verify import Place, Verdict, compare
+from replicator.domain.canonical import same_json
 from replicator.domain.clock import Hlc
 from replicator.domain.event import NO_EVENTS, Event, Head, seal
 from replicator.domain.names import LaneId, StreamId
@@ -169,11 +170,11 @@ def _judge(place: Place, truth: Mapping[str, Any], rows: Mapping[str, Any]) -> l
     wrong = [
         f"{place.name}: {tail} is {values.get(tail)}, the data says {truth.get(tail)}"
         for tail in sorted({*truth, *values})
-        if values.get(tail) != truth.get(tail)
+        if not same_json(values.get(tail), truth.get(tail))
     ]
     named = {view.row for view in place.sink.views(Departures.name) if view.row}
     for row in sorted({*rows, *named}):
         value = read_row(Departures, place.sink, row).value
-        if value != rows.get(row):
+        if not same_json(value, rows.get(row)):
             wrong.append(f"{place.name}: row {row} is {value}, the data says {rows.get(row)}")
     return wrong

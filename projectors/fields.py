@@ -7,7 +7,7 @@ assign None); `payload.get(name)` gives None instead. docs/crdts.md says of each
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from projectors.crdt import (
@@ -39,10 +39,10 @@ from projectors.crdt import (
     TwoPhaseSet,
     Update,
 )
+from projectors.payload import Payload, own
 from replicator.erasure import FieldForgotten
 from replicator.errors import InvalidConfig
 
-Payload = dict[str, Any]
 Handler = Callable[[Payload], Any]
 
 
@@ -53,6 +53,11 @@ class Field:
     crdt: Crdt
     handlers: Mapping[str, Handler]
 
+    def __post_init__(self) -> None:
+        for kind, handler in self.handlers.items():
+            if not callable(handler):
+                raise InvalidConfig(f"the handler of event type {kind!r} is {handler!r}; give a function of the payload")
+
 
 def register(at: Handler | None = None, **handlers: Handler) -> Any:
     """A last-writer-wins register. Each handler returns the value that its event type assigns. A value that is forgotten
@@ -61,19 +66,24 @@ def register(at: Handler | None = None, **handlers: Handler) -> Any:
     `at` may return an integer or a string from the payload that orders assignments before their HLC does.
     """
 
-    return Field(LwwRegister(), {name: _assigning(handler, at) for name, handler in handlers.items()})
+    return _register(LwwRegister(), handlers, at)
 
 
 def multi_register(**handlers: Handler) -> Any:
     """A multi-value register: the list of all values that were assigned at once. Each handler returns the value that its
     event type assigns. A value that is forgotten is assigned as None."""
 
-    return Field(MvRegister(), {name: _assigning(handler) for name, handler in handlers.items()})
+    return _register(MvRegister(), handlers)
+
+
+def _register(crdt: Crdt, handlers: Mapping[str, Handler], at: Handler | None = None) -> Field:
+    plain = Field(crdt, handlers if at is None else {**handlers, "at": at})  # which looks at them
+    return replace(plain, handlers={name: _assigning(handler, at) for name, handler in handlers.items()})
 
 
 def _assigning(handler: Handler, at: Handler | None = None) -> Handler:
     if at is not None:
-        return lambda payload: Assign(_remembered(handler, payload), _remembered(at, payload))
+        return lambda payload: Assign(_remembered(handler, own(payload)), _remembered(at, payload))
 
     def assign(payload: Payload) -> Assign:
         try:

@@ -22,6 +22,7 @@ from projectors.summary import Difference, Fingerprint
 from projectors.verify import Folded, Place, Verdict, compare
 from replicator import aws
 from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.domain.canonical import same_json
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId, sequence_key
 from replicator.errors import DamagedEvent, InvalidConfig
@@ -235,7 +236,7 @@ def replay(
         event = snapshot.event
         if event is None or (end is not None and not end.covers(event.region, event.sequence)):
             continue
-        changed = {key: snapshot.value[key] for key in snapshot.value if snapshot.value[key] != before[key]}
+        changed = {key: now for key, now in snapshot.value.items() if not same_json(now, before[key])}
         before = snapshot.value
         if field is None or changed.keys() & set(field):
             shown = json.dumps({key: changed[key] for key in changed if field is None or key in field}, ensure_ascii=False)

@@ -19,12 +19,13 @@ class Members(Projection):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from projectors.crdt import Tag
 from projectors.crdt.base import Run, applying_runs
-from projectors.fields import Field, Handler, Payload
+from projectors.fields import Field, Handler
+from projectors.payload import Payload, is_flat, own
 from projectors.view import View, ViewKey
 from replicator.domain.canonical import encode_json
 from replicator.domain.event import Event
@@ -33,6 +34,7 @@ from replicator.domain.vector import VersionVector
 from replicator.erasure import FORGOTTEN, FieldForgotten, Revealed, forgotten_subject, holds_personal, may_hold_personal
 from replicator.erasure.payload import reveal_fields
 from replicator.errors import DamagedEvent, InvalidConfig, MeridianError, place
+from replicator.loading import check_names
 from replicator.schemas import PLAIN, Schemas
 
 Reveal = Callable[[Payload, Collection[str], Payload], Revealed]
@@ -92,19 +94,17 @@ class Projection:
     fields: ClassVar[Mapping[str, Field]] = {}
     _run_of: ClassVar[Mapping[str, Callable[[Any, Run], Any]]] = {}
     """How each field takes many operations at once."""
-    _fed: ClassVar[Mapping[str, Sequence[tuple[str, Handler]]]] = {}
-    """By event type, the fields that it feeds."""
+    _fed: ClassVar[Mapping[str, Sequence[tuple[str, Handler, bool]]]] = {}
+    """By event type, the fields that it feeds, and whether others come behind: those are to get the payload as it was."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         held = {name: value for each in reversed(cls.__mro__) for name, value in vars(each).items()}
         cls.fields = {name: value for name, value in sorted(held.items()) if isinstance(value, Field)}
+        check_names(cls, Projection, Field, cls.fields)
         cls._run_of = {name: applying_runs(field.crdt) for name, field in cls.fields.items()}
         kinds = {kind for field in cls.fields.values() for kind in field.handlers}
-        cls._fed = {
-            kind: [(name, field.handlers[kind]) for name, field in cls.fields.items() if kind in field.handlers]
-            for kind in kinds
-        }
+        cls._fed = {kind: list(_fed_by(kind, cls.fields)) for kind in kinds}
         if not isinstance(getattr(cls, "name", None), str):
             raise InvalidConfig(f"projection {cls.__qualname__} has no `name`; set it to a string")
         check_segment(f"name of projection {cls.__qualname__}", cls.name, 128)
@@ -120,9 +120,14 @@ class Projection:
             raise InvalidConfig(
                 f"projection {cls.__qualname__} has version {cls.version!r}; versions are 1, 2, 3, … 2^31 - 1"
             )
+        if not isinstance(cls.schemas, Schemas):
+            raise InvalidConfig(f"projection {cls.__qualname__} has the schemas {cls.schemas!r}; set `schemas` to Schemas()")
         cls.schemas.check()
-        if isinstance(cls.rows, Field):  # a field of that name
-            cls.rows = {}
+        if not isinstance(cls.rows, Mapping) or not all(callable(route) for route in cls.rows.values()):
+            raise InvalidConfig(
+                f"projection {cls.__qualname__} has the rows {cls.rows!r}; set `rows` to a function of the payload for each "
+                "event type"
+            )
         if not cls.fields:
             raise InvalidConfig(
                 f"projection {cls.__qualname__} declares no field; use register, counter or another of docs/crdts.md"
@@ -179,9 +184,9 @@ class Projection:
         if isinstance(payload, Revealed) and not cls.rows:
             states = without(states, payload.subjects)
         changed = dict(states)
-        for name, handler in fed:
+        for name, handler, shared in fed:
             try:
-                operation = handler(payload)
+                operation = handler(own(payload) if shared else payload)
                 if operation is not None:
                     changed[name] = cls.fields[name].crdt.apply(states[name], operation, tag)
             except FieldForgotten:
@@ -212,8 +217,9 @@ class Projection:
                     if may_hold_personal(event.payload_text):
                         return None
                     payload = event.payload if plain else payload_of(event)
-                    for name, handler in fed:
-                        operation = handler(payload)
+                    copied = dict.copy if plain and is_flat(event.payload_text) else own
+                    for name, handler, shared in fed:
+                        operation = handler(copied(payload) if shared else payload)
                         if operation is not None:
                             runs[name].append((operation, event))
             changed = dict(states)
@@ -269,9 +275,9 @@ class Projection:
         fed = cls._fed.get(event.type, ())
         payload = cls._payload(event, {}, reveal) if fed else {}
         made: dict[str, Any] = {}
-        for name, handler in fed:
+        for name, handler, shared in fed:
             try:
-                operation = handler(payload)
+                operation = handler(own(payload) if shared else payload)
             except FieldForgotten:
                 continue
             except Exception as error:  # as in `apply`
@@ -281,6 +287,12 @@ class Projection:
             if operation is not None:
                 made[name] = operation
         return made
+
+
+def _fed_by(kind: str, fields: Mapping[str, Field]) -> Iterator[tuple[str, Handler, bool]]:
+    names = [name for name, field in fields.items() if kind in field.handlers]
+    for name in names:
+        yield name, fields[name].handlers[kind], name != names[-1]
 
 
 def _withhold(envelope: Any, path: Any) -> NoReturn:

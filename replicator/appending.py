@@ -17,6 +17,7 @@ from replicator.errors import (
     AppendContention,
     GuardFailed,
     InvalidEvent,
+    InvalidOperation,
     LaneTaken,
     OutcomeUnknown,
     RegionUnavailable,
@@ -25,7 +26,7 @@ from replicator.errors import (
 )
 from replicator.fencing.fence import Fence
 from replicator.retries import contention
-from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard, LaneStorage
+from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, Guard, LaneStorage
 
 _HEADS_KEPT = 100_000
 _AROUND_TEXTS = 10_000
@@ -92,6 +93,10 @@ class Appender:
         Raises AppendContention when lanes kept moving, RegionFenced when the region takes no appends; other errors as
         EventStore.append, GuardFailed, and whatever `prepare` raises.
         """
+        if len(guards) >= GUARDS:
+            raise InvalidOperation(
+                f"{len(guards)} guards in one write; give {GUARDS - 1} at most, the fence may need the other"
+            )
         lanes = {LaneId(self._region, stream) for stream in streams}
 
         def once() -> tuple[Event, ...]:
@@ -153,7 +158,7 @@ class Appender:
 
     def _insert(self, events: tuple[Event, ...], guards: Sequence[Guard], lanes: Collection[LaneId]) -> None:
         fence = self._let_through({event.stream for event in events})
-        _check_size(events, (*guards, *fence))
+        _check_size(events)
         try:
             self._storage.insert(events, (*guards, *fence))
         except LaneTaken as error:
@@ -258,16 +263,15 @@ class _BusyLanes:
         return self._held.isdisjoint(wanted) and all(each.isdisjoint(wanted) for each in earlier)
 
 
-def _check_size(events: Sequence[Event], guards: Sequence[Guard]) -> None:
-    limit = MAX_TRANSACTION - len(guards)
-    if len(events) > limit:
-        raise InvalidEvent(f"{len(events)} events in one append; give 1 to {limit}, or append in several calls")
+def _check_size(events: Sequence[Event]) -> None:
+    if len(events) > MAX_EVENTS:
+        raise InvalidEvent(f"{len(events)} events in one append; give 1 to {MAX_EVENTS}, or append in several calls")
     characters = sum(len(event.payload_text) + len(event.metadata_text) for event in events)
-    if 4 * characters + _AROUND_TEXTS * len(events) <= MAX_TRANSACTION_BYTES:  # whatever characters they are
+    if 4 * characters + _AROUND_TEXTS * len(events) <= MAX_EVENTS_BYTES:  # whatever characters they are
         return
     size = sum(size_of(event) for event in events)
-    if size > MAX_TRANSACTION_BYTES:
+    if size > MAX_EVENTS_BYTES:
         raise InvalidEvent(
-            f"{len(events)} events of {size:,} bytes in one append; the limit is 4 MB ({MAX_TRANSACTION_BYTES:,} bytes) "
+            f"{len(events)} events of {size:,} bytes in one append; the limit is {MAX_EVENTS_BYTES:,} bytes "
             "together. Append in several calls"
         )

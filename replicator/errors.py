@@ -25,6 +25,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
+def check_limit(limit: int | None) -> None:
+    """Raise InvalidOperation unless `limit` is None or a whole number from 1."""
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise InvalidOperation(f"limit is {shown(limit)}; give a whole number from 1, or leave it out")
+
+
 def place(error: BaseException) -> str:
     """An error's type and the line it came from, without its text: that may quote the payload, and have any size."""
     # A field that is not there: the line is the one that asks for it.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from replicator.domain.canonical import encode_json
-from replicator.domain.clock import MAX_MILLISECONDS, Hlc
+from replicator.domain.clock import MAX_MILLISECONDS, Hlc, milliseconds_of, time_of
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import check_region
 from replicator.domain.token import ConsistencyToken
@@ -55,7 +54,7 @@ def vector_at(store: EventStore, state: StreamState, moment: Moment) -> VersionV
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise InvalidOperation(f"time {moment.isoformat()} has no time zone; give one, for example datetime.now(UTC)")
-        ms = min(max(int(moment.timestamp() * 1000), 0), MAX_MILLISECONDS)
+        ms = min(max(milliseconds_of(moment), 0), MAX_MILLISECONDS)
         ends = {region: _last_until(store, state, region, last, ms) for region, last in state.vector.items()}
         return VersionVector(ends)
     return store.token(moment).vector(state.stream)
@@ -84,9 +83,7 @@ def signed(
     """
     cause = causation.id if isinstance(causation, Event) else causation
     given = {WHO: who, CORRELATION: correlation, CAUSATION: cause}
-    metadata = {**new.metadata, **{name: text for name, text in given.items() if text is not None}}
-    encode_json(metadata, "metadata")
-    return replace(new, metadata=metadata)
+    return new.with_metadata({**new.metadata, **{name: text for name, text in given.items() if text is not None}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +117,4 @@ def audit(state: StreamState, after: VersionVector = EMPTY) -> Iterator[AuditEnt
 
 def moment_of(hlc: Hlc) -> datetime:
     """A timestamp's wall time, to the millisecond, in UTC."""
-    return datetime.fromtimestamp(hlc.ms / 1000, UTC)
+    return time_of(hlc.ms)

@@ -1,7 +1,8 @@
-"""Finding what settings name as `module:Name`: projections, transformations, compensations."""
+"""Code that users give: what settings name as `module:Name`, and what classes declare."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -17,3 +18,17 @@ def load(what: str, name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidConfig(f"{what} {name!r} cannot be loaded: {error}") from None
+
+
+def check_names(cls: type, base: type, kind: type, declared: Iterable[str]) -> None:
+    """Raise InvalidConfig where a class declares something of `kind` by a name that is another's: an attribute of `base`,
+    which Meridian uses, or whatever else a class above it has under that name."""
+    for name in declared:
+        taken = [each for each in cls.__mro__[1:] if name in vars(each) and not isinstance(vars(each)[name], kind)]
+        if name in getattr(base, "__annotations__", {}):
+            taken.append(base)
+        if taken:
+            raise InvalidConfig(
+                f"{cls.__qualname__}.{name} is declared as a {kind.__name__.lower()}, but {taken[-1].__name__} has a "
+                f"{name!r} of its own, which would be lost; choose another name"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,7 +16,8 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Reducer(Generic[S]):
-    """`initial`, changed by a handler for each event type: `on[type](value, payload)`. Other types are passed over.
+    """`initial`, changed by a handler for each event type: `on[type](value, payload)`. Other types are passed over. Each
+    stream begins with a deep copy of `initial`.
 
     All regions that know the same events fold them in the same order (HLC, region, sequence), so they get the same value.
     """
@@ -26,7 +28,7 @@ class Reducer(Generic[S]):
 
     def value_of(self, state: StreamState) -> S:
         """The value of all of the state's events."""
-        value = self.initial
+        value = deepcopy(self.initial)  # a handler may change it in place
         for event in state.events():
             value = self.apply(value, event)
         return value

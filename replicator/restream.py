@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
@@ -20,10 +20,11 @@ from replicator.history import CAUSATION
 from replicator.operation import Accept, Operation, Reject, Rejected, Saved, Verdict, When
 from replicator.reducer import Reducer
 from replicator.schemas import PLAIN, Schemas
-from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES
+from replicator.storage import MAX_EVENTS, MAX_EVENTS_BYTES
 from replicator.store import EventStore
 
 _ROOM_BYTES = 4096  # what an event takes beside its payload and metadata
+_ROUTED = MAX_EVENTS - 1  # events of one transaction, beside the checkpoint
 _MOST_READ = 200  # events between two checkpoints, also where nothing is routed: a checkpoint names their streams
 MOVED = "meridian.restreamed"
 ORIGIN, ORIGIN_TIME = "origin", "origin_time"
@@ -107,7 +108,7 @@ class Restream:
         for event in events:
             routed = self._routed(event)
             more = sum(len((new.payload_text + new.metadata_text).encode()) + _ROOM_BYTES for _, new in routed)
-            full = count + len(routed) > MAX_TRANSACTION - 1 or size + more > MAX_TRANSACTION_BYTES // 2
+            full = count + len(routed) > _ROUTED or size + more > MAX_EVENTS_BYTES // 2
             if batch and (full or len(batch) == _MOST_READ):
                 yield batch
                 batch, count, size = [], 0, 0
@@ -124,9 +125,9 @@ class Restream:
             if stream in self._sources:
                 raise InvalidOperation(f"event {event.id} is routed to {stream}, which is a source; choose another stream")
             metadata = {**event.metadata, **new.metadata, ORIGIN: event.id, ORIGIN_TIME: str(event.hlc), CAUSATION: event.id}
-            routed.append((stream, replace(new, metadata=metadata)))
-        if len(routed) > MAX_TRANSACTION - 1:
-            raise InvalidOperation(f"event {event.id} is routed to {len(routed)} events; at most {MAX_TRANSACTION - 1} fit")
+            routed.append((stream, new.with_metadata(metadata)))
+        if len(routed) > _ROUTED:
+            raise InvalidOperation(f"event {event.id} is routed to {len(routed)} events; at most {_ROUTED} fit")
         return routed
 
     def _move(self, batch: list[_Routed], done: dict[StreamId, VersionVector]) -> int:

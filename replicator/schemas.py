@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from replicator.domain.canonical import encode_json
+from replicator.domain.canonical import encode_json, same_json
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, check_segment
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError
@@ -126,7 +126,6 @@ def set_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[NewE
     events = [
         NewEvent(f"{name}_set", {"value": value})
         for name, value in after.items()
-        # As JSON: to Python 1, 1.0 and True are equal.
-        if name not in before or encode_json({"value": before[name]}) != encode_json({"value": value})
+        if name not in before or not same_json(before[name], value)
     ]
     return events + [NewEvent(f"{name}_cleared", {}) for name in before if name not in after]

@@ -12,10 +12,20 @@ from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 
 MAX_TRANSACTION = 100
-"""The most events that one `insert` may hold (DynamoDB's limit of a transaction)."""
+"""The most events and guards that one `insert` may hold (DynamoDB's limit of a transaction)."""
 
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
-"""The most bytes that one `insert` may hold."""
+"""The most bytes that one `insert` may hold (DynamoDB's limit of a transaction)."""
+
+GUARDS = 2
+"""Places that every append keeps for guards, whether it has them or not: the fence's (`fences.checked`), and one that the
+caller gives, such as that of the homes of claims. So what fits once fits with every setting."""
+
+MAX_EVENTS = MAX_TRANSACTION - GUARDS
+"""The most events of one append: those that claims, decisions and checkpoints add are among them."""
+
+MAX_EVENTS_BYTES = MAX_TRANSACTION_BYTES - GUARDS * 32 * 1024
+"""The most bytes of one append's events, as items."""
 
 Position = tuple[LaneId, int]
 """A lane and a sequence in it: what identifies an event."""

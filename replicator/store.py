@@ -16,14 +16,14 @@ from replicator.domain.event import GENESIS, Event, Head, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidToken
+from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidToken, check_limit
 from replicator.fencing.fence import Fence
 from replicator.freshness import Peer, Puller
 from replicator.operation import Operation, Result
 from replicator.saving import Saving
 from replicator.settings import Settings
 from replicator.state import StreamState
-from replicator.storage import MAX_TRANSACTION, Guard, LaneStorage
+from replicator.storage import MAX_EVENTS, Guard, LaneStorage
 from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
@@ -74,7 +74,8 @@ class EventStore:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def append(self, stream: StreamId | str, *events: NewEvent, observed: Observed | None = None) -> tuple[Event, ...]:
-        """Append up to 100 events to this region's lane of `stream`, all or none. One round trip when the head is known.
+        """Append up to 98 events (MAX_EVENTS) to this region's lane of `stream`, all or none. One round trip when the head
+        is known.
 
         `observed` is what the writer has seen of the stream (`Observed.of(events)`); the new events record it and sort
         after it. Returns the events as stored. Raises InvalidName or InvalidEvent before anything is written, ClockAhead
@@ -85,14 +86,16 @@ class EventStore:
         return self.append_all([Write(StreamId.of(stream), events, observed or Observed())])
 
     def append_all(self, writes: Sequence[Write]) -> tuple[Event, ...]:
-        """Append to several streams of this region in one transaction, at most 100 events in all. Errors as `append`."""
+        """Append to several streams of this region in one transaction, at most 98 events (MAX_EVENTS) in all. Errors as
+        `append`."""
         count = sum(len(write.events) for write in writes)
-        if not 1 <= count <= MAX_TRANSACTION:
-            raise InvalidEvent(f"{count} events in one append; give 1 to {MAX_TRANSACTION}, or append in several calls")
+        if not 1 <= count <= MAX_EVENTS:
+            raise InvalidEvent(f"{count} events in one append; give 1 to {MAX_EVENTS}, or append in several calls")
         return self._appender.append({write.stream for write in writes}, lambda: writes)
 
     def save(self, *operations: Operation, timeout: float = 2.0, guards: Sequence[Guard] = ()) -> Result:
-        """Carry out operations on different streams of this region in one transaction: all of them or none.
+        """Carry out operations on different streams of this region in one transaction, all of them or none: at most 98
+        events (MAX_EVENTS) in all, with those that preconditions add. `guards` are checked with it: at most one.
 
         Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not held: it may move before the
         write. What tokens name and this region lacks is pulled, for at most `timeout` seconds in all. Raises
@@ -124,8 +127,10 @@ class EventStore:
     ) -> Iterator[Event]:
         """One region's lane of `stream` as it is here, from `first` to `last`, both included, a page at a time.
 
-        Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent.
+        Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent, and InvalidOperation
+        for a limit below 1.
         """
+        check_limit(limit)
         lane = LaneId(region or self.region, StreamId.of(stream))
         first = max(first, 1)
         neighbour: Event | None = None
@@ -155,8 +160,9 @@ class EventStore:
         """The stream's events from all lanes, merged in HLC order: the same order in every region.
 
         Only what `after` does not cover, and nothing beyond `upto` when that is given. Lazy: lanes are read a page at
-        a time as the events are taken.
+        a time as the events are taken. Raises as `read_lane`.
         """
+        check_limit(limit)
         name = StreamId.of(stream)
         lanes = [
             self.read_lane(

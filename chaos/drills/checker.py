@@ -9,6 +9,7 @@ from typing import Any
 
 from chaos.drills.history import EventKey, History
 from chaos.world.reading import StoredEvent, StoredView
+from replicator.domain.canonical import same_json
 
 _GENESIS = bytes(32)
 _EXAMPLES = 5
@@ -122,7 +123,7 @@ def check_truth(
     for region, rows in views.items():
         values = {key.split("#")[1].partition("/")[2]: json.loads(row.value) for key, row in rows.items()}
         for tail in truth.keys() | values.keys():
-            if values.get(tail) != truth.get(tail):
+            if not same_json(values.get(tail), truth.get(tail)):
                 verdict.truth_matches = False
                 verdict.note(f"{region}: {tail} is {values.get(tail)}, the data says {truth.get(tail)}")
 

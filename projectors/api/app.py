@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from projectors.api import requests
 from projectors.api.openapi import document
+from projectors.api.paths import route_path
 from projectors.api.problems import Problem, not_ready, on_error, on_http, on_problem
 from projectors.api.service import Answer, Service
 from replicator.domain.names import StreamId
@@ -20,22 +25,61 @@ from replicator.errors import MeridianError
 from replicator.operation import Operation
 
 _READ = {"Cache-Control": "no-cache", "Vary": requests.AT_LEAST}
+_DIGEST_CHARACTERS = 16
+"""Of SHA-256 in base64url: 96 bits tell bodies of one token apart."""
+_MOMENTS = ("projection", "token", "time", "sequence", "region")
+_PAGE = ("after", "limit")
+_BOTH = (requests.IF_MATCH, requests.IF_NONE_MATCH)
+_NO_ETAG = "this answer has no ETag: leave the header out, and follow `token` instead"
+_OF_A_MEMBER = "say it of each operation, with the body's member if_match (a token) or if_empty"
+_NO_TIMES = "streams have no modification time: give If-Match or If-None-Match"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers one method of a path: the query parameters that it takes, the conditional headers that it judges, and
+    what to do in place of the others."""
+
+    answer: Callable[[Request], Awaitable[Response]]
+    parameters: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    instead: str = _NO_ETAG
+
+
+class Resource(Route):
+    """A path with an endpoint for each method. It is matched as it was sent, so an encoded `/` separates nothing."""
+
+    def __init__(self, path: str, **endpoints: Endpoint) -> None:
+        self.endpoints: Mapping[str, Endpoint] = endpoints
+        super().__init__(path, self._answer, methods=list(endpoints))
+
+    def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
+        return super().matches({**scope, "path": route_path(scope)})
+
+    async def _answer(self, request: Request) -> Response:
+        endpoint = self.endpoints["GET" if request.method == "HEAD" else request.method]
+        requests.check_parameters(request, endpoint.parameters)
+        requests.check_conditions(request, endpoint.conditions, endpoint.instead)
+        return await endpoint.answer(request)
 
 
 def application(service: Service) -> Starlette:
     """The API of one region."""
     api = _Api(service)
-    read, write = ["GET"], ["POST"]
     app = Starlette(
         routes=[
-            Route("/streams/{type}/{id:path}/events", api.events, methods=[*read, *write]),
-            Route("/streams/{type}/{id:path}/history", api.history, methods=read),
-            Route("/streams/{type}/{id:path}/audit", api.audit, methods=read),
-            Route("/streams/{type}/{id:path}/value", api.value, methods=read),
-            Route("/transactions", api.transact, methods=write),
-            Route("/health", api.health, methods=read),
-            Route("/ready", api.ready, methods=read),
-            Route("/openapi.json", api.openapi, methods=read),
+            Resource(
+                "/streams/{type}/{id:path}/events",
+                GET=Endpoint(api.events, _PAGE),
+                POST=Endpoint(api.append, conditions=_BOTH, instead=_NO_TIMES),
+            ),
+            Resource("/streams/{type}/{id:path}/history", GET=Endpoint(api.history, ("projection", *_PAGE))),
+            Resource("/streams/{type}/{id:path}/audit", GET=Endpoint(api.audit, _PAGE)),
+            Resource("/streams/{type}/{id:path}/value", GET=Endpoint(api.value, _MOMENTS, _BOTH)),
+            Resource("/transactions", POST=Endpoint(api.transact, instead=_OF_A_MEMBER)),
+            Resource("/health", GET=Endpoint(api.health)),
+            Resource("/ready", GET=Endpoint(api.ready)),
+            Resource("/openapi.json", GET=Endpoint(api.openapi)),
         ],
         exception_handlers={Problem: on_problem, MeridianError: on_error, HTTPException: on_http},
     )
@@ -57,10 +101,16 @@ class _Api:
                 requests.moment_of(request),
                 requests.at_least_of(request),
             )
-            headers = {**_READ, "ETag": f'"{answer.etag}"'}
-            if requests.matches(request, headers["ETag"], bool(answer.body["vector"])):
-                return Response(status_code=304, headers=headers)
-            return JSONResponse(answer.body, headers=headers)
+            response, exists = JSONResponse(answer.body, headers=_READ), bool(answer.body["vector"])
+            digest = urlsafe_b64encode(sha256(response.body).digest()).decode()[:_DIGEST_CHARACTERS]
+            # What is forgotten changes a value under the same token: the tag is of the bytes.
+            etag = response.headers["ETag"] = f'"{answer.token}.{answer.version}.{digest}"'
+            if requests.changed(request, etag, exists):
+                detail = f"the value is another one than {requests.IF_MATCH} names: read it again"
+                raise Problem("precondition-failed", 412, detail, {"ETag": etag}, reasons=[detail], token=answer.token)
+            if requests.matches(request, etag, exists):
+                return Response(status_code=304, headers={**_READ, "ETag": etag})
+            return response
 
         return await run_in_threadpool(read)
 
@@ -69,7 +119,7 @@ class _Api:
         return await self._page(request, lambda stream, *rest: self._service.history(stream, projection, *rest))
 
     async def events(self, request: Request) -> Response:
-        return await (self._append(request) if request.method == "POST" else self._page(request, self._service.changes))
+        return await self._page(request, self._service.changes)
 
     async def audit(self, request: Request) -> Response:
         return await self._page(request, self._service.audit)
@@ -83,13 +133,13 @@ class _Api:
 
         return await run_in_threadpool(read)
 
-    async def _append(self, request: Request) -> Response:
+    async def append(self, request: Request) -> Response:
         body = await requests.body_of(request)
 
         def write() -> Response:
             stream, given = requests.stream_of(request), requests.json_of(body)
             requests.only(given, ("events",))
-            condition = requests.precondition_of(request.headers)
+            condition = requests.precondition_of(request)
             events = requests.events_of(given.get("events"))
             return self._save([Operation(stream, events, condition, requests.at_least_of(request))])
 
@@ -105,7 +155,7 @@ class _Api:
 
     def _save(self, operations: Sequence[Operation]) -> Response:
         answer = self._service.save(operations)
-        return JSONResponse(answer.body, 201, headers={"ETag": f'"{answer.etag}"'})
+        return JSONResponse(answer.body, 201, headers={"ETag": f'"{answer.token}"'})
 
     async def health(self, request: Request) -> Response:
         """The process is alive: it asks nothing of the region."""

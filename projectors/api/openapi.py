@@ -8,6 +8,7 @@ from typing import Any
 
 from projectors.projection import Projection
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, MAX_TYPE_BYTES
+from replicator.storage import MAX_EVENTS
 
 Json = dict[str, Any]
 
@@ -165,7 +166,7 @@ def _audit() -> Json:
 
 
 def _append() -> Json:
-    body = _object({"events": {"type": "array", "minItems": 1, "maxItems": 100, "items": _ref("NewEvent")}})
+    body = _object({"events": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("NewEvent")}})
     return {
         "summary": "Append events, all or none",
         "parameters": [
@@ -179,7 +180,7 @@ def _append() -> Json:
 
 
 def _transaction() -> Json:
-    body = _object({"operations": {"type": "array", "minItems": 1, "maxItems": 100, "items": _ref("Operation")}})
+    body = _object({"operations": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("Operation")}})
     return {
         "summary": "Append to several streams in one transaction",
         "parameters": [_SEEN],
@@ -228,7 +229,7 @@ _SCHEMAS: Json = {
     "Operation": _object(
         {
             "stream": {**_TEXT, "description": "type/id"},
-            "events": {"type": "array", "minItems": 1, "maxItems": 100, "items": _ref("NewEvent")},
+            "events": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("NewEvent")},
             "if_match": {**_TEXT, "description": "a token: only if the stream is still there"},
             "if_empty": {"type": "boolean", "description": "only if the stream is empty"},
         },

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from projectors.api.paths import route_path
 from projectors.projection import ProjectionFailed
 from replicator.errors import (
     AppendContention,
@@ -124,5 +125,8 @@ async def on_error(request: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and "%2F" in route_path(request.scope):
+        detail = "the path has an encoded '/', which is part of a name and separates nothing; send separators as they are"
+        return Problem("invalid-name", 400, detail).response
     kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "refused")
     return Problem(kind, error.status_code, error.detail, error.headers).response

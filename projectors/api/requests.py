@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 
+from projectors.api.paths import sent_path
 from projectors.api.problems import Problem
 from replicator.domain.canonical import unique_members
 from replicator.domain.event import NewEvent
@@ -19,25 +19,58 @@ from replicator.domain.names import StreamId
 from replicator.errors import InvalidOperation, shown
 from replicator.history import AtSequence, Moment
 from replicator.operation import Always, AtToken, IfEmpty, Operation, Precondition
+from replicator.storage import MAX_EVENTS
 
 AT_LEAST = "Meridian-At-Least"
 RESERVED = "meridian."
 """What the types of Meridian's own events begin with: claims, forgetting, restreaming. Nobody may send one."""
 MAX_BODY = 5 * 1024 * 1024
 MAX_LIMIT = 1000
-_ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+)?"')  # behind the dot, a value's ETag has its projection's version
+IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
+# Behind the first dot, a value's ETag has its projection's version and a digest of the body: a write looks at neither.
+_ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+\.[A-Za-z0-9_-]+)?"')
+_CONDITIONAL = (IF_MATCH, IF_NONE_MATCH, "If-Modified-Since", "If-Unmodified-Since", "If-Range")
 
 
 def stream_of(request: Request) -> StreamId:
-    """The stream that a path names. One whose bytes are not UTF-8 names none: decoding has put U+FFFD in their place."""
-    raw = request.scope.get("raw_path")
+    """The stream that a path names. One whose bytes are not UTF-8 names none; where somebody decoded it on the way, U+FFFD
+    stands in their place."""
+    sent = sent_path(request.scope)
+    decoded = sent if isinstance(sent, str) else ""
     try:
-        lost = "\ufffd" in request.url.path if raw is None else not unquote_to_bytes(raw).decode()
+        kind, name = (unquote_to_bytes(request.path_params[each]).decode() for each in ("type", "id"))
     except UnicodeDecodeError:
-        lost = True
-    if lost:
+        kind, decoded = "", "\ufffd"
+    if "\ufffd" in decoded:
         raise Problem("invalid-name", 400, "the path is not UTF-8; percent-encode the UTF-8 bytes of the type and the id")
-    return StreamId(request.path_params["type"], request.path_params["id"])
+    return StreamId(kind, name)
+
+
+def check_parameters(request: Request, known: Collection[str]) -> None:
+    """Refuse query parameters that the route does not know, or that come twice: a misspelt one would be ignored, and other
+    data given than was asked for."""
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise _bad(f"the query has {shown(name)}, which means nothing here; {takes}")
+        if given.count(name) > 1:
+            raise _bad(f"the query has {name} {given.count(name)} times; give it once")
+
+
+def check_conditions(request: Request, judged: Collection[str], instead: str) -> None:
+    """Refuse conditional headers that the route does not judge: what was made to depend on one would happen all the same.
+
+    Reads ignore what asks for a modification time, which nothing here has (RFC 9110, section 13.1), and ETags in
+    If-None-Match where they have none: it is none of those.
+    """
+    reads = request.method in ("GET", "HEAD")
+    for name in _CONDITIONAL:
+        if name in judged or name not in request.headers:
+            continue
+        if reads and (name not in (IF_MATCH, IF_NONE_MATCH) or (name == IF_NONE_MATCH and "*" not in tags(request, name))):
+            continue
+        raise _bad(f"{name} is not judged here; {instead}")
 
 
 def at_least_of(request: Request) -> str | None:
@@ -63,6 +96,8 @@ def moment_of(request: Request) -> Moment | None:
     given = {name: request.query_params[name] for name in ("token", "time", "sequence") if name in request.query_params}
     if len(given) > 1:
         raise _bad(f"{' and '.join(given)} name more than one moment; give one of them")
+    if "region" in request.query_params and "sequence" not in given:
+        raise _bad("region names the lane of a sequence; give the sequence too, or leave it out")
     if "token" in given:
         return given["token"]
     if "time" in given:
@@ -82,9 +117,9 @@ def _time(text: str) -> datetime:
         raise _bad(f"time {shown(text)} is not of the form 2026-11-24T18:00:00Z") from None
 
 
-def precondition_of(headers: Headers) -> Precondition:
+def precondition_of(request: Request) -> Precondition:
     """If-Match with an ETag of ours: the stream is where the token says. If-None-Match: * : it has no event."""
-    match, none_match = _tags(headers, "If-Match"), _tags(headers, "If-None-Match")
+    match, none_match = tags(request, IF_MATCH), tags(request, IF_NONE_MATCH)
     condition: Precondition = Always()
     if none_match:
         if none_match != {"*"}:
@@ -98,15 +133,21 @@ def precondition_of(headers: Headers) -> Precondition:
     return condition
 
 
+def changed(request: Request, etag: str, exists: bool) -> bool:
+    """Whether If-Match names neither this ETag nor, where there is something, *: the reader asked for that one alone."""
+    wanted = tags(request, IF_MATCH)
+    return bool(wanted) and etag not in wanted and not ("*" in wanted and exists)
+
+
 def matches(request: Request, etag: str, exists: bool) -> bool:
     """Whether If-None-Match names this ETag, or is * and there is something: the reader has it already."""
-    tags = _tags(request.headers, "If-None-Match")
-    return etag in {each.removeprefix("W/") for each in tags} or ("*" in tags and exists)
+    known = tags(request, IF_NONE_MATCH)
+    return etag in {each.removeprefix("W/") for each in known} or ("*" in known and exists)
 
 
-def _tags(headers: Headers, name: str) -> set[str]:
+def tags(request: Request, name: str) -> set[str]:
     """The tags of a header: its lines and what commas divide count together."""
-    return {each.strip() for line in headers.getlist(name) for each in line.split(",")}
+    return {each.strip() for line in request.headers.getlist(name) for each in line.split(",")}
 
 
 def _listed(tags: set[str]) -> str:
@@ -142,9 +183,9 @@ def _refuse(constant: str) -> None:
 
 
 def events_of(value: Any) -> list[NewEvent]:
-    """The new events of a body: 1 to 100 objects with `type` and `payload`, perhaps `version` and `metadata`."""
-    if not isinstance(value, list) or not 1 <= len(value) <= 100:
-        raise _unfit("events is not an array of 1 to 100 events")
+    """The new events of a body: 1 to MAX_EVENTS objects with `type` and `payload`, perhaps `version` and `metadata`."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_EVENTS:
+        raise _unfit(f"events is not an array of 1 to {MAX_EVENTS} events")
     return [_event(each, f"events[{place}]") for place, each in enumerate(value)]
 
 
@@ -160,8 +201,8 @@ def _event(value: Any, where: str) -> NewEvent:
 def operations_of(body: Mapping[str, Any], after: str | None) -> list[Operation]:
     """The operations of a transaction: each a stream, its events, and perhaps `if_match` (a token) or `if_empty`."""
     listed = body.get("operations")
-    if not isinstance(listed, list) or not 1 <= len(listed) <= 100:
-        raise _unfit("operations is not an array of 1 to 100 operations")
+    if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_EVENTS:
+        raise _unfit(f"operations is not an array of 1 to {MAX_EVENTS} operations")
     _only(body, "the body", ("operations",))
     return [_operation(each, f"operations[{place}]", after) for place, each in enumerate(listed)]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from projectors.api.carried import MAX_PAGE_BYTES, Entries, check_answer, check_echo
 from projectors.api.problems import Problem
 from projectors.projection import Projection, ProjectionFailed
 from projectors.queries import Query, Snapshot
@@ -21,7 +21,7 @@ from replicator.domain.names import MAX_SEQUENCE, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent, InvalidOperation, InvalidToken
-from replicator.feed import MAX_PAGE_BYTES, changes
+from replicator.feed import changes
 from replicator.history import AuditEntry, Moment, moment_of
 from replicator.operation import GaveUp, Operation, Rejected
 from replicator.settings import Settings
@@ -32,15 +32,11 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body, and its ETag without the quotes: its token, and for a value the projection's version, whose code made it."""
+    """A body and its token; of a value, the version of the projection whose code made it."""
 
     body: Json
     token: str
     version: int | None = None
-
-    @property
-    def etag(self) -> str:
-        return self.token if self.version is None else f"{self.token}.{self.version}"
 
 
 class Service:
@@ -81,6 +77,7 @@ class Service:
         else:
             snapshot = query.at(stream, moment, at_least, self._timeout)
         shown = self._shown(snapshot, query.projection.name)
+        check_answer(shown)
         return Answer(shown, shown["token"], query.projection.version)
 
     def history(
@@ -88,33 +85,50 @@ class Service:
     ) -> Answer:
         """A page of the values after each event: at most `limit` of them, and of MAX_PAGE_BYTES, but always one."""
         query = self._query(stream, projection)
-        shown: list[Json] = []
-        size, more = 0, False
+        entries = Entries[Snapshot](lambda snapshot: self._shown(snapshot, query.projection.name))
+        count = size = 0
+        more = False
         for snapshot in query.history(stream, after, at_least, self._timeout):
-            entry = self._shown(snapshot, query.projection.name)
-            size += len(json.dumps(entry, ensure_ascii=False).encode())
-            more = len(shown) == limit or (bool(shown) and size > MAX_PAGE_BYTES)
+            size += entries.weigh(snapshot)
+            more = count == limit or (count > 0 and size > MAX_PAGE_BYTES)
             if more:
                 break
-            shown.append(entry)
+            count += 1
+        shown = entries.first(count)
         token = shown[-1]["token"] if shown else self._store.tokens.encode(self._store.join(after))
-        return Answer({"stream": str(stream), "history": shown, "more": more, "token": token}, token)
+        body = {"stream": str(stream), "history": shown, "more": more, "token": token}
+        check_answer(body)
+        return Answer(body, token)
 
     def changes(self, stream: StreamId, after: str | None, limit: int, at_least: str | None = None) -> Answer:
         """A page of the change feed."""
-        page = changes(self._store, [stream], after, limit, self._timeout, at_least=at_least)
-        events = [_event(event) for event in page.events]
-        return self._answer({"stream": str(stream), "events": events, "more": page.more}, page.token)
+        return self._page("events", _event, stream, after, limit, at_least)
 
     def audit(self, stream: StreamId, after: str | None, limit: int, at_least: str | None = None) -> Answer:
         """A page of the audit trail."""
-        page = changes(self._store, [stream], after, limit, self._timeout, at_least=at_least)
-        entries = [_entry(AuditEntry.of(event)) for event in page.events]
-        return self._answer({"stream": str(stream), "entries": entries, "more": page.more}, page.token)
+        return self._page("entries", _entry, stream, after, limit, at_least)
+
+    def _page(
+        self,
+        name: str,
+        shown: Callable[[Event], Json],
+        stream: StreamId,
+        after: str | None,
+        limit: int,
+        at_least: str | None,
+    ) -> Answer:
+        entries = Entries(shown)
+        page = changes(
+            self._store, [stream], after, limit, self._timeout,
+            at_least=at_least, max_bytes=MAX_PAGE_BYTES, size=entries.weigh,
+        )  # fmt: skip
+        listed = entries.first(len(page.events))
+        return self._answer({"stream": str(stream), name: listed, "more": page.more}, page.token)
 
     def save(self, operations: Sequence[Operation]) -> Answer:
         """Carry operations out in one transaction. Raises Problem 412 with the reasons and the present token, or 409."""
         self._nameable(operations)
+        check_echo(event for operation in operations for event in operation.events)
         for operation in operations:
             self._digestible(operation.stream, operation.events)
         result = self._store.save(*operations, timeout=self._timeout)
@@ -210,7 +224,8 @@ def _event(event: Event) -> Json:
     }
 
 
-def _entry(entry: AuditEntry) -> Json:
+def _entry(event: Event) -> Json:
+    entry = AuditEntry.of(event)
     return {
         "id": entry.event_id,
         "region": entry.region,

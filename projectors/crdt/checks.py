@@ -27,11 +27,6 @@ def canonical(value: Any) -> str:
     return encode_json({"": value})
 
 
-def same(left: Any, right: Any) -> bool:
-    """Is it the same JSON?"""
-    return canonical(left) == canonical(right)
-
-
 def is_text(value: Any) -> bool:
     """Is it a string that JSON can hold: one without lone surrogates?"""
     if type(value) is not str:

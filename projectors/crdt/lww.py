@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each
-from projectors.crdt.checks import check_json, is_integer, is_text, same
+from projectors.crdt.checks import check_json, is_integer, is_text
+from replicator.domain.canonical import same_json
 from replicator.domain.vector import VersionVector
 from replicator.errors import shown
 
@@ -65,7 +66,7 @@ class LwwRegister:
         return None if state is None else state[4]
 
     def discarded(self, left: Made, right: Made) -> Made | None:
-        if same(left.operation.value, right.operation.value):
+        if same_json(left.operation.value, right.operation.value):
             return None
         return min(left, right, key=lambda made: _rank(self.apply(None, made.operation, made.tag)))
 

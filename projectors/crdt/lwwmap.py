@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
-from projectors.crdt.checks import check_json, is_text, same
+from projectors.crdt.checks import check_json, is_text
 from projectors.crdt.orset import Remove
+from replicator.domain.canonical import same_json
 from replicator.domain.vector import VersionVector
 from replicator.errors import shown
 
@@ -53,7 +54,7 @@ class LwwMap:
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         (key, ours), (other, theirs) = _assigned(left.operation, left.tag), _assigned(right.operation, right.tag)
-        if key != other or same(ours[3:], theirs[3:]):
+        if key != other or same_json(ours[3:], theirs[3:]):
             return None
         return left if _rank(ours) < _rank(theirs) else right
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
-from projectors.crdt.checks import canonical, check_json, same
+from projectors.crdt.checks import canonical, check_json
 from projectors.crdt.dots import beyond, joined, merged
 from projectors.crdt.lww import Assign
+from replicator.domain.canonical import same_json
 from replicator.domain.vector import VersionVector
 from replicator.errors import shown
 
@@ -58,7 +59,8 @@ class MvRegister:
         return {"values": values, "overwritten": state["overwritten"]}
 
     def value(self, state: State) -> Any:
-        """Each different value once, in the order of their canonical JSON."""
+        """Each different value once, in the order of the code points of their canonical JSON with a `}` behind it: so 10
+        stands before 1, and "a" before "b"."""
         return _distinct(entry[2] for entry in state["values"].values())
 
     def discarded(self, left: Made, right: Made) -> Made | None:
@@ -81,7 +83,7 @@ class LatestRegister(MvRegister):
         return state["values"][max(entries)[1]][2] if entries else None
 
     def discarded(self, left: Made, right: Made) -> Made | None:
-        if same(left.operation.value, right.operation.value):
+        if same_json(left.operation.value, right.operation.value):
             return None
         return min(left, right, key=lambda made: (str(made.tag.hlc), made.tag.region, made.tag.sequence))
 

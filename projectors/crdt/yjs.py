@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.update import Refused, check_update
-from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER
+from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, same_json
 from replicator.domain.vector import VersionVector
 from replicator.errors import InvalidConfig, InvalidEvent, shown
 
@@ -174,7 +174,7 @@ def _read(content: Any) -> Any:
         kept = {name: value for name, value in (attributes or {}).items() if value is not None}
         run = {"insert": insert, "attributes": kept} if kept else {"insert": insert}
         text = isinstance(insert, str) and runs and isinstance(runs[-1]["insert"], str)
-        if text and runs[-1].get("attributes") == run.get("attributes"):
+        if text and same_json(runs[-1].get("attributes"), run.get("attributes")):
             runs[-1]["insert"] += insert
         else:
             runs.append(run)
@@ -182,12 +182,14 @@ def _read(content: Any) -> Any:
 
 
 def _plain(value: Any, strict: bool = False, depth: int = 3) -> Any:
-    """As JSON. Yjs's numbers are JavaScript's: a whole one is shown as an integer."""
+    """As JSON. Yjs's numbers are JavaScript's: a whole one is shown as an integer as far as readers agree on those."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):
-        if math.isfinite(value) and abs(value) <= MAX_SAFE_INTEGER:
+        if abs(value) <= MAX_SAFE_INTEGER:
             return int(value) if value == int(value) else value
+        if isinstance(value, float) and math.isfinite(value) and not strict:
+            return value
     elif depth < MAX_DEPTH and isinstance(value, Mapping):
         return {str(key): _plain(inner, strict, depth + 1) for key, inner in value.items()}
     elif depth < MAX_DEPTH and isinstance(value, list | tuple):

@@ -12,10 +12,11 @@ from replicator.audit.comparison import FORKED, Comparison, Place
 from replicator.audit.walking import parting
 from replicator.domain.event import Event, NewEvent, size_of
 from replicator.domain.names import LaneId
+from replicator.domain.personal import Protected
 from replicator.errors import AppendContention, DamagedEvent, InvalidConfig
 from replicator.operation import Accept, Operation, Reject, Saved, Verdict, When
 from replicator.state import StreamState
-from replicator.storage import MAX_TRANSACTION, MAX_TRANSACTION_BYTES
+from replicator.storage import MAX_EVENTS, MAX_EVENTS_BYTES
 from replicator.store import EventStore
 
 SALVAGED = "salvaged"
@@ -138,7 +139,7 @@ def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
     size = 0
     for event in events:
         weight = size_of(event) + len(json.dumps(_mark(event))) + _ADDED_BYTES
-        if part and (len(part) == MAX_TRANSACTION // 2 or size + weight > MAX_TRANSACTION_BYTES):
+        if part and (len(part) == MAX_EVENTS // 2 or size + weight > MAX_EVENTS_BYTES):
             yield part
             part, size = [], 0
         part.append(event)
@@ -154,7 +155,7 @@ def _mark(event: Event) -> str:
 def _append(into: EventStore, lane: LaneId, events: list[Event]) -> int:
     def not_yet(done: frozenset[str]) -> Verdict:
         new = [
-            NewEvent(e.type, e.payload, e.version, {**e.metadata, SALVAGED: _mark(e)})
+            NewEvent(e.type, Protected(e.payload), e.version, {**e.metadata, SALVAGED: _mark(e)})
             for e in events
             if _mark(e) not in done
         ]

@@ -53,9 +53,10 @@ class HomedClaims:
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
         """Claims and releases, and operations on other streams, in one transaction in the claims' home region.
 
-        Returns Saved (each claim is its owner's), Rejected (owned by another), or GaveUp (the homes are being moved): all
-        of them as the home has it at a moment during the call. Raises WrongHome when the claims have different homes
-        (release the old one after the new one is claimed), or a type that has none; errors as EventStore.save.
+        98 events (MAX_EVENTS) in all, one for each claim or release among them. Returns Saved (each claim is its owner's),
+        Rejected (owned by another), or GaveUp (the homes are being moved): all of them as the home has it at a moment during
+        the call. Raises WrongHome when the claims have different homes (release the old one after the new one is claimed),
+        or a type that has none; errors as EventStore.save.
         """
         if not claims:
             raise InvalidOperation("no claim given; use EventStore.save for operations without one")

@@ -53,6 +53,9 @@ _encode = json.JSONEncoder(
 ).encode
 
 
+_encode_any = json.JSONEncoder(sort_keys=True, default=dict).encode
+
+
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=unique_members)
 
 
@@ -62,6 +65,11 @@ def encode_json(value: Any, what: str = "payload") -> str:
         raise InvalidEvent(f"{what} is a {type(value).__name__}; give a mapping (a JSON object)")
     _check(value, what, 1)
     return _encode(value)
+
+
+def same_json(left: Any, right: Any) -> bool:
+    """Whether two values are the same JSON: to Python 1, 1.0 and True are equal, as JSON they are three values."""
+    return left is right or _encode_any(left) == _encode_any(right)
 
 
 def decode_json(text: str, what: str = "payload") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from replicator.errors import ClockAhead, InvalidEvent, shown
 
@@ -16,6 +17,19 @@ MAX_MILLISECONDS = 10**13 - 1  # the year 2286: thirteen digits, so that text or
 MAX_COUNTER = 65_535
 # Jepsen bumps clocks by up to +-262 s; two regions bumped apart differ by 524 s and must still follow each other.
 DEFAULT_MAX_AHEAD_MS = 600_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def time_of(ms: int) -> datetime:
+    """The time, in UTC, of milliseconds since the epoch; exact, where a float of seconds is a millisecond off now and then.
+    Raises OverflowError after the year 9999."""
+    return _EPOCH + ms * _MILLISECOND
+
+
+def milliseconds_of(time: datetime) -> int:
+    """Whole milliseconds since the epoch of a time with a zone, rounded down; exact. Inverts `time_of`."""
+    return (time - _EPOCH) // _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True, order=True)

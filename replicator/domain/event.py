@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from replicator.domain.canonical import decode_json, encode_json, loads, netstrings
@@ -26,7 +27,8 @@ MAX_ITEM_BYTES = 400 * 1024
 
 # Attribute names (pk sk hlc type version payload metadata observed prev digest), two digests, and a number's worst case.
 _FIXED_ITEM_BYTES = 2 + 2 + 3 + 4 + 7 + 7 + 8 + 8 + 4 + 6 + 32 + 32 + 21
-
+# A lane's first event is in an index, by the attribute `begins`: its region, `#` and a hexadecimal digit.
+_BEGINS_BYTES = 6 + 2
 
 SURELY_FITS = MAX_ITEM_BYTES // 8
 """Texts of so many characters make no item too large: four bytes a character at most, and all else is bounded."""
@@ -34,39 +36,68 @@ ONLY_NONCE = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]+"\}')
 _BEGINNING = netstrings(ENCODING)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class NewEvent:
     """What a writer wants to append: an event type, a JSON payload, and optionally a schema version and metadata.
 
-    `metadata` holds strings about the event rather than the fact itself (who, correlation, causation).
-    Raises InvalidName or InvalidEvent at construction.
+    `metadata` holds strings about the event rather than the fact itself (who, correlation, causation). Both are written
+    down when the event is made: what becomes of the writer's own objects later changes nothing, and two new events are
+    equal where their JSON is. Raises InvalidName or InvalidEvent at construction.
     """
 
     type: str
-    payload: Mapping[str, Any]
-    version: int = 1
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    payload_text: str = field(init=False, repr=False, compare=False)
-    metadata_text: str = field(init=False, repr=False, compare=False)
+    version: int
+    payload_text: str
+    metadata_text: str
+    _protected: bool = field(compare=False)
 
-    def __post_init__(self) -> None:
-        check_segment("event type", self.type, MAX_EVENT_TYPE_BYTES)
-        if type(self.version) is not int or not 1 <= self.version <= 65_535:
-            raise InvalidEvent(f"schema version {self.version!r} is not a whole number from 1 to 65535")
-        payload_text = encode_json(self.payload)
-        if may_hold_personal(payload_text) and not isinstance(self.payload, Protected) and holds_personal(self.payload):
+    def __init__(
+        self, type: str, payload: Mapping[str, Any], version: int = 1, metadata: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        check_segment("event type", type, MAX_EVENT_TYPE_BYTES)
+        if version.__class__ is not int or not 1 <= version <= 65_535:
+            raise InvalidEvent(f"schema version {version!r} is not a whole number from 1 to 65535")
+        payload_text, protected = encode_json(payload), isinstance(payload, Protected)
+        if may_hold_personal(payload_text) and not protected and holds_personal(payload):
             raise InvalidEvent(
-                f"payload of {self.type!r} has the key {MARKER!r}, which marks what Meridian has encrypted; rename it, and "
+                f"payload of {type!r} has the key {MARKER!r}, which marks what Meridian has encrypted; rename it, and "
                 "never take it over from users. What is made of a stored event's payload is to be wrapped in Protected"
             )
-        object.__setattr__(self, "payload_text", payload_text)
-        text = "{}" if self.metadata == {} else encode_json(self.metadata, "metadata")
-        for key, value in self.metadata.items():
-            if not isinstance(value, str):
-                raise InvalidEvent(f"metadata.{key} is {value!r}; metadata values are strings")
-            if key == NONCE:
-                raise InvalidEvent(f"metadata has the key {NONCE!r}, which is Meridian's own; rename it")
-        object.__setattr__(self, "metadata_text", text)
+        keep = object.__setattr__
+        keep(self, "type", type)
+        keep(self, "version", version)
+        keep(self, "payload_text", payload_text)
+        keep(self, "metadata_text", "{}" if metadata == {} else _metadata_text(metadata))
+        keep(self, "_protected", protected)
+
+    def __repr__(self) -> str:
+        return f"NewEvent({self.type!r}, {self.payload!r}, version={self.version}, metadata={self.metadata!r})"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The payload, parsed anew at each access: what this returns is yours."""
+        parsed: dict[str, Any] = loads(self.payload_text)
+        return Protected(parsed) if self._protected else parsed
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata, parsed anew at each access."""
+        parsed: dict[str, str] = loads(self.metadata_text)
+        return parsed
+
+    def with_metadata(self, metadata: Mapping[str, str]) -> NewEvent:
+        """The same event with other metadata. Raises InvalidEvent."""
+        return NewEvent(self.type, self.payload, self.version, metadata)
+
+
+def _metadata_text(metadata: Mapping[str, str]) -> str:
+    text = encode_json(metadata, "metadata")
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            raise InvalidEvent(f"metadata.{key} is {value!r}; metadata values are strings")
+        if key == NONCE:
+            raise InvalidEvent(f"metadata has the key {NONCE!r}, which is Meridian's own; rename it")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +223,7 @@ def size_of(event: Event) -> int:
     """The size of the event's DynamoDB item in bytes, an upper bound counted as DynamoDB counts it."""
     return (
         _FIXED_ITEM_BYTES
+        + (_BEGINS_BYTES + len(event.lane.region) if event.sequence == 1 else 0)
         + len(event.lane.key.encode())
         + 16
         + 19

@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from replicator.domain.canonical import decode_json, encode_json
-from replicator.domain.clock import Hlc
+from replicator.domain.clock import Hlc, time_of
 from replicator.domain.names import LaneId, StreamId, parse_sequence_key, sequence_key
 from replicator.errors import InvalidEvent, InvalidName, shown
 
 CONTENT_TYPE = "application/json"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _TEXTS = ("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "region", "sequence")
 
@@ -126,4 +124,4 @@ class ExternalEvent:
 
 def rfc3339(hlc: Hlc) -> str:
     """The wall time of an HLC: `2025-11-23T16:36:21.123Z`."""
-    return (_EPOCH + timedelta(milliseconds=hlc.ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time_of(hlc.ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,7 +17,7 @@ from replicator.domain.event import Event
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, place
 from replicator.external.event import ExternalEvent, rfc3339
 from replicator.external.rules import HIDDEN, Rule, hidden
-from replicator.loading import load
+from replicator.loading import check_names, load
 
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1024}")  # RFC 3986's characters
 
@@ -50,6 +50,7 @@ class External:
         for each in reversed(cls.__mro__):
             for name, value in vars(each).items():
                 if isinstance(value, Rule):
+                    check_names(cls, External, Rule, [name])
                     declared[name] = value
                 elif each is cls and not (name.startswith("_") or name == "source" or _is_function(value)):
                     raise InvalidConfig(f"{cls.__qualname__}.{name} is {value!r}; declare rules with publish(…)")

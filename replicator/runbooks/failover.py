@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from replicator.audit.mending import Mender
+from replicator.domain.clock import time_of
 from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.fencing.roles import FENCED
 from replicator.runbooks import parts
@@ -102,7 +102,7 @@ class Failover(Runbook):
     def summary(self, going: Going) -> Summary:
         found, notes = going.found, []
         noted = found["note"]
-        at = datetime.fromtimestamp(noted["newest"] / 1000, UTC).isoformat(timespec="milliseconds")
+        at = time_of(noted["newest"]).isoformat(timespec="milliseconds")
         newest = f", the newest from {at}" if noted["newest"] else ""
         rpo = None
         if "rpo" in noted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from replicator.domain.clock import time_of
 
 UNKNOWN = "?"
 
@@ -35,8 +35,8 @@ def ago(then: int, now: int) -> str:
 def moment(at: int) -> str:
     """A time in UTC to the second, `2026-01-31 12:00:00Z`. `at` is in milliseconds since the epoch."""
     try:
-        return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
+        return time_of(at).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError):
         return UNKNOWN
 
 

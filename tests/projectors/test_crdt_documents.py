@@ -84,13 +84,33 @@ def test_numbers_are_json_s() -> None:
 
 
 @pytest.mark.parametrize("strange", [2**60, b"ab", float("nan"), float("inf")], ids=repr)
-def test_what_json_cannot_hold_is_refused_to_a_writer_and_shown_as_null(strange: Any) -> None:
+def test_what_json_cannot_hold_is_refused_to_a_writer_and_not_shown_as_another(strange: Any) -> None:
     draft = LIST.draft()
     draft.content.extend([1, strange])
     with pytest.raises(InvalidOperation, match="holds JSON, not"):
         draft.update()
     update = encoded(draft.document.get_update())  # a writer of another make
-    assert LIST.value(LIST.apply(LIST.initial(), update, tag())) == [1, None]
+    shown = float(strange) if isinstance(strange, int) else None
+    assert LIST.value(LIST.apply(LIST.initial(), update, tag())) == [1, shown]
+
+
+@pytest.mark.parametrize("number", [2.0**53, 1e300, -1e22, 5e-324], ids=repr)
+def test_numbers_beyond_what_is_exact_are_shown_as_they_are(number: float) -> None:
+    document: Any = pycrdt.Doc()
+    document.get("sequence", type=pycrdt.Array).append(number)
+    value = LIST.value(LIST.apply(LIST.initial(), encoded(document.get_update()), tag()))
+    assert encode_json({"value": value}) == f'{{"value":[{number!r}]}}'
+
+
+def test_runs_of_text_whose_attributes_are_equal_to_python_alone_stay_apart() -> None:
+    document: Any = pycrdt.Doc()
+    text = document.get("text", type=pycrdt.Text)
+    text.insert(0, "a", {"level": True})
+    text.insert(1, "b", {"level": 1})
+    state = TEXT.apply(TEXT.initial(), encoded(document.get_update()), tag())
+    assert encode_json({"value": TEXT.value(state)}) == (
+        '{"value":[{"attributes":{"level":true},"insert":"a"},{"attributes":{"level":1},"insert":"b"}]}'
+    )
 
 
 def test_what_is_nested_too_deep_is_null() -> None:

@@ -226,8 +226,8 @@ def test_a_merge_of_thousands_of_streams_has_checkpoints_that_stay_small() -> No
 
 def test_events_that_are_routed_nowhere_have_checkpoints_too() -> None:
     store = EventStore(MemoryStorage(), EAST, [EAST])
-    for _ in range(10):
-        store.append(DIRECTORY, *[NewEvent("noted", {"user": "u", "n": 0})] * 100)
+    for _ in range(20):
+        store.append(DIRECTORY, *[NewEvent("noted", {"user": "u", "n": 0})] * 50)
     seen: list[int] = []
     Restream(store, "split", [DIRECTORY], lambda event, payload: []).run(lambda progress: seen.append(progress.read))
     assert seen == [0, 200, 400, 600, 800, 1000]
