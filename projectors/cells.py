@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from projectors.folding import Pass, Wanted, fold_lanes, reader
-from projectors.projection import WAITS, Projection
-from projectors.sinks.port import Change, Sink
+from projectors.projection import WAITS, Projection, failed
+from projectors.sinks.port import BROKEN, Change, Sink, ViewRefused
 from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
 from replicator.domain.names import DELIMITER, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent, InvalidEvent, place
+from replicator.errors import DamagedEvent, InvalidConfig, InvalidEvent, RegionUnavailable, place
 from replicator.store import EventStore
+
+T = TypeVar("T")
 
 _MAX_OWNER_BYTES = 1_024  # DynamoDB's limit of a sort key
 _STREAMS_AT_ONCE = 100
@@ -62,6 +65,18 @@ class Spread:
     def upto(self) -> VersionVector:
         return self.wanted.upto.join(self.seen)
 
+    def alone(self, work: Callable[[], T]) -> T | None:
+        """What `work` returns; None where it raises, which stops this stream's fold and no other one."""
+        try:
+            return work()
+        except (RegionUnavailable, InvalidConfig):
+            raise
+        except InvalidEvent as error:
+            self.refused = f"a cell of it cannot be written down: {place(error)}"
+        except Exception as error:  # whatever the projection's code raises concerns it alone
+            self.refused = failed(self.projection, error)
+        return None
+
     def reached(self) -> View:
         """How far the stream is folded now."""
         return self.projection.reached(str(self.stream), self.made.seen, self.waits)
@@ -77,13 +92,14 @@ def spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Ca
 
 
 def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Callable[[Event], None]) -> list[Change]:
-    routed = [(each, *_route(each, store, destroy)) for each in spreads]
+    routed = [(each, *route) for each in spreads if (route := each.alone(partial(_route, each, store, destroy))) is not None]
     for each, _, rows in routed:
         if rows and len(str(each.stream).encode()) > _MAX_OWNER_BYTES:
             each.refused = f"its stream's name has more than {_MAX_OWNER_BYTES:,} bytes, and such a stream can own no cells"
     routed = [(each, events, rows) for each, events, rows in routed if not each.refused]
     stored, damaged = load_each(sink, [_cell(each, row) for each, _, rows in routed for row in sorted(rows)])
     _check_positions([(each, rows) for each, _, rows in routed], stored, sink)
+    _check_cells([(each, rows) for each, _, rows in routed], stored, sink)
     changes: list[Change] = []
     for each, events, rows in routed:
         wrong = [damaged[key] for key in (_cell(each, row) for row in sorted(rows)) if key in damaged]
@@ -91,10 +107,7 @@ def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: C
             each.refused = wrong[0]
         if wrong or each.overtaken:
             continue
-        try:
-            changes += _fold(each, events, stored)
-        except InvalidEvent as error:
-            each.refused = f"a cell of it cannot be written down: {place(error)}"
+        changes += each.alone(partial(_fold, each, events, stored)) or []
     return changes
 
 
@@ -108,6 +121,16 @@ def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[
     for each in doubtful:
         view = found.get(each.key)
         each.overtaken = view is None or view.vector != each.seen
+
+
+def _check_cells(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[ViewKey, View], sink: Sink) -> None:
+    """A cell of another declaration is made anew with its whole stream. Where the stream counts as folded (whoever folded it
+    was killed between the two), it no longer does, and is read again."""
+    for each, rows in routed:
+        cells = [stored[key] for row in rows if (key := _cell(each, row)) in stored]
+        if each.view is not None and any(each.projection.misfit(cell) for cell in cells):
+            sink.discard([each.key])
+            each.overtaken = True
 
 
 def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) -> tuple[dict[str, list[Event]], set[str]]:
@@ -154,7 +177,7 @@ def _fold(each: Spread, lanes: Mapping[str, Sequence[Event]], stored: Mapping[Vi
         known = VersionVector({region: min(last, folded.get(region)) for region, last in contexts[row].items()})
         before = stored.get(_cell(each, row))
         cell = projection.view(owner, states, vector.join(known), row)
-        if cell == before:
+        if cell == before and not projection.misfit(before):
             continue
         if cell.size > MAX_VIEW_BYTES:
             raise InvalidEvent(f"its cell in row {row} would have {cell.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}")
@@ -167,7 +190,7 @@ def _lane(event_id: str) -> str:
 
 
 def _read(view: View | None, projection: type[Projection]) -> tuple[dict[str, Any], VersionVector]:
-    return (projection.initial(), EMPTY) if view is None else (view.state, view.vector)
+    return (projection.initial(), EMPTY) if view is None or projection.misfit(view) else (view.state, view.vector)
 
 
 def _cell(each: Spread, row: str) -> ViewKey:
@@ -175,17 +198,19 @@ def _cell(each: Spread, row: str) -> ViewKey:
 
 
 def load_each(sink: Sink, keys: Sequence[ViewKey]) -> tuple[dict[ViewKey, View], dict[ViewKey, str]]:
-    """Views, and why for those that are damaged: they stand alone, the others are fetched."""
+    """Views, and why for those that are damaged or cannot be read: they stand alone, the others are fetched."""
     damaged: dict[ViewKey, str] = {}
     if not keys:
         return {}, damaged
     try:
         return dict(sink.load(keys)), damaged
-    except DamagedEvent:
+    except (DamagedEvent, ViewRefused, *BROKEN):
         found: dict[ViewKey, View] = {}
     for key in keys:
         try:
             found.update(sink.load([key]))
-        except DamagedEvent as error:
+        except (DamagedEvent, ViewRefused) as error:
             damaged[key] = str(error)
+        except BROKEN as error:
+            damaged[key] = f"view {key.projection} {key.key} cannot be read: {place(error)}; rebuild it from the events"
     return found, damaged

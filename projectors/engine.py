@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -24,61 +23,22 @@ from tenacity import retry, retry_if_result, stop_after_attempt, wait_random_exp
 
 from projectors.cells import Spread, load_each, spread
 from projectors.conflicts import Recent
+from projectors.failures import Failure, LanesWait, Report, unknown
 from projectors.folding import Pass, Wanted, fold_lanes, reader
-from projectors.projection import Projection, ProjectionFailed, forgotten_in, without
-from projectors.sinks.port import Change, Sink
+from projectors.projection import REMEDY, Projection, ProjectionFailed, failed, forgotten_in, without
+from projectors.sinks.port import BROKEN, Change, Sink, ViewRefused
 from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
-from replicator.domain.names import DELIMITER, LaneId, StreamId, sequence_key
+from replicator.domain.names import DELIMITER, LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.erasure import FORGOTTEN, PersonalData, forgotten_subject
-from replicator.errors import DamagedEvent, InvalidEvent, RegionUnavailable, place
+from replicator.errors import DamagedEvent, InvalidConfig, InvalidEvent, RegionUnavailable, place
 from replicator.store import EventStore
 
 log = structlog.get_logger()
 
 _VIEWS_KEPT = 20_000
 _STREAMS_AT_ONCE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An event that a projection cannot digest. The view stays before it; all other views go on."""
-
-    projection: str
-    event_id: str
-    reason: str
-
-
-class LanesWait(RegionUnavailable):
-    """Some lanes' next events hold personal data whose keys are in a region that does not answer, or are of a region that is
-    none of the system's as it is known here. All else is folded.
-
-    `lanes` are they, from and to which sequence; `failures` is what could not be digested meanwhile; `strangers` tells of
-    each region that is not known what to do about it. Bringing the same events, or catching up with these lanes, is safe at
-    any later time.
-    """
-
-    def __init__(self, lanes: Mapping[LaneId, tuple[int, int]], failures: Sequence[Failure], why: str) -> None:
-        super().__init__(f"{len(lanes)} lanes wait: {why}")
-        self.lanes = dict(lanes)
-        self.failures = list(failures)
-        self.strangers: dict[str, str] = {}
-
-
-def stranger(region: str) -> str:
-    """What a region that is not known is listed as in quarantine."""
-    return f"region {region}"
-
-
-@dataclass(slots=True)
-class _Report:
-    """What was not folded, and why."""
-
-    failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
-    """By projection and event: a view that is folded again reports once."""
-    waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
-    why: str = ""
 
 
 class Engine:
@@ -154,25 +114,17 @@ class Engine:
         return self._bring(wanted, strange)
 
     def _bring(self, wanted: Mapping[StreamId, Wanted], strange: Mapping[LaneId, tuple[int, int]]) -> list[Failure]:
-        report = _Report(waits=dict(strange))
+        report = Report(waits=dict(strange))
         streams = iter(wanted.items())
         while part := dict(islice(streams, _STREAMS_AT_ONCE)):  # never more views at once than are kept
             self._bring_some(part, report)
         failures = list(report.failures.values())
         if report.waits:
-            strangers = {region: self._stranger(region) for region in sorted({lane.region for lane in strange})}
-            error = LanesWait(report.waits, failures, "; ".join(filter(None, [report.why, *strangers.values()])))
-            error.strangers = strangers
-            raise error
+            strangers = {lane.region: unknown(lane.region, self._store.regions) for lane in sorted(strange)}
+            raise LanesWait(report.waits, failures, report.why, strangers)
         return failures
 
-    def _stranger(self, region: str) -> str:
-        return (
-            f"{region} is no region of this system as it is known here ({', '.join(sorted(self._store.regions))}); add it "
-            "to the peers if it is one, and its lanes are folded; if not, somebody forged events in the table"
-        )
-
-    def _bring_some(self, wanted: Mapping[StreamId, Wanted], report: _Report) -> None:
+    def _bring_some(self, wanted: Mapping[StreamId, Wanted], report: Report) -> None:
         waiting: dict[ViewKey, tuple[type[Projection], StreamId]] = {
             projection.key(stream): (projection, stream)
             for stream in wanted
@@ -201,37 +153,62 @@ class Engine:
         self,
         waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]],
         wanted: Mapping[StreamId, Wanted],
-        report: _Report,
+        report: Report,
     ) -> set[ViewKey]:
         for key in [key for key, (projection, _) in waiting.items() if projection.rows]:
             self._views.pop(key, None)  # how far cells are is for the sink to say: it may have lost them, and knows then
         for key in waiting.keys() & self._views.keys():
             self._views.move_to_end(key)  # what is loaded now must not drive it out
-        damaged = self._load([key for key in waiting if key not in self._views])
+        damaged, misfits = self._load([key for key in waiting if key not in self._views], waiting)
         self._begin({waiting[key][1] for key in waiting if key not in self._views and key not in damaged}, wanted)
         changes: list[Change] = []
         passes: dict[ViewKey, Pass] = {}
         spreads: list[Spread] = []
         for key, (projection, stream) in waiting.items():
             if key in damaged:
-                self._fail(report, projection, stream, wanted[stream].upto, EMPTY, damaged[key])
+                report.fail(projection, stream, wanted[stream].upto, EMPTY, damaged[key])
                 continue
-            view = self._views.get(key)
-            before = view.vector if view is not None else None
-            if projection.rows:
-                spreads.append(Spread(projection, stream, view, wanted[stream]))
+            view, misfit = self._views.get(key), misfits.get(key)
+            held = view or misfit
+            before = held.vector if held is not None else None
+            try:
+                if projection.rows:
+                    spreads.append(Spread(projection, stream, view, wanted[stream]))
+                    continue
+                moved = self._fold(projection, stream, view, before, wanted[stream], report, passes)
+            except (RegionUnavailable, InvalidConfig):
+                raise
+            except Exception as error:  # whatever a projection's code raises concerns its view alone
+                report.fail(projection, stream, wanted[stream].upto, before or EMPTY, failed(projection, error))
                 continue
-            moved = self._fold(projection, stream, view, wanted[stream], report, passes)
-            if moved is not None and (view is None or moved != view):
+            if moved is not None and moved != held:
                 changes.append(Change(before, moved))
         lost = self._spread(spreads, changes, report, passes)
-        for change, ok in zip(changes, self.sink.save(changes) if changes else (), strict=True):
-            if not ok:
-                lost.add(change.view.id)
-                continue
-            self._remember(change.view.id, change.view)
-            self._count(passes[change.view.id], change.before or EMPTY, wanted[waiting[change.view.id][1]])
+        saved, refused = self._save(changes)
+        for change, ok in zip(changes, saved, strict=True):
+            key = change.view.id
+            projection, stream = waiting[key]
+            if key in refused:
+                report.fail(projection, stream, wanted[stream].upto, change.before or EMPTY, refused[key])
+            elif not ok:
+                lost.add(key)
+            else:
+                self._remember(key, change.view)
+                self._count(passes[key], EMPTY if key in misfits else change.before or EMPTY, wanted[stream])
         return lost
+
+    def _save(self, changes: Sequence[Change]) -> tuple[list[bool], dict[ViewKey, str]]:
+        """Save each: which were, and why those were not that the sink can never take. One by one where it refuses any."""
+        if not changes:
+            return [], {}
+        try:
+            return self.sink.save(changes), {}
+        except (ViewRefused, *BROKEN) as error:
+            if len(changes) == 1:
+                why = str(error) if isinstance(error, ViewRefused) else place(error)
+                return [False], {changes[0].view.id: f"its view cannot be saved: {why}. {REMEDY}"}
+        alone = [self._save([change]) for change in changes]
+        return [ok for saved, _ in alone for ok in saved], {key: why for _, each in alone for key, why in each.items()}
 
     def _begin(self, streams: set[StreamId], wanted: Mapping[StreamId, Wanted]) -> None:
         """Views that are not there yet are to hold all other lanes that are here: what came before the projection was there,
@@ -247,19 +224,23 @@ class Engine:
             entry.upto = entry.upto.advance(lane.region, last)
 
     def _spread(
-        self, spreads: Sequence[Spread], changes: list[Change], report: _Report, passes: dict[ViewKey, Pass]
+        self, spreads: Sequence[Spread], changes: list[Change], report: Report, passes: dict[ViewKey, Pass]
     ) -> set[ViewKey]:
         """Fold into cells and save them. Adds to `changes` how far each stream is folded then; returns the keys of those
         whose cells another projector moved."""
         cells = spread(spreads, self._store, self.sink, self._destroy)
-        saved = self.sink.save(cells) if cells else []
-        lost = {change.view.id._replace(row="") for change, ok in zip(cells, saved, strict=True) if not ok}
+        saved, refused = self._save(cells)
+        for key, why in refused.items():
+            each = next(each for each in spreads if each.key == key._replace(row=""))
+            each.refused = each.refused or why
+        ids = [change.view.id for change in cells]
+        lost = {key._replace(row="") for key, ok in zip(ids, saved, strict=True) if not ok and key not in refused}
         lost |= {each.key for each in spreads if each.overtaken}
         for each in spreads:
             if each.key in lost or each.upto <= each.seen:
                 continue
             if each.refused:
-                self._fail(report, each.projection, each.stream, each.upto, each.seen, each.refused)
+                report.fail(each.projection, each.stream, each.upto, each.seen, each.refused)
                 continue
             self._note(each.made, each.projection, report)
             if each.made.seen != each.seen:
@@ -272,13 +253,15 @@ class Engine:
         projection: type[Projection],
         stream: StreamId,
         view: View | None,
+        before: VersionVector | None,
         wanted: Wanted,
-        report: _Report,
+        report: Report,
         passes: dict[ViewKey, Pass],
     ) -> View | None:
-        """The view with the wanted events folded in, or None when there is nothing to do."""
+        """The view with the wanted events folded in, or None when there is nothing to do. `before` is how far the sink has
+        it: what counts as absent is folded anew, up to there at least."""
         seen = view.vector if view is not None else EMPTY
-        upto = wanted.upto.join(seen)
+        upto = wanted.upto.join(before or EMPTY)
         if upto <= seen:
             return None
         states = view.state if view is not None else projection.initial()
@@ -298,7 +281,9 @@ class Engine:
             reason = f"its view would have {folded.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it"
         except InvalidEvent as error:
             reason = f"its view cannot be written down: {place(error)}"
-        self._fail(report, projection, stream, upto, seen, reason)
+        except Exception as error:  # a type's own code may raise anything
+            reason = failed(projection, error)
+        report.fail(projection, stream, upto, seen, reason)
         return None
 
     def _pass(
@@ -329,21 +314,23 @@ class Engine:
         made = fold_lanes(projection, stream, seen, upto, reader(self._store, stream, wanted), fold, fold_run)
         return states, made
 
-    def _note(self, made: Pass, projection: type[Projection], report: _Report) -> None:
+    def _note(self, made: Pass, projection: type[Projection], report: Report) -> None:
         for event_id, error in made.stopped:
             if self._personal is not None:  # what says behind it that somebody is forgotten must not wait for a repair
                 self._destroy_in(LaneId.from_key(event_id.rpartition(DELIMITER)[0]))
-            reason = error.public if isinstance(error, ProjectionFailed) else str(error)
-            log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
-            report.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
+            why = failed(projection, error) if isinstance(error, ProjectionFailed) else str(error)
+            report.add(projection, event_id, why)
         report.waits.update(made.waits)
         report.why = f"for keys: {made.why}" if made.why else report.why
 
     def _count(self, made: Pass, since: VersionVector, wanted: Wanted) -> None:
         """Count the conflicts of what is saved now, and was not at `since`."""
         self.merged += made.merged
-        if self._recent is not None:
-            self._recent.fold(made, since, wanted.events)
+        try:
+            if self._recent is not None:
+                self._recent.fold(made, since, wanted.events)
+        except Exception as error:  # a type's own rule may raise anything; the view is sound, and saved
+            log.error("projector.conflicts_not_counted", projection=made.projection.name, error=place(error))
 
     def _destroy(self, event: Event) -> None:
         """Before anything is folded or saved that says that a subject is forgotten, its keys are gone in this region."""
@@ -359,27 +346,21 @@ class Engine:
         except DamagedEvent as error:
             log.error("erasure.unreadable", lane=lane.key, error=str(error))
 
-    @staticmethod
-    def _fail(
-        report: _Report,
-        projection: type[Projection],
-        stream: StreamId,
-        upto: VersionVector,
-        seen: VersionVector,
-        reason: str,
-    ) -> None:
-        """Note that a whole view stands still, by the first event that it lacks: later events do not change that."""
-        region, _ = next(upto.beyond(seen).items())
-        event_id = f"{LaneId(region, stream).key}#{sequence_key(seen.get(region) + 1)}"
-        log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
-        report.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
-
-    def _load(self, keys: Sequence[ViewKey]) -> dict[ViewKey, str]:
-        """Fetch views. Returns why, for those whose rows are damaged: they stand alone, the others are fetched."""
+    def _load(
+        self, keys: Sequence[ViewKey], waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]]
+    ) -> tuple[dict[ViewKey, str], dict[ViewKey, View]]:
+        """Fetch views. Returns why, for those whose rows are damaged: they stand alone, the others are fetched; and those
+        that count as absent, as they are of another declaration."""
         found, damaged = load_each(self.sink, keys)
+        misfits: dict[ViewKey, View] = {}
         for key, view in found.items():
-            self._remember(key, view)
-        return damaged
+            projection, stream = waiting[key]
+            if why := projection.misfit(view):
+                misfits[key] = view
+                log.warning("projector.folds_anew", projection=projection.name, stream=str(stream), why=why)
+            else:
+                self._remember(key, view)
+        return damaged, misfits
 
     def _remember(self, key: ViewKey, view: View) -> None:
         self._views[key] = view

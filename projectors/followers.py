@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from projectors.engine import Engine, Failure, LanesWait
+from projectors.engine import Engine
+from projectors.failures import Failure, LanesWait
 from replicator.control import Backlog
 from replicator.domain.names import LaneId
 from replicator.errors import InvalidConfig, RegionUnavailable

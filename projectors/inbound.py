@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from projectors.engine import Engine, Failure, LanesWait, stranger
+from projectors.engine import Engine
+from projectors.failures import Failure, LanesWait, stranger
 from projectors.projection import Projection
 from projectors.settings import named_sinks, sink_id
 from projectors.sinks.dynamodb import DynamoSink

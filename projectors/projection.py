@@ -44,6 +44,10 @@ WAITS = "waits"
 _MAX_ROW_BYTES = 512
 _MAX_VERSION = 2**31 - 1
 _FORGOTTEN = "$forgotten"  # beside the fields' states: no field's name has a '$'
+REMEDY = (
+    "Mend the projection and deploy it; the view goes on with the next event of its stream, or with `projectors rebuild`. "
+    "Where its declaration changed, raise its version"
+)
 
 
 class ProjectionFailed(MeridianError):
@@ -59,6 +63,12 @@ class ProjectionFailed(MeridianError):
             text = "(it cannot be shown)"
         super().__init__(f"{where}: {type(error).__name__}: {text}")
         self.public = f"{where}: {place(error)}"
+
+
+def failed(projection: type[Projection], error: Exception) -> str:
+    """Why a view stands still, and what to do: what its projection's code raised, without what that quotes of a payload."""
+    why = error.public if isinstance(error, ProjectionFailed) else f"projection {projection.name}: {place(error)}"
+    return f"{why}. {REMEDY}"
 
 
 def forgotten_in(states: Mapping[str, Any]) -> frozenset[str]:
@@ -207,13 +217,13 @@ class Projection:
         if cls.rows:
             return None
         runs: dict[str, list[tuple[Any, Event]]] = {name: [] for name in cls.fields}
-        fields_of, payload_of = cls._fed.get, cls.schemas.payload
+        fed_by, payload_of = cls._fed.get, cls.schemas.payload
         plain = cls.schemas is PLAIN
         if any(event.type == FORGOTTEN for event in events):
             return None
         try:
             for event in events:
-                if fed := fields_of(event.type):
+                if fed := fed_by(event.type):
                     if may_hold_personal(event.payload_text):
                         return None
                     payload = event.payload if plain else payload_of(event)
@@ -256,11 +266,31 @@ class Projection:
 
     @classmethod
     def view(cls, key: str, states: dict[str, Any], seen: VersionVector, row: str = "") -> View:
-        """The view at `seen`, or the cell in `row`: states compacted, values computed, bytes canonical."""
+        """The view at `seen`, or the cell in `row`: states compacted, values computed, bytes canonical. Raises InvalidEvent
+        where JSON cannot hold it, and whatever the fields' types raise."""
         compact = {name: field.crdt.compact(states[name], seen) for name, field in cls.fields.items()}
         value = {name: field.crdt.value(compact[name]) for name, field in cls.fields.items()}
         compact = without(compact, forgotten_in(states))
         return View(cls.name, cls.version, key, seen, encode_json(compact, "state"), encode_json(value, "value"), row)
+
+    @classmethod
+    def misfit(cls, view: View) -> str:
+        """Why a stored view or cell counts as absent: its state is none of this class's, whose fields or their types were
+        changed without raising `version`. Empty where it is one: the class makes the very same bytes of it."""
+        if cls.rows and not view.row:
+            return ""  # how far a stream is folded, which is no field's
+        try:
+            state = view.state
+            held = {name for name in state if not name.startswith("$")}
+            if held != set(cls.fields):
+                return (
+                    f"its stored state has the fields {', '.join(sorted(held)) or 'none'}, the class {', '.join(cls.fields)}"
+                )
+            if cls.view(view.key, state, view.vector, view.row) == view:
+                return ""
+        except Exception as error:  # of another type's state anything may be raised
+            return f"its stored state is of other types than the class's fields: {place(error)}"
+        return "its stored state is of other types than the class's fields"
 
     @classmethod
     def reached(cls, key: str, seen: VersionVector, waits: Mapping[str, VersionVector]) -> View:

@@ -17,7 +17,7 @@ import structlog
 
 from projectors.crdt import BoundedCounter, GCounter, PnCounter
 from projectors.projection import Projection, ProjectionFailed, Reveal, forgotten_in, without
-from projectors.sinks.port import Change, Sink
+from projectors.sinks.port import BROKEN, Change, Sink, ViewRefused
 from projectors.view import MAX_VIEW_BYTES, View
 from replicator.domain.clock import ZERO, Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
@@ -67,6 +67,7 @@ class Query:
         self._sink = sink
         self._reveal = reveal
         self._keep_after = keep_after
+        self._told = False
 
     def now(self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0) -> Snapshot:
         """The value of everything that is here, and at least of what the token names (see EventStore.state)."""
@@ -174,12 +175,18 @@ class Query:
             return None
         key = self.projection.key(stream)
         try:
-            return self._sink.load([key]).get(key)
-        except DamagedEvent:
+            view = self._sink.load([key]).get(key)
+        except (DamagedEvent, ViewRefused, *BROKEN):
             return None  # the projector says so; the events are the truth
         except RegionUnavailable as error:
             log.warning("view.not_loaded", projection=self.projection.name, stream=str(stream), error=str(error))
             return None  # the events can answer too
+        if view is not None and (why := self.projection.misfit(view)):
+            if not self._told:
+                log.warning("view.of_another_declaration", projection=self.projection.name, stream=str(stream), why=why)
+            self._told = True  # once a process: the projector says it of each
+            return None
+        return view
 
     def _keep(self, stored: View | None, view: View, state: StreamState) -> None:
         """Save the view, unless it is no step forward, or no sink takes one of its size, or it holds what has not arrived
@@ -210,7 +217,7 @@ class Query:
     def _written(self, stream: StreamId, states: dict[str, Any], vector: VersionVector) -> View:
         try:
             return self.projection.view(str(stream), states, vector)
-        except InvalidEvent as error:  # each event was fit, their sum is not
+        except Exception as error:  # each event was fit, their sum is not; or a type's own code is wrong
             where = f"projection {self.projection.name} cannot write down its view of {stream} at {vector}"
             raise ProjectionFailed(where, error) from error
 

@@ -14,7 +14,8 @@ from itertools import islice
 from threading import Event as Flag
 
 from projectors.cells import load_each
-from projectors.engine import Engine, Failure, LanesWait
+from projectors.engine import Engine
+from projectors.failures import Failure, LanesWait
 from projectors.projection import Projection
 from projectors.sinks.memory import MemorySink
 from projectors.sinks.port import Sink

@@ -9,7 +9,8 @@ from functools import partial
 
 import structlog
 
-from projectors.engine import Engine, Failure, LanesWait, stranger
+from projectors.engine import Engine
+from projectors.failures import Failure, LanesWait, stranger
 from projectors.followers import Follower
 from projectors.projection import Projection
 from projectors.settings import sink_id

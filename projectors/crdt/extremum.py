@@ -38,16 +38,19 @@ class MaxRegister:
         if not (is_integer(operation) if self.of == "integer" else is_text(operation)):
             wanted = "integers within +-(2^53 - 1)" if self.of == "integer" else "strings"
             raise InvalidOperation(f"this register takes {wanted}, not {shown(operation)}")
-        return self._choose(state, operation)
+        return self._state(self._choose(self.value(state), operation))
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state
 
     def merge(self, left: State, left_seen: VersionVector, right: State, right_seen: VersionVector) -> State:
-        return self._choose(left, right)
+        return self._state(self._choose(self.value(left), self.value(right)))
 
     def value(self, state: State) -> Any:
         return state
+
+    def _state(self, value: Any) -> State:
+        return value
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         if left.operation == right.operation:
@@ -56,12 +59,12 @@ class MaxRegister:
 
     def total(self, states: Mapping[str, State]) -> Any:
         """That of all cells."""
-        total = self.initial()
+        total = None
         for state in states.values():
-            total = self._choose(total, state)
+            total = self._choose(total, self.value(state))
         return total
 
-    def _choose(self, left: State, right: State) -> State:
+    def _choose(self, left: Any, right: Any) -> Any:
         if left is None or right is None:
             return right if left is None else left
         return max(left, right)
@@ -69,11 +72,18 @@ class MaxRegister:
 
 @dataclass(frozen=True, slots=True)
 class MinRegister(MaxRegister):
-    """The smallest integer or string of all that were assigned; else as MaxRegister."""
+    """The smallest integer or string of all that were assigned. State: `{"least": that}`, or null: a maximum's state is none
+    of a minimum's. Else as MaxRegister."""
 
     rule: str = "The smallest value that was ever assigned stays, whenever it was."
 
-    def _choose(self, left: State, right: State) -> State:
+    def value(self, state: State) -> Any:
+        return None if state is None else state["least"]
+
+    def _state(self, value: Any) -> State:
+        return None if value is None else {"least": value}
+
+    def _choose(self, left: Any, right: Any) -> Any:
         if left is None or right is None:
             return right if left is None else left
         return min(left, right)

@@ -11,7 +11,7 @@ from typing import Any
 from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
 
-from projectors.sinks.port import Change
+from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.stored import fingerprint, restored
 from projectors.summary import Summary, Tree
 from projectors.view import View, ViewKey
@@ -25,6 +25,7 @@ from replicator.settings import Settings
 _FIELDS = ("version", "vector", "state", "value", "digest")
 _DELETED = 25  # the most that DynamoDB deletes in a request
 _LOST = {"DuplicateItem", "ConditionalCheckFailed"}
+_REFUSED = {"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"}  # for what the item is
 _WHOLE = "-"  # the sort key of a view that is no cell; a cell's is its owner, which holds a '/'
 
 
@@ -107,7 +108,8 @@ class DynamoSink:
         saved = []
         for change, code in zip(changes, codes, strict=True):
             if code and code not in _LOST:
-                raise RegionUnavailable(f"{self._settings.region} did not take view {change.view.key}: {code}")
+                failed = ViewRefused if code in _REFUSED else RegionUnavailable
+                raise failed(f"{self._settings.region} did not take view {change.view.key}: {code}")
             saved.append(not code or stored.get(change.view.id) == (str(change.view.vector), change.view.digest))
         return saved
 

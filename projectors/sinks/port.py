@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from projectors.summary import Summary
 from projectors.view import View, ViewKey
 from replicator.domain.vector import VersionVector
+from replicator.errors import InvalidConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,14 @@ class Change:
 
     before: VersionVector | None
     view: View
+
+
+BROKEN = (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
+"""What reading or writing one view raises where it holds what it should not: none of them speaks of the store."""
+
+
+class ViewRefused(InvalidConfig):
+    """A store cannot take what a view holds, today or ever. Other views are not concerned."""
 
 
 @runtime_checkable
@@ -41,7 +50,8 @@ class Sink(Protocol):
         """Make each change on its own, at most one for each view: False where the stored vector is no longer `before`
         (somebody else moved it).
 
-        Where an answer was lost, the same change may be made twice: it is True when the view is there now.
+        Where an answer was lost, the same change may be made twice: it is True when the view is there now. Raises
+        ViewRefused where the store takes what one of the views holds never; the others may have been saved or not.
         """
 
     def views(self, projection: str, version: int = 1) -> Iterator[View]:

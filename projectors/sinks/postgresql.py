@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from projectors.sinks import postgresql_statements as statements
 from projectors.sinks.opening import checked
-from projectors.sinks.port import Change
+from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.ranged import Ranged
 from projectors.sinks.stored import claimed, fingerprint, restored
 from projectors.summary import LEAF_DIGITS, NOTHING, Fingerprint, Range, Summary, Tree, place, xor
@@ -416,9 +416,11 @@ class PostgresSink:
                 f"{self.name} lacks Meridian's tables ({_said(error)}); create them with `projectors init`, "
                 "or correct the prefix"
             ) from None
+        except (psycopg.DataError, errors.ProgramLimitExceeded) as error:  # what the tables cannot hold
+            raise ViewRefused(f"{self.name} refused a statement: {_said(error)}") from None
         except _PASSING as error:
             raise Transient(_said(error), sent=True) from error
-        except psycopg.Error as error:  # nothing that waiting helps: also what the tables cannot hold
+        except psycopg.Error as error:  # nothing that waiting helps
             raise InvalidConfig(f"{self.name} refused a statement: {_said(error)}") from None
 
 

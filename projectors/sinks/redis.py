@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from projectors.sinks.opening import checked
-from projectors.sinks.port import Change
+from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.ranged import Ranged
 from projectors.sinks.stored import claimed, fingerprint, restored, text
 from projectors.summary import LEAF_DIGITS, Fingerprint, Range, Summary, Tree, place
@@ -31,6 +31,7 @@ from replicator.settings import Settings
 T = TypeVar("T")
 
 _PAGE = 500
+_WRONG_TYPE = "WRONGTYPE"
 _FIELDS = ("vector", "state", "value", "digest")
 _COUNT = "#"  # the field of the ranges that counts all views; leaves are hexadecimal
 _FIELDS_BESIDE = (b"#", b"!", b"~")  # beside the leaves; the last says who began to make them from nothing
@@ -241,7 +242,7 @@ class RedisSink:
                     pipeline.hmget(self._keys(key)[0], names)
                 answers = pipeline.execute(raise_on_error=False)
             for n, answer in enumerate(answers):
-                if isinstance(answer, exceptions.ResponseError) and str(answer).startswith("WRONGTYPE"):
+                if isinstance(answer, exceptions.ResponseError) and str(answer).startswith(_WRONG_TYPE):
                     answers[n] = [_NOT_OURS] * len(names)  # somebody else's hand was here
                 elif isinstance(answer, Exception):
                     raise answer
@@ -277,7 +278,9 @@ class RedisSink:
                 waiting = [n for n in waiting if isinstance(answers[n], exceptions.NoScriptError)]
                 if not waiting:
                     break
-            for answer in answers:
+            for (key, _), answer in zip(calls, answers, strict=True):
+                if isinstance(answer, exceptions.ResponseError) and _WRONG_TYPE in str(answer):
+                    raise ViewRefused(f"{self.name} holds something else under the key of view {key.key}: {_said(answer)}")
                 if isinstance(answer, Exception):
                     raise answer
             return answers

@@ -16,7 +16,7 @@ from opensearchpy import OpenSearch, Urllib3HttpConnection
 from opensearchpy import exceptions as failures
 
 from projectors.sinks.opening import checked
-from projectors.sinks.port import Change
+from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.stored import fingerprint, restored
 from projectors.summary import Summary, Tree, place
 from projectors.view import View, ViewKey
@@ -175,7 +175,7 @@ class SearchSink:
             if status in (200, 201):
                 saved[n] = True
             elif status != _CONFLICT:
-                raise InvalidConfig(f"{self.name} does not take view {changes[n].view.key}: status {status}")
+                raise ViewRefused(f"{self.name} does not take view {changes[n].view.key}: status {status}")
         return saved
 
     def _bulk(self, actions: Mapping[int, tuple[dict[str, Any], str]]) -> dict[int, int]:

@@ -14,7 +14,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
-from projectors.engine import LanesWait
+from projectors.failures import LanesWait
 from projectors.projection import ProjectionFailed
 from projectors.queries import Query
 from projectors.sinks.dynamodb import DynamoSink

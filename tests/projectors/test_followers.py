@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from projectors import Engine, MemorySink, Projection, counter, register
-from projectors.engine import Failure, LanesWait
+from projectors.failures import Failure, LanesWait
 from projectors.followers import Follower
 from projectors.settings import read_sinks, sink_id
 from projectors.sinks.port import Change

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from projectors import Projection, register
-from projectors.engine import Engine, LanesWait
+from projectors.engine import Engine
+from projectors.failures import LanesWait
 from projectors.sinks.memory import MemorySink
 from projectors.view import ViewKey
 from projectors.worker import Projector

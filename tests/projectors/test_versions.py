@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, counter, register
 from projectors.api.service import Service
-from projectors.engine import LanesWait
+from projectors.failures import LanesWait
 from projectors.queries import Query
 from projectors.rebuild import Progress, Rebuild, describe
 from projectors.sinks.port import Change
