@@ -28,6 +28,7 @@ from replicator.domain.names import StreamId, sequence_key
 from replicator.errors import DamagedEvent, InvalidConfig
 from replicator.history import AtSequence, Moment
 from replicator.settings import Settings, read_settings
+from replicator.store import EventStore
 
 _SHOWN = 100
 
@@ -261,13 +262,14 @@ def row(
     version: Annotated[int | None, typer.Option("--version", help="Its version; default: what readers see.", min=1)] = None,
     sink: Sink = DYNAMODB,
     region: Region = None,
+    peers: Peers = None,
     prefix: Prefix = None,
     endpoints: Endpoints = None,
 ) -> None:
     """Print a row of a cross-stream projection: its value, how many streams feed it, and its digest, as JSON."""
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     place = _place(settings, sink).sink
     seen = version or seen_by_readers(name, sink, settings, projections)
-    found = read_row(find_projection(read_projections(projections), name, seen), place, row)
+    found = read_row(find_projection(read_projections(projections), name, seen), place, row, EventStore.connect(settings))
     shown = {"value": found.value, "streams": found.streams, "digest": found.digest.hex()}
     typer.echo(json.dumps(shown, ensure_ascii=False))

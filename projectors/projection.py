@@ -44,6 +44,9 @@ WAITS = "waits"
 _MAX_ROW_BYTES = 512
 _MAX_VERSION = 2**31 - 1
 _FORGOTTEN = "$forgotten"  # beside the fields' states: no field's name has a '$'
+_MOST_JUDGED = 10_000
+_judged: dict[tuple[type, bytes], str] = {}
+"""Why stored views are misfits, by class and digest: a document's value takes milliseconds to make."""
 REMEDY = (
     "Mend the projection and deploy it; the view goes on with the next event of its stream, or with `projectors rebuild`. "
     "Where its declaration changed, raise its version"
@@ -279,6 +282,15 @@ class Projection:
         changed without raising `version`. Empty where it is one: the class makes the very same bytes of it."""
         if cls.rows and not view.row:
             return ""  # how far a stream is folded, which is no field's
+        known = _judged.get((cls, digest := view.digest))
+        if known is None:
+            if len(_judged) >= _MOST_JUDGED:
+                _judged.clear()
+            known = _judged[cls, digest] = cls._misfit(view)
+        return known
+
+    @classmethod
+    def _misfit(cls, view: View) -> str:
         try:
             state = view.state
             held = {name for name in state if not name.startswith("$")}

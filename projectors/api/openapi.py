@@ -27,9 +27,11 @@ def document(projections: Mapping[str, type[Projection]]) -> Json:
             "version": version("meridian"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": (
-                "Streams of immutable events in one region, and their values. Consistency tokens are ETags (a value's has a "
-                "dot and its projection's version too): give an ETag as If-Match to write only where nobody has written "
-                "since, a body's `token` as Meridian-At-Least to read at least what it names."
+                "Streams of immutable events in one region, and their values. Consistency tokens are ETags (a value's has "
+                "its projection's version and a digest of the body behind it, after dots): give an ETag as If-Match to "
+                "write only where nobody has written since, a body's `token` as Meridian-At-Least to read at least what it "
+                "names. Parameters that are not listed, or come twice, and conditions that are not listed are refused with "
+                "400; so is a path in which an encoded `/` takes the place of a separator."
             ),
         },
         "paths": {
@@ -66,10 +68,13 @@ _STREAM = [
 ]
 _AFTER = _query("after", _TEXT, "A token: give only what it does not name")
 _LIMIT = _query(
-    "limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "At most so many, and some 4 MB; but one"
+    "limit",
+    {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    "At most so many, and some 5 MB as JSON within JSON; but one",
 )
 _AT_LEAST = _header("Meridian-At-Least", "A token: answer with at least what it names, or 503 within a bounded time")
 _SEEN = _header("Meridian-At-Least", "A token of what the writer has seen: the events sort after all of it")
+_EXACTLY = _header("If-Match", "ETags of which the value is to be one, or `*` for any of a stream with events: else 412")
 _CACHED = _header("If-None-Match", "ETags that the reader has, or `*` for any of a stream with events: 304 when it is one")
 
 
@@ -84,7 +89,12 @@ def _ref(name: str) -> Json:
 
 def _json(text: str, schema: Json, etag: bool = False) -> Json:
     headers: Json = (
-        {"ETag": {"schema": _TEXT, "description": "The consistency token, quoted; of a value with .version behind it"}}
+        {
+            "ETag": {
+                "schema": _TEXT,
+                "description": "The consistency token, quoted; of a value with .version.digest behind it",
+            }
+        }
         if etag
         else {}
     )
@@ -122,10 +132,11 @@ def _value(projections: Mapping[str, type[Projection]]) -> Json:
     ]
     return {
         "summary": "The stream's value, now or at a moment",
-        "parameters": [_projection(projections), *moments, _AT_LEAST, _CACHED],
+        "parameters": [_projection(projections), *moments, _AT_LEAST, _EXACTLY, _CACHED],
         "responses": {
             "200": _json("The value", _ref("Value"), etag=True),
             "304": {"description": "The reader has it already"},
+            "412": _problem("It is none that If-Match names: the reasons, and the present ETag"),
             **_READ_PROBLEMS,
         },
     }

@@ -7,6 +7,7 @@ import threading
 from base64 import urlsafe_b64encode
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -33,8 +34,10 @@ from replicator import (
 )
 from replicator.control import MemoryControl
 from replicator.domain.clock import Hlc
+from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData, forget
 from replicator.errors import LaneTaken, RegionBehind
 from replicator.fencing import RegionFenced, Role
+from replicator.history import moment_of
 from replicator.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -428,6 +431,31 @@ def test_a_value_s_etag_is_another_where_other_code_makes_the_value() -> None:
     assert (read.status_code, read.json()["value"]) == (200, {"logins": 100})
     assert append(after, event("logged_in"), If_Match=read.headers["ETag"]).status_code == 201
     problem(append(after, event("logged_in"), If_Match=etag), 412, "precondition-failed")
+
+
+@pytest.mark.parametrize("moment", ["token", "sequence", "time"])
+def test_a_tag_of_the_past_is_another_one_once_somebody_in_it_is_forgotten(tmp_path: Path, moment: str) -> None:
+    keys = {EAST: MemoryKeys()}
+    personal = PersonalData(EAST, keys, LocalWrapping(tmp_path / "key"))
+    store, sink = EventStore(MemoryStorage(), EAST, [EAST]), MemorySink()
+    client = alone(Account, store=store, sink=sink, reveal=personal.reveal)
+    payload = personal.protect("user/homer", {"value": "742 Evergreen Terrace"}, ["value"])
+    (written,) = store.append("user/homer", NewEvent("email_set", payload))
+    token = client.get(VALUE).json()["token"]
+    query = {
+        "token": {"token": token},
+        "sequence": {"sequence": 1, "region": EAST},
+        "time": {"time": moment_of(written.hlc).isoformat()},
+    }[moment]
+    before = client.get(VALUE, params=query)
+    assert before.json()["value"]["email"] == "742 Evergreen Terrace"
+    assert client.get(VALUE, params=query, headers={"If-None-Match": before.headers["ETag"]}).status_code == 304
+    forget(store, keys, "user/homer")
+    personal.destroy("user/homer")
+    after = client.get(VALUE, params=query, headers={"If-None-Match": before.headers["ETag"]})
+    assert (after.status_code, after.json()["value"]["email"]) == (200, None)
+    assert after.headers["ETag"] != before.headers["ETag"]
+    assert after.json()["token"] == token
 
 
 @pytest.mark.parametrize("page", ["events", "history", "audit"])
