@@ -104,6 +104,25 @@ class AppliesRuns(Protocol):
         """The state that `apply` makes with one after the other. Raises InvalidOperation, without saying of which."""
 
 
+@runtime_checkable
+class JudgesStates(Protocol):
+    """A CRDT that says itself what may be a state of its."""
+
+    def is_state(self, state: Any) -> bool:
+        """Whether a JSON value can be a state of this type."""
+
+
+def may_be_state(crdt: Crdt, state: Any) -> bool:
+    """Whether a stored JSON value can be a state of a type: as the type says, or else by the kind and the members of its
+    initial state."""
+    if isinstance(crdt, JudgesStates):
+        return crdt.is_state(state)
+    first = crdt.initial()
+    if first is None:
+        return True
+    return type(state) is type(first) and (not isinstance(first, dict) or not first or state.keys() == first.keys())
+
+
 def applying_runs(crdt: Crdt) -> Callable[[State, Run], State]:
     """How a type takes many operations of a lane, its quickest way."""
     return crdt.apply_run if isinstance(crdt, AppliesRuns) else partial(apply_each, crdt)

@@ -35,7 +35,7 @@ class MaxRegister:
         return None
 
     def apply(self, state: State, operation: Any, tag: Tag) -> State:
-        if not (is_integer(operation) if self.of == "integer" else is_text(operation)):
+        if not self._takes(operation):
             wanted = "integers within +-(2^53 - 1)" if self.of == "integer" else "strings"
             raise InvalidOperation(f"this register takes {wanted}, not {shown(operation)}")
         return self._state(self._choose(self.value(state), operation))
@@ -48,6 +48,12 @@ class MaxRegister:
 
     def value(self, state: State) -> Any:
         return state
+
+    def is_state(self, state: Any) -> bool:
+        return state is None or self._takes(state)
+
+    def _takes(self, value: Any) -> bool:
+        return is_integer(value) if self.of == "integer" else is_text(value)
 
     def _state(self, value: Any) -> State:
         return value
@@ -79,6 +85,9 @@ class MinRegister(MaxRegister):
 
     def value(self, state: State) -> Any:
         return None if state is None else state["least"]
+
+    def is_state(self, state: Any) -> bool:
+        return state is None or (isinstance(state, dict) and state.keys() == {"least"} and self._takes(state["least"]))
 
     def _state(self, value: Any) -> State:
         return None if value is None else {"least": value}
