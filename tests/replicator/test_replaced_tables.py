@@ -14,8 +14,8 @@ from replicator.control import Checkpoints, MemoryControl
 from replicator.domain.event import NewEvent
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
-from replicator.shards import NO_STREAM, Source
 from replicator.streams import Batch, StreamReader
+from replicator.succession import NO_STREAM, Source, Succession
 from replicator.tables import create_tables
 from tests.replicator.test_worker import Side, running, until
 
@@ -69,7 +69,7 @@ class Bench:
         checkpoints = Checkpoints(self.control, "replicator")
         client: Any = self.streams
         self.reader = StreamReader(
-            client, "old", checkpoints, settings, lambda: self.now, find=self._find, table="table"
+            client, "old", checkpoints, settings, lambda: self.now, succession=Succession(self._find, "table")
         )  # fmt: skip
 
     def _find(self) -> Source:

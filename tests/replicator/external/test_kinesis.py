@@ -10,7 +10,7 @@ from replicator.control import Checkpoints, MemoryControl
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.external.kinesis import KinesisReader
 from replicator.settings import Settings
-from replicator.shards import Source
+from replicator.succession import Source, Succession
 
 from externals import FakeKinesis  # isort: skip
 
@@ -151,7 +151,7 @@ def test_checkpoints_of_a_stream_that_had_the_name_before_do_not_count() -> None
 def test_a_stream_that_is_made_anew_is_gone_on_with_while_it_is_read() -> None:
     bench = Bench()
     bench.put("a", "b")
-    bench.reader.table, bench.reader.find = bench.identity, lambda: Source(bench.identity, bench.identity)
+    bench.reader.succession = Succession(lambda: Source(bench.identity, bench.identity), bench.identity)
     assert bench.read() == ["a", "b"]
     bench.now += 11
     bench.reader.client = FakeKinesis()  # type: ignore[assignment]
