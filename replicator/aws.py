@@ -136,10 +136,13 @@ def error_code(error: BaseException | None) -> str:
 
 def cancellation_reasons(error: BaseException | None) -> set[str]:
     """Why a transaction was cancelled: the codes of its statements that failed. Empty for anything else."""
+    return {str(code) for each in _reasons(error) if (code := each.get("Code")) not in (None, "None")}
+
+
+def _reasons(error: BaseException | None) -> list[dict[str, Any]]:
     response = getattr(error, "response", None)
     reasons = response.get("CancellationReasons") if isinstance(response, dict) else None
-    found = [reason.get("Code") for reason in reasons if isinstance(reason, dict)] if isinstance(reasons, list) else []
-    return {str(code) for code in found if code not in (None, "None")}
+    return [each for each in reasons if isinstance(each, dict)] if isinstance(reasons, list) else []
 
 
 def condition_failed(*codes: str) -> bool:
@@ -163,9 +166,10 @@ def refusal(settings: Settings, region: str, error: BaseException) -> RegionRefu
     elif code.startswith(_NOT_ALLOWED):
         remedy = "Correct the credentials, or attach this region's policies to the role"
     else:
-        remedy = "See what answers there, and its version: Meridian has no use for this answer"
-    told = getattr(error, "response", {}).get("Error", {}).get("Message") or ""
-    why = f"{code}: {told}" if told else code
+        remedy = "See which engine answers there, and report it with this line"
+    response = error.response if isinstance(error, ClientError) else {}
+    told = [response.get("Error", {}), *_reasons(error)]
+    why = "; ".join([code, *(str(each["Message"]) for each in told if each.get("Message"))])
     return RegionRefuses(f"{region}{_at(settings, region)} refuses {operation} ({why[:300]}). {remedy}", code, operation)
 
 

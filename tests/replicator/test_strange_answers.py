@@ -248,6 +248,20 @@ def test_where_nothing_is_there_the_refusal_says_why(
 
 
 @WRITES
+def test_a_refusal_says_what_the_engine_said_and_what_to_do(
+    engine: Engine, stores: dict[str, DynamoStorage], write_with: str
+) -> None:
+    for name, said in {
+        "reasons: DynamoDB Local": "Duplicate primary key exists in table.*engine",
+        "AccessDeniedException": "AccessDeniedException; no.*policies",
+        "ResourceNotFoundException": "ResourceNotFoundException.*terraform apply",
+    }.items():
+        engine.write = ANSWERS[name]
+        with pytest.raises(RegionRefuses, match=said):
+            stores[write_with].insert(chain(2))
+
+
+@WRITES
 @pytest.mark.parametrize("name", ["html 403", "html 404", "redirect", "empty 400"])
 def test_what_a_proxy_answers_says_nothing_about_a_write(
     engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
