@@ -33,6 +33,7 @@ from chaos.bars import Bars
 from chaos.outputs import check_output, replace_text
 from replicator import logs
 from replicator.console import out, run
+from replicator.environment import given
 from replicator.errors import InvalidConfig, MeridianError
 
 FAMILIES: dict[str, ModuleType] = {
@@ -67,7 +68,7 @@ def bench(
         raise InvalidConfig(f"--rounds is {rounds}; give 1 or more (7 unless given)")
     for option, file in (("--json", json_file), ("--markdown", markdown)):
         check_output(option, file)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("error")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from chaos.scenarios.command import list_scenarios, report, run_scenarios
 from chaos.simulator.command import simulate
 from replicator import logs
 from replicator.console import out, run
+from replicator.environment import given
 from replicator.errors import InvalidConfig
 
 app = typer.Typer(
@@ -76,7 +76,7 @@ def drill(
     configs = [DrillConfig(count, regions, seed, kills, breaks, terraform, outage, each) for each in kinds]
     for option, file in (("--json", json_file), ("--markdown", markdown)):
         check_output(option, file)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("error")  # the workers' logs are their own; here the bars and the table speak
     results = []
     for config in configs:
@@ -109,7 +109,7 @@ def contend(
 
     plan = Contention(operations, writers, streams, seed)
     check_output("--json", json_file)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("error")
     with Bars() as bars:
         outcome = run_contention(plan, bars.steps)
@@ -142,7 +142,7 @@ def views(
     from chaos.world.sinks import three_sinks
 
     count = _count(events)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("error")
     with Bars() as bars, three_sinks(ORDERS, every) as sinks:
         outcome = run_orders(count, seed, sinks, bars.steps)

@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from projectors.projection import Projection
 from projectors.sinks.opening import DYNAMODB, name_of
+from replicator.environment import given
 from replicator.errors import InvalidConfig
 from replicator.loading import load
 
@@ -30,7 +31,7 @@ def given_projections(
 
 
 def _named(environment: Mapping[str, str]) -> list[str]:
-    return [name.strip() for name in environment.get("MERIDIAN_PROJECTIONS", "").split(",") if name.strip()]
+    return [name.strip() for name in given("MERIDIAN_PROJECTIONS", environment).split(",") if name.strip()]
 
 
 def load_projections(names: Sequence[str]) -> list[type[Projection]]:
@@ -71,7 +72,7 @@ def read_sinks(addresses: Sequence[str] | None = None, environment: Mapping[str,
 
 def named_sinks(environment: Mapping[str, str] = os.environ) -> list[str]:
     """The addresses in MERIDIAN_SINKS."""
-    return environment.get("MERIDIAN_SINKS", "").split()
+    return given("MERIDIAN_SINKS", environment).split()
 
 
 def sink_id(address: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,10 +18,11 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
 )
 
-from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 
@@ -41,10 +42,22 @@ THROTTLES = {
     "TransactionInProgressException", "KMSThrottlingException", "LimitExceededException",
 }  # fmt: skip
 BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}
+NO_SUCH_TABLE = "ResourceNotFoundException"
+"""There is no such table, stream or shard."""
+_NO_SUCH_TABLE = {NO_SUCH_TABLE, "ResourceNotFound"}
+_NOT_ALLOWED = (
+    "AccessDenied", "UnrecognizedClient", "InvalidSignature", "SignatureDoesNotMatch", "ExpiredToken",
+    "MissingAuthentication", "InvalidAccessKeyId", "InvalidClientTokenId", "IncompleteSignature", "NotAuthorized",
+    "KMSAccessDenied",
+)  # fmt: skip
+_CONDITIONS = ("DuplicateItem", "ConditionalCheckFailed")
+"""How the codes begin that say: a condition of the write did not hold. An INSERT's, an EXISTS's, a put's."""
+_PROXIES_PASSING = (408, 429)
 BATCH_STATEMENTS = 25
 _NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, NoCredentialsError, CredentialRetrievalError)
 _creating = Lock()  # clients may be shared between threads, making them may not
-NOT_NOW = "NotNow"
+NOT_NOW, UNMET = "NotNow", "ConditionNotMet"
+"""What `execute_batch` says of a statement: it was throttled or not answered; a condition of it did not hold."""
 
 
 def _config(settings: Settings) -> Config:
@@ -68,40 +81,51 @@ def _session() -> boto3.session.Session:
     return boto3.session.Session(botocore_session=session())
 
 
+def _client(service: str, settings: Settings, region: str) -> Any:
+    with config_errors(settings, region), _creating:
+        made: Any = _session().client(
+            service,  # type: ignore[call-overload]
+            region_name=region,
+            endpoint_url=settings.endpoint(region),
+            config=_config(settings),
+        )
+    made._make_api_call = partial(_readable, made._make_api_call)
+    return made
+
+
+def _readable(call: Callable[[str, Any], T], operation: str, request: Any) -> T:
+    """Call. botocore's parsers raise anything for an answer of a shape that they do not expect."""
+    try:
+        return call(operation, request)
+    except (BotoCoreError, ClientError):
+        raise
+    except Exception as error:
+        raise HTTPClientError(error=f"the answer to {operation} cannot be read: {type(error).__name__}") from error
+
+
 def dynamodb(settings: Settings, region: str) -> DynamoDBClient:
     """A DynamoDB client of `region`."""
-    with config_errors(settings, region), _creating:
-        return _session().client(
-            "dynamodb", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
-        )
+    return cast("DynamoDBClient", _client("dynamodb", settings, region))
 
 
 def streams(settings: Settings, region: str) -> DynamoDBStreamsClient:
     """A DynamoDB Streams client of `region`."""
-    with config_errors(settings, region), _creating:
-        return _session().client(
-            "dynamodbstreams", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
-        )
+    return cast("DynamoDBStreamsClient", _client("dynamodbstreams", settings, region))
 
 
 def kinesis(settings: Settings, region: str) -> KinesisClient:
     """A Kinesis client of `region`."""
-    with config_errors(settings, region), _creating:
-        return _session().client(
-            "kinesis", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings)
-        )
+    return cast("KinesisClient", _client("kinesis", settings, region))
 
 
 def sqs(settings: Settings, region: str) -> SQSClient:
     """An SQS client of `region`."""
-    with config_errors(settings, region), _creating:
-        return _session().client("sqs", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings))
+    return cast("SQSClient", _client("sqs", settings, region))
 
 
 def kms(settings: Settings, region: str) -> KMSClient:
     """A KMS client of `region`."""
-    with config_errors(settings, region), _creating:
-        return _session().client("kms", region_name=region, endpoint_url=settings.endpoint(region), config=_config(settings))
+    return cast("KMSClient", _client("kms", settings, region))
 
 
 def error_code(error: BaseException | None) -> str:
@@ -112,9 +136,48 @@ def error_code(error: BaseException | None) -> str:
 
 def cancellation_reasons(error: BaseException | None) -> set[str]:
     """Why a transaction was cancelled: the codes of its statements that failed. Empty for anything else."""
+    return {str(code) for each in _reasons(error) if (code := each.get("Code")) not in (None, "None")}
+
+
+def _reasons(error: BaseException | None) -> list[dict[str, Any]]:
     response = getattr(error, "response", None)
-    reasons = response.get("CancellationReasons", []) if isinstance(response, dict) else []
-    return {str(reason["Code"]) for reason in reasons if reason.get("Code") not in (None, "None")}
+    reasons = response.get("CancellationReasons") if isinstance(response, dict) else None
+    return [each for each in reasons if isinstance(each, dict)] if isinstance(reasons, list) else []
+
+
+def condition_failed(*codes: str) -> bool:
+    """Whether one of these error codes says that a condition of the write did not hold."""
+    return any(code.startswith(_CONDITIONS) for code in codes)
+
+
+def from_engine(error: BaseException) -> bool:
+    """Whether an error is the engine's own refusal, so that nothing was done. What a proxy answers on the way has no error
+    code but its status, and says nothing about what the engine did."""
+    code = error_code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) if isinstance(error, ClientError) else 0
+    return 400 <= status < 500 and bool(code) and not code.isdigit()
+
+
+def refusal(settings: Settings, region: str, error: BaseException) -> RegionRefuses:
+    """An error of botocore that does not pass, as one of Meridian's that says what to do about it."""
+    code, operation = error_code(error) or type(error).__name__, str(getattr(error, "operation_name", "a request"))
+    if code in _NO_SUCH_TABLE:
+        remedy = "Make it (`terraform apply`, or `replicator init` on an emulator), or correct --prefix"
+    elif code.startswith(_NOT_ALLOWED):
+        remedy = "Correct the credentials, or attach this region's policies to the role"
+    else:
+        remedy = "See which engine answers there, and report it with this line"
+    response = error.response if isinstance(error, ClientError) else {}
+    told = [response.get("Error", {}), *_reasons(error)]
+    why = "; ".join([code, *(str(each["Message"]) for each in told if each.get("Message"))])
+    return RegionRefuses(f"{region}{_at(settings, region)} refuses {operation} ({why[:300]}). {remedy}", code, operation)
+
+
+def part(answer: Any, name: str) -> Any:
+    """What an answer holds under `name`. Raises HTTPClientError, as for any answer that cannot be read, where it is not."""
+    if answer.get(name) is None:
+        raise HTTPClientError(error=f"an answer without {name}")
+    return answer[name]
 
 
 def sort_error(error: BaseException) -> Transient | None:
@@ -124,23 +187,22 @@ def sort_error(error: BaseException) -> Transient | None:
         return Transient(code, sent=False)
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return Transient(code or str(status), sent=True) if code in BROKEN or status >= 500 else None
+        passing = code in BROKEN or status >= 500 or (status in _PROXIES_PASSING and not from_engine(error))
+        return Transient(code or str(status), sent=True) if passing else None
     if isinstance(error, _NOT_SENT):
         return Transient(type(error).__name__, sent=False)
     return Transient(type(error).__name__, sent=True) if isinstance(error, BotoCoreError) else None
 
 
 def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
-    """Run an idempotent call with the bounded retry policy. Raises RegionUnavailable when it keeps failing."""
+    """Run an idempotent call with the bounded retry policy. Raises RegionUnavailable when it keeps failing, RegionRefuses
+    for what does not pass: no error of botocore's."""
 
     def once() -> T:
         try:
             return operation()
         except (BotoCoreError, ClientError) as error:
-            passing = sort_error(error)
-            if passing is None:
-                raise
-            raise passing from error
+            raise (sort_error(error) or refusal(settings, region, error)) from error
 
     try:
         return transient(settings.attempts)(once)
@@ -167,10 +229,11 @@ def sending(client: DynamoDBClient, pool: ThreadPoolExecutor) -> SendEach[Any]:
 
 
 def execute_batch(send_each: SendEach[S], settings: Settings, region: str, statements: Sequence[S]) -> list[str]:
-    """Run PartiQL statements, 25 to a request: for each, an empty text or its error code. They are not atomic together.
+    """Run PartiQL statements, 25 to a request: for each an empty text, UNMET, or the engine's error code and message. They
+    are not atomic together.
 
     Statements that were throttled or not answered are sent again, a bounded number of times; what is left then is
-    NOT_NOW. Raises RegionUnavailable when that is all of them.
+    NOT_NOW. Raises RegionUnavailable when that is all of them, RegionRefuses for a request that is refused as a whole.
     """
     codes = [NOT_NOW] * len(statements)
 
@@ -187,11 +250,14 @@ def execute_batch(send_each: SendEach[S], settings: Settings, region: str, state
         if not isinstance(answer, dict):
             passing = sort_error(answer)
             if passing is None:
-                raise answer
+                raise refusal(settings, region, answer) from answer
             return str(passing)
+        responses = answer.get("Responses")
+        if not isinstance(responses, list) or len(responses) != len(chunk):
+            return "an answer that cannot be read"
         failed = ""
-        for i, each in zip(chunk, answer["Responses"], strict=True):
-            code = each["Error"].get("Code", "") if "Error" in each else ""
+        for i, each in zip(chunk, responses, strict=True):
+            code = _code(each["Error"]) if "Error" in each else ""
             if code in THROTTLES or code in BROKEN:
                 failed = code
             else:
@@ -206,15 +272,28 @@ def execute_batch(send_each: SendEach[S], settings: Settings, region: str, state
     return codes
 
 
+def _code(error: Any) -> str:
+    """What became of a statement, by the error in its response."""
+    code = str(error.get("Code") or "an error without a code") if isinstance(error, dict) else "an error without a code"
+    if condition_failed(code):
+        return UNMET
+    message = error.get("Message") if isinstance(error, dict) else None
+    return code if code in THROTTLES or code in BROKEN or not message else f"{code}: {message}"
+
+
 def table_identity(client: DynamoDBClient, table: str) -> str:
     """What only this table has, not one that was made anew or restored under its name. Empty when there is none."""
     try:
-        described: Any = client.describe_table(TableName=table)["Table"]
+        return identity_of(part(client.describe_table(TableName=table), "Table"))
     except ClientError as error:
-        if error_code(error) != "ResourceNotFoundException":
+        if error_code(error) != NO_SUCH_TABLE:
             raise
         return ""
-    return str(described.get("TableId") or described["CreationDateTime"])
+
+
+def identity_of(described: Mapping[str, Any]) -> str:
+    """The table's identity in what DescribeTable says of it."""
+    return str(described.get("TableId") or described.get("CreationDateTime", ""))
 
 
 def require_table(settings: Settings, region: str, table: str) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.errors import RegionUnavailable
+from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.retries import Transient
 from replicator.settings import Settings
 from replicator.storage import Guard, control_text
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Value = dict[str, Any]
 
 
+_DELETED = ("", aws.UNMET, aws.NOT_NOW)
+"""What becomes of a deletion: done, there is something else now, or it is left to the next one."""
 _MAX_KEY_BYTES = 1024
 """What DynamoDB takes as a sort key. A lane's key may have more, and what was put there by hand still more."""
 _MAX_REASON = 2_000
@@ -58,9 +60,6 @@ class ControlStorage(Protocol):
 
     def delete(self, scope: str, values: dict[str, Value]) -> None:
         """Remove each key whose value is still exactly the one given; others stay."""
-
-
-_NOT_AS_READ = ("DuplicateItem", "ConditionalCheckFailed")
 
 
 class MemoryControl:
@@ -146,13 +145,27 @@ class DynamoControl:
             statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
             parameters = [new, *place, {"S": control_text(before)}]
         request: Any = [{"Statement": statement, "Parameters": parameters}]
-        (code,) = aws.execute_batch(aws.sending(self.client, self._pool), self._settings, self._region, request)
-        if code and code not in _NOT_AS_READ:
-            raise RegionUnavailable(f"{self._region} did not change {scope} {key}: {code}")
+        refused: RegionRefuses | None = None
+        try:
+            (code,) = aws.execute_batch(aws.sending(self.client, self._pool), self._settings, self._region, request)
+            if code not in ("", aws.UNMET):
+                refused = self._refused(f"change {scope} {key}", code)
+        except RegionRefuses as error:
+            code, refused = error.code, error
         if not code:
             return True
-        # A request that was sent again after its answer was lost fails on what it wrote itself.
-        return next((value for held, value in self.get_all(scope) if held == key), None) == after
+        # A request that was sent again after its answer was lost fails on what it wrote itself; and engines differ in how
+        # they say that a condition failed. So what is there decides.
+        try:
+            found = next((value for held, value in self.get_all(scope) if held == key), None)
+        except RegionUnavailable as error:
+            raise refused or error from error
+        if refused is not None and found == before != after:
+            raise refused
+        return found == after
+
+    def _refused(self, what: str, code: str) -> RegionRefuses:
+        return RegionRefuses(f"{self._region} did not {what}: {code[:300]}", code.partition(":")[0], "BatchExecuteStatement")
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         request: dict[str, Any] = {
@@ -168,13 +181,21 @@ class DynamoControl:
             request["Limit"] = limit
         seen = 0
         while True:
-            page = aws.call(self._settings, self._region, lambda: self.client.query(**request))
+            page = aws.call(self._settings, self._region, self._query(request))
             for item in page["Items"]:
                 yield item["sk"]["S"], json.loads(item["value"]["S"])
                 seen += 1
             if "LastEvaluatedKey" not in page or (limit is not None and seen >= limit):
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _query(self, request: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
+        def once() -> Mapping[str, Any]:
+            answer: Any = self.client.query(**request)
+            aws.part(answer, "Items")
+            return answer  # type: ignore[no-any-return]
+
+        return once
 
     def identity(self) -> str:
         return aws.call(self._settings, self._region, lambda: aws.table_identity(self.client, self._table))
@@ -185,7 +206,12 @@ class DynamoControl:
             {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": control_text(value)}]}
             for key, value in values.items()
         ]
-        aws.execute_batch(aws.sending(self.client, self._pool), self._settings, self._region, statements)
+        codes = aws.execute_batch(aws.sending(self.client, self._pool), self._settings, self._region, statements)
+        strange = {key: code for key, code in zip(values, codes, strict=True) if code not in _DELETED}
+        held = dict(self.get_all(scope)) if strange else {}
+        for key, code in strange.items():
+            if held.get(key) == values[key]:
+                raise self._refused(f"remove {scope} {key}", code)
 
 
 _WHOLE = "@"

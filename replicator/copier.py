@@ -19,7 +19,7 @@ from replicator.control import Quarantine
 from replicator.copying import Plan, follow, plan
 from replicator.domain.event import Event, Head, size_of
 from replicator.domain.names import DELIMITER, LaneId, sequence_key
-from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionRefuses, RegionUnavailable
 from replicator.heads import Heads
 from replicator.linkstate import LinkState
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
@@ -94,10 +94,10 @@ class Copier:
             return
         try:
             identity: str | None = self.peer.identity()
-        except RegionUnavailable:
-            raise
-        except Exception as error:  # not allowed to look: then nothing is remembered
-            if not self._denied:
+        except Exception as error:
+            if isinstance(error, RegionUnavailable) and not isinstance(error, RegionRefuses):
+                raise
+            if not self._denied:  # not allowed to look: then nothing is remembered
                 self.log.warning("link.identity_unknown", error=str(error))
             identity, self._denied = None, True
         if identity is None or identity != self._identity:

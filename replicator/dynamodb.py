@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.errors import GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.errors import GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionRefuses, RegionUnavailable
 from replicator.items import INDEX_PARTS, LANES_INDEX, from_item, index_key, insert_statement, parameters
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
@@ -27,15 +26,16 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 _GET_BATCH = 100
-_INSERTS = {"": Insert.ADDED, "DuplicateItem": Insert.TAKEN, aws.NOT_NOW: Insert.NOT_NOW}
+_INSERTS = {"": Insert.ADDED, aws.UNMET: Insert.TAKEN, aws.NOT_NOW: Insert.NOT_NOW}
 
 
-# A condition of the write did not hold: an INSERT's, an EXISTS's, a put's.
-_CONDITIONS = ("DuplicateItem", "ConditionalCheckFailed")
+class _Unmet(Exception):
+    """Internal: the write was answered by an error. `refusal`: which does not say that a condition failed, so it may or may
+    not mean that; `certain`: nothing was written, says the engine itself."""
 
-
-class _Taken(Exception):
-    """Internal: a condition of the write failed."""
+    def __init__(self, refusal: RegionRefuses | None = None, certain: bool = True) -> None:
+        self.refusal = refusal
+        self.certain = certain
 
 
 class DynamoStorage:
@@ -73,8 +73,8 @@ class DynamoStorage:
 
         try:
             transient(self._settings.attempts)(once)
-        except _Taken:
-            self._settle(events, guards, perhaps_sent)
+        except _Unmet as unmet:
+            self._settle(events, guards, perhaps_sent or not unmet.certain, unmet.refusal)
             return False
         except Transient as failure:
             if not perhaps_sent:
@@ -90,10 +90,12 @@ class DynamoStorage:
         return True
 
     def _put(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> None:
-        """Write all or none, once. Raises _Taken or Transient."""
+        """Write all or none, once. Raises _Unmet or Transient."""
         if self._puts is not None:
-            if not self._puts.put(events, guards):
-                raise _Taken
+            try:
+                self._puts.put(events, guards)
+            except Exception as error:  # PynamoDB and botocore do not foresee every answer
+                raise self._failed(error) from error
             return
         statements = [self._statement(event) for event in events]
         for guard in guards:
@@ -105,12 +107,17 @@ class DynamoStorage:
             else:
                 self.wire.send("ExecuteTransaction", f'{{"TransactStatements":[{",".join(statements)}]}}')
         except (BotoCoreError, ClientError) as error:
-            code, reasons = aws.error_code(error), aws.cancellation_reasons(error)
-            if any(each.startswith(_CONDITIONS) for each in (code, *reasons)):
-                raise _Taken from None
-            if reasons & aws.THROTTLES:
-                raise Transient(", ".join(sorted(reasons)), sent=False) from error
-            raise (aws.sort_error(error) or error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> _Unmet | Transient:
+        """What an error means for the write that it answers."""
+        reasons = aws.cancellation_reasons(error)
+        if aws.condition_failed(aws.error_code(error), *reasons):
+            return _Unmet()
+        if reasons & aws.THROTTLES:
+            return Transient(", ".join(sorted(reasons)), sent=False)
+        passing = aws.sort_error(error)
+        return passing or _Unmet(aws.refusal(self._settings, self.region, error), aws.from_engine(error))
 
     def _statement(self, event: Event) -> str:
         """The INSERT of an event, as JSON."""
@@ -120,14 +127,18 @@ class DynamoStorage:
         bodies = (f'{{"Statements":[{",".join(statements)}]}}' for statements in batches)
         return self.wire.send_each("BatchExecuteStatement", bodies)
 
-    def _settle(self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool) -> None:
+    def _settle(
+        self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool, refusal: RegionRefuses | None = None
+    ) -> None:
         """A condition failed: these very events are there already (an earlier attempt landed), or others are, or a guard
-        does not hold."""
+        does not hold. Engines name that in many ways, so after a `refusal`, too, what is at the keys decides; the guards
+        are looked at first, or what was sent could land behind the look at its keys."""
         try:
+            unguarded = refusal is not None and not self._hold(guards)
             held = self.get([(event.lane, event.sequence) for event in events])
         except RegionUnavailable as error:
             if not perhaps_sent:
-                raise
+                raise refusal or error from error
             raise OutcomeUnknown(
                 f"{self.region} stopped answering while {len(events)} events from {events[0].id} were written; they may be "
                 "the ones that are there. EventStore.resolve(error.events) settles it once the region answers",
@@ -137,9 +148,32 @@ class DynamoStorage:
         taken = [event for event in events if (event.lane, event.sequence) in held]
         if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):
             return
-        if guards and not taken:
+        if guards and not taken and (refusal is None or unguarded):
             raise GuardFailed(guards)
-        raise LaneTaken(taken)
+        if taken or refusal is None:
+            raise LaneTaken(taken)
+        if perhaps_sent:
+            raise OutcomeUnknown(
+                f"{refusal}; {len(events)} events from {events[0].id} are not there, and may still come: nobody said that "
+                "they were not written. EventStore.resolve(error.events) settles it",
+                events,
+                guards,
+            ) from refusal
+        raise refusal
+
+    def _hold(self, guards: Sequence[Guard]) -> bool:
+        """Whether the control state is what these guards say."""
+        for guard in guards:
+            request = {
+                "TableName": self._settings.control_table,
+                "KeyConditionExpression": "pk = :scope AND sk = :key",
+                "ExpressionAttributeValues": {":scope": {"S": guard.scope}, ":key": {"S": guard.key}},
+                "ConsistentRead": True,
+            }
+            found = self._read("Query", request, "Items")["Items"]
+            if [item.get("value") for item in found] != [{"S": control_text(guard.value)}]:
+                return False
+        return True
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
         if self._puts is None:
@@ -159,24 +193,38 @@ class DynamoStorage:
             while waiting:
                 try:
                     transient(self._settings.attempts)(self._put, waiting)
-                except _Taken:
+                except _Unmet as unmet:
                     held = self.get([(event.lane, event.sequence) for event in waiting])
+                    if not held:  # asking again would go on for ever
+                        raise unmet.refusal or RegionUnavailable("taken, and nothing is there") from None
                     outcomes.update(dict.fromkeys(held, Insert.TAKEN))
                     waiting = [event for event in waiting if (event.lane, event.sequence) not in held]
                 else:
                     outcomes.update(((event.lane, event.sequence), Insert.ADDED) for event in waiting)
                     waiting = []
+        except RegionRefuses:
+            raise
         except (Transient, RegionUnavailable):
             pass  # those that are left stay NOT_NOW
         return [outcomes[(event.lane, event.sequence)] for event in events]
 
     def _insert_batch(self, events: Sequence[Event]) -> list[Insert]:
         statements = [self._statement(event) for event in events]
-        codes = aws.execute_batch(self._send_each, self._settings, self.region, statements)
-        for event, code in zip(events, codes, strict=True):
-            if code not in _INSERTS:
-                raise RegionUnavailable(f"{self.region} refused event {event.id}: {code}")
-        return [_INSERTS[code] for code in codes]
+        try:
+            codes = aws.execute_batch(self._send_each, self._settings, self.region, statements)
+        except RegionRefuses:  # engines differ in how they name a taken key
+            held = self.get([(event.lane, event.sequence) for event in events])
+            if len(held) < len(events):
+                raise
+            return [Insert.TAKEN] * len(events)
+        strange = {(e.lane, e.sequence): code for e, code in zip(events, codes, strict=True) if code not in _INSERTS}
+        held = self.get(strange) if strange else {}
+        for (lane, sequence), code in strange.items():
+            if (lane, sequence) not in held:
+                raise RegionRefuses(
+                    f"{self.region} refused event {sequence} of {lane}: {code[:300]}", code.partition(":")[0]
+                )
+        return [_INSERTS.get(code, Insert.TAKEN) for code in codes]
 
     def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
         found: dict[Position, Event] = {}
@@ -189,7 +237,7 @@ class DynamoStorage:
             requests: list[dict[str, Any]] = [
                 {"RequestItems": {self._table: {"Keys": keys, "ConsistentRead": True}}} for keys in batches
             ]
-            for answer in self._read_each("BatchGetItem", requests):
+            for answer in self._read_each("BatchGetItem", requests, "Responses"):
                 for item in answer["Responses"].get(self._table, []):
                     event = from_item(item)
                     found[(event.lane, event.sequence)] = event
@@ -214,7 +262,7 @@ class DynamoStorage:
         while left is None or left > 0:
             if left is not None:
                 request["Limit"] = left
-            page = self._read("Query", request)
+            page = self._read("Query", request, "Items")
             for item in page["Items"]:
                 yield from_item(item)
             if "LastEvaluatedKey" not in page:
@@ -231,7 +279,7 @@ class DynamoStorage:
             request: dict[str, Any] = {
                 "TableName": self._table, "ProjectionExpression": "pk, sk", "ConsistentRead": True, **start
             }  # fmt: skip
-            page = self._read("Scan", request)
+            page = self._read("Scan", request, "Items")
             for item in page["Items"]:
                 if key is not None and item["pk"]["S"] != key:
                     yield from _lane_end(key, sequence)
@@ -251,7 +299,7 @@ class DynamoStorage:
                 "ExpressionAttributeValues": {":part": {"S": index_key(region, part)}},
             }
             while True:
-                page = self._read("Query", request)
+                page = self._read("Query", request, "Items")
                 for item in page["Items"]:
                     for lane, _ in _lane_end(item["pk"]["S"], item["sk"]["S"]):
                         yield lane
@@ -262,22 +310,30 @@ class DynamoStorage:
     def identity(self) -> str:
         return self._call(lambda: aws.table_identity(self._client, self._table))
 
-    def _read(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        return self._call(partial(self.wire.read, operation, request))
+    def _read(self, operation: str, request: dict[str, Any], part: str) -> dict[str, Any]:
+        """The answer to a read, which must hold this part."""
 
-    def _read_each(self, operation: str, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        def once() -> dict[str, Any]:
+            answer = self.wire.read(operation, request)
+            aws.part(answer, part)
+            return answer
+
+        return self._call(once)
+
+    def _read_each(self, operation: str, requests: Sequence[dict[str, Any]], part: str) -> Iterator[dict[str, Any]]:
         """The answers to several reads, in order; those that fail at first are tried again one by one."""
         for request, answer in zip(requests, self.wire.read_each(operation, requests), strict=True):
-            yield answer if isinstance(answer, dict) else self._read(operation, request)
+            good = isinstance(answer, dict) and answer.get(part) is not None
+            yield cast("dict[str, Any]", answer) if good else self._read(operation, request, part)
 
     def _call(self, operation: Callable[[], T]) -> T:
-        """A read, retried while its failure may pass."""
+        """A read, retried while its failure may pass. Raises RegionUnavailable, and no error of botocore's."""
 
         def once() -> T:
             try:
                 return operation()
             except (BotoCoreError, ClientError) as error:
-                raise (aws.sort_error(error) or error) from error
+                raise (aws.sort_error(error) or aws.refusal(self._settings, self.region, error)) from error
 
         try:
             return transient(self._settings.attempts)(once)

@@ -135,3 +135,17 @@ class OutcomeUnknown(MeridianError):
 
 class RegionUnavailable(MeridianError):
     """A region does not answer, or throttles beyond the retry budget. Nothing is lost; try again later."""
+
+
+class RegionRefuses(RegionUnavailable):
+    """A region answered by an error that trying again does not mend: there is no such table, the credentials may not do
+    this, or its engine does not take such a request. Nothing was written.
+
+    The text says what to do; `code` is the engine's error code and `operation` the request. Workers wait for it as for
+    an outage: a table is made anew, a policy is corrected.
+    """
+
+    def __init__(self, message: str, code: str = "", operation: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.operation = operation

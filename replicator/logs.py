@@ -8,10 +8,12 @@ import sys
 
 import structlog
 
+from replicator.environment import given
+
 
 def configure(level: str | None = None) -> None:
     """Set structlog up for this process. Logs go to standard error; standard output belongs to results."""
-    chosen = (level or os.environ.get("MERIDIAN_LOG", "info")).upper()
+    chosen = (level or given("MERIDIAN_LOG") or "info").upper()
     machine = "AWS_LAMBDA_FUNCTION_NAME" in os.environ or "CI" in os.environ or not sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from botocore.exceptions import ClientError
 
 from replicator.audit.comparison import FORKED, MISSING, Comparison, compare
 from replicator.audit.forks import forks as forks_of
@@ -188,7 +187,7 @@ class _Depths:
             if key not in self._queues:
                 self._queues[key] = Queue(self._settings.at(source), f"backlog-{target}")
             return self._queues[key].depth()
-        except (RegionUnavailable, InvalidConfig, ClientError):
+        except (RegionUnavailable, InvalidConfig):
             self._without.add(source)  # no queues there: a long-running worker keeps its backlog in control state
             return None
 

@@ -4,7 +4,6 @@ that only look are in `looking`."""
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from replicator.audit.comparison import compare
 from replicator.audit.forks import salvage
 from replicator.audit.mending import Mender
 from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.environment import given
 from replicator.errors import InvalidConfig, MeridianError
 from replicator.looking import lane_named
 from replicator.runbooks import Bootstrap, Failback, Failover, Runbook, Summary, Switchover
@@ -238,7 +238,7 @@ def _system(region: str | None, peers: str | None, prefix: str | None, endpoints
 
 def _or(region: str | None, named: str) -> str | None:
     """The region that the settings name; where they name none, the one that the command is about."""
-    return region or (None if any(os.environ.get(name) for name in ("MERIDIAN_REGION", "AWS_REGION")) else named)
+    return region or (None if any(given(name) for name in ("MERIDIAN_REGION", "AWS_REGION")) else named)
 
 
 def _names(text: str | None) -> tuple[str, ...]:

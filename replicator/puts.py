@@ -4,16 +4,13 @@ transaction of puts costs two write units where an INSERT costs one (docs/decisi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from botocore.exceptions import ClientError
-from pynamodb.exceptions import PynamoDBException, TransactWriteError
+from botocore.exceptions import BotoCoreError, ClientError
+from pynamodb.exceptions import VerboseClientError
 from pynamodb.transactions import TransactWrite
 
-from replicator import aws
 from replicator.domain.event import Event
 from replicator.models import ControlItem, EventItem, bind, to_model
-from replicator.retries import Transient
 from replicator.settings import Settings
 from replicator.storage import Guard, control_text
 
@@ -26,9 +23,8 @@ class Puts:
         self._connection = self._model._get_connection().connection
         self._control = bind(ControlItem, settings.control_table, settings, region)
 
-    def put(self, events: Sequence[Event], guards: Sequence[Guard]) -> bool:
-        """Write all or none, once. False when a condition failed: a place is taken, or a guard does not hold. Raises
-        Transient."""
+    def put(self, events: Sequence[Event], guards: Sequence[Guard]) -> None:
+        """Write all or none, once. Raises botocore's error; where the answer could not even be parsed, any."""
         absent = self._model.pk.does_not_exist()
         try:
             if len(events) == 1 and not guards:
@@ -40,20 +36,15 @@ class Puts:
                     for guard in guards:
                         same = self._control.value == control_text(guard.value)
                         transaction.condition_check(self._control, guard.scope, guard.key, condition=same)
-        except PynamoDBException as error:
-            reasons = {r.code for r in error.cancellation_reasons if r} if isinstance(error, TransactWriteError) else set()
-            code = aws.error_code(error.cause)  # PynamoDB's own cause_response_code fails on time-outs
-            if code == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in reasons:
-                return False
-            if reasons & aws.THROTTLES:
-                raise Transient(", ".join(sorted(reasons)), sent=False) from error
-            raise _sorted(error) from error
-        return True
+        except Exception as error:
+            raise _cause(error) from error
 
 
-def _sorted(error: PynamoDBException) -> BaseException:
-    cause: Any = error.cause
-    answered = getattr(cause, "__cause__", None)  # PynamoDB's own errors keep the code, and not the status
-    if isinstance(answered, ClientError):
-        cause = answered
-    return aws.sort_error(cause or error) or error
+def _cause(error: BaseException) -> BaseException:
+    """botocore's own error behind one of PynamoDB's, which keeps its code and neither its status nor all reasons."""
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, BotoCoreError | ClientError) and not isinstance(each, VerboseClientError):
+            return each
+        each = getattr(each, "cause", None) or each.__cause__ or each.__context__
+    return error

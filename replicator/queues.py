@@ -8,10 +8,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from replicator import aws
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.pointers import Pointers, Spans
 from replicator.settings import Settings
 
@@ -45,8 +43,8 @@ class Queue:
     def _url(self) -> str:
         try:
             return str(self._call(lambda: self._client.get_queue_url(QueueName=self.name))["QueueUrl"])
-        except ClientError as error:
-            if aws.error_code(error) not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+        except RegionRefuses as error:
+            if error.code not in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
                 raise
             raise InvalidConfig(
                 f"queue {self.name} does not exist in {self._settings.region}; run `terraform apply`, or correct --prefix "
@@ -87,8 +85,8 @@ class Queue:
         url = self._url
         try:
             self._call(lambda: self._client.delete_message(QueueUrl=url, ReceiptHandle=receipt))
-        except ClientError as error:
-            if aws.error_code(error) != "ReceiptHandleIsInvalid":
+        except RegionRefuses as error:
+            if error.code != "ReceiptHandleIsInvalid":
                 raise
 
     def _call(self, operation: Any) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from replicator.domain.names import check_region
+from replicator.environment import given
 from replicator.errors import InvalidConfig, InvalidName
 
 WRITE_WITH = ("inserts", "puts")
@@ -141,36 +142,34 @@ def read_settings(
     """Settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
     _POLL_INTERVAL, _WRITE_WITH, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL, _EXTERNAL_LANES, _FENCE_CHECKED and _FENCE_LEASE;
     arguments that are not None win.
-    Raises InvalidConfig naming the value and the remedy.
+    One that is empty is unset. Raises InvalidConfig naming the value and the remedy.
     """
 
     def pick(option: str | None, name: str, default: str = "") -> str:
-        return option if option is not None else environment.get(f"MERIDIAN_{name}", default)
+        return option if option is not None else given(name, environment) or default
 
-    own = pick(region, "REGION", environment.get("AWS_REGION", ""))
+    own = pick(region, "MERIDIAN_REGION", given("AWS_REGION", environment))
     if not own:
         raise InvalidConfig("no region given; pass --region or set MERIDIAN_REGION, for example us-east-1")
     return Settings(
         region=own,
-        peers=tuple(p.strip() for p in pick(peers, "PEERS").split(",") if p.strip() and p.strip() != own),
-        prefix=pick(prefix, "PREFIX", "meridian"),
-        endpoints=_endpoints(pick(endpoints, "ENDPOINTS")),
-        connect_timeout=_number(environment, "CONNECT_TIMEOUT", 2.0),
-        read_timeout=_number(environment, "READ_TIMEOUT", 5.0),
-        attempts=_whole(environment, "ATTEMPTS", 3),
-        poll_interval=_number(environment, "POLL_INTERVAL", 0.25),
-        write_with=environment.get("MERIDIAN_WRITE_WITH", "inserts"),
-        personal_key=environment.get("MERIDIAN_PERSONAL_KEY", "").strip(),
-        optimistic_claims=tuple(
-            t.strip() for t in environment.get("MERIDIAN_OPTIMISTIC_CLAIMS", "").split(",") if t.strip()
-        ),
-        compensation=environment.get("MERIDIAN_COMPENSATION", ""),
-        token_keys=_keys(environment.get("MERIDIAN_TOKEN_KEYS", "")),
-        retired=_list(environment.get("MERIDIAN_RETIRED", "")),
-        external=environment.get("MERIDIAN_EXTERNAL", "").strip(),
-        external_lanes=environment.get("MERIDIAN_EXTERNAL_LANES", "all").strip(),
-        fence_checked=_list(environment.get("MERIDIAN_FENCE_CHECKED", "")),
-        fence_lease=_number(environment, "FENCE_LEASE", 2.0),
+        peers=tuple(p.strip() for p in pick(peers, "MERIDIAN_PEERS").split(",") if p.strip() and p.strip() != own),
+        prefix=pick(prefix, "MERIDIAN_PREFIX", "meridian"),
+        endpoints=_endpoints(pick(endpoints, "MERIDIAN_ENDPOINTS")),
+        connect_timeout=_number("MERIDIAN_CONNECT_TIMEOUT", environment, 2.0),
+        read_timeout=_number("MERIDIAN_READ_TIMEOUT", environment, 5.0),
+        attempts=_whole("MERIDIAN_ATTEMPTS", environment, 3),
+        poll_interval=_number("MERIDIAN_POLL_INTERVAL", environment, 0.25),
+        write_with=given("MERIDIAN_WRITE_WITH", environment) or "inserts",
+        personal_key=given("MERIDIAN_PERSONAL_KEY", environment),
+        optimistic_claims=_list(given("MERIDIAN_OPTIMISTIC_CLAIMS", environment)),
+        compensation=given("MERIDIAN_COMPENSATION", environment),
+        token_keys=_keys(given("MERIDIAN_TOKEN_KEYS", environment)),
+        retired=_list(given("MERIDIAN_RETIRED", environment)),
+        external=given("MERIDIAN_EXTERNAL", environment),
+        external_lanes=given("MERIDIAN_EXTERNAL_LANES", environment) or "all",
+        fence_checked=_list(given("MERIDIAN_FENCE_CHECKED", environment)),
+        fence_lease=_number("MERIDIAN_FENCE_LEASE", environment, 2.0),
     )
 
 
@@ -188,28 +187,30 @@ def _keys(text: str) -> tuple[bytes, ...]:
 
 
 def _endpoints(text: str) -> dict[str, str]:
-    pairs = {}
+    pairs: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
-        region, equals, url = item.partition("=")
+        region, equals, url = (part.strip() for part in item.partition("="))
         if not equals:
             raise InvalidConfig(f"endpoint {item!r} has no region; write 'us-east-1=http://127.0.0.1:4566'")
+        if region in pairs:
+            raise InvalidConfig(f"region {region} has two endpoints, {pairs[region]} and {url}; leave one out")
         pairs[region] = url
     return pairs
 
 
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(f"MERIDIAN_{name}", "")
+def _number(name: str, environment: Mapping[str, str], default: float) -> float:
+    text = given(name, environment)
     try:
         value = float(text) if text else default
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InvalidConfig(f"MERIDIAN_{name} is {text!r}; give a number")
+        raise InvalidConfig(f"{name} is {text!r}; give a number")
     return value
 
 
-def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
-    value = _number(environment, name, default)
+def _whole(name: str, environment: Mapping[str, str], default: int) -> int:
+    value = _number(name, environment, default)
     if value != int(value):
-        raise InvalidConfig(f"MERIDIAN_{name} is {value}; give a whole number")
+        raise InvalidConfig(f"{name} is {value}; give a whole number")
     return int(value)

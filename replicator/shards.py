@@ -2,7 +2,8 @@
 differ in their requests only.
 
 Records that a stream has trimmed cannot be read. The reader never passes over them in silence: the batch that follows
-says `trimmed`, and whoever reads then compares lanes, which hold everything for good.
+says `trimmed`, and whoever reads then compares lanes, which hold everything for good. A stream that another one takes the
+place of ends in the same way: docs/decisions/0029.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
 
 import structlog
-from botocore.exceptions import ClientError
 
 from replicator import aws
 from replicator.control import Checkpoints
-from replicator.errors import RegionUnavailable
+from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
+from replicator.succession import Source, Succession
 
 log = structlog.get_logger()
 
@@ -37,13 +38,15 @@ FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for i
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive records of one shard. `position` is the last one's sequence number; `closed` means it was the
-    shard's end; `trimmed` means that records before this batch may have been lost from the stream."""
+    shard's end; `trimmed` means that records before this batch may have been lost from the stream. `stream` is the one that
+    they were read from (empty: the reader's)."""
 
     shard: str
     records: tuple[dict[str, Any], ...]
     position: str | None
     closed: bool = False
     trimmed: bool = False
+    stream: str = ""
 
 
 @dataclass(slots=True)
@@ -96,6 +99,10 @@ class ShardReader(ABC):
     """The open shards that the last poll did not read, and why: what they hold is not among what it returned."""
     date: str = ""
     """The service's own time of its last answer to the last poll, as HTTP has it (empty: it did not say)."""
+    succession: Succession = field(default_factory=Succession)
+    """Looks which stream is to be read now."""
+    _quiet: bool = False
+    """Whether the last poll found nothing."""
 
     trimmed_codes: ClassVar[tuple[str, ...]] = ("TrimmedDataAccessException", "ResourceNotFoundException")
     """The errors that mean: what was asked for is gone from the stream."""
@@ -119,13 +126,13 @@ class ShardReader(ABC):
     def poll(self) -> list[Batch]:
         """New records of every open shard, at most one batch a shard; `unread` says which shards it could not read.
 
-        Raises RegionUnavailable when a shard failed and no other one gave anything.
+        Raises RegionUnavailable when a shard failed and no other one gave anything, or where there is no stream now.
         """
         now = self.monotonic()
         self._note_mark(now)
         self.unread, self.date = {}, ""
         if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
-            self._look_for_shards()
+            self._look()
             self._looked = self._saw = now
         batches: list[Batch] = []
         failure: RegionUnavailable | None = None
@@ -144,12 +151,16 @@ class ShardReader(ABC):
                 continue
             if batch is not None:
                 batches.append(batch)
+        self._quiet = not batches and (failure is None or isinstance(failure, RegionRefuses))
+        failure = failure or self.succession.missing
         if failure is not None and not batches:
             raise failure
         return batches
 
     def commit(self, batch: Batch) -> None:
         """Record that `batch` has been dealt with."""
+        if batch.stream not in ("", self.stream_arn):
+            return  # of a stream that was left: shards of the one that is read now may have the same names
         if batch.position is not None or batch.closed:
             self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
             self._unsaved.discard(batch.shard)
@@ -180,9 +191,35 @@ class ShardReader(ABC):
         else:
             self._mark, self._marks_at = mark, now + _MARK_SECONDS
 
+    def _look(self) -> None:
+        """Look which stream to read, and for its shards."""
+        ended = all(shard.finished for shard in self._shards.values())
+        if source := self.succession.due(self.stream_arn, ended, self._quiet):
+            self._follow(source)
+        try:
+            self._look_for_shards()
+        except RegionRefuses as error:
+            source = self.succession.next
+            if error.code != aws.NO_SUCH_TABLE or source is None:
+                raise self.succession.missing or error from error
+            self._follow(source)
+            self._look_for_shards()
+
+    def _follow(self, source: Source) -> None:
+        """Go on with this stream, as with one that was never read: checkpoints of another do not count, and records may
+        have been lost between the two."""
+        new = source.table != self.succession.table
+        log.warning("stream.replaced", stream=source.stream, before=self.stream_arn, new_table=new)
+        self.stream_arn = source.stream
+        self.succession.table, self.succession.next = source.table, None
+        self._shards, self._unsaved, self._vanished, self._owed = {}, set(), set(), {}
+        self._resumed, self._described, self._mark, self._marks_at = False, -math.inf, -math.inf, -math.inf
+
     def _look_for_shards(self) -> None:
         born = self._described
         found = {name: Shard(parents, since=self._saw, floor=born) for name, parents in self._describe().items()}
+        if not found and not self._resumed:
+            return  # the stream is being made
         self._described = self._told
         if not self._resumed:
             self._resume(found)
@@ -224,7 +261,7 @@ class ShardReader(ABC):
                 shard.iterator = self._iterator(name, shard)
             iterator = shard.iterator
             page = self._call(lambda: self._page(iterator))
-        except ClientError as error:
+        except RegionRefuses as error:
             return self._failed(name, shard, error)
         shard.since = began
         self.date = _date(page)
@@ -249,23 +286,24 @@ class ShardReader(ABC):
         trimmed, shard.trimmed = shard.trimmed, False
         if trimmed:
             self._owed[name] = _seconds(self.date)
-        return Batch(name, tuple(records), shard.position, shard.finished, trimmed)
+        return Batch(name, tuple(records), shard.position, shard.finished, trimmed, self.stream_arn)
 
-    def _failed(self, name: str, shard: Shard, error: ClientError) -> Batch | None:
-        code = aws.error_code(error)
+    def _failed(self, name: str, shard: Shard, error: RegionRefuses) -> Batch | None:
+        code = error.code
         self.unread[name] = AGAIN
         if code == "ExpiredIteratorException":
             shard.iterator = None  # the next poll asks for one from the last position
             return None
         if code not in self.trimmed_codes or (code == "InvalidArgumentException" and shard.position is None):
+            shard.iterator = None  # not that it is this one's fault
             raise error
         log.warning("stream.trimmed", shard=name, code=code)
         shard.position, shard.iterator, shard.resumed, shard.trimmed = None, None, None, True
-        if code != "ResourceNotFoundException":
+        if code != aws.NO_SUCH_TABLE:
             return None
         shard.finished, self._looked = True, None
         self._owed[name] = -math.inf
-        return Batch(name, (), None, closed=True, trimmed=True)
+        return Batch(name, (), None, closed=True, trimmed=True, stream=self.stream_arn)
 
     def _call(self, operation: Callable[[], Any]) -> Any:
         answer = aws.call(self.settings, self.settings.region, operation)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicator import aws
 from replicator.control import Checkpoints
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.settings import Settings
 from replicator.shards import Batch, Shard, ShardReader
+from replicator.succession import NO_STREAM, Source, Succession
 from replicator.wire import Wire
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 __all__ = ["Batch", "StreamReader"]
@@ -32,6 +35,19 @@ class _Client:
         return self._wire.read("GetRecords", request)
 
 
+def _find(client: DynamoDBClient, settings: Settings) -> Source:
+    """The events table's present stream. Raises RegionRefuses when there is none."""
+    describe = partial(client.describe_table, TableName=settings.events_table)
+    table = aws.call(settings, settings.region, lambda: aws.part(describe(), "Table"))
+    arn = table.get("LatestStreamArn")
+    if not arn or not table.get("StreamSpecification", {}).get("StreamEnabled"):
+        raise RegionRefuses(
+            f"table {settings.events_table} in {settings.region} has no stream; enable one with view type NEW_IMAGE",
+            NO_STREAM,
+        )
+    return Source(arn, aws.identity_of(table))
+
+
 @dataclass(slots=True)
 class StreamReader(ShardReader):
     """Reads one table's stream for one reader: there are exactly two, replicator and projector."""
@@ -42,14 +58,13 @@ class StreamReader(ShardReader):
     def connect(cls, settings: Settings, checkpoints: Checkpoints) -> StreamReader:
         """A reader of the own region's events table. Raises InvalidConfig when the table has no stream."""
         aws.require_table(settings, settings.region, settings.events_table)
-        client = aws.dynamodb(settings, settings.region)
-        table = aws.call(settings, settings.region, lambda: client.describe_table(TableName=settings.events_table)["Table"])
-        arn = table.get("LatestStreamArn")
-        if not arn or not table.get("StreamSpecification", {}).get("StreamEnabled"):
-            raise InvalidConfig(
-                f"table {settings.events_table} in {settings.region} has no stream; enable one with view type NEW_IMAGE"
-            )
-        return cls(_Client(aws.streams(settings, settings.region), settings), arn, checkpoints, settings)
+        find = partial(_find, aws.dynamodb(settings, settings.region), settings)
+        try:
+            arn, table = find()
+        except RegionRefuses as error:
+            raise InvalidConfig(str(error)) from None
+        client = _Client(aws.streams(settings, settings.region), settings)
+        return cls(client, arn, checkpoints, settings, succession=Succession(find, table))
 
     def _describe(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}

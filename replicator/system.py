@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
-from botocore.exceptions import ClientError
 
 from replicator import aws
 from replicator.audit.keeper import READER, Changes, Keeper
@@ -19,7 +18,7 @@ from replicator.audit.metering import Meter
 from replicator.control import Checkpoints, ControlStorage, DynamoControl
 from replicator.domain.names import check_region
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import InvalidConfig, InvalidName, RegionUnavailable
+from replicator.errors import InvalidConfig, InvalidName, RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
 from replicator.storage import LaneStorage
 from replicator.streams import StreamReader
@@ -120,13 +119,13 @@ def _probe(hasty: Settings) -> None:
     for table in (hasty.control_table, hasty.events_table):
         try:
             aws.call(hasty, hasty.region, partial(client.describe_table, TableName=table))
-        except ClientError as error:
-            if aws.error_code(error) == "ResourceNotFoundException":
+        except RegionRefuses as error:
+            if error.code == aws.NO_SUCH_TABLE:
                 why = f"{hasty.region} has no table {table}; run `terraform apply`, then try again"
                 log.warning("system.region_unusable", region=hasty.region, error=why)
                 raise RegionUnavailable(why) from None
             raise InvalidConfig(  # not silent: whoever is refused knows nothing about the region
-                f"{hasty.region} refused to be looked at ({aws.error_code(error)}). Correct the credentials, the policies "
+                f"{hasty.region} refused to be looked at ({error.code}). Correct the credentials, the policies "
                 "(operator_policy_arn of every region) or --prefix; or leave the region out of --peers"
             ) from None
         except RegionUnavailable as error:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pynamodb.exceptions import PynamoDBException
+
 from replicator import aws
+from replicator.errors import InvalidConfig
 from replicator.models import ControlItem, EventItem, KeysItem, bind
 from replicator.settings import Settings
 
@@ -14,8 +19,18 @@ def create_tables(settings: Settings) -> list[str]:
         aws.dynamodb(settings, settings.region).list_tables(Limit=1)
         tables = (EventItem, settings.events_table), (ControlItem, settings.control_table), (KeysItem, settings.keys_table)
         for model, table in tables:
-            bound = bind(model, table, settings, settings.region)
-            if not bound.exists():
-                bound.create_table(wait=True)
+            if create_missing(bind(model, table, settings, settings.region), settings):
                 created.append(table)
     return created
+
+
+def create_missing(bound: Any, settings: Settings) -> bool:
+    """Create the table of a bound model. True when it was missing. Raises InvalidConfig where it cannot be made."""
+    with aws.config_errors(settings, settings.region):
+        try:
+            if bound.exists():
+                return False
+            bound.create_table(wait=True)
+        except PynamoDBException as error:
+            raise InvalidConfig(f"table {bound.Meta.table_name} cannot be made in {settings.region}: {error}") from None
+    return True

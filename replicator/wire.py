@@ -131,7 +131,7 @@ def _parsed(operation: str, answer: Answer) -> dict[str, Any]:
     try:
         parsed: dict[str, Any] = loads(answer.content)
         parsed["ResponseMetadata"] = {"HTTPStatusCode": answer.status, "HTTPHeaders": answer.headers}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise HTTPClientError(error=f"the answer to {operation} is no JSON object: {error}") from None
     return parsed
 
@@ -140,7 +140,7 @@ def _error(operation: str, answer: Answer) -> ClientError:
     """The error as botocore makes it of such an answer. Load balancers and proxies answer anything."""
     try:
         told = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         told = {}

@@ -146,11 +146,12 @@ class Replicator:
 
     def _commit(self) -> None:
         """Checkpoint what all links are done with. Shards share one queue of batches, which keeps each in order."""
-        finished: dict[str, Batch] = {}
+        finished: dict[tuple[str, str], Batch] = {}
         done = list(takewhile(lambda ticket: ticket.waiting == 0, self._tickets))
         for batch in (ticket.batch for ticket in done):
-            before = finished.get(batch.shard, batch)
-            finished[batch.shard] = replace(batch, trimmed=batch.trimmed or before.trimmed)
+            shard = batch.stream, batch.shard
+            before = finished.get(shard, batch)
+            finished[shard] = replace(batch, trimmed=batch.trimmed or before.trimmed)
         for batch in finished.values():
             self._reader.commit(batch)
         for _ in done:  # what could not be noted is noted the next time

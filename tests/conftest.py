@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis
 from chaos.world.world import World
 from replicator import aws
 from replicator.settings import Settings
+from tests.engines import dynamodb_local
 
 # How fast examples are drawn depends on the machine and on chance: no reason to fail.
 hypothesis.register_profile(
@@ -27,6 +28,13 @@ def emulated() -> Iterator[World]:
     """Two regions on real emulator processes, without workers."""
     with World(["us-east-1", "eu-west-1"], workers=False) as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def local_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a DynamoDB Local, which says several things in another way than AWS and the emulator do."""
+    with dynamodb_local(tmp_path_factory.mktemp("engine")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

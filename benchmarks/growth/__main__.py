@@ -20,6 +20,7 @@ from chaos.bars import Bars
 from chaos.outputs import check_output, replace_text
 from replicator import logs
 from replicator.console import out
+from replicator.environment import given
 from replicator.errors import InvalidConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "performance"
@@ -49,7 +50,7 @@ def grow(
         raise InvalidConfig(f"--out {folder}: there is no directory {folder.parent}; create it or choose another")
     check_output("--json", json_file)
     folder.mkdir(exist_ok=True)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("error")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from chaos.bars import Bars
 from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
+from replicator.environment import given
 from replicator.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def hostile(
     if not 1 <= events <= 999_999:
         raise InvalidConfig(f"--events {events}: give 1 to 999,999")
     check_output("--json", json_file)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("critical")
     with Bars() as bars:
         outcome = run_hostile(events, seed, bars.steps)

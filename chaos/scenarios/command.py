@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from chaos.checker.verdict import PROMISES
 from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
+from replicator.environment import given
 from replicator.errors import InvalidConfig, MeridianError, place
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run_scenarios(
     if resume and json_file is None:
         raise InvalidConfig("--resume goes on from a file; name it with --json FILE")
     endpoints = read_endpoints(endpoint or [])
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("critical")
     campaign = Campaign(wanted, seed, minutes * 60, json_file, names, endpoint or [])
     if resume and (done := campaign.resume()):

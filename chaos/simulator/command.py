@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from chaos.bars import Bars
 from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
+from replicator.environment import given
 from replicator.errors import InvalidConfig, place
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def simulate(
     if grow and plant is not None:
         raise InvalidConfig(f"--grow looks at costs and at no promise, so --plant {plant} would be in vain; leave one out")
     campaign = Campaign(seeds, steps, seed, Options(regions, streams), plant, jobs)
-    if "MERIDIAN_LOG" not in os.environ:
+    if not given("MERIDIAN_LOG"):
         logs.configure("critical")
     told, kept = _grow(jobs) if grow else _run(campaign)
     if json_file is not None:

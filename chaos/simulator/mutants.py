@@ -12,18 +12,16 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from projectors import engine
 from projectors.crdt import Assign, LwwRegister, OrSet, PnCounter, Remove
 from projectors.folding import Wanted, fold_lanes
-from replicator import aws, copier, link, worker
+from replicator import copier, link, worker
 from replicator.appending import Appender
 from replicator.control import Backlog
 from replicator.copying import Plan, plan
 from replicator.domain.clock import ZERO, HybridLogicalClock
 from replicator.domain.event import Event, Head
-from replicator.errors import InvalidConfig, OutcomeUnknown, RegionUnavailable
+from replicator.errors import InvalidConfig, OutcomeUnknown, RegionRefuses, RegionUnavailable
 from replicator.fencing.fence import Fence
 from replicator.records import read_records
 from replicator.runbooks import Failback
@@ -112,9 +110,9 @@ def _checkpoints_first() -> Iterator[None]:
 def _expired_to_latest() -> Iterator[None]:
     failed = StreamReader._failed
 
-    def latest(self: StreamReader, name: str, shard: Shard, error: ClientError) -> object:
+    def latest(self: StreamReader, name: str, shard: Shard, error: RegionRefuses) -> object:
         batch = failed(self, name, shard, error)
-        if aws.error_code(error) == "ExpiredIteratorException":
+        if error.code == "ExpiredIteratorException":
             found = self.client.get_shard_iterator(StreamArn=self.stream_arn, ShardId=name, ShardIteratorType="LATEST")
             shard.iterator = found["ShardIterator"]
         return batch

@@ -21,10 +21,10 @@ from replicator.errors import RegionUnavailable
 from replicator.models import bind
 from replicator.retries import Transient
 from replicator.settings import Settings
+from replicator.tables import create_missing
 
 _FIELDS = ("version", "vector", "state", "value", "digest")
 _DELETED = 25  # the most that DynamoDB deletes in a request
-_LOST = {"DuplicateItem", "ConditionalCheckFailed"}
 _REFUSED = {"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"}  # for what the item is
 _WHOLE = "-"  # the sort key of a view that is no cell; a cell's is its owner, which holds a '/'
 
@@ -57,11 +57,7 @@ class DynamoSink:
     def create_table(self) -> bool:
         """Create the views table on an emulator. True when it was missing."""
         model = bind(ViewItem, self._table, self._settings, self._settings.region)
-        with aws.config_errors(self._settings, self._settings.region):
-            if model.exists():
-                return False
-            model.create_table(wait=True)
-        return True
+        return create_missing(model, self._settings)
 
     def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
         views = map(_from_item, self._get(keys))
@@ -76,7 +72,7 @@ class DynamoSink:
         request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
         answer: Any = self._client.batch_get_item(RequestItems=request)
         return (
-            answer["Responses"].get(self._table, []),
+            aws.part(answer, "Responses").get(self._table, []),
             answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", []),
         )
 
@@ -102,16 +98,25 @@ class DynamoSink:
     def save(self, changes: Sequence[Change]) -> list[bool]:
         statements = [self._statement(change) for change in changes]
         codes = aws.execute_batch(aws.sending(self._client, self._pool), self._settings, self._settings.region, statements)
-        # A request that was sent again after its answer was lost reports a conflict with itself.
-        doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code in _LOST]
+        # A request that was sent again after its answer was lost reports a conflict with itself. And engines differ in how
+        # they name one, so what is there decides.
+        doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code not in ("", aws.NOT_NOW)]
         stored = {_view_key(item): (_field(item, "vector"), _field(item, "digest")) for item in self._get(doubtful)}
-        saved = []
-        for change, code in zip(changes, codes, strict=True):
-            if code and code not in _LOST:
-                failed = ViewRefused if code in _REFUSED else RegionUnavailable
-                raise failed(f"{self._settings.region} did not take view {change.view.key}: {code}")
-            saved.append(not code or stored.get(change.view.id) == (str(change.view.vector), change.view.digest))
-        return saved
+        return [self._outcome(change, code, stored) for change, code in zip(changes, codes, strict=True)]
+
+    def _outcome(self, change: Change, code: str, stored: Mapping[ViewKey, tuple[Any, Any]]) -> bool:
+        """Whether a change was made, or lost to another. Raises RegionUnavailable where it was neither, ViewRefused
+        where that is for what the item is."""
+        if not code:
+            return True
+        vector, digest = stored.get(change.view.id, (None, None))
+        if (vector, digest) == (str(change.view.vector), change.view.digest):
+            return True
+        before = None if change.before is None else str(change.before)
+        if code == aws.NOT_NOW or (code != aws.UNMET and vector == before):
+            failed = ViewRefused if code.partition(":")[0] in _REFUSED else RegionUnavailable
+            raise failed(f"{self._settings.region} did not take view {change.view.key}: {code[:300]}")
+        return False
 
     def views(self, projection: str, version: int = 1) -> Iterator[View]:
         return (_from_item(item) for item in self._items(projection, version))
@@ -161,7 +166,7 @@ class DynamoSink:
     def _pages(self, operation: Callable[..., Any], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = dict(request)
         while True:
-            page: Any = self._call(partial(operation, **request))
+            page: Any = self._call(partial(_page, operation, request))
             yield from page["Items"]
             if "LastEvaluatedKey" not in page:
                 return
@@ -183,6 +188,12 @@ class DynamoSink:
 
     def _call(self, operation: Any) -> Any:
         return aws.call(self._settings, self._settings.region, operation)
+
+
+def _page(operation: Callable[..., Any], request: dict[str, Any]) -> Any:
+    page = operation(**request)
+    aws.part(page, "Items")
+    return page
 
 
 def _prefix(projection: str, version: int) -> str:

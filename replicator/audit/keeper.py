@@ -15,7 +15,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError
 
 from replicator.audit.ledger import RANGES, SUMS, Entry, Range, Sum, by_range, range_of
 from replicator.audit.threads import at_once
@@ -128,7 +127,7 @@ class Keeper:
         self._ranges: dict[int, Range] = {}
         self._stored: dict[int, dict[str, Value]] = {}
         self._touched: set[int] = set()
-        self._batches: dict[str, Batch] = {}
+        self._batches: dict[tuple[str, str], Batch] = {}
         self._stale = False  # whether another keeper stored what this one does not have
 
     @property
@@ -212,9 +211,10 @@ class Keeper:
 
     def _keep(self, batch: Batch) -> None:
         """Remember how far a shard was read, for when all of it is stored."""
-        before = self._batches.get(batch.shard, batch)
+        shard = batch.stream, batch.shard
+        before = self._batches.get(shard, batch)
         position, trimmed = batch.position or before.position, batch.trimmed or before.trimmed
-        self._batches[batch.shard] = Batch(batch.shard, (), position, batch.closed, trimmed)
+        self._batches[shard] = Batch(batch.shard, (), position, batch.closed, trimmed, batch.stream)
 
     def _have_patience(self, barren: int, changes: Changes, failure: RegionUnavailable | None) -> None:
         waits = failure is None and all(why == WAITING for why in changes.unread.values())
@@ -307,7 +307,7 @@ class Keeper:
                 finally:
                     self._control.delete(SCOPE, {_LOCK: lock})
                 self._stored_at = now
-        except (RegionUnavailable, ClientError, BotoCoreError) as error:
+        except RegionUnavailable as error:
             log.warning("ledger.not_stored", region=self.region, error=str(error))
             self._stored_at = now  # it need not be tried at every look
 

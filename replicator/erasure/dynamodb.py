@@ -6,11 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
-
 from replicator import aws
 from replicator.erasure.keys import SubjectKeys
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.settings import Settings
 
 T = TypeVar("T")
@@ -44,8 +42,8 @@ class DynamoKeys:
         }
         try:
             self._call(partial(self._client.update_item, **request))
-        except ClientError as error:
-            if aws.error_code(error) != "ConditionalCheckFailedException":
+        except RegionRefuses as error:
+            if not aws.condition_failed(error.code):
                 raise
             return False
         return True
@@ -58,15 +56,14 @@ class DynamoKeys:
     def _call(self, operation: Callable[[], T]) -> T:
         try:
             return aws.call(self._settings, self.region, operation)
-        except ClientError as error:
-            code = aws.error_code(error)
-            if code == "ResourceNotFoundException":
+        except RegionRefuses as error:
+            if error.code == aws.NO_SUCH_TABLE:
                 raise InvalidConfig(
                     f"table {self._table} does not exist in {self.region}; run `replicator init` (emulator) or "
                     "`terraform apply` (AWS), or correct --prefix"
                 ) from None
-            if code == "ConditionalCheckFailedException":
+            if aws.condition_failed(error.code):
                 raise
             raise InvalidConfig(
-                f"{self.region} refuses {error.operation_name} on table {self._table}: {code}. Allow it to this role"
+                f"{self.region} refuses {error.operation} on table {self._table}: {error.code}. Allow it to this role"
             ) from None

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from botocore.exceptions import ClientError
-
 from replicator import aws
-from replicator.errors import DamagedEvent, InvalidConfig
+from replicator.errors import DamagedEvent, InvalidConfig, RegionRefuses
 from replicator.settings import Settings
 
 T = TypeVar("T")
@@ -50,13 +48,12 @@ class KmsWrapping:
         region = self._settings.region
         try:
             return aws.call(self._settings, region, operation)
-        except ClientError as error:
-            code = aws.error_code(error)
-            if code == "InvalidCiphertextException":
+        except RegionRefuses as error:
+            if error.code == "InvalidCiphertextException":
                 raise DamagedEvent(
                     f"a stored key of {subject} is damaged or another subject's, says KMS of {region}"
                 ) from None
             raise InvalidConfig(
-                f"KMS of {region} refuses {error.operation_name} with key {self._key!r}: {code}. Name a multi-region key "
+                f"KMS of {region} refuses {error.operation} with key {self._key!r}: {error.code}. Name a multi-region key "
                 "that is enabled here in MERIDIAN_PERSONAL_KEY, and allow its use to this role"
             ) from None

@@ -12,13 +12,28 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from replicator import aws
 from replicator.control import Checkpoints
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.external.waves import Outgoing
 from replicator.settings import Settings
 from replicator.shards import Shard, ShardReader
+from replicator.succession import Source, Succession
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
+
+
+def _find(client: KinesisClient, settings: Settings, stream: str) -> Source:
+    """The stream that has this name now. Of one that was there before it nothing can be read any more."""
+    about = aws.call(settings, settings.region, lambda: client.describe_stream_summary(StreamName=stream))
+    summary = about["StreamDescriptionSummary"]
+    identity = f"{summary['StreamARN']}@{summary['StreamCreationTimestamp'].timestamp():.0f}"
+    return Source(identity, identity)
+
+
+def require_stream(settings: Settings, stream: str) -> Source:
+    """The stream of this name. Raises InvalidConfig, saying what to do, where there is none."""
+    with _known(settings, stream):
+        return _find(aws.kinesis(settings, settings.region), settings, stream)
 
 
 @dataclass(slots=True)
@@ -39,11 +54,9 @@ class KinesisReader(ShardReader):
         Checkpoints belong to this stream, not to one that had its name before.
         """
         client = aws.kinesis(settings, settings.region)
-        with _known(settings, stream):
-            about = aws.call(settings, settings.region, lambda: client.describe_stream_summary(StreamName=stream))
-        summary = about["StreamDescriptionSummary"]
-        identity = f"{summary['StreamARN']}@{summary['StreamCreationTimestamp'].timestamp():.0f}"
-        return cls(client, identity, checkpoints, settings)
+        source = require_stream(settings, stream)
+        succession = Succession(partial(_find, client, settings, stream), source.table)
+        return cls(client, source.stream, checkpoints, settings, succession=succession)
 
     @property
     def arn(self) -> str:
@@ -88,12 +101,11 @@ class KinesisDestination:
     def put(self, records: Sequence[Outgoing]) -> Sequence[str]:
         entries: list[Any] = [{"PartitionKey": record.key, "Data": record.data} for record in records]
         try:
-            with _known(self._settings, self._stream):
-                answer = self._client.put_records(StreamName=self._stream, Records=entries)
+            answer = self._client.put_records(StreamName=self._stream, Records=entries)
         except (BotoCoreError, ClientError) as error:
             passing = aws.sort_error(error)
             if passing is None:
-                raise
+                raise aws.refusal(self._settings, self._settings.region, error) from error
             return [str(passing)] * len(records)
         return [result.get("ErrorCode", "") for result in answer["Records"]]
 
@@ -123,8 +135,8 @@ def _known(settings: Settings, stream: str) -> Iterator[None]:
     """Turn the error for a stream that does not exist into InvalidConfig, saying what to do."""
     try:
         yield
-    except ClientError as error:
-        if aws.error_code(error) != "ResourceNotFoundException":
+    except RegionRefuses as error:
+        if error.code != aws.NO_SUCH_TABLE:
             raise
         raise InvalidConfig(
             f"Kinesis stream {stream} does not exist in {settings.region}; run `replicator init` with MERIDIAN_EXTERNAL set "

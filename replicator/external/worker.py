@@ -14,7 +14,7 @@ from replicator.control import Checkpoints, DynamoControl
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
 from replicator.external.bus import BusRecord, read_bus
-from replicator.external.kinesis import KinesisDestination, KinesisReader
+from replicator.external.kinesis import KinesisDestination, KinesisReader, require_stream
 from replicator.external.publisher import Publisher
 from replicator.external.transformation import load_external
 from replicator.retries import full_jitter
@@ -42,7 +42,8 @@ class PublishWorker:
 
     @classmethod
     def connect(cls, settings: Settings) -> PublishWorker:
-        """Wire the publisher of the settings' region. Raises InvalidConfig when the bus or the transformation is missing."""
+        """Wire the publisher of the settings' region. Raises InvalidConfig when a stream or transformation is missing."""
+        require_stream(settings, settings.external_stream)
         publisher = connect_publisher(settings)
         reader = KinesisReader.connect(settings, settings.bus_stream, Checkpoints(DynamoControl(settings), READER))
         return cls(publisher, reader, settings.events_table, settings.poll_interval)

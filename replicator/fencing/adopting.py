@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
-from botocore.exceptions import ClientError
 
 from replicator.control import ControlStorage, DynamoControl
-from replicator.errors import MeridianError
+from replicator.errors import MeridianError, RegionRefuses
 from replicator.fencing.connecting import connect_fence
 from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role, set_stripes
 from replicator.settings import Settings
@@ -45,8 +44,8 @@ class Adopter:
         for peer, control in self.peers.items():
             try:
                 role = known_roles(control).get(self.region)
-            except (MeridianError, ClientError) as error:
-                if isinstance(error, ClientError) and peer not in self._refused:
+            except MeridianError as error:
+                if isinstance(error, RegionRefuses) and peer not in self._refused:
                     self._refused.add(peer)
                     log.warning("fence.peer_refuses", region=self.region, peer=peer, error=str(error))
                 continue

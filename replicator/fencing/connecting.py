@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import structlog
-from botocore.exceptions import ClientError
 
 from replicator import aws
 from replicator.control import ControlStorage, DynamoControl
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.fencing.checkin import Heard
 from replicator.fencing.fence import Fence
 from replicator.fencing.roles import known_roles
@@ -46,8 +45,8 @@ def _ask_all(hasty: Settings) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
 def _ask(hasty: Settings, peer: str) -> Heard | None:
     try:
         return ask(DynamoControl(hasty.at(peer)), DynamoStorage(hasty, peer), hasty.region)
-    except ClientError as error:
-        if aws.error_code(error) == "ResourceNotFoundException":
+    except RegionRefuses as error:
+        if error.code == aws.NO_SUCH_TABLE:
             return Heard(None, False)  # it has no tables yet
         log.warning("fence.peer_refuses", region=hasty.region, peer=peer, error=str(error))
     except (RegionUnavailable, InvalidConfig):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from replicator.domain.names import check_region
+from replicator.environment import given
 from replicator.errors import InvalidConfig, InvalidName
 from replicator.steering.arc import Arc, Endpoint
 from replicator.steering.local import LocalFile
@@ -31,7 +32,7 @@ def read_steering(environment: Mapping[str, str] = os.environ) -> Steering:
 
     Raises InvalidConfig naming the value and the remedy.
     """
-    text = environment.get("MERIDIAN_STEERING", "").strip()
+    text = given("MERIDIAN_STEERING", environment)
     kind, _, rest = text.partition(":")
     if kind in ("", "nobody") and not rest:
         return Nobody()
@@ -40,7 +41,7 @@ def read_steering(environment: Mapping[str, str] = os.environ) -> Steering:
     if kind == "route53":
         return _route53(rest)
     if kind == "arc":
-        return _arc(rest, environment.get("MERIDIAN_STEERING_ENDPOINTS", ""))
+        return _arc(rest, given("MERIDIAN_STEERING_ENDPOINTS", environment))
     raise InvalidConfig(f"MERIDIAN_STEERING is {text!r}; write one of {', '.join(_FORMS)}")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
 
-from chaos.world.world import World
 from replicator import aws
 from replicator.control import ControlStorage, DynamoControl
 from replicator.domain.clock import Hlc
@@ -26,7 +26,11 @@ from replicator.tables import create_tables
 
 HOMER = LaneId("us-east-1", StreamId("user", "homer"))
 MARGE = LaneId("us-east-1", StreamId("user", "marge"))
-KINDS = ["memory", *(pytest.param(kind, marks=pytest.mark.emulator) for kind in ("inserts", "puts"))]
+ENGINES = ["ministack", "dynamodb-local"]
+KINDS = [
+    "memory",
+    *(pytest.param(f"{engine} {write}", marks=pytest.mark.emulator) for engine in ENGINES for write in ("inserts", "puts")),
+]
 
 
 def chain(lane: LaneId, count: int, payload: str = "", by: str = "a writer") -> list[Event]:
@@ -48,49 +52,68 @@ def everything(storage: LaneStorage) -> dict[LaneId, list[Event]]:
     return {lane: list(storage.read(lane)) for lane, _ in storage.lanes()}
 
 
-@pytest.fixture(scope="module")
-def table(emulated: World) -> Settings:
-    """One table for the whole contract: making it takes longer than most tests here."""
-    settings = replace(emulated.settings("us-east-1"), prefix="contract", attempts=2, read_timeout=30)
-    create_tables(settings)
-    return settings
+class Engine:
+    """One table of an engine, for the whole contract: making it takes longer than most tests here."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.table = replace(settings, prefix="contract", attempts=2, read_timeout=30)
+        create_tables(self.table)
+        self.raw: Any = aws.dynamodb(self.table, self.table.region)  # beneath the storage
+        self.backends = {kind: DynamoStorage(replace(self.table, write_with=kind)) for kind in ("inserts", "puts")}
+
+    def empty(self) -> Engine:
+        for lane, last in self.backends["inserts"].lanes():
+            keys = [{"pk": {"S": lane.key}, "sk": {"S": sequence_key(n)}} for n in range(1, last + 1)]
+            for start in range(0, last, 25):
+                deletes: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
+                self.raw.batch_write_item(RequestItems={self.table.events_table: deletes})
+        return self
 
 
 @pytest.fixture(scope="module")
-def raw(table: Settings) -> Any:
-    """A client of the table's region, beneath the storage."""
-    return aws.dynamodb(table, table.region)
+def engines(request: pytest.FixtureRequest) -> Callable[[str], Engine]:
+    """Each engine, started when it is needed."""
 
+    @cache
+    def engine(name: str) -> Engine:
+        if name == "ministack":
+            return Engine(request.getfixturevalue("emulated").settings("us-east-1"))
+        return Engine(Settings("us-east-1", endpoints={"us-east-1": request.getfixturevalue("local_engine")}))
 
-@pytest.fixture(scope="module")
-def backends(table: Settings) -> dict[str, DynamoStorage]:
-    return {kind: DynamoStorage(replace(table, write_with=kind)) for kind in ("inserts", "puts")}
-
-
-@pytest.fixture
-def emptied(table: Settings, raw: Any, backends: dict[str, DynamoStorage]) -> dict[str, DynamoStorage]:
-    for lane, last in backends["inserts"].lanes():
-        keys = [{"pk": {"S": lane.key}, "sk": {"S": sequence_key(n)}} for n in range(1, last + 1)]
-        for start in range(0, last, 25):
-            deletes: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
-            raw.batch_write_item(RequestItems={table.events_table: deletes})
-    return backends
+    return engine
 
 
 @pytest.fixture(params=KINDS)
-def storage(request: pytest.FixtureRequest) -> LaneStorage:
-    return MemoryStorage() if request.param == "memory" else request.getfixturevalue("emptied")[request.param]
+def storage(request: pytest.FixtureRequest, engines: Callable[[str], Engine]) -> LaneStorage:
+    name, _, write = request.param.partition(" ")
+    return MemoryStorage() if name == "memory" else engines(name).empty().backends[write]
 
 
 @pytest.fixture
-def control(request: pytest.FixtureRequest, storage: LaneStorage, table: Settings) -> ControlStorage:
+def control(storage: LaneStorage) -> ControlStorage:
     """The control state that the storage's guards speak of."""
-    return storage.control if isinstance(storage, MemoryStorage) else DynamoControl(table)
+    return storage.control if isinstance(storage, MemoryStorage) else DynamoControl(storage._settings)  # type: ignore[attr-defined]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, engines: Callable[[str], Engine]) -> Engine:
+    """An engine with an empty table."""
+    return engines(request.param).empty()
 
 
 @pytest.fixture
-def dynamo(emptied: dict[str, DynamoStorage]) -> DynamoStorage:
-    return emptied["inserts"]
+def table(engine: Engine) -> Settings:
+    return engine.table
+
+
+@pytest.fixture
+def raw(engine: Engine) -> Any:
+    return engine.raw
+
+
+@pytest.fixture
+def dynamo(engine: Engine) -> DynamoStorage:
+    return engine.backends["inserts"]
 
 
 def test_insert_takes_a_hundred_events_over_several_lanes(storage: LaneStorage) -> None:
@@ -327,7 +350,6 @@ def test_a_write_that_landed_is_never_reported_as_not_written(table: Settings, d
 
 
 @pytest.mark.emulator
-@pytest.mark.usefixtures("emptied")
 @pytest.mark.parametrize("silent", [_AnswerLost, _NoAnswer])
 def test_what_was_sent_without_an_answer_carries_its_guards(table: Settings, silent: type[DynamoStorage]) -> None:
     """Whoever settles it later must not write it where the guards hold no more."""

@@ -25,7 +25,8 @@ from projectors.sinks.search import SearchSink
 from replicator.settings import Settings
 from tests.projectors.sinks.late import Late, late
 
-KINDS = ["memory", pytest.param("dynamodb", marks=pytest.mark.emulator), "postgresql", "redis", "redis6", "search"]
+DYNAMODB = [pytest.param(kind, marks=pytest.mark.emulator) for kind in ("dynamodb", "dynamodb-local")]
+KINDS = ["memory", *DYNAMODB, "postgresql", "redis", "redis6", "search"]
 STORES = KINDS[1:]
 
 
@@ -78,10 +79,14 @@ def made(request: pytest.FixtureRequest, fresh: Settings) -> Iterator[Callable[[
         def make(kind: str) -> Sink:
             if kind == "memory":
                 return MemorySink()
-            if kind == "dynamodb":
-                dynamodb = DynamoSink(
-                    replace(request.getfixturevalue("emulated").settings("us-east-1"), prefix=fresh.prefix)
-                )
+            if kind.startswith("dynamodb"):
+                if kind == "dynamodb":
+                    there = replace(request.getfixturevalue("emulated").settings("us-east-1"), prefix=fresh.prefix)
+                else:
+                    there = replace(
+                        fresh, endpoints={fresh.region: request.getfixturevalue("local_engine")}, read_timeout=30
+                    )
+                dynamodb = DynamoSink(there)
                 dynamodb.create_table()
                 return dynamodb
             if kind == "postgresql":

@@ -306,7 +306,7 @@ def test_a_summary_is_that_of_the_views_whatever_happened_to_them(sink: Sink) ->
 
 
 def test_sinks_that_hold_the_same_views_say_the_same(made: Callable[[str], Sink]) -> None:
-    kinds = ["memory", "dynamodb", "postgresql", "redis", "search"]
+    kinds = ["memory", "dynamodb", "dynamodb-local", "postgresql", "redis", "search"]
     sinks = {kind: made(kind) for kind in kinds}
     views = [view(n, f"plane/N{n}", row="JFK" if n % 2 else "") for n in range(1, 80)]
     for sink in sinks.values():

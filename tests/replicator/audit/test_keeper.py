@@ -11,7 +11,6 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from replicator.audit import ledger
 from replicator.audit.comparison import DAMAGED, compare
@@ -20,7 +19,7 @@ from replicator.audit.ledger import RANGES, SUMS, Entry, Range, Share, Sum
 from replicator.control import Checkpoints, Value
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import RegionUnavailable
+from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
 from replicator.shards import Batch, ShardReader
 from tests.replicator.memories import EAST, Axe, Killed, Memories, TableChanges, load
@@ -447,7 +446,7 @@ def test_what_the_control_table_refuses_is_not_stored_and_stops_nobody() -> None
 
     def refuse(scope: str, key: str, before: Value | None, after: Value) -> bool:
         if scope.startswith("ledger#"):
-            raise ClientError({"Error": {"Code": "ValidationException", "Message": "too large"}}, "UpdateItem")
+            raise RegionRefuses("too large", "ValidationException")
         return swapping(scope, key, before, after)
 
     control.swap = refuse  # type: ignore[method-assign]

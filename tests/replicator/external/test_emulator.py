@@ -23,9 +23,9 @@ from replicator.control import Checkpoints, DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import InvalidConfig
+from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.external import ExternalConsumer, ExternalEvent
-from replicator.external.kinesis import KinesisDestination, KinesisReader, create_streams
+from replicator.external.kinesis import KinesisDestination, KinesisReader, create_streams, require_stream
 from replicator.external.publisher import Publisher
 from replicator.external.waves import Outgoing
 from replicator.external.worker import PublishWorker
@@ -214,6 +214,8 @@ def test_streams_that_do_not_exist_are_refused_by_name(region: Settings) -> None
     with pytest.raises(InvalidConfig, match="none-events does not exist in us-east-1; run"):
         KinesisReader.connect(nowhere, nowhere.bus_stream, Checkpoints(DynamoControl(region), "publisher"))
     with pytest.raises(InvalidConfig, match="none-external does not exist"):
+        require_stream(nowhere, nowhere.external_stream)
+    with pytest.raises(RegionRefuses, match="none-external not found"):  # gone since: it is waited for
         KinesisDestination(nowhere, nowhere.external_stream).put([Outgoing("k", b"x")])
 
 

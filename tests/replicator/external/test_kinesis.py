@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from replicator.control import Checkpoints, MemoryControl
-from replicator.errors import RegionUnavailable
+from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.external.kinesis import KinesisReader
 from replicator.settings import Settings
+from replicator.succession import Source, Succession
 
-from externals import FakeKinesis, client_error  # isort: skip
+from externals import FakeKinesis  # isort: skip
 
 IDENTITY = "arn:aws:kinesis:us-east-1:000000000000:stream/meridian-events@1"
 
@@ -130,9 +131,11 @@ def test_a_position_that_the_stream_does_not_know_means_lost_records_not_a_halt(
 
 def test_an_invalid_argument_that_no_position_explains_is_not_hidden() -> None:
     bench = Bench()
+    bench.put("a")
     bench.kinesis.failures["s0"] = ["InvalidArgumentException"]
-    with pytest.raises(type(client_error("x"))):
-        bench.read()
+    with pytest.raises(RegionRefuses, match="InvalidArgumentException"):
+        bench.reader.poll()
+    assert bench.read() == ["a"]
 
 
 def test_checkpoints_of_a_stream_that_had_the_name_before_do_not_count() -> None:
@@ -143,6 +146,21 @@ def test_checkpoints_of_a_stream_that_had_the_name_before_do_not_count() -> None
     bench.restart()
     assert bench.read() == ["a", "b"]
     assert bench.trimmed == 1
+
+
+def test_a_stream_that_is_made_anew_is_gone_on_with_while_it_is_read() -> None:
+    bench = Bench()
+    bench.put("a", "b")
+    bench.reader.succession = Succession(lambda: Source(bench.identity, bench.identity), bench.identity)
+    assert bench.read() == ["a", "b"]
+    bench.now += 11
+    bench.reader.client = FakeKinesis()  # type: ignore[assignment]
+    bench.kinesis, bench.identity = bench.reader.client, IDENTITY[:-1] + "2"
+    bench.put("c")
+    bench.trimmed = 0
+    assert bench.read() == ["c"]
+    assert bench.trimmed == 1
+    assert Checkpoints(bench.control, "publisher").load(bench.identity).keys() == {"s0"}
 
 
 def test_all_pages_of_the_list_of_shards_are_read() -> None:

@@ -1,0 +1,294 @@
+"""Whatever an engine, or something before it, answers: only Meridian's errors leave the store, and where an answer to a
+write is not understood, what is at the keys decides."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from replicator.control import DynamoControl
+from replicator.domain.clock import Hlc
+from replicator.domain.event import GENESIS, Event, NewEvent, seal
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.vector import EMPTY
+from replicator.dynamodb import DynamoStorage
+from replicator.errors import GuardFailed, LaneTaken, MeridianError, OutcomeUnknown, RegionRefuses, RegionUnavailable
+from replicator.items import to_item
+from replicator.settings import Settings
+from replicator.storage import Guard, Insert, control_text
+
+REGION = "us-east-1"
+LANE = LaneId(REGION, StreamId("user", "homer"))
+GUARD = Guard("fences", "one", {"open": True})
+READS = ("BatchGetItem", "Query", "Scan", "DescribeTable")
+Answer = tuple[int, bytes]
+
+
+def refusal(code: object, **more: object) -> Answer:
+    return 400, json.dumps({"__type": code, "message": "no", **more}).encode()
+
+
+def cancelled(reasons: object) -> Answer:
+    return refusal("com.amazonaws.dynamodb.v20120810#TransactionCanceledException", CancellationReasons=reasons)
+
+
+CODES = ("AccessDeniedException", "ValidationException", "ResourceNotFoundException", "DuplicateItem", "TeapotException",
+         "UnrecognizedClientException", "ItemCollectionSizeLimitExceededException", "ConditionalCheckFailedException",
+         "ThrottlingException", "InternalServerError", "TransactionConflictException")  # fmt: skip
+REASONS: dict[str, object] = {
+    "none": None, "a text": "ValidationError", "an object": {"Code": "ValidationError"}, "empty": [], "too few": [{}],
+    "null": [None, None], "numbers": [1, 2], "no codes": [{}, {"Message": "x"}], "null codes": [{"Code": None}] * 2,
+    "strange codes": [{"Code": 7}, {"Code": {"a": 1}}, {"Code": ["x"]}], "unknown": [{"Code": "Teapot"}, {"Code": "None"}],
+    "DynamoDB Local": [{"Code": "ValidationError", "Message": "Duplicate primary key exists in table"}, {"Code": "None"}],
+    "throttled": [{"Code": "ThrottlingError"}],
+}  # fmt: skip
+ANSWERS: dict[str, Answer] = {
+    **{code: refusal(code) for code in CODES},
+    **{f"reasons: {name}": cancelled(reasons) for name, reasons in REASONS.items()},
+    "reasons: missing": refusal("TransactionCanceledException"),
+    "a number as type": refusal(5),
+    "null as type": refusal(None),
+    "an object as type": refusal({"a": 1}),
+    "html 403": (403, b"<html>Forbidden</html>"),
+    "html 404": (404, b"<html>Not Found</html>"),
+    "html 429": (429, b"<html>slow down</html>"),
+    "html 200": (200, b"<html>all is well</html>"),
+    "redirect": (302, b""),
+    "empty 400": (400, b""),
+    "empty 200": (200, b""),
+    "no part 200": (200, b"{}"),
+    "null parts 200": (200, b'{"Items":null,"Responses":null,"Table":null,"UnprocessedItems":null}'),
+    "a list": (400, b"[1]"),
+    "null": (400, b"null"),
+    "a text": (400, b'"no"'),
+    "bytes": (400, b"\x00\xff\xfe{"),
+    "nested": (400, b"[" * 200_000),
+    "a long number": (400, b'{"__type":' + b"9" * 10_000 + b"}"),
+    "half": (400, b'{"__type": "Vali'),
+}
+
+
+class Engine(ThreadingHTTPServer):
+    """Answers writes by `write`, and reads by what it holds, or by `read` where that is given."""
+
+    write: Answer = (200, b"{}")
+    read: Answer | None = None
+    events: tuple[Event, ...] = ()
+    guard: Guard | None = None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Whoever has heard enough hangs up."""
+
+    def answer(self, operation: str) -> Answer:
+        if operation not in READS:
+            return self.write
+        if self.read is not None:
+            return self.read
+        if operation == "BatchGetItem":
+            items = [{name: _sent(value) for name, value in to_item(event).items()} for event in self.events]
+            return 200, json.dumps({"Responses": {"meridian-events": items}}).encode()
+        value = {"S": control_text(self.guard.value)} if self.guard else None
+        return 200, json.dumps({"Items": [{"sk": {"S": "one"}, "value": value}] if value else []}).encode()
+
+
+def _sent(value: dict[str, Any]) -> dict[str, Any]:
+    from base64 import b64encode
+
+    return {kind: b64encode(held).decode() if kind == "B" else held for kind, held in value.items()}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Engine
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = self.server.answer(self.headers["X-Amz-Target"].partition(".")[2])
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Engine]:
+    with Engine(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def engine(server: Engine) -> Engine:
+    server.write, server.read, server.events, server.guard = (200, b"{}"), None, (), None
+    return server
+
+
+@pytest.fixture(scope="module")
+def settings(server: Engine) -> Iterator[Settings]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        yield Settings(REGION, endpoints={REGION: f"http://127.0.0.1:{server.server_port}"}, attempts=1)
+
+
+@pytest.fixture(scope="module")
+def stores(settings: Settings) -> dict[str, DynamoStorage]:
+    return {kind: DynamoStorage(replace(settings, write_with=kind)) for kind in ("inserts", "puts")}
+
+
+@pytest.fixture(scope="module")
+def control(settings: Settings) -> DynamoControl:
+    return DynamoControl(settings)
+
+
+def chain(count: int, by: str = "us") -> list[Event]:
+    events: list[Event] = []
+    for number in range(1, count + 1):
+        prev = events[-1].digest if events else GENESIS
+        new = NewEvent("renamed", {}, metadata={"by": by})
+        events.append(seal(LANE, number, Hlc(1_763_914_981_000 + number, 0), new, EMPTY, prev))
+    return events
+
+
+def calls(stores: dict[str, DynamoStorage], control: DynamoControl) -> dict[str, Callable[[], object]]:
+    inserts = stores["inserts"]
+    return {
+        **{
+            f"{name} {kind}": call
+            for kind, storage in stores.items()
+            for name, call in {
+                "insert": lambda storage=storage: storage.insert(chain(1)),
+                "insert two": lambda storage=storage: storage.insert(chain(2)),
+                "insert guarded": lambda storage=storage: storage.insert(chain(1), [GUARD]),
+                "insert_each": lambda storage=storage: storage.insert_each(chain(2)),
+            }.items()
+        },
+        "get": lambda: inserts.get([(LANE, 1)]),
+        "read": lambda: list(inserts.read(LANE)),
+        "lanes": lambda: list(inserts.lanes()),
+        "index": lambda: list(inserts.index(REGION)),
+        "identity": inserts.identity,
+        "control put": lambda: control.put("scope", {"key": {"a": 1}}),
+        "control swap": lambda: control.swap("scope", "key", {"a": 1}, {"a": 2}),
+        "control first": lambda: control.swap("scope", "key", None, {"a": 2}),
+        "control get": lambda: list(control.get_all("scope")),
+        "control delete": lambda: control.delete("scope", {"key": {"a": 1}}),
+        "control identity": control.identity,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_only_errors_of_meridian_leave_the_store(
+    engine: Engine, stores: dict[str, DynamoStorage], control: DynamoControl, name: str
+) -> None:
+    for read in (None, ANSWERS[name]):
+        engine.write, engine.read = ANSWERS[name], read
+        for what, call in calls(stores, control).items():
+            try:
+                with suppress(MeridianError):
+                    call()
+            except Exception as error:
+                raise AssertionError(f"{what} raised {type(error).__name__}") from error
+
+
+# -- what is at the keys decides -------------------------------------------------------------------------------------------
+
+REFUSALS = [name for name, (status, _) in ANSWERS.items() if 400 <= status < 500 and not name.startswith("html")]
+PASSING = {"ThrottlingException", "InternalServerError", "TransactionConflictException", "reasons: throttled"}
+UNREADABLE = {"reasons: a text", "reasons: an object", "reasons: numbers", "a number as type", "an object as type", "a list",
+              "null", "a text", "bytes", "nested"}  # fmt: skip
+"""botocore's own parsers raise anything for these."""
+UNDERSTOOD = {"DuplicateItem", "ConditionalCheckFailedException"}
+NOT_UNDERSTOOD = [name for name in REFUSALS if name not in PASSING | UNDERSTOOD]
+CERTAIN = {name for name in NOT_UNDERSTOOD if name.startswith("reasons") or name in CODES}
+GUARDS = pytest.mark.parametrize("guards", [(), (GUARD,)], ids=["unguarded", "guarded"])
+WRITES = pytest.mark.parametrize("write_with", ["inserts", "puts"])
+
+
+@WRITES
+@GUARDS
+@pytest.mark.parametrize("name", [*NOT_UNDERSTOOD, "html 403", "redirect", *UNDERSTOOD])
+def test_a_write_that_is_there_has_succeeded_and_one_whose_place_is_taken_has_lost(
+    engine: Engine, stores: dict[str, DynamoStorage], name: str, guards: tuple[Guard, ...], write_with: str
+) -> None:
+    storage, engine.write, engine.guard = stores[write_with], ANSWERS[name], GUARD
+    engine.events = tuple(chain(2))
+    assert storage.insert(chain(2), guards) is False
+    assert storage.insert_each(chain(2)) == [Insert.TAKEN] * 2
+    engine.events = tuple(chain(1, by="another"))
+    with pytest.raises(LaneTaken):
+        storage.insert(chain(2), guards)
+
+
+@WRITES
+@pytest.mark.parametrize("name", NOT_UNDERSTOOD)
+def test_where_nothing_is_there_the_refusal_says_why(
+    engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
+) -> None:
+    storage, engine.write, engine.guard = stores[write_with], ANSWERS[name], GUARD
+    readable = write_with == "inserts" or name not in UNREADABLE
+    wanted = RegionRefuses if name in CERTAIN and readable else (RegionRefuses, OutcomeUnknown)
+    for guards in ((), (GUARD,)):
+        with pytest.raises(wanted, match="us-east-1"):
+            storage.insert(chain(2), guards)
+    with pytest.raises(RegionUnavailable):
+        storage.insert_each(chain(2))
+
+
+@WRITES
+def test_a_refusal_says_what_the_engine_said_and_what_to_do(
+    engine: Engine, stores: dict[str, DynamoStorage], write_with: str
+) -> None:
+    for name, said in {
+        "reasons: DynamoDB Local": "Duplicate primary key exists in table.*engine",
+        "AccessDeniedException": "AccessDeniedException; no.*policies",
+        "ResourceNotFoundException": "ResourceNotFoundException.*terraform apply",
+    }.items():
+        engine.write = ANSWERS[name]
+        with pytest.raises(RegionRefuses, match=said):
+            stores[write_with].insert(chain(2))
+
+
+@WRITES
+@pytest.mark.parametrize("name", ["html 403", "html 404", "redirect", "empty 400"])
+def test_what_a_proxy_answers_says_nothing_about_a_write(
+    engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
+) -> None:
+    storage, engine.write = stores[write_with], ANSWERS[name]
+    with pytest.raises(OutcomeUnknown) as unknown:
+        storage.insert(chain(2), [GUARD] if engine.guard else [])
+    assert unknown.value.events == tuple(chain(2))
+
+
+@WRITES
+@pytest.mark.parametrize("name", NOT_UNDERSTOOD)
+def test_a_guard_that_does_not_hold_is_named_whatever_the_engine_calls_it(
+    engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
+) -> None:
+    storage, engine.write = stores[write_with], ANSWERS[name]
+    for engine.guard in (None, Guard("fences", "one", {"open": False})):
+        with pytest.raises(GuardFailed):
+            storage.insert(chain(1), [GUARD])
+
+
+@pytest.mark.parametrize("name", [name for name in NOT_UNDERSTOOD if name not in UNREADABLE])
+def test_a_swap_is_settled_by_what_is_there(engine: Engine, control: DynamoControl, name: str) -> None:
+    engine.write = ANSWERS[name]
+    engine.guard = Guard("scope", "one", {"a": 2})
+    assert control.swap("scope", "one", {"a": 1}, {"a": 2})
+    assert not control.swap("scope", "one", {"a": 1}, {"a": 3})
+    assert not control.swap("scope", "one", None, {"a": 3})
+    with pytest.raises(RegionUnavailable):
+        control.swap("scope", "one", {"a": 2}, {"a": 3})
