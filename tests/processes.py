@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chaos.world.processes import dying_with_this_process
 
 HANGING_SECONDS = 300.0
 """After so long a wait is not slow any more but hangs. No test is right or wrong by it on a machine that is only busy."""
+T = TypeVar("T")
 _MARK = "MERIDIAN_TEST_STARTED"
 
 
@@ -122,6 +123,30 @@ def thread(
         stop()
         running.join(HANGING_SECONDS)
         assert not running.is_alive(), f"{target} does not end"
+
+
+def comes_back(call: Callable[[], T]) -> T:
+    """The result of a call that might hang: what was bounded is not, then, and the test fails instead of hanging too."""
+    done: list[Callable[[], T]] = []
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            failure = error
+            done.append(lambda: _raise(failure))
+        else:
+            done.append(lambda: result)
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(HANGING_SECONDS)
+    assert done, f"it hangs: not back within {HANGING_SECONDS:.0f} s"
+    return done[0]()
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
 
 
 def _marked(mark: bytes) -> set[int]:

@@ -25,6 +25,7 @@ from replicator.link import Link
 from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
 from replicator.storage import Insert, Position
+from tests.processes import HANGING_SECONDS, wait_until
 
 A, B, C = (LaneId("us-east-1", StreamId("user", name)) for name in "abc")
 
@@ -124,11 +125,8 @@ def everything(storage: MemoryStorage) -> dict[LaneId, list[Event]]:
     return {lane: list(MemoryStorage.read(storage, lane)) for lane, _ in storage.lanes()}
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
+def until(what: Callable[[], bool]) -> None:
+    wait_until(what, "it has happened")
 
 
 @pytest.fixture
@@ -268,7 +266,7 @@ def test_while_the_peer_is_down_events_wait_in_the_backlog_and_are_caught_up_aft
     bench.peer.down = True
     link.start()
     link.offer(bench.at_home(A, 7) + bench.at_home(B, 1), done.set)
-    assert done.wait(30)
+    assert done.wait(HANGING_SECONDS)
     assert set(bench.backlog.page(9)) == {A, B}
     later = threading.Event()
     link.offer(bench.at_home(A, 3), later.set)
@@ -287,7 +285,7 @@ def test_a_peer_that_does_not_answer_is_down_and_not_a_failure_of_the_link(bench
         bench.peer.unanswered = True
         link.start()
         link.offer(bench.at_home(A, 9), done.set)
-        assert done.wait(30)
+        assert done.wait(HANGING_SECONDS)
         bench.peer.unanswered = False
         until(lambda: bench.equal() and not bench.backlog.page(9))
         link.stop()
@@ -311,8 +309,8 @@ def test_a_throttled_lane_waits_in_the_backlog_while_the_others_arrive(bench: Be
     link.start()
     waiting, others = bench.at_home(A, 12), bench.at_home(B, 12)
     link.offer([*waiting, *others], done.set)
-    assert done.wait(30)
-    until(lambda: everything(bench.peer) == {B: others}, seconds=15)
+    assert done.wait(HANGING_SECONDS)
+    until(lambda: everything(bench.peer) == {B: others})
     bench.peer.throttled = set()
     until(lambda: bench.equal() and not bench.backlog.page(9))
     link.stop()

@@ -39,6 +39,7 @@ from replicator import (
 from replicator.dynamodb import DynamoStorage
 from replicator.reducer import Reducer
 from replicator.settings import Settings
+from tests.processes import HANGING_SECONDS
 
 EAST, WEST = "us-east-1", "eu-west-1"
 HOMER, MARGE = StreamId("user", "homer"), StreamId("user", "marge")
@@ -310,7 +311,7 @@ def test_who_writes_to_two_streams_is_not_left_waiting_behind_those_who_write_to
         time.sleep(0.1)
         both = pool.submit(store.save, Operation(HOMER, SET), Operation(MARGE, SET))
         try:
-            assert isinstance(both.result(timeout=5), Saved)
+            assert isinstance(both.result(HANGING_SECONDS), Saved)
         finally:
             stop.set()
 
