@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 8.0
 """A command that was told to end has so long to unwind. Then the process ends, wherever it hangs."""
 
+_AGAIN = 0
+
 _told = 0
 """The signal that ends this command; 0: none yet."""
 _unread = False
 """The reader of standard output or error is gone."""
+_swallowed = False
+"""KeyboardInterrupt was raised where the interpreter drops exceptions, such as in a finalizer: it is due again."""
 _stop: threading.Event | None = None
 _closing = threading.RLock()
 
@@ -43,16 +49,17 @@ def running() -> None:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), name="ending", daemon=True).start()
+    sys.unraisablehook = partial(_dropped, writer)
     for number in SIGNALS:
         signal.signal(number, lambda number, _: told(number))
 
 
 def told(number: int) -> None:
     """Handle a signal, in the main thread. Raises KeyboardInterrupt for the first one, unless an event is set instead."""
-    global _told
-    if _told:
+    global _told, _swallowed
+    if _told and not _swallowed:
         return
-    _told = _reason(number)
+    _told, _swallowed = _reason(number), False
     if _stop is None:
         raise KeyboardInterrupt
     _stop.set()
@@ -100,11 +107,32 @@ def _reason(number: int) -> int:
 def _watch(reader: int) -> None:
     """Force the end when a command that was told to end hangs. The interpreter writes a signal's number to the pipe at once,
     also while the main thread runs no Python code, for instance in a DNS query."""
-    while (number := os.read(reader, 1)[0]) not in SIGNALS:
-        pass
-    time.sleep(_GRACE_SECONDS)
+    number, end = 0, None
+    while select.select([reader], [], [], end and max(0.0, end - time.monotonic()))[0]:
+        read = os.read(reader, 1)[0]
+        if read == _AGAIN:
+            time.sleep(0.01)  # until the finalizer is done
+            _interrupt()
+        elif read in SIGNALS and end is None:
+            number, end = read, time.monotonic() + _GRACE_SECONDS
     with _closing:
         os._exit(128 + _reason(number))
+
+
+def _dropped(writer: int, what: sys.UnraisableHookArgs) -> None:
+    """Have the interrupt raised again that the interpreter drops. Everything else it reports as ever."""
+    global _swallowed
+    if _told and issubclass(what.exc_type, KeyboardInterrupt):
+        _swallowed = True
+        os.write(writer, bytes([_AGAIN]))
+    else:
+        sys.__unraisablehook__(what)
+
+
+def _interrupt() -> None:
+    """Run the handler in the main thread, and interrupt whatever that waits for."""
+    if (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, signal.SIGTERM)
 
 
 class _Output(io.FileIO):
@@ -118,9 +146,7 @@ class _Output(io.FileIO):
         except BrokenPipeError:
             _unread = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # for all later output, also at exit
-        main = threading.main_thread().ident
-        if main is not None:
-            signal.pthread_kill(main, signal.SIGTERM)  # interrupts whatever the main thread waits for
+        _interrupt()
         return len(data)
 
 
