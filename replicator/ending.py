@@ -155,7 +155,10 @@ def _guarded(stream: TextIO) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # None where it is closed
     stream.flush()
-    raw = _Output(stream.fileno(), "w", closefd=False)
+    try:
+        raw = _Output(stream.fileno(), "w", closefd=False)
+    except OSError:
+        return stream  # none of the system's
     return io.TextIOWrapper(
         raw if stream.write_through else io.BufferedWriter(raw),
         stream.encoding,

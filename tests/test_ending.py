@@ -61,7 +61,8 @@ def test_what_must_not_be_left_half_done_is_done_first() -> None:
         "            signal.raise_signal(signal.SIGTERM); time.sleep(0.5); print('done', flush=True)\n"
         "        time.sleep(3600)"
     )
-    assert ran(body, grace=0.1) == (143, "done\nunwound\n", "")
+    code, out, err = ran(body, grace=0.1)  # over by then: what comes after the block may be cut short
+    assert (code, out.partition("\n")[0], err) == (143, "done", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -142,7 +142,7 @@ def test_what_arrives_while_a_read_waits_ends_the_waiting(held: dict[str, Region
     own = Arriving()
     own._lanes, own._lock = held[WEST]._lanes, held[WEST]._lock
     west._storage = own
-    assert west.state(HOMER, token, timeout=5).vector == token.vector(HOMER)
+    assert west.state(HOMER, token, timeout=HANGING_SECONDS).vector == token.vector(HOMER)
 
 
 def test_a_read_that_cannot_be_had_says_what_is_missing_within_its_time(held: dict[str, Region]) -> None:
@@ -219,7 +219,7 @@ def test_a_chain_that_is_broken_on_the_way_is_used_no_further(held: dict[str, Re
     lane = store(held, EAST).latest(HOMER).lane  # type: ignore[union-attr]
     held[EAST]._lanes[lane][2] = forged[EAST]._lanes[lane][2]
     with pytest.raises(DamagedEvent, match="0000000000000002 of us-east-1 does not follow"):
-        store(held, WEST).state(HOMER, token, timeout=5)
+        store(held, WEST).state(HOMER, token, timeout=HANGING_SECONDS)
 
 
 def test_of_two_regions_that_have_a_part_the_one_with_more_is_used(held: dict[str, Region]) -> None:

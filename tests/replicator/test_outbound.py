@@ -60,7 +60,7 @@ class Table(MemoryStorage):
         self.gate.set()
 
     def _write(self) -> None:
-        self.gate.wait(2.5)
+        self.gate.wait()
         if self.error is not None:
             raise self.error
         if next(self.errors, False):

@@ -20,7 +20,7 @@ from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.tables import create_tables
 from tests.chaos.faults.conftest import REGION, Place
-from tests.processes import wait_until
+from tests.processes import HANGING_SECONDS, wait_until
 
 pytestmark = pytest.mark.emulator
 
@@ -43,7 +43,7 @@ def _code(call: Callable[[], Any]) -> str:
 
 
 def _raw(place: Place, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
-    client = http.client.HTTPConnection("127.0.0.1", place.proxy.port(REGION), timeout=5)
+    client = http.client.HTTPConnection("127.0.0.1", place.proxy.port(REGION), timeout=HANGING_SECONDS)
     client.request(method, path, body)
     answer = client.getresponse()
     found = answer.status, json.loads(answer.read())
