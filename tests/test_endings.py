@@ -211,12 +211,12 @@ def tried(command: str, environment: dict[str, str], moments: int, seconds: floa
 
 @pytest.mark.parametrize("command", ON_REGIONS)
 def test_at_some_moments(command: str, environment: dict[str, str], folder: Path) -> None:
-    tried(command, environment, 3, 3.0, folder)
+    tried(command, environment, 3, 2.0, folder)
 
 
 @pytest.mark.parametrize("command", OF_ITS_OWN)
 def test_at_some_moments_of_a_world_of_its_own(command: str, folder: Path) -> None:
-    tried(command, {}, 3, 8.0, folder)
+    tried(command, {}, 3, 6.0, folder)
 
 
 @pytest.mark.soak
