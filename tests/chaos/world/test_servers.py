@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -65,7 +67,12 @@ with postgresql() as server:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows a server's children")
 def test_a_frozen_server_s_children_are_gone_when_whoever_froze_it_is_killed() -> None:
-    with started([sys.executable, "-c", FREEZE], stdout=subprocess.PIPE) as parent:
+    line = [sys.executable, "-c", FREEZE]
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # who is killed leaves its own
+        started(line, {**os.environ, "TMPDIR": folder}, stdout=subprocess.PIPE) as parent,
+    ):
+        Path(folder).chmod(0o755)
         children = [int(child) for child in next(parent.lines()).split()]
         assert len(children) > 3
         parent.send(signal.SIGKILL)
