@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,17 +118,5 @@ def _measured(names: list[str], bench: Bench) -> Iterator[tuple[str, Row]]:
                 yield name, Row(task, failed=f"{type(error).__name__}: {error}")
 
 
-def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def interruptible(command: typer.Typer) -> None:
-    """Run a command, and end it in order when told to: also where a shell started us in the background, which has SIGINT
-    ignored then."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
-    run(command)
-
-
 if __name__ == "__main__":
-    interruptible(app)
+    run(app)

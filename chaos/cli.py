@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -197,12 +196,5 @@ def _show_all(results: Sequence[DrillResult]) -> None:
     out.print(table)
 
 
-def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
-    # Also where a shell started us in the background (it has SIGINT ignored then): being told to end always cleans up.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
     run(app)

@@ -12,9 +12,13 @@ from projectors.options import Projections, Sink, Sinks
 from projectors.settings import read_projections, read_sinks
 from projectors.view import ViewKey
 from replicator import aws
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, stop_on_signals
+from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run
 from replicator.domain.names import StreamId
+from replicator.ending import stop_on_signals
 from replicator.settings import read_settings
+
+_FINISH_SECONDS = 5
+"""So long a server that is to end finishes the requests at hand."""
 
 app = typer.Typer(
     help="Fold events into views that are the same bytes in every region. Settings come from MERIDIAN_* variables.",
@@ -53,13 +57,12 @@ def run_worker(
 
     chosen, places = read_projections(projections), read_sinks(sinks)
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
-    stop = stop_on_signals()
     for each in places:
         open_sink(each, settings)  # says what is wrong with an address before anything is read
     tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
     for table in tables:
         aws.require_table(settings, settings.region, table)
-    Projector.connect(settings, chosen, places).run(stop)
+    Projector.connect(settings, chosen, places).run(stop_on_signals())
 
 
 @app.command()
@@ -109,7 +112,8 @@ def serve(
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     for table in (settings.events_table, settings.views_table, settings.control_table):
         aws.require_table(settings, settings.region, table)
-    uvicorn.run(application(Service.connect(settings, chosen)), host=host, port=port, log_level="warning")
+    served = application(Service.connect(settings, chosen))
+    uvicorn.run(served, host=host, port=port, log_level="warning", timeout_graceful_shutdown=_FINISH_SECONDS)
 
 
 operating.register(app)

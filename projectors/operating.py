@@ -20,7 +20,8 @@ from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from projectors.sinks.port import ReadDirectly
 from projectors.sinks.port import Sink as Port
 from projectors.versions import Build, NotSwitched, Versions
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out, stop_on_signals
+from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.ending import stop_on_signals
 from replicator.errors import DamagedEvent
 from replicator.settings import read_settings
 

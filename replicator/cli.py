@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from replicator import aws, operating
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run, stop_on_signals
+from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
+from replicator.ending import stop_on_signals
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, RegionUnavailable
 from replicator.settings import Settings, read_settings
 from replicator.store import EventStore
@@ -46,9 +47,8 @@ def run_worker(region: Region = None, peers: Peers = None, prefix: Prefix = None
     from replicator.worker import Replicator
 
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
-    stop = stop_on_signals()
     aws.require_table(settings, settings.region, settings.control_table)
-    Replicator.connect(settings).run(stop)
+    Replicator.connect(settings).run(stop_on_signals())
 
 
 @app.command()
@@ -68,9 +68,8 @@ def publish(
     settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
     if external is not None:
         settings = replace(settings, external=external)
-    stop = stop_on_signals()
     aws.require_table(settings, settings.region, settings.control_table)
-    PublishWorker.connect(settings).run(stop)
+    PublishWorker.connect(settings).run(stop_on_signals())
 
 
 @app.command()

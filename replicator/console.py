@@ -1,17 +1,15 @@
-"""What the three commands share: shared options, errors as one line with exit code 2, clean stops on signals."""
+"""What the three commands share: options, errors as one line with exit code 2, the end by a signal."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from replicator import logs
+from replicator import ending, logs
 from replicator.errors import (
     AppendContention,
     InvalidConfig,
@@ -42,27 +40,32 @@ err = Console(stderr=True)
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command: wrong input exits 2 and an unavailable region 1, each with one line that says what to do."""
-    logs.configure()
+    """Run a command: wrong input exits 2 and an unavailable region 1, each with one line that says what to do. A signal ends
+    it with 130 or 143, and with 141 when nobody reads its output."""
+    code = 0
     try:
-        app()
-    except (InvalidConfig, InvalidName, InvalidEvent) as error:
-        _fail(error, 2)
-    except (RegionUnavailable, AppendContention, MeridianError) as error:
-        _fail(error, 1)
+        ending.running()
+        logs.configure()
+        code = _code(app)
+        code = ending.ended(code)
     except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _fail(error: Exception, code: int) -> None:
-    text = str(getattr(error, "public", error))  # without what it quotes of a payload, where it has such a text
-    err.print(Text.assemble(("error: ", "red"), " ".join(text.split())), soft_wrap=True, highlight=False)
+        code = ending.ended(code)
     sys.exit(code)
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, for workers that stop cleanly."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+def _code(app: typer.Typer) -> int:
+    try:
+        app()
+    except (InvalidConfig, InvalidName, InvalidEvent) as error:
+        return _fail(error, 2)
+    except (RegionUnavailable, AppendContention, MeridianError) as error:
+        return _fail(error, 1)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    text = str(getattr(error, "public", error))  # without what it quotes of a payload, where it has such a text
+    err.print(Text.assemble(("error: ", "red"), " ".join(text.split())), soft_wrap=True, highlight=False)
+    return code

@@ -12,7 +12,7 @@ import typer
 from replicator.audit.comparison import FORKED, MISSING, Comparison, compare
 from replicator.audit.forks import forks as forks_of
 from replicator.audit.metering import Meter
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out, stop_on_signals
+from replicator.console import Endpoints, Peers, Prefix, Region, err, out
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import InvalidConfig, MeridianError, RegionUnavailable
 from replicator.queues import Queue
@@ -142,12 +142,11 @@ def _watch(system: System, settings: Settings, depth: _Depths, every: float, as_
 
     from replicator.status.table import show
 
-    stop = stop_on_signals()
     live = Live(console=out, auto_refresh=False, screen=out.is_terminal) if not as_json else None
     if live is not None:
         live.start()
     try:
-        while not stop.is_set():
+        while True:
             found = gather(system, settings.prefix, depth)
             if live is None:
                 typer.echo(json.dumps(found.as_json()))
@@ -155,7 +154,7 @@ def _watch(system: System, settings: Settings, depth: _Depths, every: float, as_
                 live.update(show(found, out), refresh=True)
             if html is not None:
                 _write_page(html, found)
-            stop.wait(every)
+            time.sleep(every)
     finally:
         if live is not None:
             live.stop()

@@ -11,12 +11,16 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from chaos.world.processes import dying_with_this_process
+
 ROOT = Path(__file__).parents[1]
 Answer = subprocess.CompletedProcess[str]
 
 _SERVER = """
 import json, os, sys, tempfile, traceback
 import chaos.cli, projectors.cli, replicator.cli
+from chaos.world.processes import dying_with_this_process
+prepare = dying_with_this_process()
 for line in sys.stdin:
     (package, *arguments), environment = json.loads(line)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -24,6 +28,7 @@ for line in sys.stdin:
         if not child:
             code = 1
             try:
+                prepare()
                 os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
                 os.environ.update(environment)
                 sys.argv = [package, *arguments]
@@ -52,7 +57,13 @@ _ENVIRONMENT = {
 def _server() -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER], stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=_ENVIRONMENT
+        [sys.executable, "-c", _SERVER],
+        stdin=pipe,
+        stdout=pipe,
+        text=True,
+        cwd=ROOT,
+        env=_ENVIRONMENT,
+        preexec_fn=dying_with_this_process(),
     )
     atexit.register(_stop, server)
     return server

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from benchmarks.growth.drawing import Curve, Panel, Plot
 from benchmarks.measure import Goal, Of, Pair, Row, Task, at_least, at_most
 from benchmarks.working import MadeUp
 from replicator.errors import InvalidConfig, RegionUnavailable
+from tests.processes import HANGING_SECONDS, started, still_alive
 
 ROOT = Path(__file__).parents[1]
 GOALS: dict[str, dict[str, list[str]]] = {
@@ -83,7 +83,7 @@ def test_every_row_and_its_goals_are_declared() -> None:
 def test_rows_that_are_chosen_are_measured_and_written_as_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     line = [sys.executable, "-m", "benchmarks", "--only", "projecting", "--rounds", "1", "--json", str(file)]
-    done = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=HANGING_SECONDS)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert set(found) == {"machine", "rounds", "seconds", "rows"}
@@ -102,21 +102,14 @@ def test_rows_that_are_chosen_are_measured_and_written_as_json(tmp_path: Path) -
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ctrl_c_leaves_nothing_running() -> None:
     line = [sys.executable, "-m", "benchmarks", "--only", "appending"]
-    with subprocess.Popen(line, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
-        try:
-            assert running.stderr is not None
-            while b"append one" not in (said := running.stderr.readline()):
-                assert said, "it ended by itself"
-            started = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-            assert started
-            running.send_signal(signal.SIGINT)
-            assert running.wait(60) == 130
-        finally:
-            running.kill()
-    end = time.monotonic() + 10
-    while any(Path(f"/proc/{child}").exists() for child in started):
-        assert time.monotonic() < end, "a process was left"
-        time.sleep(0.1)
+    with started(line, ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        assert running.process.stderr is not None
+        assert any("append one" in said for said in running.process.stderr), "it ended by itself"
+        seen = running.family()
+        assert len(seen) > 1
+        running.send(signal.SIGINT)
+        assert running.ended()[0] == 130
+        assert not still_alive(seen)
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, *rows: Row) -> None:

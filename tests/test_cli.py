@@ -14,6 +14,7 @@ import pytest
 from chaos.world.world import free_ports
 from replicator.settings import Settings
 from tests.commands import Answer, command
+from tests.processes import HANGING_SECONDS
 
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))},
@@ -25,7 +26,7 @@ ENVIRONMENT = {
 
 def python(code: str, *arguments: str, **environment: str) -> Answer:
     line = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, env={**ENVIRONMENT, **environment})
+    return subprocess.run(line, capture_output=True, text=True, timeout=HANGING_SECONDS, env={**ENVIRONMENT, **environment})
 
 
 def commands(*lines: tuple[str, dict[str, str]]) -> list[Answer]:

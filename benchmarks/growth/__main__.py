@@ -12,14 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from benchmarks.__main__ import interruptible
 from benchmarks.growth import lag, sweeps
 from benchmarks.growth.drawing import Plot
 from benchmarks.report import machine
 from chaos.bars import Bars
 from chaos.outputs import check_output, replace_text
 from replicator import logs
-from replicator.console import out
+from replicator.console import out, run
 from replicator.environment import given
 from replicator.errors import InvalidConfig
 
@@ -104,4 +103,4 @@ def _of_load(plot: Plot, found: lag.Found) -> Table:
 
 
 if __name__ == "__main__":
-    interruptible(app)
+    run(app)

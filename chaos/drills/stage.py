@@ -136,5 +136,6 @@ class Stage:
     def stop_desks(self) -> None:
         for desk in self.desks:
             desk.stop()
+        end = time.monotonic() + 0.5
         for desk in self.desks:
-            desk.join(0.5)
+            desk.join(max(0.0, end - time.monotonic()))

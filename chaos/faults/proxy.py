@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 import socket
 import struct
 import sys
@@ -29,6 +28,7 @@ from chaos.faults.records import duplicated, partition_key, reordered
 from chaos.faults.refusals import refusal, unreachable
 from chaos.faults.streams import SERVICE, Streams
 from chaos.faults.upstream import Broken, Unreachable, Upstream
+from replicator.ending import ended, running, stop_on_signals
 from replicator.errors import InvalidConfig
 
 HOST = "127.0.0.1"
@@ -212,7 +212,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def serve(doors: Sequence[Door], engine: Engine, gone: str, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises InvalidConfig when a port is taken."""
+    """Serve until SIGTERM or SIGINT, which replicator.ending handles. Raises InvalidConfig when a port is taken."""
+    stop = stop_on_signals()
     proxy = Proxy(engine, gone, say)
     for door in doors:
         try:
@@ -220,10 +221,7 @@ async def serve(doors: Sequence[Door], engine: Engine, gone: str, say: Callable[
         except OSError as error:
             raise InvalidConfig(f"cannot listen on port {door.listen}: {error.strerror}; choose another port") from None
         say(f"listening on http://{HOST}:{door.listen} for {door.region} at http://{door.host}:{door.target}")
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await ended.wait()
+    await asyncio.to_thread(stop.wait)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -238,10 +236,12 @@ def main(arguments: Sequence[str]) -> None:
         await serve(options.doors, engine, options.gone, lambda text: print(text, flush=True))  # noqa: T201
         print(json.dumps(engine.told()), flush=True)  # noqa: T201
 
+    running()
     try:
         asyncio.run(run())
     except InvalidConfig as error:
         sys.exit(str(error))
+    sys.exit(ended(0))
 
 
 if __name__ == "__main__":

@@ -220,7 +220,8 @@ def _api(world: World, region: str, port: int) -> Process:
         "MERIDIAN_PROJECTIONS": PROJECTION,
         "MERIDIAN_WRITE_WITH": settings.write_with,
     }
-    command = [sys.executable, "-c", "from projectors.cli import main; main()", "serve", "--port", str(port)]
+    program = "from replicator.entrypoints import projectors; projectors()"
+    command = [sys.executable, "-c", program, "serve", "--port", str(port)]
     return Process(f"API of {region}", command, environment, world.logs / f"{region}-api.log")
 
 

@@ -125,7 +125,10 @@ class Run:
                 self._finish()
             finally:
                 for session in self.stage.sessions:
-                    session.stop(0.5)
+                    session.stop(0.0)
+                end = time.monotonic() + 0.5
+                for session in self.stage.sessions:
+                    session.stop(max(0.0, end - time.monotonic()))
             self._converge()
         finally:
             self.stage.sampler.stop()

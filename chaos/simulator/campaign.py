@@ -169,13 +169,25 @@ def _batches(campaign: Campaign) -> Iterator[range]:
     return (range(start, min(start + size, end)) for start in range(campaign.first, end, size))
 
 
+class _Pool(ProcessPoolExecutor):
+    """A terminal sends Ctrl-C to the processes of the pool as well, and their parent alone is to end them: they start with
+    SIGINT blocked, before `_begin` can ignore it."""
+
+    def submit(self, *call: Any, **named: Any) -> Future[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return super().submit(*call, **named)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def pool(jobs: int, one_each: bool = False) -> Iterator[ProcessPoolExecutor]:
     """Processes that do nothing but what they are given, each of them only one thing with `one_each`; they end with this.
     All hash alike: which examples of a broken promise are told, and in which order, hangs on hashes of texts."""
     context, before = multiprocessing.get_context("spawn"), os.environ.get(_HASHES)
     os.environ[_HASHES] = "0"
-    with ProcessPoolExecutor(jobs, context, _begin, max_tasks_per_child=1 if one_each else None) as running:
+    with _Pool(jobs, context, _begin, max_tasks_per_child=1 if one_each else None) as running:
         try:
             yield running
         except BaseException:

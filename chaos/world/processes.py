@@ -9,23 +9,32 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from replicator.errors import MeridianError
 
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: a fork of a program with threads may not
 
 
 class ProcessFailed(MeridianError):
     """A process that the world needs ended or never became ready. The message holds the end of its log."""
 
 
-def _die_with_parent() -> None:
-    """Linux: the kernel kills this child when its parent ends, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def dying_with_this_process() -> Callable[[], None]:
+    """What a child calls before its program is executed. Linux: the kernel kills it when this process ends, however that
+    ends."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)  # it ended before
+
+    return prepare
 
 
 def free_ports(count: int) -> list[int]:
@@ -79,7 +88,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the drill alone, which then stops everything in order
-                preexec_fn=_die_with_parent,
+                preexec_fn=dying_with_this_process(),
             )
         self.frozen = False
         self.starts += 1
@@ -100,13 +109,17 @@ class Process:
         if self._process is not None:
             self._process.wait()
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting: several processes end at the same time so."""
+        if self.frozen:
+            self.thaw()
+        self._signal(signal.SIGTERM)
+
     def stop(self, timeout: float = 10.0) -> None:
         """SIGTERM, then SIGKILL after `timeout` seconds."""
         if not self.running or self._process is None:
             return
-        if self.frozen:
-            self.thaw()
-        self._signal(signal.SIGTERM)
+        self.terminate()
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:

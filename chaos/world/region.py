@@ -61,7 +61,7 @@ def worker(
         "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
         "MERIDIAN_WRITE_WITH": settings.write_with,
     }
-    command = ["-c", f"from {module}.cli import main; main()", "run"]
+    command = ["-c", f"from replicator.entrypoints import {module}; {module}()", "run"]
     return Process(
         f"{program} of {settings.region}",
         clock.launched(*command) if clock is not None else [sys.executable, *command],

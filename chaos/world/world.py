@@ -10,15 +10,12 @@ its own id then, also after an error, and the kernel ends them if this process i
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,6 +27,7 @@ from chaos.world.processes import Process, free_ports
 from chaos.world.region import RegionProcesses, emulator, worker
 from replicator.console import err
 from replicator.domain.clock import HybridLogicalClock
+from replicator.ending import undisturbed
 from replicator.errors import InvalidConfig
 from replicator.settings import Settings
 from replicator.store import EventStore
@@ -136,15 +134,18 @@ class World:
 
     def close(self) -> None:
         """Stop everything that was started, workers first, and delete what was made elsewhere: each thing, whatever becomes
-        of the others. Meanwhile SIGINT and SIGTERM are not heard: it takes its time, and is not to be left half done."""
-        with _unheard(), ExitStack() as stack:  # what was pushed last is done first, and an error ends nothing
+        of the others. SIGINT and SIGTERM wait until it is done: it is not to be left half done."""
+        with undisturbed(), ExitStack() as stack:  # what was pushed last is done first, and an error ends nothing
             stack.callback(self._directory.cleanup)
             for name in self._elsewhere if self._furnished else ():
                 stack.callback(self._clear, self.regions[name])
             for proxy in reversed(self._proxies):
                 stack.callback(proxy.stop)
-            for process in reversed([*self._all()]):
-                stack.callback(process.stop)
+            for group in (self._emulators, self._workers):
+                for process in reversed(group):
+                    stack.callback(process.stop)
+                for process in group:
+                    stack.callback(process.terminate)
             for region in self.regions.values():
                 for process in region.processes:
                     if process.frozen:
@@ -163,9 +164,10 @@ class World:
 
     def stop_workers(self) -> None:
         """SIGTERM to every replicator and projector, and wait until they have ended."""
-        for region in self.regions.values():
-            for process in region.workers:
-                process.stop()
+        for process in self._workers:
+            process.terminate()
+        for process in self._workers:
+            process.stop()
 
     def keep_workers(self, killed: set[str]) -> None:
         """Start again those of these (by name) that were killed, as a supervisor does, and strike them off. Raises
@@ -196,28 +198,19 @@ class World:
 
     def memory_mb(self) -> float:
         """The sum of every process's peak resident memory, in MB."""
-        return sum(process.memory_mb() for process in self._all())
+        return sum(process.memory_mb() for process in (*self._workers, *self._emulators))
 
-    def _all(self) -> Iterable[Process]:
-        workers = [process for region in self.regions.values() for process in region.workers]
-        return [*workers, *(region.emulator for region in self.regions.values() if region.emulator is not None)]
+    @property
+    def _workers(self) -> list[Process]:
+        return [process for region in self.regions.values() for process in region.workers]
+
+    @property
+    def _emulators(self) -> list[Process]:
+        return [region.emulator for region in self.regions.values() if region.emulator is not None]
 
     @property
     def _proxies(self) -> list[Network | ServiceProxy]:
         return [proxy for proxy in (self.services, self.network) if proxy is not None]
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Ctrl-C and SIGTERM do nothing meanwhile. Handlers are the main thread's; in another one nothing changes."""
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _address(region: str, url: str) -> str:

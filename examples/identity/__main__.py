@@ -194,7 +194,8 @@ class Story:
             "MERIDIAN_WRITE_WITH": self.settings[WEST].write_with,
             "MERIDIAN_PROJECTIONS": ",".join(PROJECTIONS),
         }
-        command = [sys.executable, "-c", "from projectors.cli import main; main()", "serve", "--port", str(port)]
+        program = "from replicator.entrypoints import projectors; projectors()"
+        command = [sys.executable, "-c", program, "serve", "--port", str(port)]
         server = Process("API", command, environment, self.world.logs / "api.log")
         server.start()
         try:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import HANGING_SECONDS
+
 ROOT = Path(__file__).parent.parent.parent
 SHOWN = [
     "1. save a user", "2. save a group", "homer is no user, as far as", "4. add the user to the group, with both tokens",
@@ -20,7 +22,7 @@ SHOWN = [
 @pytest.mark.emulator
 def test_the_identity_platform_tells_its_whole_story() -> None:
     command = [sys.executable, "-m", "examples.identity"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGING_SECONDS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for line in SHOWN:
         assert line in done.stdout, f"{line!r} is not shown:\n{done.stdout}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from projectors.view import ViewKey
 from replicator import EventStore, NewEvent, Settings, aws
 from replicator.erasure import PersonalData, SubjectKeys
 from replicator.erasure.dynamodb import DynamoKeys
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.emulator
 
@@ -42,11 +42,8 @@ class Account(Projection):
     plans = collection(registered=lambda p: add(p["plan"]))
 
 
-def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, "did not come in time"
-        time.sleep(0.1)
+def until(done: Callable[[], bool]) -> None:
+    wait_until(done, "it has happened")
 
 
 @pytest.fixture

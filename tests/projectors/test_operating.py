@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from replicator import NewEvent, Settings, aws
 from replicator.domain.event import Event
 from replicator.store import EventStore
 from tests.commands import Answer, command
+from tests.processes import wait_until
 from tests.projectors.fleet import Aircraft2
 
 pytestmark = pytest.mark.emulator
@@ -302,12 +302,9 @@ def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, databas
     try:
         (event,) = EventStore.connect(settings).append("aircraft/N9", leg("departed", "JFK", 1))
         key = ViewKey("aircraft", "aircraft/N9")
-        for _ in range(300):
-            views = [sink.load([key]).get(key) for sink in sinks]
-            if all(views):
-                break
-            assert worker.running, worker.failure("ended")
-            time.sleep(0.1)
+        wait_until(lambda: all(key in sink.load([key]) for sink in sinks) or not worker.running, "both views", pause=0.1)
+        assert worker.running, worker.failure("ended")
+        views = [sink.load([key]).get(key) for sink in sinks]
         assert views[0] == views[1]
         assert views[0] is not None
         assert views[0].vector.get(event.region) == 1

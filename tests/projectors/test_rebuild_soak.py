@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from projectors.versions import Versions
 from replicator import EventStore, MemoryStorage, Settings
 from replicator.control import DynamoControl
 from replicator.domain.names import StreamId
+from tests.processes import HANGING_SECONDS, Started, started
 from tests.projectors.fleet import Aircraft2
 
 pytestmark = pytest.mark.soak
@@ -36,7 +38,8 @@ EVENTS, KILLS = 300_000, 10
 REGIONS = ("ap-south-1", "eu-west-1", "us-east-1")
 
 
-def rebuilding(settings: Settings, history: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def rebuilding(settings: Settings, history: Path) -> Iterator[Started]:
     environment = {
         **os.environ,
         "MERIDIAN_REGION": settings.region,
@@ -46,7 +49,8 @@ def rebuilding(settings: Settings, history: Path) -> subprocess.Popen[bytes]:
         "MERIDIAN_READ_TIMEOUT": "60",
     }
     line = [sys.executable, "-m", "tests.projectors.rebuilding", str(history)]
-    return subprocess.Popen(line, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+    with started(line, environment, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
+        yield running
 
 
 class Readers:
@@ -97,26 +101,20 @@ def test_killed_ten_times_a_rebuild_ends_right_and_readers_see_one_version_or_th
         killed, reached = 0, [0]
         with Readers(settings, sink, store, sorted({event.stream.id for event in history})) as readers:
             while True:
-                work = rebuilding(settings, file)
-                try:
+                with rebuilding(settings, file) as work:
                     if killed < KILLS:
-                        while work.poll() is None:  # until it has done something more, at whatever moment
+                        while work.running:  # until it has done something more, at whatever moment
                             time.sleep(chance.uniform(0.1, 1.0))
                             build = versions.build("aircraft", 2)
                             if build is not None and build.streams > reached[-1]:
                                 reached.append(build.streams)
                                 break
-                        assert work.poll() is None, "it ended before it was killed"
-                        work.send_signal(signal.SIGKILL)
-                        work.wait()
+                        assert work.running, "it ended before it was killed"
+                        work.end()
                         killed += 1
                         continue
-                    assert work.wait(900) == 0
+                    assert work.process.wait(4 * HANGING_SECONDS) == 0
                     break
-                finally:
-                    if work.poll() is None:
-                        work.kill()
-                        work.wait()
             assert set(readers.seen) == {1}, "nobody was switched yet"
             versions.switch("aircraft", 2)
             time.sleep(2.5)

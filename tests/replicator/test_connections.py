@@ -32,6 +32,7 @@ from replicator import aws
 from replicator.connections import Answer, Direct, Post, ThroughBotocore, _trusting
 from replicator.settings import Settings
 from replicator.wire import Wire
+from tests.processes import wait_until
 
 REGION = "us-east-1"
 
@@ -43,6 +44,8 @@ class Seen:
     bodies: list[bytes] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
     connections: int = 0
+    closed: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
     together: int = 0
     """How many requests were in its hands at once, at most."""
     inside: int = 0
@@ -69,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         with seen.lock:
             seen.inside -= 1
         if body == b"slow":
-            time.sleep(4.0)
+            seen.over.wait()  # for as long as the test lasts
         if body == b"hang up":
             self.close_connection = True
             return
@@ -102,6 +105,10 @@ class Server(ThreadingHTTPServer):
     def port(self) -> int:
         return int(self.server_port)
 
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.seen.closed += 1
+
 
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
@@ -110,6 +117,7 @@ def serving(server: Server) -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.seen.over.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -162,7 +170,7 @@ def test_a_connection_that_the_other_side_closed_is_not_used_again(server: Serve
     connections = direct(server.port)
     for _ in range(3):
         assert [type(answer) for answer in post(connections, how)] == [Answer]
-        time.sleep(0.1)
+        wait_until(lambda made=_ + 1: server.seen.closed == made, "the other side's end")  # type: ignore[misc]
     assert server.seen.connections == 3
 
 
@@ -210,12 +218,9 @@ def test_what_could_not_be_made_comes_back_in_its_place(server: Server) -> None:
 def test_a_whole_window_that_is_not_answered_in_time_is_enough() -> None:
     """A peer that takes connections and says nothing, forty requests at hand: four are waited for, at once."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
         answers = post(direct(silent.getsockname()[1], seconds=1.0), *[b"x"] * 40)
-        took = time.monotonic() - began
     assert [type(answer) for answer in answers] == [ReadTimeoutError] * 4 + [ConnectTimeoutError] * 36
     assert [aws.sort_error(answer).sent for answer in answers] == [True] * 4 + [False] * 36  # type: ignore[union-attr, arg-type]
-    assert took < 3.5, "one after the other they would have taken four seconds"
 
 
 def test_who_takes_no_connection_in_time_is_tried_once_a_window(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from replicator.link import Link
 from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
 from replicator.storage import Insert, Position
+from tests.processes import HANGING_SECONDS, wait_until
 
 A, B, C = (LaneId("us-east-1", StreamId("user", name)) for name in "abc")
 
@@ -124,11 +125,8 @@ def everything(storage: MemoryStorage) -> dict[LaneId, list[Event]]:
     return {lane: list(MemoryStorage.read(storage, lane)) for lane, _ in storage.lanes()}
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
+def until(what: Callable[[], bool]) -> None:
+    wait_until(what, "it has happened")
 
 
 @pytest.fixture
@@ -268,11 +266,11 @@ def test_while_the_peer_is_down_events_wait_in_the_backlog_and_are_caught_up_aft
     bench.peer.down = True
     link.start()
     link.offer(bench.at_home(A, 7) + bench.at_home(B, 1), done.set)
-    assert done.wait(30)
+    assert done.wait(HANGING_SECONDS)
     assert set(bench.backlog.page(9)) == {A, B}
     later = threading.Event()
     link.offer(bench.at_home(A, 3), later.set)
-    assert later.wait(30)
+    assert later.wait(HANGING_SECONDS)
     assert everything(bench.peer) == {}
     bench.peer.down = False
     until(lambda: bench.equal() and not bench.backlog.page(9))
@@ -287,7 +285,7 @@ def test_a_peer_that_does_not_answer_is_down_and_not_a_failure_of_the_link(bench
         bench.peer.unanswered = True
         link.start()
         link.offer(bench.at_home(A, 9), done.set)
-        assert done.wait(30)
+        assert done.wait(HANGING_SECONDS)
         bench.peer.unanswered = False
         until(lambda: bench.equal() and not bench.backlog.page(9))
         link.stop()
@@ -311,8 +309,8 @@ def test_a_throttled_lane_waits_in_the_backlog_while_the_others_arrive(bench: Be
     link.start()
     waiting, others = bench.at_home(A, 12), bench.at_home(B, 12)
     link.offer([*waiting, *others], done.set)
-    assert done.wait(30)
-    until(lambda: everything(bench.peer) == {B: others}, seconds=15)
+    assert done.wait(HANGING_SECONDS)
+    until(lambda: everything(bench.peer) == {B: others})
     bench.peer.throttled = set()
     until(lambda: bench.equal() and not bench.backlog.page(9))
     link.stop()
@@ -322,8 +320,12 @@ def test_a_throttled_lane_waits_in_the_backlog_while_the_others_arrive(bench: Be
 def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing(room: dict[str, int]) -> None:
     home, slow, fast = Faulty(), Bench(), Bench()
     slow.home = fast.home = home
-    slow.peer.slow = 2.0
+    answers, call = threading.Event(), slow.peer._call
+    slow.peer._call = lambda: (answers.wait(), call())[1]  # type: ignore[func-returns-value, method-assign]
     links = [bench.link(**room, patience=0.5) for bench in (slow, fast)]
+    waited: list[bool] = []
+    wait_for = links[0]._room.wait_for
+    links[0]._room.wait_for = lambda *asked: waited.append(wait_for(*asked)) or waited[-1]  # type: ignore[method-assign]
     for link in links:
         link.start()
     done = [0, 0]
@@ -331,16 +333,15 @@ def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing(r
     def count(index: int) -> Callable[[], None]:
         return lambda: done.__setitem__(index, done[index] + 1)
 
-    began = time.monotonic()
     for _ in range(20):
         events = fast.at_home(A, 5)
         assert 10 < sum(len(event.payload_text + event.metadata_text) for event in events) < 300
         for index, link in enumerate(links):
             link.offer(events, count(index))
-    assert time.monotonic() - began < 1.9  # 20 batches of waiting would take 10 s, copying them 40 s
+    assert waited.count(False) == 1, "its patience is spent once"
     until(lambda: fast.equal() and done[1] == 20)
     assert slow.backlog.page(9) != {}
-    slow.peer.slow = 0.0
+    answers.set()
     until(lambda: slow.equal() and done[0] == 20 and not slow.backlog.page(9))
     for link, bench in zip(links, (slow, fast), strict=True):
         link.stop()

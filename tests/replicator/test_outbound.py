@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from replicator.queues import QueueBacklog
 from replicator.records import Refused
 from replicator.settings import Settings
 from replicator.storage import Insert
+from tests.processes import comes_back
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 ALL_IS_WELL: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}
@@ -60,7 +60,7 @@ class Table(MemoryStorage):
         self.gate.set()
 
     def _write(self) -> None:
-        self.gate.wait(2.5)
+        self.gate.wait()
         if self.error is not None:
             raise self.error
         if next(self.errors, False):
@@ -238,12 +238,11 @@ def test_a_dead_peer_has_its_events_waiting_and_the_other_has_them(east: Region,
 
 def test_a_peer_that_hangs_holds_up_the_others_for_a_bounded_time(east: Region) -> None:
     east.peers[WEST].gate.clear()
-    began = time.monotonic()
     try:
-        assert east.outbound.replicate(batch(east.append("homer"))) == ALL_IS_WELL
-        assert east.outbound.replicate(batch(east.append("homer"))) == ALL_IS_WELL
+        for _ in range(2):
+            batch_of_one = batch(east.append("homer"))
+            assert comes_back(lambda sent=batch_of_one: east.outbound.replicate(sent)) == ALL_IS_WELL  # type: ignore[misc]
         assert len(list(east.peers[SOUTH].stream)) == 2
-        assert time.monotonic() - began < 4, "the worker's links wait two seconds at most, once"
     finally:
         east.peers[WEST].gate.set()
 

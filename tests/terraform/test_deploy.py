@@ -24,9 +24,10 @@ from chaos.world.terraform import TerraformWorld
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import View, ViewKey
 from replicator import EventStore, NewEvent, Observed
-from replicator.cli import main as replicator
 from replicator.domain.names import sequence_key
 from replicator.external import ExternalEvent
+from tests.commands import command as typed
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.deploy
 
@@ -64,25 +65,20 @@ def stores(world: TerraformWorld) -> dict[str, EventStore]:
     return {region: world.store(region) for region in REGIONS}
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        time.sleep(0.25)
-    return found
+def eventually(condition: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+    wait_until(lambda: found.append(condition()) or found[-1], "the condition", pause=0.25)  # type: ignore[func-returns-value]
+    return found[-1]
 
 
-def run(capsys: pytest.CaptureFixture[str], world: TerraformWorld, region: str, *command: str) -> str:
+def run(world: TerraformWorld, region: str, *command: str) -> str:
     """What a `replicator` command prints for a region. It must succeed."""
     settings = world.settings(region)
     endpoints = ",".join(f"{name}={url}" for name, url in settings.endpoints.items())
     options = ["--region", region, "--peers", ",".join(settings.peers), "--endpoints", endpoints]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["replicator", *command, *options])
-        with pytest.raises(SystemExit) as ended:
-            replicator()
-    assert ended.value.code in (0, None)
-    return capsys.readouterr().out
+    answer = typed("replicator", *command, *options)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
 
 
 def views(world: TerraformWorld, *streams: str) -> dict[str, dict[str, View]]:
@@ -204,7 +200,6 @@ def test_poison_stops_only_its_own_lane_and_is_replayed_after_the_fix(
     stores: dict[str, EventStore],
     alarms: dict[str, dict[str, Any]],
     folder: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (poison,) = stores[EAST].append("member/marge", NewEvent("joined", {"nickname": "Marge, and this is private"}))
     stores[EAST].append("member/marge", NewEvent("visited", {}))
@@ -238,7 +233,7 @@ def test_poison_stops_only_its_own_lane_and_is_replayed_after_the_fix(
     )
     metrics(world, WEST)
     find = {"AlarmNames": [planned["alarm_name"]]}
-    eventually(lambda: cloudwatch.describe_alarms(**find)["MetricAlarms"][0]["StateValue"] == "ALARM", 90)
+    eventually(lambda: cloudwatch.describe_alarms(**find)["MetricAlarms"][0]["StateValue"] == "ALARM")
 
     world.build([projection(folder, "mended"), HERE / "directory.py"])
     changed = world.terraform.changes(world.settings(WEST), world.variables(WEST))
@@ -246,9 +241,9 @@ def test_poison_stops_only_its_own_lane_and_is_replayed_after_the_fix(
     assert all(".aws_lambda_function.function[" in change and change.endswith(": update") for change in changed), changed
     world.everywhere(world.apply)
     for region in REGIONS:
-        assert poison.id in run(capsys, world, region, "replay")
+        assert poison.id in run(world, region, "replay")
     eventually(lambda: everywhere(world, "member/marge", {"called": "nobody", "visits": 1}))
-    eventually(lambda: not any(world.dead_letters(region) for region in REGIONS), 10)
+    eventually(lambda: not any(world.dead_letters(region) for region in REGIONS))
     assert everywhere(world, "member/bart", {"called": "Bart", "visits": 0})
 
 
@@ -265,7 +260,7 @@ def test_a_region_applied_again_with_a_change_disturbs_nothing(world: TerraformW
 
 
 def test_a_removed_event_is_noticed_and_reconcile_brings_it_back(
-    world: TerraformWorld, stores: dict[str, EventStore], capsys: pytest.CaptureFixture[str]
+    world: TerraformWorld, stores: dict[str, EventStore]
 ) -> None:
     last = list(stores[WEST].read_lane("member/homer", EAST))[-1]
     table = world.client(WEST, "dynamodb")
@@ -273,14 +268,14 @@ def test_a_removed_event_is_noticed_and_reconcile_brings_it_back(
         TableName="meridian-events", Key={"pk": {"S": last.lane.key}, "sk": {"S": sequence_key(last.sequence)}}
     )
     eventually(lambda: any(d["MetricName"] == "EventsChanged" and d["Value"] == 1 for d in metrics(world, WEST)))
-    assert run(capsys, world, EAST, "reconcile", "--to", WEST).startswith(f"{EAST}: ")
+    assert run(world, EAST, "reconcile", "--to", WEST).startswith(f"{EAST}: ")
     eventually(lambda: list(stores[WEST].read_lane("member/homer", EAST))[-1:] == [last])
     key = f"{last.lane.key} {sequence_key(last.sequence)}"
-    listed = [json.loads(line) for line in run(capsys, world, WEST, "quarantine").splitlines()]
+    listed = [json.loads(line) for line in run(world, WEST, "quarantine").splitlines()]
     links = {WEST, f"{WEST}>views", f"{WEST}>external"}
     assert {(record["link"], record["event"]) for record in listed} == {(link, key) for link in links}
-    run(capsys, world, WEST, "quarantine", "--release", key)
-    assert run(capsys, world, WEST, "quarantine") == ""
+    run(world, WEST, "quarantine", "--release", key)
+    assert run(world, WEST, "quarantine") == ""
     assert world.dead_letters(WEST) == 0
 
 
@@ -297,10 +292,10 @@ def test_a_region_frozen_beyond_the_retry_limit_converges_through_the_backlog(
         time.sleep(0.5)
     assert len(list(stores[SOUTH].read_lane("member/maggie", EAST))) > count - 10, "a frozen peer holds up nobody else"
     world.regions[WEST].thaw()
-    eventually(lambda: everywhere(world, "member/maggie", {"called": None, "visits": count}), 120)
+    eventually(lambda: everywhere(world, "member/maggie", {"called": None, "visits": count}))
     abes = {f"member/abe{n}": len(range(n, count, 7)) for n in range(7)}
     for stream, visits in abes.items():
-        eventually(lambda s=stream, v=visits: everywhere(world, s, {"called": None, "visits": v}), 120)
+        eventually(lambda s=stream, v=visits: everywhere(world, s, {"called": None, "visits": v}))
     assert [world.dead_letters(region) for region in REGIONS] == [0, 0, 0]
 
 

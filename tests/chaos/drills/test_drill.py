@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from chaos.drills.kinds import KINDS
 from chaos.drills.result import DrillConfig
 from chaos.world.reading import Tables
 from replicator import InvalidConfig
-from tests.processes import children, still_alive
+from tests.processes import HANGING_SECONDS, started, still_alive
 
 pytestmark = pytest.mark.emulator
 COMMAND = [sys.executable, "-c", "from chaos.cli import main; main()", "drill"]
@@ -114,8 +113,10 @@ def test_a_partition_in_which_both_sides_go_on_writing_harms_nothing() -> None:
         assert drill.result.verdict.examples == []
         assert drill.result.kept
         assert drill.result.rpo_events > 0  # the cut held: nothing came over
+        (cut,) = drill.result.faults
         assert drill.result.rto_seconds is not None
-        assert drill.result.rto_seconds < 3.0
+        assert cut.until is not None
+        assert drill.result.rto_seconds < cut.until - cut.at
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "freeze"])
@@ -149,7 +150,8 @@ def _restore(tables: Tables, before: dict[str, dict[str, Any]]) -> None:
 @pytest.mark.soak
 def test_the_command_writes_its_result_and_exits_0(tmp_path: Path) -> None:
     result = tmp_path / "out.json"
-    done = subprocess.run([*COMMAND, "--events", "600", "--json", str(result)], capture_output=True, text=True, timeout=240)
+    command = [*COMMAND, "--events", "600", "--json", str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGING_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(result.read_text())
     assert told["acknowledged"] >= 600
@@ -160,7 +162,7 @@ def test_the_command_writes_its_result_and_exits_0(tmp_path: Path) -> None:
     assert told["views"] > 100
     assert len(told["regions"]) == 3
     assert told["rpo_events"] >= 0
-    assert 0 < told["rto_seconds"] < 60
+    assert told["rto_seconds"] > 0
     assert told["events_per_second"] > 0
     assert [fault["kind"] for fault in told["faults"]] == ["freeze"]
 
@@ -174,19 +176,14 @@ def test_the_command_writes_its_result_and_exits_0(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_is_left_running_when_a_drill_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with (tmp_path / "log").open("w+") as log:
-        drill = subprocess.Popen([*COMMAND, "--events", "50000"], stdout=log, stderr=log, env=environment)
-        seen: set[int] = set()
-        end = time.monotonic() + 60
-        while time.monotonic() < end and "appending" not in (tmp_path / "log").read_text():
-            seen |= children(drill.pid)
-            time.sleep(0.2)
-        seen |= children(drill.pid)
-        assert len(seen) >= 9, (tmp_path / "log").read_text()
-        drill.send_signal(number)
-        assert drill.wait(60) == (-9 if number == signal.SIGKILL else 130)
-    assert not still_alive(seen)
+    environment, line = {**os.environ, "TMPDIR": str(tmp_path)}, [*COMMAND, "--events", "50000"]
+    with (tmp_path / "log").open("w+") as log, started(line, environment, stdout=log, stderr=log) as drill:
+        drill.wait_for("appending", tmp_path / "log")
+        seen = drill.family()
+        assert len(seen) >= 10, (tmp_path / "log").read_text()
+        drill.send(number)
+        assert drill.wait() == (-9 if number == signal.SIGKILL else 128 + number)
+        assert not still_alive(seen | drill.family())
 
 
 @pytest.mark.soak
@@ -194,7 +191,7 @@ def test_nothing_is_left_running_when_a_drill_is_interrupted(number: signal.Sign
 def test_the_command_exits_1_when_the_promise_is_broken(promise: str, tmp_path: Path) -> None:
     result = tmp_path / "out.json"
     command = [*COMMAND, "--events", "300", "--regions", "2", "--break", promise, "--json", str(result)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGING_SECONDS)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "BROKEN" in done.stdout
     assert json.loads(result.read_text())["promises_kept"] is False
@@ -204,7 +201,7 @@ def test_the_command_exits_1_when_the_promise_is_broken(promise: str, tmp_path: 
 def test_fifty_kills_of_replicators_and_projectors_lose_and_double_nothing(tmp_path: Path) -> None:
     result = tmp_path / "out.json"
     command = [*COMMAND, "--events", "5000", "--kills", "50", "--json", str(result)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * HANGING_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     faults = [fault for fault in json.loads(result.read_text())["faults"] if fault["kind"] == "kill -9"]
     assert len(faults) == 50

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError
 from chaos.faults.control import Faults, ServiceProxy
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import emulator
+from tests.processes import HANGING_SECONDS
 
 REGION = "us-east-1"
 SERVICES = "dynamodb,dynamodbstreams,kinesis,sqs,sns,s3"
@@ -37,7 +38,7 @@ class Place:
     def url(self) -> str:
         return self.proxy.endpoint(REGION)
 
-    def client(self, service: str, *, direct: bool = False, timeout: float = 5.0, region: str = REGION) -> Any:
+    def client(self, service: str, *, direct: bool = False, timeout: float = HANGING_SECONDS, region: str = REGION) -> Any:
         """An SDK client that never tries again."""
         make: Callable[..., Any] = boto3.session.Session().client
         return make(
@@ -46,7 +47,7 @@ class Place:
             endpoint_url=f"http://127.0.0.1:{self.port}" if direct else self.url,
             aws_access_key_id="test",
             aws_secret_access_key="test",
-            config=Config(read_timeout=timeout, connect_timeout=5, retries={"total_max_attempts": 1}),
+            config=Config(read_timeout=timeout, connect_timeout=HANGING_SECONDS, retries={"total_max_attempts": 1}),
         )
 
     def struck(self) -> list[int]:

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chaos.faults.control import ServiceProxy
 from chaos.world.processes import ProcessFailed, free_ports
 from replicator import aws
+from tests.processes import HANGING_SECONDS
 
 EAST, WEST = "us-east-1", "eu-west-1"
 HEAD = b"POST /x?y=%2F HTTP/1.1\r\nHost: a\r\nX-Amz-Target: Some.Thing\r\nx-ODD-case:  two  spaces \r\n"
@@ -70,7 +71,7 @@ def proxy(server: _Server, tmp_path: Path) -> Iterator[ServiceProxy]:
 
 def _say(port: int, *parts: bytes, until: bytes) -> bytes:
     """Send the parts and return what comes back, up to `until`, or to the end."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=HANGING_SECONDS) as connection:
         heard = b""
         for part in parts:
             connection.sendall(part)
@@ -105,7 +106,7 @@ def test_a_chunked_request_passes_unchanged(server: _Server, proxy: ServiceProxy
 
 def test_a_client_that_asks_to_continue_is_told_to_and_gets_one_final_answer(server: _Server, proxy: ServiceProxy) -> None:
     server.says = b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWERS["counted"]
-    with socket.create_connection(("127.0.0.1", proxy.port(EAST)), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port(EAST)), timeout=HANGING_SECONDS) as connection:
         connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\n")
         assert connection.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"!")
@@ -115,7 +116,7 @@ def test_a_client_that_asks_to_continue_is_told_to_and_gets_one_final_answer(ser
 def test_connections_are_kept_on_both_sides(server: _Server, proxy: ServiceProxy) -> None:
     server.says = ANSWERS["counted"]
     request = HEAD + b"Content-Length: 1\r\n\r\n!"
-    with socket.create_connection(("127.0.0.1", proxy.port(EAST)), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port(EAST)), timeout=HANGING_SECONDS) as connection:
         for _ in range(5):
             connection.sendall(request)
             heard = b""

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from chaos.faults.clocks import Clock
 from chaos.world.processes import Process
 from replicator import InvalidConfig
 from replicator.domain.clock import HybridLogicalClock
+from tests.processes import Started, started, wait_until
 
 TELL = """
 import sys, time
@@ -28,56 +32,57 @@ for line in sys.stdin:
 class Teller:
     """A program that tells its times when it is asked."""
 
-    def __init__(self, clock: Clock) -> None:
-        command = clock.launched("-c", TELL)
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, running: Started) -> None:
+        self.pid = running.pid
+        self._process = running.process
 
-    def off(self) -> tuple[list[float], float]:
-        """By how many seconds its wall clocks and its monotonic one differ from this process's."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        *walls, monotonic = map(float, self.process.stdout.readline().split())
-        return [wall - time.time() for wall in walls], monotonic - time.monotonic()
+    def is_off_by(self, seconds: float) -> bool:
+        """Whether all its wall clocks differ by so much from this process's, to a hundredth, and its monotonic one by none:
+        what it answers lies between our times before and after, however long that took."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        began = time.time(), time.monotonic()
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        *walls, monotonic = map(float, self._process.stdout.readline().split())
+        ended = time.time(), time.monotonic()
+        assert began[1] <= monotonic <= ended[1]
+        return all(began[0] - 0.01 <= wall - seconds <= ended[0] + 0.01 for wall in walls)
+
+    ask = is_off_by
 
 
-def _near(found: list[float], wanted: float) -> bool:
-    return all(abs(each - wanted) < 0.5 for each in found)
+@contextmanager
+def telling(clock: Clock) -> Iterator[Teller]:
+    with started(clock.launched("-c", TELL), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        yield Teller(running)
 
 
 def test_a_clock_is_set_forward_and_back_while_the_program_runs(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")
-    teller = Teller(clock)
-    try:
-        assert _near(teller.off()[0], 0)
+    with telling(clock) as teller:
+        assert teller.is_off_by(0)
         for seconds in (262.0, -262.0, 0.5, 0.0):
             clock.set(seconds)
-            time.sleep(0.12)
-            walls, monotonic = teller.off()
-            assert _near(walls, seconds)
-            assert abs(monotonic) < 0.5
+            wait_until(partial(teller.is_off_by, seconds), f"off by {seconds} s")
         (tmp_path / "clock").write_text("nonsense")
-        time.sleep(0.12)
-        assert _near(teller.off()[0], 0)
-    finally:
-        teller.process.kill()
-        teller.process.communicate()
+        time.sleep(0.12)  # it has looked again by then
+        assert teller.is_off_by(0)
 
 
 def test_the_clients_of_a_region_have_its_clock_and_write_later_than_what_they_have_seen(tmp_path: Path) -> None:
     clock = Clock(tmp_path / "clock")
-    hlc = HybridLogicalClock(clock.wall)
+    hlc, began = HybridLogicalClock(clock.wall), time.time() * 1000
     first = hlc.tick()
     clock.set(200)
     ahead = hlc.tick()
-    assert 199_000 < ahead.ms - first.ms < 201_000
+    assert began + 199_990 <= ahead.ms <= time.time() * 1000 + 200_010
     clock.set(-200)
     assert clock.wall() < first.ms
     assert hlc.tick() > ahead
-    assert abs(time.time() * 1000 - first.ms) < 5_000  # this process's own clock is right
-    other = Clock(tmp_path / "clock")
-    assert abs(other.wall() - clock.wall()) < 1_000
+    assert began - 10 <= first.ms <= time.time() * 1000 + 10  # this process's own clock is right
+    other, before = Clock(tmp_path / "clock"), clock.wall()
+    assert before <= other.wall() <= clock.wall()
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e12])
@@ -126,8 +131,10 @@ def test_a_program_by_a_wrong_clock_is_still_one_process_that_is_stopped_by_its_
     clock = Clock(tmp_path / "clock")
     process = Process("teller", clock.launched("-c", "import time; time.sleep(60)"), {}, tmp_path / "log")
     process.start()
-    process.wait_running(0.3)
-    process.stop()
+    try:
+        process.wait_running(0.3)
+    finally:
+        process.stop()
     assert not process.running
 
 
@@ -135,29 +142,23 @@ def test_a_program_that_asks_while_its_clock_is_wrong_leaves_marks_and_one_that_
     tmp_path: Path,
 ) -> None:
     clock = Clock(tmp_path / "clock")
-    teller, other = Teller(clock), Teller(clock)
-    pids = [teller.process.pid, other.process.pid]
-    try:
-        teller.off()
-        other.off()
+    with telling(clock) as teller, telling(clock) as other:
+        pids = [teller.pid, other.pid]
+        teller.ask(0)
+        other.ask(0)
         assert clock.marks(pids) == 0
         clock.set(30)
         while not clock.marks(pids):
-            teller.off()
-        assert clock.marks([teller.process.pid]) == clock.marks(pids)
-        assert clock.marks([other.process.pid]) == 0
+            teller.ask(30)
+        assert clock.marks([teller.pid]) == clock.marks(pids)
+        assert clock.marks([other.pid]) == 0
         clock.set(0)
-        while not _near(teller.off()[0], 0):
-            pass
+        wait_until(lambda: teller.is_off_by(0), "right again")
         before = clock.marks(pids)
         for _ in range(5):
             time.sleep(0.11)
-            teller.off()
+            teller.ask(0)
         assert clock.marks(pids) == before
-    finally:
-        for each in (teller, other):
-            each.process.kill()
-            each.process.communicate()
 
 
 def test_a_client_that_asks_while_its_clock_is_wrong_is_counted(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -22,35 +22,28 @@ from botocore.exceptions import ClientError
 from chaos.world.processes import free_ports
 from tests.chaos.faults.conftest import Place
 from tests.commands import command
+from tests.processes import HANGING_SECONDS, Started, started, wait_until
 
 MAIN = [sys.executable, "-c", "from chaos.cli import main; main()", "proxy"]
 
 
 class Running:
-    """The command in a process of its own, until Ctrl-C."""
+    """The command in a process of its own, that listens."""
 
-    def __init__(self, *options: str) -> None:
-        (self.port,) = free_ports(1)
-        environment = {**os.environ, "COLUMNS": "160"}
-        self.process = subprocess.Popen(
-            [*MAIN, "--listen", str(self.port), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        end = time.monotonic() + 20
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
+    def __init__(self, process: Started, port: int) -> None:
+        self.process, self.port = process, port
+        wait_until(self._listens, "it listens")
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=HANGING_SECONDS).close()
+        except OSError:
+            return not self.process.running
+        return True
 
     def interrupt(self) -> tuple[int, str, str]:
-        self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=20)
-        return self.process.returncode, out, err
+        self.process.send(signal.SIGINT)
+        return self.process.ended()
 
     def list_tables(self) -> str:
         client = boto3.session.Session().client(
@@ -68,6 +61,14 @@ class Running:
         return ""
 
 
+@contextmanager
+def running_proxy(*options: str) -> Iterator[Running]:
+    (port,) = free_ports(1)
+    line, pipe = [*MAIN, "--listen", str(port), *options], subprocess.PIPE
+    with started(line, {**os.environ, "COLUMNS": "160"}, stdout=pipe, stderr=pipe) as process:
+        yield Running(process, port)
+
+
 def _rules(tmp_path: Path, rules: object) -> str:
     file = tmp_path / "rules.json"
     file.write_text(json.dumps(rules))
@@ -77,10 +78,10 @@ def _rules(tmp_path: Path, rules: object) -> str:
 @pytest.mark.emulator
 def test_it_strikes_what_the_file_says_and_shows_it_at_the_end(place: Place, tmp_path: Path) -> None:
     rules = _rules(tmp_path, [{"service": "dynamodb", "meridian": {"times": 2}}, {"service": "sqs"}])
-    running = Running("--target", f"http://127.0.0.1:{place.port}", "--rules", rules)
-    assert [running.list_tables() for _ in range(3)] == ["ServiceUnavailable", "ServiceUnavailable", ""]
-    code, out, err = running.interrupt()
-    assert code == 0
+    with running_proxy("--target", f"http://127.0.0.1:{place.port}", "--rules", rules) as running:
+        assert [running.list_tables() for _ in range(3)] == ["ServiceUnavailable", "ServiceUnavailable", ""]
+        code, out, err = running.interrupt()
+    assert code == 130
     assert f"listening on http://127.0.0.1:{running.port}" in err
     lines = out.splitlines()
     assert any(
@@ -91,10 +92,10 @@ def test_it_strikes_what_the_file_says_and_shows_it_at_the_end(place: Place, tmp
 
 def test_an_unreachable_target_is_said_and_callers_get_502() -> None:
     (nobody,) = free_ports(1)
-    running = Running("--target", f"http://127.0.0.1:{nobody}")
-    assert running.list_tables() == "MeridianTargetUnreachable"
-    code, out, err = running.interrupt()
-    assert code == 0
+    with running_proxy("--target", f"http://127.0.0.1:{nobody}") as running:
+        assert running.list_tables() == "MeridianTargetUnreachable"
+        code, out, err = running.interrupt()
+    assert code == 130
     assert f"nothing answers at http://127.0.0.1:{nobody}" in err
     assert "no rule was set" in out
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from chaos.hostile.kinds import DOORS
 from tests.commands import command
+from tests.processes import started, still_alive
 
 
 def run(events: int, seed: int, file: Path) -> None:
@@ -58,38 +57,10 @@ def test_options_that_cannot_be_are_refused(options: tuple[str, ...], named: str
 @pytest.mark.emulator
 def test_ctrl_c_leaves_nothing_running() -> None:
     program = [sys.executable, "-c", "from chaos.cli import main; main()", "hostile", "--events", "100000"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("hostile inputs"):
-                break
-        started = _children(process.pid)
-        assert len(started) >= 8, "two regions of an emulator, a replicator, a projector and an API"
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-        assert process.wait() != 0
-    end = time.monotonic() + 10
-    while (left := [pid for pid in started if _runs(pid)]) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert left == []
-
-
-def _children(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(stat[1]) == parent:
-                found.append(int(entry.name))
-    return found
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    with started(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert any(line.startswith("hostile inputs") for line in process.lines())
+        seen = process.family()
+        assert len(seen) >= 9, "itself, and two regions of an emulator, a replicator, a projector and an API"
+        process.send(signal.SIGINT)
+        assert process.ended()[0] == 130
+        assert not still_alive(seen)

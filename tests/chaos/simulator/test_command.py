@@ -7,7 +7,6 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from chaos.simulator.command import _tell
 from chaos.simulator.mutants import MUTANTS
 from chaos.simulator.running import Outcome
 from tests.commands import command
-from tests.processes import children, still_alive
+from tests.processes import children, started, still_alive, wait_until
 
 
 def test_seeds_that_keep_every_promise_are_summed_up(tmp_path: Path) -> None:
@@ -112,15 +111,12 @@ def test_a_bad_option_is_named_with_the_remedy(options: tuple[str, ...], named: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows a process's children")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_nothing_is_left_running_when_it_is_interrupted(number: signal.Signals, code: int) -> None:
     main = [sys.executable, "-c", "from chaos.cli import main; main()", "simulate", "--seeds", "100000"]
-    process = subprocess.Popen(main, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    end, workers = time.monotonic() + 60, 2
-    while len(seen := children(process.pid)) < workers + 1 and time.monotonic() < end:  # one more keeps their semaphores
-        time.sleep(0.1)
-    assert len(seen) == workers + 1
-    process.send_signal(number)
-    process.communicate(timeout=60)
-    assert process.returncode == code
-    assert not still_alive(seen)
+    with started(main, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: len(children(process.pid)) == 3, "two workers, and one that keeps their semaphores")
+        seen = process.family()
+        process.send(number)
+        assert process.ended()[0] == code
+        assert not still_alive(seen)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from chaos.world import servers
 from chaos.world.processes import ProcessFailed
 from chaos.world.servers import Server, postgresql, redis_server, search_stand_in
-from tests.processes import still_alive
+from tests.processes import started, still_alive
 
 Run = Callable[[], AbstractContextManager[Server]]
 
@@ -58,20 +61,23 @@ with postgresql() as server:
     connection = psycopg.connect(server.url)
     server.freeze()
     print(*open(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read().split(), flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows a server's children")
 def test_a_frozen_server_s_children_are_gone_when_whoever_froze_it_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", FREEZE], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    children = [int(child) for child in parent.stdout.readline().split()]
-    assert len(children) > 3
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    assert not still_alive(children)
+    line = [sys.executable, "-c", FREEZE]
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # who is killed leaves its own
+        started(line, {**os.environ, "TMPDIR": folder}, stdout=subprocess.PIPE) as parent,
+    ):
+        Path(folder).chmod(0o755)
+        children = [int(child) for child in next(parent.lines()).split()]
+        assert len(children) > 3
+        parent.send(signal.SIGKILL)
+        parent.wait()
+        assert not still_alive(children)
 
 
 def test_two_servers_run_side_by_side() -> None:

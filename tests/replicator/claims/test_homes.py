@@ -31,6 +31,7 @@ from replicator import (
 from replicator.claims import Claim, HomedClaims, Homes, Release
 from replicator.claims.homes import HomeMover, HomesNotMoved
 from replicator.control import MemoryControl
+from tests.processes import HANGING_SECONDS
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 REGIONS = (EAST, WEST, SOUTH)
@@ -256,7 +257,7 @@ class Move(threading.Thread):
         self._system = system
         self._go, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
         self.start()
-        assert self._stopped.acquire(timeout=30)
+        assert self._stopped.acquire(timeout=HANGING_SECONDS)
 
     def run(self) -> None:
         controls = {region: storage.control for region, storage in self._system.held.items()}
@@ -271,11 +272,11 @@ class Move(threading.Thread):
 
     def _step(self, _: str = "") -> None:
         self._stopped.release()
-        assert self._go.acquire(timeout=30)
+        assert self._go.acquire(timeout=HANGING_SECONDS)
 
     def go_on(self) -> None:
         self._go.release()
-        assert self._stopped.acquire(timeout=30)
+        assert self._stopped.acquire(timeout=HANGING_SECONDS)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -30,6 +30,7 @@ from replicator.claims.ownership import LOST
 from replicator.control import DynamoControl
 from replicator.dynamodb import DynamoStorage
 from replicator.settings import Settings
+from tests.processes import HANGING_SECONDS
 from tests.regions import activate
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -218,7 +219,7 @@ def test_settlers_that_found_the_same_loss_at_the_same_moment_tell_it_once() -> 
     together = threading.Barrier(4)
 
     def compensation(claim: StreamId, lost: Lost) -> list[NewEvent]:
-        together.wait(timeout=10)
+        together.wait(HANGING_SECONDS)
         return email_set(claim, lost)
 
     settlers = [

@@ -27,6 +27,7 @@ from replicator.errors import OutcomeUnknown
 from replicator.fencing.roles import ACTIVE, FENCED
 from replicator.runbooks.parts import set_role
 from replicator.settings import Settings, read_settings
+from tests.processes import wait_until
 from tests.replicator.memories import Memories
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -188,15 +189,13 @@ def test_real_projectors_settle_a_conflict_of_a_real_partition(monkeypatch: pyte
             OptimisticClaims(store).save([Claim(NICK, f"user/{region}")])
         for region in world.regions.values():
             region.replicator.thaw()
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            told = [[e.type for store in stores.values() for e in store.read(f"user/{region}")] for region in stores]
-            if sorted(told) == [[], [LOST, LOST]]:  # the loser's one event, in both regions
-                break
-            time.sleep(0.2)
-        assert sorted(told) == [[], [LOST, LOST]]
+
+        def told() -> list[list[str]]:
+            return [[e.type for store in stores.values() for e in store.read(f"user/{region}")] for region in stores]
+
+        wait_until(lambda: sorted(told()) == [[], [LOST, LOST]], "the loser's one event, in both regions", pause=0.2)
         (owner,) = {str(OptimisticClaims(store).owner(NICK).owner) for store in stores.values()}
-        assert told[list(stores).index(owner.removeprefix("user/"))] == []
+        assert told()[list(stores).index(owner.removeprefix("user/"))] == []
 
 
 def test_settings_of_another_region_keep_what_all_regions_share() -> None:

@@ -15,6 +15,7 @@ from replicator import EventStore, NewEvent
 from replicator.erasure import FORGOTTEN, PersonalData
 from replicator.erasure.dynamodb import DynamoKeys
 from replicator.settings import Settings
+from tests.processes import HANGING_SECONDS
 from tests.regions import activate
 
 pytestmark = pytest.mark.emulator
@@ -38,7 +39,7 @@ def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[
         "MERIDIAN_ATTEMPTS": "1",
     }
     line = [sys.executable, "-c", "from replicator.cli import main; main()", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, env=environment)
+    return subprocess.run(line, capture_output=True, text=True, timeout=HANGING_SECONDS, env=environment)
 
 
 @pytest.fixture

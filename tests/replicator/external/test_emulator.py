@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
+import signal
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from replicator.external.worker import PublishWorker
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.tables import create_tables
+from tests.processes import HANGING_SECONDS, Started, started, wait_until
 
 from externals import Accounts, Crashed  # isort: skip
 
@@ -219,38 +220,28 @@ def test_streams_that_do_not_exist_are_refused_by_name(region: Settings) -> None
         KinesisDestination(nowhere, nowhere.external_stream).put([Outgoing("k", b"x")])
 
 
-class Command:
-    """`replicator publish` as a process. Ended by its own id."""
-
-    def __init__(self, settings: Settings, log: Path) -> None:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).parent),
-            "MERIDIAN_ENDPOINTS": f"us-east-1={settings.endpoint('us-east-1')}",
-            "MERIDIAN_POLL_INTERVAL": "0.02",
-        }
-        command = [sys.executable, "-c", "from replicator.cli import main; main()", "publish"]
-        options = ["--external", "externals:Accounts", "--region", "us-east-1", "--prefix", settings.prefix]
-        with log.open("a") as errors:
-            self.process = subprocess.Popen([*command, *options], env=environment, stderr=errors)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+@contextmanager
+def publishing(settings: Settings, log: Path) -> Iterator[Started]:
+    """`replicator publish` as a process."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent),
+        "MERIDIAN_ENDPOINTS": f"us-east-1={settings.endpoint('us-east-1')}",
+        "MERIDIAN_POLL_INTERVAL": "0.02",
+    }
+    command = [sys.executable, "-c", "from replicator.cli import main; main()", "publish"]
+    options = ["--external", "externals:Accounts", "--region", "us-east-1", "--prefix", settings.prefix]
+    with log.open("a") as errors, started([*command, *options], environment, stderr=errors) as running:
+        yield running
 
 
 def test_the_command_publishes_until_it_is_stopped(region: Settings, tmp_path: Path) -> None:
     append(region, "homer", "registered", "moved")
-    command = Command(region, tmp_path / "log")
-    try:
+    with publishing(region, tmp_path / "log") as command:
         found: dict[LaneId, list[ExternalEvent]] = {}
-        end = time.monotonic() + 30
-        while not found and time.monotonic() < end and command.process.poll() is None:
-            found = consumed(region, name=uuid.uuid4().hex)
-        command.process.terminate()
-        assert command.process.wait(20) == 0
-    finally:
-        command.kill()
+        wait_until(lambda: found.update(consumed(region, name=uuid.uuid4().hex)) or found or not command.running, "an event")
+        command.send(signal.SIGTERM)
+        assert command.wait() == 143
     log = (tmp_path / "log").read_text()
     assert found == expected(region), log
     assert "publisher.stopped" in log
@@ -258,7 +249,7 @@ def test_the_command_publishes_until_it_is_stopped(region: Settings, tmp_path: P
 
 
 def test_two_publishers_killed_in_turn_while_events_are_appended_skip_nothing(region: Settings, tmp_path: Path) -> None:
-    running = [Command(region, tmp_path / "log") for _ in range(2)]
+    running: dict[int, Started] = {}
     found: dict[LaneId, list[ExternalEvent]] = {}
     missed: list[str] = []
     pause, store = threading.Event(), EventStore.connect(region)
@@ -269,22 +260,19 @@ def test_two_publishers_killed_in_turn_while_events_are_appended_skip_nothing(re
         DynamoControl(region),
         missed=lambda event, _: missed.append(event.id),
     )
-    try:
+    with ExitStack() as stack:
+        for turn in range(2):
+            running[turn] = stack.enter_context(publishing(region, tmp_path / "log"))
         for turn in range(6):
             for _ in range(10):
                 for stream in ("homer", "marge", "bart"):
                     store.append(f"user/{stream}", *[NewEvent(name, PAYLOADS[name]) for name in PAYLOADS])
             pause.wait(0.5)
             consumer.step()
-            running[turn % 2].kill()
-            running[turn % 2] = Command(region, tmp_path / "log")
-        wanted, end = expected(region), time.monotonic() + 60
-        while found != wanted and time.monotonic() < end:
-            consumer.step()
-            pause.wait(0.05)
-    finally:
-        for command in running:
-            command.kill()
+            running[turn % 2].end()
+            running[turn % 2] = stack.enter_context(publishing(region, tmp_path / "log"))
+        wanted = expected(region)
+        wait_until(lambda: (consumer.step(), found == wanted)[1], "all events")
     assert found == wanted, (tmp_path / "log").read_text()
     assert missed == []
 
@@ -309,9 +297,9 @@ def test_the_example_for_consumers_does_what_it_says(region: Settings) -> None:
 
     source = example.replace('Settings("eu-west-1")', "given('meridian')")
     source = source.replace('Settings("eu-west-1", prefix="billing")', "given('billing')")
-    thread = threading.Thread(target=exec, args=(source, {"given": settings, "stop": stop, "print": show}))
+    thread = threading.Thread(target=exec, args=(source, {"given": settings, "stop": stop, "print": show}), daemon=True)
     thread.start()
-    thread.join(timeout=30)
+    thread.join(HANGING_SECONDS)
     assert not thread.is_alive()
     lane = "us-east-1#user#homer"
     assert printed == [

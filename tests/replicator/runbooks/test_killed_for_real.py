@@ -17,6 +17,7 @@ from replicator.errors import RegionUnavailable
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.system import System
+from tests.processes import started
 
 pytestmark = [pytest.mark.emulator, pytest.mark.soak]
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -40,22 +41,17 @@ def run(settings: Settings, steering: Path, kill_at: str | None, *words: str) ->
         "MERIDIAN_STEERING": f"file:{steering}",
     }
     program = "from replicator.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", program, *words, "--yes", "--json"],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    line, pipe = [sys.executable, "-u", "-c", program, *words, "--yes", "--json"], subprocess.PIPE
     said: list[str] = []
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            said.append(line)
-            if kill_at is not None and f" s  {kill_at}: " in line:
-                process.send_signal(signal.SIGKILL)
+    with started(line, environment, stdout=pipe, stderr=pipe) as running:
+        assert running.process.stderr is not None
+        for text in running.process.stderr:
+            said.append(text)
+            if kill_at is not None and f" s  {kill_at}: " in text:
+                running.send(signal.SIGKILL)
                 break
-        answer = process.communicate(timeout=120)[0]
-    finally:
-        process.kill()
-    return process.returncode, said, answer
+        code, answer, _ = running.ended()
+    return code, said, answer
 
 
 def test_killed_at_each_step_the_same_command_ends_it(settings: Settings, tmp_path: Path) -> None:

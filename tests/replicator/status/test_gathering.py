@@ -17,6 +17,7 @@ from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.runbooks.parts import set_role
 from replicator.status import LinkStatus, RegionStatus, Status
 from replicator.status.gathering import gather
+from tests.processes import comes_back, wait_until
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
 
 
@@ -160,23 +161,14 @@ def test_a_region_that_hangs_is_down_in_bounded_time_and_leaves_no_threads_behin
     before = threading.active_count()
     threads = []
     for _ in range(4):
-        began = time.monotonic()
-        status = gather(system, "meridian", seconds=0.6)
-        assert time.monotonic() - began < 3
+        status = comes_back(lambda: gather(system, "meridian", seconds=0.6))
         is_cut_off(status, WEST)
         assert region(status, WEST).why == "did not answer in time"
         threads.append(threading.active_count())
     assert len(set(threads)) == 1, "the next looks leave no more"
     gate.set()
-    wait_for(lambda: threading.active_count() <= before)
+    wait_until(lambda: threading.active_count() <= before, "threads that end")
     assert region(gather(system, "meridian"), WEST).up, "and it comes back"
-
-
-def wait_for(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_first_ledger_that_takes_its_time_is_waited_for_as_long_as_it_grows() -> None:
@@ -188,13 +180,13 @@ def test_a_first_ledger_that_takes_its_time_is_waited_for_as_long_as_it_grows() 
     reading = table.read
 
     def slowly(*args: Any, **named: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.2)
         return reading(*args, **named)
 
     table.read = slowly  # type: ignore[method-assign]
     began = time.monotonic()
-    status = gather(memories.system(), "meridian", seconds=0.4)
-    assert time.monotonic() - began > 1
+    status = gather(memories.system(), "meridian", seconds=2.0)
+    assert time.monotonic() - began > 2.0
     assert region(status, WEST).lanes == 120
 
 
