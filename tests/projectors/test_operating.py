@@ -14,7 +14,7 @@ import pytest
 from chaos.drills.flights import Aircraft, Departures
 from chaos.world.servers import postgresql
 from chaos.world.world import free_ports
-from projectors import Engine
+from projectors import Engine, Projection, register
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
 from projectors.view import ViewKey
@@ -273,6 +273,21 @@ def test_a_stream_is_replayed_to_find_the_event_that_changed_something(
     ):
         result = projectors(emptied_settings, *line)
         assert (result.returncode, named in result.stderr) == (2, True), result.stderr
+
+
+class Dial(Projection):
+    """What it was set to, whatever that is."""
+
+    name, stream_type = "dial", "dial"
+    at = register(turned=lambda p: p["to"])
+
+
+def test_a_replay_shows_every_change_that_json_sees(emptied_settings: Settings) -> None:
+    values = [1, True, 1.0, 1, [1], [True], {"a": 0}, {"a": False}, None, 0, "0"]
+    EventStore.connect(emptied_settings).append("dial/1", *[NewEvent("turned", {"to": value}) for value in values])
+    given = {"MERIDIAN_PROJECTIONS": "tests.projectors.test_operating:Dial"}
+    lines = ok(emptied_settings, "replay", "dial", "dial/1", **given).splitlines()
+    assert [line.partition("→ ")[2] for line in lines] == [json.dumps({"at": value}) for value in values]
 
 
 def test_a_row_that_several_streams_feed_is_printed(emptied_settings: Settings, flown: list[Event]) -> None:

@@ -23,9 +23,10 @@ from replicator import (
     StreamId,
     VersionVector,
 )
+from replicator.domain.clock import HybridLogicalClock, milliseconds_of
 from replicator.domain.vector import EMPTY
 from replicator.feed import changes
-from replicator.history import AtSequence, audit, signed, vector_at
+from replicator.history import AtSequence, AuditEntry, audit, moment_of, signed, vector_at
 
 EAST, WEST = "us-east-1", "eu-west-1"
 HOMER = StreamId("user", "homer")
@@ -217,3 +218,32 @@ def test_the_feed_has_at_least_what_a_token_names() -> None:
     lacking = ConsistencyToken({HOMER: VersionVector({EAST: 9})})
     with pytest.raises(NotHereYet):
         changes(west, [HOMER], timeout=0.05, at_least=lacking)
+
+
+@pytest.mark.parametrize(
+    "start", ["2000-12-31T23:59:59Z", "2026-11-30T00:00:00Z", "2039-01-01T00:00:00Z", "2200-01-01T00:00:00Z"]
+)
+def test_every_event_is_in_the_value_at_its_own_time(start: str) -> None:
+    now = milliseconds_of(datetime.fromisoformat(start))
+    store = EventStore(MemoryStorage(), EAST, [EAST], HybridLogicalClock(lambda: now))
+    for n in range(300):
+        store.append(HOMER, new(n))
+        now += 1
+    state = store.state(HOMER)
+    for event in store.read(HOMER):
+        assert vector_at(store, state, moment_of(event.hlc)) == VersionVector({EAST: event.sequence})
+        assert AuditEntry.of(event).at.isoformat() == moment_of(event.hlc).isoformat()
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "2"])
+def test_a_limit_that_is_none_is_refused_wherever_events_are_read(limit: Any) -> None:
+    two = Two()
+    east = two.stores[EAST]
+    two.append(EAST, new(1))
+    for read in (
+        lambda: changes(east, [HOMER], limit=limit),
+        lambda: list(east.read(HOMER, limit=limit)),
+        lambda: list(east.read_lane(HOMER, limit=limit)),
+    ):
+        with pytest.raises(InvalidOperation, match="limit is .*; give a whole number from 1"):
+            read()

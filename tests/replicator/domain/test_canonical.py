@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.domain import canonical
-from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode_json, encode_json, loads, netstrings
+from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode_json, encode_json, loads, netstrings, same_json
 from replicator.errors import InvalidEvent
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
@@ -214,3 +214,22 @@ def test_stored_text_that_is_json_and_no_i_json_is_refused(text: str, named: str
 )
 def test_stored_text_that_only_looks_suspicious_is_read(text: str) -> None:
     assert decode_json(text) == json.loads(text)
+
+
+DISTINCT: list[Any] = [
+    1, 1.0, True, 0, 0.0, -0.0, False, None, "", "1", "true", [], {}, [1], [True], [1.0], [[]], {"a": 1}, {"a": True},
+    {"a": 1.0}, {"a": {"b": 0}}, {"a": {"b": False}}, {"a": None}, {"b": None}, 2**53 - 1, float(2**53 - 1), "é", "e\u0301",
+    "\U0001f6eb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("left", range(len(DISTINCT)))
+def test_values_are_the_same_json_only_where_their_texts_are(left: int) -> None:
+    for right in range(len(DISTINCT)):
+        assert same_json(DISTINCT[left], DISTINCT[right]) is (left == right)
+        assert same_json([DISTINCT[left]], [DISTINCT[right]]) is (left == right)
+
+
+def test_the_order_of_names_and_the_kind_of_mapping_make_no_other_json() -> None:
+    assert same_json({"a": 1, "b": {"c": 2, "d": 3}}, OrderedDict([("b", MappingProxyType({"d": 3, "c": 2})), ("a", 1)]))
+    assert same_json((1, 2), [1, 2])

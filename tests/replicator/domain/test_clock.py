@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.domain.clock import DEFAULT_MAX_AHEAD_MS, MAX_COUNTER, MAX_MILLISECONDS, Hlc, HybridLogicalClock
+from replicator.domain.clock import (
+    DEFAULT_MAX_AHEAD_MS,
+    MAX_COUNTER,
+    MAX_MILLISECONDS,
+    Hlc,
+    HybridLogicalClock,
+    milliseconds_of,
+    time_of,
+)
 from replicator.errors import ClockAhead, InvalidEvent
 
 NOW = 1_763_914_981_123
@@ -147,3 +156,19 @@ def test_threads_share_a_clock_without_sharing_a_timestamp() -> None:
         runs = list(pool.map(lambda _: [clock.tick() for _ in range(2_000)], range(4)))
     assert all(run == sorted(run) for run in runs)
     assert len({stamp for run in runs for stamp in run}) == 8_000
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, MAX_MILLISECONDS), st.integers(-23, 23))
+def test_a_time_is_its_milliseconds_exactly_in_every_year_and_zone(ms: int, hours: int) -> None:
+    time = time_of(ms)
+    assert milliseconds_of(time) == ms
+    assert milliseconds_of(time.astimezone(timezone(timedelta(hours=hours)))) == ms
+    assert milliseconds_of(time + timedelta(microseconds=999)) == ms  # rounded down
+    assert (time.microsecond % 1000, time.tzinfo) == (0, UTC)
+    seconds, rest = divmod(ms, 1000)
+    assert time == datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+
+
+def test_times_before_the_epoch_are_rounded_down_too() -> None:
+    assert milliseconds_of(datetime(1969, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC)) == -1

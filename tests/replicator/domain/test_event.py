@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from hashlib import sha256
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, ZERO, Hlc
 from replicator.domain.event import GENESIS, MAX_ITEM_BYTES, NO_EVENTS, NONCE, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
+from replicator.domain.personal import MARKER, Protected
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import DamagedEvent, InvalidEvent, InvalidName, MeridianError
 from replicator.items import to_item
@@ -243,3 +246,41 @@ def test_observing_events_takes_in_all_that_they_had_observed() -> None:
     seen = Observed.of([EVENT, early])
     assert seen == Observed.of([early, EVENT]) == Observed.of([EVENT]).join(Observed.of([early]))
     assert seen == Observed(VersionVector({"us-east-1": 7, "eu-west-1": 3}), EVENT.hlc)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.text(max_size=3), st.lists(st.integers(-5, 5), max_size=3), max_size=3))
+def test_what_becomes_of_a_writers_own_objects_changes_no_new_event(payload: dict[str, Any]) -> None:
+    kept, metadata = json.loads(json.dumps(payload)), {"who": "marge"}
+    new = NewEvent("joined", payload, metadata=metadata)
+    payload["more"] = [1]
+    for value in payload.values():
+        value.append("changed")
+    metadata["who"] = "nobody"
+    new.payload["x"] = 1  # what it gives is the caller's own
+    new.metadata["why"] = "x"
+    for nonce in ("", "n1"):  # the ways by which metadata gets into an event
+        event = seal(LANE, 1, ZERO, new, EMPTY, GENESIS, nonce)
+        assert (event.payload, event.metadata) == (kept, {"who": "marge"})
+    assert (new.payload, new.metadata) == (kept, {"who": "marge"})
+    other = new.with_metadata({"why": "moved"})
+    assert (other.payload, other.metadata, other.version, other.type) == (kept, {"why": "moved"}, 1, "joined")
+
+
+def test_new_events_are_equal_where_their_json_is() -> None:
+    assert NewEvent("x", {"a": 1, "b": [1]}) == NewEvent("x", {"b": (1,), "a": 1})
+    assert (
+        len({NewEvent("x", {"a": 1}), NewEvent("x", {"a": True}), NewEvent("x", {"a": 1.0}), NewEvent("x", {"a": 1})}) == 3
+    )
+    assert NewEvent("x", {}) != NewEvent("x", {}, metadata={"who": "marge"})
+    assert repr(NewEvent("x", {"a": [1]}, 2)) == "NewEvent('x', {'a': [1]}, version=2, metadata={})"
+    with pytest.raises(AttributeError):
+        NewEvent("x", {}).version = 2  # type: ignore[misc]
+
+
+def test_a_new_event_survives_being_copied_and_pickled() -> None:
+    new = NewEvent("x", Protected({"email": {MARKER: {"subject": "user/1"}}}), metadata={"who": "marge"})
+    for again in (copy.copy(new), copy.deepcopy(new), pickle.loads(pickle.dumps(new))):
+        assert again == new
+        assert isinstance(again.payload, Protected)
+        assert again.with_metadata({}).payload == new.payload
