@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ from replicator import (
     StreamId,
     VersionVector,
 )
-from replicator.domain.clock import HybridLogicalClock, milliseconds_of
+from replicator.domain.clock import milliseconds_of
 from replicator.domain.vector import EMPTY
 from replicator.feed import changes
 from replicator.history import AtSequence, AuditEntry, audit, moment_of, signed, vector_at
@@ -245,5 +246,5 @@ def test_a_limit_that_is_none_is_refused_wherever_events_are_read(limit: Any) ->
         lambda: list(east.read(HOMER, limit=limit)),
         lambda: list(east.read_lane(HOMER, limit=limit)),
     ):
-        with pytest.raises(InvalidOperation, match="limit is .*; give a whole number from 1"):
+        with pytest.raises(InvalidOperation, match=r"limit is .*; give a whole number from 1"):
             read()

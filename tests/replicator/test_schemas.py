@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -142,3 +143,19 @@ def test_two_people_who_set_two_fields_at_once_undo_nothing() -> None:
         {}, {f"{name}_set": lambda v, p, name=name: {**v, name: p["value"]} for name in ("name", "email")}
     ).value_of(store.state("user/homer"))
     assert value == {"name": "Homer J.", "email": "homer@x"}
+
+
+def test_a_value_that_a_handler_changes_in_place_leaks_into_no_other_stream() -> None:
+    first: dict[str, Any] = {"names": []}
+
+    def note(value: dict[str, Any], payload: dict[str, Any]) -> dict[str, Any]:
+        value["names"].append(payload["name"])
+        return value
+
+    names = Reducer(first, {"named": note})
+    store = store_with(NewEvent("named", {"name": "Homer"}))
+    store.append("user/marge", NewEvent("named", {"name": "Marge"}))
+    for _ in range(2):
+        assert names.value_of(store.state("user/homer")) == {"names": ["Homer"]}
+        assert names.value_of(store.state("user/marge")) == {"names": ["Marge"]}
+    assert first == {"names": []}
