@@ -14,8 +14,9 @@ from benchmarks.measure import Of, Pair, Row, Task, at_most
 from replicator import EventStore, Settings, StreamId, Write, aws
 from replicator.domain.event import Event
 from replicator.items import to_item
+from replicator.storage import MAX_EVENTS
 
-ONES, HUNDREDS = 200, 5
+ONES, TIMES = 200, 5
 WAYS = ("inserts", "puts")
 _REQUESTS = "requests an append"
 TASKS = (
@@ -30,7 +31,7 @@ TASKS = (
     ),
     *(
         Task(
-            f"append 100 events in one transaction ({how})",
+            f"append {MAX_EVENTS} events in one transaction ({how})",
             "boto3 transact_write_items",
             (at_most(Of.CPU, 0.6),) if how == "inserts" else (),
         )
@@ -50,15 +51,15 @@ def rows(bench: Bench) -> Iterator[Row]:
             for item in _items(sample, numbers, ONES):
                 client.put_item(TableName=settings.events_table, Item=item, ConditionExpression=_CONDITION)
 
-        def transact_hundred() -> None:
-            for _ in range(HUNDREDS):
+        def transact_many() -> None:
+            for _ in range(TIMES):
                 puts: list[Any] = [
                     {"Put": {"TableName": settings.events_table, "Item": item, "ConditionExpression": _CONDITION}}
-                    for item in _items(sample, numbers, 100)
+                    for item in _items(sample, numbers, MAX_EVENTS)
                 ]
                 client.transact_write_items(TransactItems=puts)
 
-        one, hundred = TASKS[:2], TASKS[2:]
+        one, many = TASKS[:2], TASKS[2:]
         for task, how in zip(one, WAYS, strict=True):
             store = EventStore.connect(replace(settings, write_with=how))
             stream = f"user/one-{how}"
@@ -69,15 +70,15 @@ def rows(bench: Bench) -> Iterator[Row]:
 
             sent = requests_an_append(replace(settings, write_with=how))
             yield bench.compare(task, append_one, put_one, ONES, count=Pair(sent, 1.0))
-        for task, how in zip(hundred, WAYS, strict=True):
+        for task, how in zip(many, WAYS, strict=True):
             store = EventStore.connect(replace(settings, write_with=how))
-            writes = [Write(StreamId("user", f"many-{how}{n}"), (NEW,) * 10) for n in range(10)]
+            writes = [Write(StreamId("user", f"many-{how}{n}"), (NEW,) * 14) for n in range(MAX_EVENTS // 14)]
 
-            def append_hundred(store: EventStore = store, writes: list[Write] = writes) -> None:
-                for _ in range(HUNDREDS):
+            def append_many(store: EventStore = store, writes: list[Write] = writes) -> None:
+                for _ in range(TIMES):
                     store.append_all(writes)
 
-            yield bench.compare(task, append_hundred, transact_hundred, 100 * HUNDREDS)
+            yield bench.compare(task, append_many, transact_many, MAX_EVENTS * TIMES)
 
 
 def requests_an_append(settings: Settings) -> float:
