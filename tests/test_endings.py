@@ -37,6 +37,8 @@ EAST, WEST = "us-east-1", "eu-west-1"
 BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[1]
 PATH = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "replicator" / "external")))
 APPS = {"replicator": replicator, "projectors": projectors, "chaos": chaos}
+MOMENTS = int(os.environ.get("MERIDIAN_TEST_MOMENTS", "50"))
+"""How many of each command the soak tries."""
 LEFT_SECONDS = 60.0
 """What is alive so long after the command is left for good."""
 SLOW_MS = 1500
@@ -211,21 +213,21 @@ def tried(command: str, environment: dict[str, str], moments: int, seconds: floa
 
 @pytest.mark.parametrize("command", ON_REGIONS)
 def test_at_some_moments(command: str, environment: dict[str, str], folder: Path) -> None:
-    tried(command, environment, 3, 2.0, folder)
+    tried(command, environment, 2, 2.0, folder)
 
 
 @pytest.mark.parametrize("command", OF_ITS_OWN)
 def test_at_some_moments_of_a_world_of_its_own(command: str, folder: Path) -> None:
-    tried(command, {}, 3, 6.0, folder)
+    tried(command, {}, 2, 6.0, folder)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("command", ON_REGIONS)
-def test_at_fifty_moments(command: str, environment: dict[str, str], folder: Path) -> None:
-    tried(command, environment, 50, 3.0, folder)
+def test_at_many_moments(command: str, environment: dict[str, str], folder: Path) -> None:
+    tried(command, environment, MOMENTS, 3.0, folder)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("command", OF_ITS_OWN)
-def test_at_fifty_moments_of_a_world_of_its_own(command: str, folder: Path) -> None:
-    tried(command, {}, 50, 10.0, folder)
+def test_at_many_moments_of_a_world_of_its_own(command: str, folder: Path) -> None:
+    tried(command, {}, MOMENTS, 10.0, folder)
