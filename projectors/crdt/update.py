@@ -1,11 +1,15 @@
 """A Yjs update (version 1 of its encoding) looked through before a library opens it: `yrs` reads nested values by recursion
-in native code, so one that is nested deep enough ends the process. Nothing here recurses, and no count is believed that the
-rest of the update could not hold.
+in native code, so one that is nested deep enough ends the process. Nothing here recurses before that is known, and no count is
+believed that the rest of the update could not hold. And an update put into one order: `yrs` writes the members of an object
+in another one each time.
 
 The encoding is lib0's and Yjs's own: https://github.com/yjs/yjs, src/utils/encoding.js, and lib0's encoding.js.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Callable
 
 MAX_NESTING = 128
 """Levels of arrays and objects within one value: more than a view shows, and far from what a native stack holds."""
@@ -27,7 +31,23 @@ class Refused(ValueError):
 def check_update(update: bytes) -> None:
     """Raises Refused for an update that is cut short or goes on after its end, for values nested deeper than MAX_NESTING,
     and for shared types within the document: those can be nested by one update after the other, without an end."""
+    _walk(_Reader(update))
+
+
+def canonical(update: bytes) -> bytes:
+    """The same update with the members of every object in the order of their names, and JSON written in one way. For what
+    `check_update` has let pass."""
     reader = _Reader(update)
+    _walk(reader)
+    parts, end = [], 0
+    for start, stop, is_json in reader.values:
+        value = update[start:stop]
+        parts += [update[end:start], _ordered_json(value) if is_json else _ordered(value, 0)[0]]
+        end = stop
+    return b"".join([*parts, update[end:]])
+
+
+def _walk(reader: _Reader) -> None:
     for _ in range(reader.count()):
         structs = reader.count()
         reader.integer(_CLIENT)
@@ -74,15 +94,15 @@ def _content(reader: _Reader, kind: int) -> int:
     if kind == _ANY:
         values = reader.count()
         for _ in range(values):
-            _any(reader)
+            reader.note(_any)
         return values
     if kind == _BINARY:
         reader.skip(reader.integer())
     elif kind == _EMBED:
-        _json(reader)
+        reader.note(_json)
     elif kind == _FORMAT:
         reader.skip(reader.integer())
-        _json(reader)
+        reader.note(_json)
     elif kind == _DOC:
         reader.skip(reader.integer())
         _any(reader)
@@ -135,10 +155,68 @@ def _json(reader: _Reader) -> None:
             depth -= 1
 
 
+def _ordered(value: bytes, at: int) -> tuple[bytes, int]:
+    """One value of lib0's with its objects' members in order, and where it ends."""
+    tag, reader = value[at], _Reader(value, at + 1)
+    if tag in (_TEXT, _BYTES):
+        reader.skip(reader.integer())
+    elif tag == _INTEGER:
+        reader.integer(_CLIENT)
+    elif tag in _FIXED:
+        reader.skip(_FIXED[tag])
+    if tag not in (_ARRAY, _OBJECT):
+        return value[at : reader.at], reader.at
+    count = reader.integer()
+    begin, end, parts = value[at : reader.at], reader.at, []
+    for _ in range(count):
+        name = b""
+        if tag == _OBJECT:
+            reader = _Reader(value, end)
+            length = reader.integer()
+            name, end = value[end : reader.at + length], reader.at + length
+        inner, end = _ordered(value, end)
+        parts.append((name, inner))
+    if tag == _OBJECT:
+        parts.sort()
+    return begin + b"".join(name + inner for name, inner in parts), end
+
+
+def _ordered_json(value: bytes) -> bytes:
+    reader = _Reader(value)
+    text = reader.text()
+    try:
+        ordered = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    except ValueError:  # the library says what is wrong with it
+        return value
+    content = ordered.encode("utf-8", "surrogatepass")
+    return _number(len(content)) + content
+
+
+def _number(value: int) -> bytes:
+    """A number as lib0 writes it: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
+
+
 class _Reader:
-    def __init__(self, update: bytes) -> None:
+    def __init__(self, update: bytes, at: int = 0) -> None:
         self._update = update
-        self._at = 0
+        self._at = at
+        self.values: list[tuple[int, int, bool]] = []
+        """Where each value that may hold objects begins and ends, and whether it is JSON's."""
+
+    @property
+    def at(self) -> int:
+        return self._at
+
+    def note(self, read: Callable[[_Reader], None]) -> None:
+        """Read a value and remember where it is."""
+        start = self._at
+        read(self)
+        self.values.append((start, self._at, read is _json))
 
     @property
     def left(self) -> int:

@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
-from projectors.crdt.update import Refused, check_update
+from projectors.crdt.update import Refused, canonical, check_update
 from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, same_json
 from replicator.domain.vector import VersionVector
 from replicator.errors import InvalidConfig, InvalidEvent, shown
@@ -82,7 +82,7 @@ class YjsDocument:
 
         def merged() -> bytes:
             lane = [b64decode(held), update] if held else [update]
-            whole: bytes = _yjs().merge_updates(*lane)
+            whole = canonical(_yjs().merge_updates(*lane))  # which gives other bytes each time
             self._open(whole)
             return whole
 

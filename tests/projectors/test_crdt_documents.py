@@ -14,9 +14,10 @@ import pycrdt
 import pytest
 
 from projectors.crdt import InvalidOperation, RichText, Sequence, Tag, yjs
+from projectors.crdt.update import canonical, check_update
 from projectors.fields import rich_text
 from replicator import InvalidConfig, VersionVector
-from replicator.domain.canonical import encode_json
+from replicator.domain.canonical import encode_json, same_json
 from replicator.domain.clock import Hlc
 from replicator.domain.vector import EMPTY
 from replicator.errors import InvalidEvent
@@ -330,7 +331,7 @@ def test_two_editors_that_pretend_to_be_one_show_the_same_contradiction_everywhe
 FOLD = """
 import json, sys
 from projectors.crdt import RichText, Tag
-from replicator.domain.canonical import encode_json
+from replicator.domain.canonical import encode_json, same_json
 from replicator.domain.clock import Hlc
 from replicator.domain.vector import EMPTY
 state = RichText().initial()
@@ -369,3 +370,53 @@ def test_without_the_library_the_declaration_says_what_to_install(monkeypatch: p
     with pytest.raises(InvalidConfig, match=r"pip install 'meridian\[text\]'"):
         rich_text(edited=lambda p: p["update"])
     assert yjs.RichText.root == "text"
+
+
+# -- one update, one text ----------------------------------------------------------------------------------------------
+
+CARD = {
+    "title": "a", "done": False, "tags": {"z": 1, "a": [{"y": 2.5, "x": None, "é": True}]}, "n": -3, "": 2**40, "k": "\U0001f6eb",
+}  # fmt: skip
+
+
+def edits() -> dict[str, tuple[Any, list[str]]]:
+    """Updates of one lane, by the type that they are of, with objects wherever one can be."""
+    cards, texts = LIST.draft(), TEXT.draft()
+    made: dict[str, tuple[Any, list[str]]] = {"list": (LIST, []), "text": (TEXT, [])}
+    for n in range(4):
+        cards.content.append({**CARD, "n": n})
+        cards.content.extend([[CARD, n], {"one": CARD}])
+        if n:
+            del cards.content[1]
+        made["list"][1].append(cards.update())
+        texts.content.insert(0, f"word {n} ", {"link": {"href": "x", "title": "y", "rel": {"b": 1, "a": n}}, "bold": True})
+        texts.content.insert_embed(1, {"image": "x.png", "alt": "y", "size": {"w": 1, "h": n}})
+        made["text"][1].append(texts.update())
+    return made
+
+
+@pytest.mark.parametrize("kind", ["list", "text"])
+def test_a_document_with_objects_is_the_same_bytes_however_often_it_is_folded(kind: str) -> None:
+    crdt, updates = edits()[kind]
+    folds = set()
+    for _ in range(30):
+        state = crdt.initial()
+        for sequence, update in enumerate(updates, 1):
+            state = crdt.apply(state, update, tag(sequence=sequence))
+        folds.add(encode_json({"state": state, "value": crdt.value(state)}))
+    assert len(folds) == 1
+
+
+@pytest.mark.parametrize("kind", ["list", "text"])
+def test_putting_an_update_into_order_changes_nothing_that_is_read(kind: str) -> None:
+    crdt, updates = edits()[kind]
+    document: Any = pycrdt.Doc()
+    for update in updates:
+        document.apply_update(b64decode(update))
+    whole = document.get_update()
+    assert canonical(canonical(whole)) == canonical(whole)
+    check_update(canonical(whole))
+    read = [crdt.value({"us-east-1": [1, encoded(each)]}) for each in (whole, canonical(whole))]
+    assert same_json(*read)
+    other = {canonical(pycrdt.merge_updates(whole)) for _ in range(20)}
+    assert other == {canonical(whole)}

@@ -45,14 +45,14 @@ def test_the_same_projector_goes_on_with_the_table_that_is_there_now(
     with ThreadPoolExecutor(1) as pool:
         ran = pool.submit(Projector.connect(here, [Visits]).run, stop)
         try:
-            until(lambda: len(viewed()) == 1, seconds=20)
+            until(lambda: len(viewed()) == 1)
             aws.dynamodb(here, here.region).delete_table(TableName=here.events_table)
             time.sleep(away)
             create_tables(here)
             append("user/after")
-            until(lambda: ran.done() or len(viewed()) == 2, seconds=20)
+            until(lambda: ran.done() or len(viewed()) == 2)
             append("user/later")
-            until(lambda: ran.done() or len(viewed()) == 3, seconds=20)
+            until(lambda: ran.done() or len(viewed()) == 3)
         finally:
             stop.set()
         ran.result(timeout=10)
