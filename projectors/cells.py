@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from projectors.folding import Pass, Wanted, fold_lanes, reader
-from projectors.projection import WAITS, Projection, failed
+from projectors.projection import REMEDY, WAITS, Projection, failed
 from projectors.sinks.port import BROKEN, Change, Sink, ViewRefused
 from projectors.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.event import Event
@@ -40,6 +40,8 @@ class Spread:
     stream: StreamId
     view: View | None
     wanted: Wanted
+    before: VersionVector | None = None
+    """How far the sink says that it is, also by another declaration, where `view` is none."""
     made: Pass = field(init=False)
     waits: dict[str, VersionVector] = field(init=False)
     """By row, what its cell has observed beyond what is folded."""
@@ -63,16 +65,16 @@ class Spread:
 
     @property
     def upto(self) -> VersionVector:
-        return self.wanted.upto.join(self.seen)
+        return self.wanted.upto.join(self.before or self.seen)
 
     def alone(self, work: Callable[[], T]) -> T | None:
         """What `work` returns; None where it raises, which stops this stream's fold and no other one."""
         try:
             return work()
-        except (RegionUnavailable, InvalidConfig):
+        except (RegionUnavailable, InvalidConfig, _OfAnother):
             raise
         except InvalidEvent as error:
-            self.refused = f"a cell of it cannot be written down: {place(error)}"
+            self.refused = f"a cell of it cannot be written down: {place(error)}. {REMEDY}"
         except Exception as error:  # whatever the projection's code raises concerns it alone
             self.refused = failed(self.projection, error)
         return None
@@ -99,7 +101,6 @@ def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: C
     routed = [(each, events, rows) for each, events, rows in routed if not each.refused]
     stored, damaged = load_each(sink, [_cell(each, row) for each, _, rows in routed for row in sorted(rows)])
     _check_positions([(each, rows) for each, _, rows in routed], stored, sink)
-    _check_cells([(each, rows) for each, _, rows in routed], stored, sink)
     changes: list[Change] = []
     for each, events, rows in routed:
         wrong = [damaged[key] for key in (_cell(each, row) for row in sorted(rows)) if key in damaged]
@@ -107,7 +108,11 @@ def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: C
             each.refused = wrong[0]
         if wrong or each.overtaken:
             continue
-        changes += each.alone(partial(_fold, each, events, stored)) or []
+        try:
+            changes += each.alone(partial(_fold, each, events, stored)) or []
+        except _OfAnother:  # whoever folded it was killed in between: it no longer counts as folded, and is read again
+            sink.discard([each.key])
+            each.overtaken = True
     return changes
 
 
@@ -121,16 +126,6 @@ def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[
     for each in doubtful:
         view = found.get(each.key)
         each.overtaken = view is None or view.vector != each.seen
-
-
-def _check_cells(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[ViewKey, View], sink: Sink) -> None:
-    """A cell of another declaration is made anew with its whole stream. Where the stream counts as folded (whoever folded it
-    was killed between the two), it no longer does, and is read again."""
-    for each, rows in routed:
-        cells = [stored[key] for row in rows if (key := _cell(each, row)) in stored]
-        if each.view is not None and any(each.projection.misfit(cell) for cell in cells):
-            sink.discard([each.key])
-            each.overtaken = True
 
 
 def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) -> tuple[dict[str, list[Event]], set[str]]:
@@ -150,13 +145,13 @@ def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) ->
 
 def _fold(each: Spread, lanes: Mapping[str, Sequence[Event]], stored: Mapping[ViewKey, View]) -> list[Change]:
     projection, owner = each.projection, str(each.stream)
-    cells = {row: _read(stored.get(_cell(each, row)), projection) for row in each.waits}
+    cells = {row: _read(each, stored.get(_cell(each, row))) for row in each.waits}
     contexts = dict(each.waits)
 
     def fold(event: Event) -> None:
         fed: dict[str, tuple[dict[str, Any], VersionVector]] = {}
         for row in projection.rows_of(event):
-            states, vector = cells.get(row) or _read(stored.get(_cell(each, row)), projection)
+            states, vector = cells.get(row) or _read(each, stored.get(_cell(each, row)))
             if not vector.covers(event.region, event.sequence):
                 states, vector = projection.apply(states, event), vector.advance(event.region, event.sequence)
             fed[row] = states, vector
@@ -189,8 +184,18 @@ def _lane(event_id: str) -> str:
     return event_id.rpartition(DELIMITER)[0]
 
 
-def _read(view: View | None, projection: type[Projection]) -> tuple[dict[str, Any], VersionVector]:
-    return (projection.initial(), EMPTY) if view is None or projection.misfit(view) else (view.state, view.vector)
+class _OfAnother(Exception):
+    """Internal: a cell of another declaration, though its stream was folded by this one."""
+
+
+def _read(each: Spread, cell: View | None) -> tuple[dict[str, Any], VersionVector]:
+    """A cell's states and vector. One of another declaration counts as absent, while its whole stream is folded anew."""
+    if cell is None or (each.view is None and each.projection.misfit(cell)):
+        return each.projection.initial(), EMPTY
+    states = cell.state
+    if states.keys() != each.projection.fields.keys():
+        raise _OfAnother
+    return states, cell.vector
 
 
 def _cell(each: Spread, row: str) -> ViewKey:

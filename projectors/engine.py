@@ -173,13 +173,15 @@ class Engine:
             before = held.vector if held is not None else None
             try:
                 if projection.rows:
-                    spreads.append(Spread(projection, stream, view, wanted[stream]))
+                    spreads.append(Spread(projection, stream, view, wanted[stream], before))
                     continue
                 moved = self._fold(projection, stream, view, before, wanted[stream], report, passes)
             except (RegionUnavailable, InvalidConfig):
                 raise
             except Exception as error:  # whatever a projection's code raises concerns its view alone
-                report.fail(projection, stream, wanted[stream].upto, before or EMPTY, failed(projection, error))
+                report.fail(
+                    projection, stream, wanted[stream].upto, view.vector if view else EMPTY, failed(projection, error)
+                )
                 continue
             if moved is not None and moved != held:
                 changes.append(Change(before, moved))
@@ -189,7 +191,8 @@ class Engine:
             key = change.view.id
             projection, stream = waiting[key]
             if key in refused:
-                report.fail(projection, stream, wanted[stream].upto, change.before or EMPTY, refused[key])
+                seen = EMPTY if key in misfits else change.before or EMPTY
+                report.fail(projection, stream, wanted[stream].upto, seen, refused[key])
             elif not ok:
                 lost.add(key)
             else:
@@ -245,7 +248,7 @@ class Engine:
             self._note(each.made, each.projection, report)
             if each.made.seen != each.seen:
                 passes[each.key] = each.made
-                changes.append(Change(None if each.view is None else each.seen, each.reached()))
+                changes.append(Change(each.before, each.reached()))
         return lost
 
     def _fold(
@@ -280,7 +283,7 @@ class Engine:
                 return folded
             reason = f"its view would have {folded.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it"
         except InvalidEvent as error:
-            reason = f"its view cannot be written down: {place(error)}"
+            reason = f"its view cannot be written down: {place(error)}. {REMEDY}"
         except Exception as error:  # a type's own code may raise anything
             reason = failed(projection, error)
         report.fail(projection, stream, upto, seen, reason)

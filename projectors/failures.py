@@ -82,6 +82,9 @@ class Report:
         seen: VersionVector,
         reason: str,
     ) -> None:
-        """Note that a whole view stands still, by the first event that it lacks: later events do not change that."""
-        region, _ = next((upto.beyond(seen) or upto).items())
-        self.add(projection, f"{LaneId(region, stream).key}#{sequence_key(seen.get(region) + 1)}", reason)
+        """Note that a whole view stands still, by the first event that it lacks: later events do not change that. Where it
+        lacks none, by the last one that it has."""
+        for region, last in (upto.beyond(seen) or upto).items():
+            event_id = f"{LaneId(region, stream).key}#{sequence_key(min(seen.get(region) + 1, last))}"
+            self.add(projection, event_id, reason)
+            break

@@ -19,7 +19,11 @@ class Members(Projection):
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from hashlib import sha256
 from typing import Any, ClassVar, NoReturn
 
 from projectors.crdt import Tag
@@ -33,18 +37,19 @@ from replicator.domain.names import StreamId, check_segment
 from replicator.domain.vector import VersionVector
 from replicator.erasure import FORGOTTEN, FieldForgotten, Revealed, forgotten_subject, holds_personal, may_hold_personal
 from replicator.erasure.payload import reveal_fields
-from replicator.errors import DamagedEvent, InvalidConfig, MeridianError, place
+from replicator.errors import DamagedEvent, InvalidConfig, InvalidEvent, MeridianError, place
 from replicator.loading import check_names
 from replicator.schemas import PLAIN, Schemas
 
 Reveal = Callable[[Payload, Collection[str], Payload], Revealed]
 """Decrypts a payload's personal fields, without those of the subjects that are named: `PersonalData.reveal`."""
 
-WAITS = "waits"
+WAITS, DECLARED = "waits", "declared"
 _MAX_ROW_BYTES = 512
 _MAX_VERSION = 2**31 - 1
 _FORGOTTEN = "$forgotten"  # beside the fields' states: no field's name has a '$'
-_MOST_JUDGED = 10_000
+_MOST_JUDGED = 100_000
+_MARK_CHARACTERS = 12
 _judged: dict[tuple[type, bytes], str] = {}
 """Why stored views are misfits, by class and digest: a document's value takes milliseconds to make."""
 REMEDY = (
@@ -109,6 +114,8 @@ class Projection:
     """How each field takes many operations at once."""
     _fed: ClassVar[Mapping[str, Sequence[tuple[str, Handler, bool]]]] = {}
     """By event type, the fields that it feeds, and whether others come behind: those are to get the payload as it was."""
+    _declared: ClassVar[str] = ""
+    """What tells this declaration of fields, types and event types from another one: a part of a hash."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -146,6 +153,7 @@ class Projection:
                 f"projection {cls.__qualname__} declares no field; use register, counter or another of docs/crdts.md"
             )
         lost = {kind for field in cls.fields.values() for kind in field.handlers if cls.rows and kind not in cls.rows}
+        cls._declared = _mark(cls)
         if lost:
             raise InvalidConfig(
                 f"projection {cls.__qualname__} counts {', '.join(sorted(lost))} in no row; name each in `rows`"
@@ -176,8 +184,11 @@ class Projection:
 
     @classmethod
     def initial(cls) -> dict[str, Any]:
-        """The states of all fields before any event."""
-        return {name: field.crdt.initial() for name, field in cls.fields.items()}
+        """The states of all fields before any event. Raises ProjectionFailed."""
+        try:
+            return {name: field.crdt.initial() for name, field in cls.fields.items()}
+        except Exception as error:  # a type's own code may raise anything
+            raise ProjectionFailed(f"projection {cls.name} cannot make its first states", error) from error
 
     @classmethod
     def apply(cls, states: dict[str, Any], event: Event, reveal: Reveal | None = None) -> dict[str, Any]:
@@ -270,9 +281,14 @@ class Projection:
     @classmethod
     def view(cls, key: str, states: dict[str, Any], seen: VersionVector, row: str = "") -> View:
         """The view at `seen`, or the cell in `row`: states compacted, values computed, bytes canonical. Raises InvalidEvent
-        where JSON cannot hold it, and whatever the fields' types raise."""
-        compact = {name: field.crdt.compact(states[name], seen) for name, field in cls.fields.items()}
-        value = {name: field.crdt.value(compact[name]) for name, field in cls.fields.items()}
+        where JSON cannot hold it, and ProjectionFailed where a field's type raises anything else."""
+        try:
+            compact = {name: field.crdt.compact(states[name], seen) for name, field in cls.fields.items()}
+            value = {name: field.crdt.value(compact[name]) for name, field in cls.fields.items()}
+        except InvalidEvent:
+            raise
+        except Exception as error:  # a type's own code may raise anything
+            raise ProjectionFailed(f"projection {cls.name} cannot make its view of {key} at {seen}", error) from error
         compact = without(compact, forgotten_in(states))
         return View(cls.name, cls.version, key, seen, encode_json(compact, "state"), encode_json(value, "value"), row)
 
@@ -281,13 +297,24 @@ class Projection:
         """Why a stored view or cell counts as absent: its state is none of this class's, whose fields or their types were
         changed without raising `version`. Empty where it is one: the class makes the very same bytes of it."""
         if cls.rows and not view.row:
-            return ""  # how far a stream is folded, which is no field's
+            return cls._misplaced(view)
         known = _judged.get((cls, digest := view.digest))
         if known is None:
             if len(_judged) >= _MOST_JUDGED:
-                _judged.clear()
+                _judged.pop(next(iter(_judged)), None)
             known = _judged[cls, digest] = cls._misfit(view)
         return known
+
+    @classmethod
+    def _misplaced(cls, view: View) -> str:
+        """As `misfit`, of how far a stream is folded into cells."""
+        try:
+            state = view.state
+        except InvalidEvent as error:
+            return f"its stored state cannot be read: {place(error)}"
+        if view.value_text == "{}" and state.get(DECLARED) == cls._declared and not state.keys() - {DECLARED, WAITS}:
+            return ""
+        return "it was folded into cells of other fields, types or event types than the class's"
 
     @classmethod
     def _misfit(cls, view: View) -> str:
@@ -307,9 +334,11 @@ class Projection:
 
     @classmethod
     def reached(cls, key: str, seen: VersionVector, waits: Mapping[str, VersionVector]) -> View:
-        """What a cross-stream projection keeps of a stream beside its cells: how far it is folded, and, by row, what was
-        observed beyond that."""
-        state = {WAITS: {row: dict(beyond.items()) for row, beyond in waits.items()}} if waits else {}
+        """What a cross-stream projection keeps of a stream beside its cells: how far it is folded, by which declaration,
+        and, by row, what was observed beyond that."""
+        state: dict[str, Any] = {DECLARED: cls._declared}
+        if waits:
+            state[WAITS] = {row: dict(beyond.items()) for row, beyond in waits.items()}
         return View(cls.name, cls.version, key, seen, encode_json(state, "state"), "{}")
 
     @classmethod
@@ -336,6 +365,20 @@ def _fed_by(kind: str, fields: Mapping[str, Field]) -> Iterator[tuple[str, Handl
     names = [name for name, field in fields.items() if kind in field.handlers]
     for name in names:
         yield name, fields[name].handlers[kind], name != names[-1]
+
+
+def _mark(projection: type[Projection]) -> str:
+    fed = {name: [_described(field.crdt), sorted(field.handlers)] for name, field in projection.fields.items()}
+    text = encode_json({"fields": fed, "rows": sorted(projection.rows)})
+    return urlsafe_b64encode(sha256(text.encode()).digest()).decode()[:_MARK_CHARACTERS]
+
+
+def _described(crdt: Any) -> str:
+    """A type with what it is made of: `OrMap(of=OrSet(),depth=1)`."""
+    if not is_dataclass(crdt) or isinstance(crdt, type):
+        return repr(crdt) if isinstance(crdt, str | int) else type(crdt).__name__
+    made = [each for each in dataclass_fields(crdt) if each.name not in ("rule", "source")]
+    return f"{type(crdt).__name__}({','.join(f'{each.name}={_described(getattr(crdt, each.name))}' for each in made)})"
 
 
 def _withhold(envelope: Any, path: Any) -> NoReturn:

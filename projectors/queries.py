@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -46,6 +46,17 @@ class Snapshot:
     token: ConsistencyToken
     at: datetime | None = None
     event: Event | None = None
+
+
+class _Stored(NamedTuple):
+    """What a sink holds of a stream: the view to start from, and the vector to save one over. They differ where the stored
+    one counts as absent."""
+
+    view: View | None
+    before: VersionVector | None
+
+
+_NOTHING = _Stored(None, None)
 
 
 class Query:
@@ -157,8 +168,8 @@ class Query:
         at = moment_of(state.latest) if state.vector else None
         return Snapshot(state.stream, view.value, view.vector, state.token(), at)
 
-    def _view(self, state: StreamState, stored: View | None) -> View:
-        start = stored
+    def _view(self, state: StreamState, stored: _Stored) -> View:
+        start = stored.view
         if start is not None and not start.vector <= state.vector:
             start = None  # ahead of what is asked for
         if start is not None and start.vector == state.vector:
@@ -170,35 +181,34 @@ class Query:
             self._keep(stored, view, state)
         return view
 
-    def _stored(self, stream: StreamId | str) -> View | None:
+    def _stored(self, stream: StreamId | str) -> _Stored:
         if self._sink is None:
-            return None
+            return _NOTHING
         key = self.projection.key(stream)
         try:
             view = self._sink.load([key]).get(key)
         except (DamagedEvent, ViewRefused, *BROKEN):
-            return None  # the projector says so; the events are the truth
+            return _NOTHING  # the projector says so; the events are the truth
         except RegionUnavailable as error:
             log.warning("view.not_loaded", projection=self.projection.name, stream=str(stream), error=str(error))
-            return None  # the events can answer too
+            return _NOTHING  # the events can answer too
         if view is not None and (why := self.projection.misfit(view)):
             if not self._told:
                 log.warning("view.of_another_declaration", projection=self.projection.name, stream=str(stream), why=why)
             self._told = True  # once a process: the projector says it of each
-            return None
-        return view
+            return _Stored(None, view.vector)
+        return _NOTHING if view is None else _Stored(view, view.vector)
 
-    def _keep(self, stored: View | None, view: View, state: StreamState) -> None:
+    def _keep(self, stored: _Stored, view: View, state: StreamState) -> None:
         """Save the view, unless it is no step forward, or no sink takes one of its size, or it holds what has not arrived
         here and may yet turn out forked."""
-        before = stored.vector if stored is not None else None
         if self._sink is None or state.pulled or view.size > MAX_VIEW_BYTES:
             return
-        if stored is not None and not stored.vector <= view.vector:
+        if stored.before is not None and not stored.before <= view.vector:
             return
         try:
-            self._sink.save([Change(before, view)])  # where somebody else was faster, theirs is as good
-        except RegionUnavailable as error:
+            self._sink.save([Change(stored.before, view)])  # where somebody else was faster, theirs is as good
+        except (RegionUnavailable, ViewRefused, *BROKEN) as error:
             log.warning("view.not_kept", projection=view.projection, stream=view.key, error=str(error))
 
     def _folded(

@@ -22,9 +22,11 @@ def load(what: str, name: str) -> Any:
 
 def check_names(cls: type, base: type, kind: type, declared: Iterable[str]) -> None:
     """Raise InvalidConfig where a class declares something of `kind` by a name that is another's: an attribute of `base`,
-    which Meridian uses, or whatever else a class above it has under that name."""
+    which Meridian uses, or a function of a class above it."""
+    own = base.__mro__
     for name in declared:
-        taken = [each for each in cls.__mro__[1:] if name in vars(each) and not isinstance(vars(each)[name], kind)]
+        held = [(each, vars(each)[name]) for each in cls.__mro__[1:] if name in vars(each)]
+        taken = [each for each, value in held if not isinstance(value, kind) and (each in own or hasattr(value, "__get__"))]
         if name in getattr(base, "__annotations__", {}):
             taken.append(base)
         if taken:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from replicator.domain.canonical import encode_json, same_json
+from replicator.domain.canonical import encode_json, loads, same_json
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, check_segment
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError
@@ -98,10 +98,12 @@ class Schemas:
                 f"event {event.id} is {event.type!r} of version {event.version}; this code knows up to {latest}. "
                 "Deploy the code that wrote it"
             )
+        text = event.payload_text
         for version in range(event.version, latest):
             payload = self._upcasters[(event.type, version)](payload)
-            encode_json(payload, f"{event.type!r} upcast to version {version + 1}")
-        return payload
+            text = encode_json(payload, f"{event.type!r} upcast to version {version + 1}")
+        upcast: Payload = loads(text)  # JSON's own objects and lists, whatever an upcaster made them of
+        return upcast
 
     def _open(self) -> None:
         if self._checked:

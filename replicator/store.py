@@ -131,8 +131,9 @@ class EventStore:
         for a limit below 1.
         """
         check_limit(limit)
-        lane = LaneId(region or self.region, StreamId.of(stream))
-        first = max(first, 1)
+        return self._lane(LaneId(region or self.region, StreamId.of(stream)), max(first, 1), last, limit, reverse)
+
+    def _lane(self, lane: LaneId, first: int, last: int | None, limit: int | None, reverse: bool) -> Iterator[Event]:
         neighbour: Event | None = None
         count = 0
         for event in self._storage.read(lane, first, last, limit=limit, reverse=reverse):
@@ -172,7 +173,7 @@ class EventStore:
             for region in self.regions
             if upto is None or upto.get(region) > after.get(region)
         ]  # fmt: skip
-        yield from islice(heapq.merge(*lanes, key=lambda event: event.order, reverse=reverse), limit)
+        return islice(heapq.merge(*lanes, key=lambda event: event.order, reverse=reverse), limit)
 
     def token(self, given: ConsistencyToken | str) -> ConsistencyToken:
         """The token that a text is. Raises InvalidToken, also for one that names a region unknown here."""

@@ -22,5 +22,5 @@ def sent_path(scope: Mapping[str, Any]) -> bytes | str:
 def route_path(scope: Mapping[str, Any]) -> str:
     """The path to find a route by: what needs no encoding is not encoded, all else is."""
     sent = sent_path(scope)
-    path = sent.encode() if isinstance(sent, str) else sent
+    path = sent.encode("utf-8", "surrogatepass") if isinstance(sent, str) else sent
     return "/".join(quote(unquote_to_bytes(segment), safe=_IN_A_SEGMENT) for segment in path.split(b"/"))

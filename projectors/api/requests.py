@@ -28,7 +28,7 @@ MAX_BODY = 5 * 1024 * 1024
 MAX_LIMIT = 1000
 IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
 # Behind the first dot, a value's ETag has its projection's version and a digest of the body: a write looks at neither.
-_ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+\.[A-Za-z0-9_-]+)?"')
+_ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+(\.[A-Za-z0-9_-]+)?)?"')
 _CONDITIONAL = (IF_MATCH, IF_NONE_MATCH, "If-Modified-Since", "If-Unmodified-Since", "If-Range")
 
 

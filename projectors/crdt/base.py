@@ -123,6 +123,13 @@ def may_be_state(crdt: Crdt, state: Any) -> bool:
     return type(state) is type(first) and (not isinstance(first, dict) or not first or state.keys() == first.keys())
 
 
+def are_entries(state: Any, *kinds: type) -> bool:
+    """Whether a state is an object of arrays, each with values of just these kinds."""
+    return type(state) is dict and all(
+        type(entry) is list and tuple(type(value) for value in entry) == kinds for entry in state.values()
+    )
+
+
 def applying_runs(crdt: Crdt) -> Callable[[State, Run], State]:
     """How a type takes many operations of a lane, its quickest way."""
     return crdt.apply_run if isinstance(crdt, AppliesRuns) else partial(apply_each, crdt)

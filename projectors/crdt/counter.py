@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, are_entries
 from projectors.crdt.checks import clamped
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
@@ -56,6 +56,9 @@ class PnCounter:
                     subtracted -= operation
         _check_sums(added, subtracted, region, operation)
         return {**state, region: [added, subtracted, counted]} if counted > last else state
+
+    def is_state(self, state: Any) -> bool:
+        return are_entries(state, int, int, int)
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state

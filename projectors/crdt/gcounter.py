@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, State, Tag, are_entries
 from projectors.crdt.checks import check_amount, clamped
 from replicator.domain.canonical import MAX_SAFE_INTEGER
 from replicator.domain.vector import VersionVector
@@ -33,6 +33,9 @@ class GCounter:
                 f"a counter's sum of {tag.region} would pass 2^53 - 1 with {shown(operation)}; use larger units"
             )
         return {**state, tag.region: [counted + operation, tag.sequence]}
+
+    def is_state(self, state: Any) -> bool:
+        return are_entries(state, int, int)
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each
+from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each, are_entries
 from projectors.crdt.checks import check_json, is_integer, is_text
 from replicator.domain.canonical import same_json
 from replicator.domain.vector import VersionVector
@@ -53,6 +53,9 @@ class LwwRegister:
             if hlc.ms > ms or (hlc.ms == ms and hlc.counter >= counter):  # a lane's sequences rise
                 latest, ms, counter = each, hlc.ms, hlc.counter
         return state if latest is None else self.apply(state, latest[0], Tag.of(latest[1]))
+
+    def is_state(self, state: Any) -> bool:
+        return state is None or (type(state) is list and len(state) == 5 and are_entries({"": state[1:4]}, str, str, int))
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, State, Tag, are_entries
 from projectors.crdt.checks import check_json, is_text
 from projectors.crdt.orset import Remove
 from replicator.domain.canonical import same_json
@@ -41,6 +41,12 @@ class LwwMap:
         if key in state and _rank(new) <= _rank(state[key]):
             return state
         return {**state, key: new}
+
+    def is_state(self, state: Any) -> bool:
+        if type(state) is not dict:
+            return False
+        stamps = {key: entry[:3] if type(entry) is list and len(entry) in (3, 4) else entry for key, entry in state.items()}
+        return are_entries(stamps, str, str, int)
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state

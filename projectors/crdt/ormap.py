@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from projectors.crdt.base import Crdt, InvalidOperation, Made, State, Tag
+from projectors.crdt.base import Crdt, InvalidOperation, Made, State, Tag, may_be_state
 from projectors.crdt.checks import is_text
 from projectors.crdt.dots import beyond, each, joined, merged, put, with_dot, without_covered
 from projectors.crdt.mvregister import LatestRegister, MvRegister
@@ -87,6 +87,14 @@ class OrMap:
         nested = self.of.reset(self.of.apply(entry["state"], operation.operation, tag), VersionVector(waiting))
         updates = with_dot(entry["updates"], waiting, tag.region, tag.sequence)
         return {"keys": put(keys, key, self._entry(updates, nested)), "removed": removed}
+
+    def is_state(self, state: Any) -> bool:
+        if type(state) is not dict or state.keys() != {"keys", "removed"} or type(state["keys"]) is not dict:
+            return False
+        return all(
+            type(entry) is dict and entry.keys() == {"updates", "state"} and may_be_state(self.of, entry["state"])
+            for entry in state["keys"].values()
+        )
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return {

@@ -1,7 +1,7 @@
 """A Yjs update (version 1 of its encoding) looked through before a library opens it: `yrs` reads nested values by recursion
-in native code, so one that is nested deep enough ends the process. Nothing here recurses before that is known, and no count is
-believed that the rest of the update could not hold. And an update put into one order: `yrs` writes the members of an object
-in another one each time.
+in native code, so one that is nested deep enough ends the process. Nothing here recurses before that is known, and no count
+is believed that the rest of the update could not hold. And an update put into one order: `yrs` writes the members of an
+object in another one each time.
 
 The encoding is lib0's and Yjs's own: https://github.com/yjs/yjs, src/utils/encoding.js, and lib0's encoding.js.
 """

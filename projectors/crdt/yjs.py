@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
-from projectors.crdt.base import InvalidOperation, Made, State, Tag
+from projectors.crdt.base import InvalidOperation, Made, State, Tag, are_entries
 from projectors.crdt.update import Refused, canonical, check_update
 from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, same_json
 from replicator.domain.vector import VersionVector
@@ -88,6 +88,9 @@ class YjsDocument:
 
         lane = _guarded(merged, lambda error: InvalidOperation(f"{_brief(operation)} is no Yjs update: {error}"))
         return {**state, tag.region: [tag.sequence, b64encode(lane).decode()]}
+
+    def is_state(self, state: Any) -> bool:
+        return are_entries(state, int, str)
 
     def compact(self, state: State, seen: VersionVector) -> State:
         return state

@@ -375,7 +375,8 @@ def test_without_the_library_the_declaration_says_what_to_install(monkeypatch: p
 # -- one update, one text ----------------------------------------------------------------------------------------------
 
 CARD = {
-    "title": "a", "done": False, "tags": {"z": 1, "a": [{"y": 2.5, "x": None, "é": True}]}, "n": -3, "": 2**40, "k": "\U0001f6eb",
+    "title": "a", "done": False, "tags": {"z": 1, "a": [{"y": 2.5, "x": None, "é": True}]}, "n": -3, "": 2**40,
+    "k": "\U0001f6eb",
 }  # fmt: skip
 
 

@@ -3,10 +3,12 @@ field and every declarative base class."""
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from importlib import import_module
 from itertools import permutations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from projectors.projection import REMEDY
 from projectors.queries import Query
 from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent
 from replicator.external import External, publish
+from replicator.schemas import Schemas
 
 EAST = "us-east-1"
 
@@ -151,6 +154,33 @@ def test_a_rule_called_as_the_transformation_s_own_is_refused(name: str) -> None
         BASES[External](name)
 
 
+def test_a_map_that_was_emptied_is_no_map_of_another_type() -> None:
+    first = declared(x=or_map(OrSet(), updated=lambda p: update("a", add("a")), cleared=lambda p: fields.remove("a")))
+    later = declared(x=lww_map(set=lambda p: put(p["key"], 1)))
+    store, sink, right = EventStore(MemoryStorage(), EAST, [EAST]), MemorySink(), MemorySink()
+    store.append("thing/1", NewEvent("updated", {}), NewEvent("cleared", {}))
+    Engine([first], store, sink).apply(store.read("thing/1"))
+    store.append("thing/1", NewEvent("set", {"key": "keys"}), NewEvent("set", {"key": "y"}))
+    assert Query(later, store, sink).now("thing/1").value == {"x": {"keys": 1, "y": 1}}
+    for target in (sink, right):
+        assert Engine([later], store, target).apply(store.read("thing/1")) == []
+    assert list(sink.views("thing")) == list(right.views("thing"))
+
+
+class Mixin:
+    note = None
+    limit = 5
+
+
+def test_what_a_class_above_has_as_a_mere_value_may_be_declared() -> None:
+    made = type("Mixed", (Mixin, Projection), {"name": "m", "stream_type": "t", "note": counter(x=lambda p: 1)})
+    assert list(made.fields) == ["note"]  # type: ignore[attr-defined]
+    without = type("Without", (made,), {"note": None, "limit": counter(x=lambda p: 1)})
+    assert list(without.fields) == ["limit"]  # type: ignore[attr-defined]
+    again = type("Again", (without,), {"note": counter(x=lambda p: 1)})
+    assert sorted(again.fields) == ["limit", "note"]  # type: ignore[attr-defined]
+
+
 def test_a_field_may_replace_a_field_and_nothing_else_of_a_class_above() -> None:
     class Base(Projection):
         name, stream_type = "base", "thing"
@@ -193,6 +223,25 @@ def test_a_handler_that_is_no_function_is_refused_where_it_is_declared(name: str
 def test_what_orders_a_register_is_a_function_too(at: Any) -> None:
     with pytest.raises(InvalidConfig, match=r"event type 'at' is .*; give a function of the payload"):
         register(at, x=lambda p: 1)
+
+
+@pytest.mark.parametrize("made_of", [dict, OrderedDict, MappingProxyType, lambda value: defaultdict(list, value)])
+def test_what_an_upcaster_makes_is_each_handlers_own(made_of: Any) -> None:
+    schemas = Schemas()
+    schemas.type("new", latest=2)
+    schemas.upcaster("new", 1)(lambda payload: {"o": made_of(payload["o"]), "t": (made_of(payload["o"]),)})
+
+    def changing(payload: Any) -> Any:
+        payload["o"]["k"] = payload["t"][0]["k"] = "changed"
+
+    made = declared(
+        a=register(new=changing), b=register(new=lambda p: [p["o"]["k"], p["t"][0]["k"]]), schemas=schemas.check()
+    )
+    store, sink = EventStore(MemoryStorage(), EAST, [EAST]), MemorySink()
+    store.append("thing/1", NewEvent("new", {"o": {"k": "first"}}))
+    assert Engine([made], store, sink).apply(store.read("thing/1")) == []
+    (view,) = sink.views("thing")
+    assert view.value == {"a": None, "b": ["first", "first"]}
 
 
 def test_handlers_of_one_event_have_a_payload_each() -> None:

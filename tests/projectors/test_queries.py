@@ -105,7 +105,8 @@ def test_now_is_what_the_projector_s_view_will_be_to_the_byte() -> None:
     assert snapshot.value == view.value == {"email": "h@x", "groups": ["bowling"], "logins": 1}
     assert snapshot.vector == view.vector == VersionVector({EAST: 3})
     assert snapshot.token.vector(HOMER) == view.vector
-    assert Query(Account, east)._view(east.state(HOMER), None) == view
+    query = Query(Account, east)
+    assert query._view(east.state(HOMER), query._stored(HOMER)) == view
 
 
 def test_a_stream_without_events_has_the_initial_value_and_no_time() -> None:

@@ -208,6 +208,20 @@ def test_a_name_is_what_its_encoding_says(api: Api, name: str) -> None:
     assert [lane.stream.id for lane, _ in api.storage.lanes()] == [name]
 
 
+def test_a_lone_surrogate_in_a_functions_event_names_no_stream(api: Api) -> None:
+    route = "/streams/{type}/{id:path}/events"
+    assert through_a_function(api, "/streams/user/\ud800/events", "POST", route)["statusCode"] == 400
+
+
+def test_a_tag_from_before_tags_had_digests_is_still_a_condition(api: Api) -> None:
+    path = "/streams/user/homer/events"
+    token = api.client.post(path, json={"events": [NEW]}).headers["ETag"].strip('"')
+    for version in (f"{token}.1", token):
+        etag = f'"{version}"'
+        assert api.client.post(path, json={"events": [NEW]}, headers={"If-Match": etag}).status_code in (201, 412)
+    assert api.events() == 2  # the second was stale by then
+
+
 def test_fixed_words_may_be_encoded(api: Api) -> None:
     assert api.client.get("/%68ealth").status_code == 200
     assert api.client.get("/streams/user/homer/%76alue").status_code == 200
