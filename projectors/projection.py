@@ -31,7 +31,7 @@ from projectors.crdt.base import Run, applying_runs, may_be_state
 from projectors.fields import Field, Handler
 from projectors.payload import Payload, is_flat, own
 from projectors.view import View, ViewKey
-from replicator.domain.canonical import encode_json
+from replicator.domain.canonical import encode_json, loads
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId, check_segment
 from replicator.domain.vector import VersionVector
@@ -231,21 +231,27 @@ class Projection:
         if cls.rows:
             return None
         runs: dict[str, list[tuple[Any, Event]]] = {name: [] for name in cls.fields}
-        fed_by, payload_of = cls._fed.get, cls.schemas.payload
-        plain = cls.schemas is PLAIN
-        if any(event.type == FORGOTTEN for event in events):
+        types = {event.type for event in events}
+        if FORGOTTEN in types:
             return None
+        fed = {
+            kind: [(handler, shared, runs[name].append) for name, handler, shared in cls._fed[kind]]
+            for kind in types & cls._fed.keys()
+        }
+        plain, payload_of = cls.schemas is PLAIN, cls.schemas.payload
         try:
             for event in events:
-                if fed := fed_by(event.type):
-                    if may_hold_personal(event.payload_text):
-                        return None
-                    payload = event.payload if plain else payload_of(event)
-                    copied = dict.copy if plain and is_flat(event.payload_text) else own
-                    for name, handler, shared in fed:
-                        operation = handler(copied(payload) if shared else payload)
-                        if operation is not None:
-                            runs[name].append((operation, event))
+                if event.type not in fed:
+                    continue
+                text = event.payload_text
+                if may_hold_personal(text):
+                    return None
+                payload = loads(text) if plain else payload_of(event)
+                copied = dict.copy if plain and is_flat(text) else own
+                for handler, shared, take in fed[event.type]:
+                    operation = handler(copied(payload) if shared else payload)
+                    if operation is not None:
+                        take((operation, event))
             changed = dict(states)
             for name, run in runs.items():
                 if run:

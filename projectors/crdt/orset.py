@@ -69,8 +69,8 @@ class OrSet:
                 check_element(operation)
             waiting = removed.get(element) if removed else None
             tags = adds.get(element)
-            if tags is None and waiting is None:
-                adds[element] = {region: event.sequence}
+            if waiting is None and (tags is None or (len(tags) == 1 and tags.get(region, event.sequence) < event.sequence)):
+                adds[element] = {region: event.sequence}  # nobody else has added it: the latest of a region counts
             else:
                 adds[element] = alive = with_dot(tags or {}, waiting or {}, region, event.sequence)
                 dead |= not alive  # a remove that came before it had seen it
