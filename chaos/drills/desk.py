@@ -27,6 +27,7 @@ from replicator.appending import Write
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import AppendContention, OutcomeUnknown, RegionUnavailable
+from replicator.storage import MAX_EVENTS
 from replicator.store import EventStore
 
 log = structlog.get_logger()
@@ -195,7 +196,7 @@ class Desk:
     def _next_batch(self) -> list[Report]:
         """Some reports for one transaction. An arrival waits while nobody knows whether its departure was written."""
         ready = max(1, len(self._todo) - self._behind_gate)
-        size = min(self._random.randint(20, 100), ready)
+        size = min(self._random.randint(20, 100), MAX_EVENTS, ready)
         if (pause := self._pause) * size > _LONGEST_REST:
             size = max(1, int(_LONGEST_REST / pause))
         unknown = {report.row for each in self._unsure for report in each.reports}
