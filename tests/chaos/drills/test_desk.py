@@ -162,3 +162,12 @@ def test_a_desk_that_rests_goes_on_when_it_need_not_be_slow_any_more() -> None:
     _until(lambda: history.count() == 1)
     desk.slow_down(0.0)
     _finish(desk)
+
+
+def test_a_desk_of_thousands_of_reports_appends_no_more_at_once_than_fit() -> None:
+    reports = [_report(row) for row in range(12_000)]
+    desk, history, storages = _desk(reports)
+    desk.start()
+    _finish(desk)
+    assert history.count() == 12_000
+    assert len(_written(storages)) == 12_000
