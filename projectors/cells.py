@@ -172,7 +172,7 @@ def _fold(each: Spread, lanes: Mapping[str, Sequence[Event]], stored: Mapping[Vi
         known = VersionVector({region: min(last, folded.get(region)) for region, last in contexts[row].items()})
         before = stored.get(_cell(each, row))
         cell = projection.view(owner, states, vector.join(known), row)
-        if cell == before and not projection.misfit(before):
+        if cell == before:
             continue
         if cell.size > MAX_VIEW_BYTES:
             raise InvalidEvent(f"its cell in row {row} would have {cell.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}")
