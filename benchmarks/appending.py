@@ -17,27 +17,15 @@ from replicator.items import to_item
 from replicator.storage import MAX_EVENTS
 
 ONES, TIMES = 200, 5
-WAYS = ("inserts", "puts")
 _REQUESTS = "requests an append"
-TASKS = (
-    *(
-        Task(
-            f"append one event, head known ({how})",
-            "boto3 put_item with attribute_not_exists",
-            (at_most(Of.CPU, 1.0), at_most(Of.COUNT, 1.0)) if how == "inserts" else (),
-            _REQUESTS,
-        )
-        for how in WAYS
-    ),
-    *(
-        Task(
-            f"append {MAX_EVENTS} events in one transaction ({how})",
-            "boto3 transact_write_items",
-            (at_most(Of.CPU, 0.6),) if how == "inserts" else (),
-        )
-        for how in WAYS
-    ),
+ONE = Task(
+    "append one event, head known",
+    "boto3 put_item with attribute_not_exists",
+    (at_most(Of.CPU, 1.0), at_most(Of.COUNT, 1.0)),
+    _REQUESTS,
 )
+MANY = Task(f"append {MAX_EVENTS} events in one transaction", "boto3 transact_write_items", (at_most(Of.CPU, 0.6),))
+TASKS = (ONE, MANY)
 _CONDITION = "attribute_not_exists(pk)"
 
 
@@ -59,26 +47,20 @@ def rows(bench: Bench) -> Iterator[Row]:
                 ]
                 client.transact_write_items(TransactItems=puts)
 
-        one, many = TASKS[:2], TASKS[2:]
-        for task, how in zip(one, WAYS, strict=True):
-            store = EventStore.connect(replace(settings, write_with=how))
-            stream = f"user/one-{how}"
+        store = EventStore.connect(settings)
+        writes = [Write(StreamId("user", f"many-{n}"), (NEW,) * 14) for n in range(MAX_EVENTS // 14)]
 
-            def append_one(store: EventStore = store, stream: str = stream) -> None:
-                for _ in range(ONES):
-                    store.append(stream, NEW)
+        def append_one() -> None:
+            for _ in range(ONES):
+                store.append("user/one", NEW)
 
-            sent = requests_an_append(replace(settings, write_with=how))
-            yield bench.compare(task, append_one, put_one, ONES, count=Pair(sent, 1.0))
-        for task, how in zip(many, WAYS, strict=True):
-            store = EventStore.connect(replace(settings, write_with=how))
-            writes = [Write(StreamId("user", f"many-{how}{n}"), (NEW,) * 14) for n in range(MAX_EVENTS // 14)]
+        def append_many() -> None:
+            for _ in range(TIMES):
+                store.append_all(writes)
 
-            def append_many(store: EventStore = store, writes: list[Write] = writes) -> None:
-                for _ in range(TIMES):
-                    store.append_all(writes)
-
-            yield bench.compare(task, append_many, transact_many, MAX_EVENTS * TIMES)
+        sent = requests_an_append(settings)
+        yield bench.compare(ONE, append_one, put_one, ONES, count=Pair(sent, 1.0))
+        yield bench.compare(MANY, append_many, transact_many, MAX_EVENTS * TIMES)
 
 
 def requests_an_append(settings: Settings) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmarks.measure import ROUNDS, Pair, Row, Steps, Task, compare
 from chaos.world.world import World
@@ -23,11 +23,11 @@ class Bench:
     @contextmanager
     def regions(self, *names: str) -> Iterator[Settings]:
         """Emulators with empty tables, gone when the block ends: no row works on what another has left. These are the
-        settings of the first, the others being its peers, with events written as on AWS."""
+        settings of the first, the others being its peers."""
         self.steps("starting regions", 0, 1)
         with World(names, workers=False, read_timeout=60.0) as world:
             self.steps("starting regions", 1, 1)
-            yield replace(world.settings(names[0]), write_with="inserts")
+            yield world.settings(names[0])
 
     def compare(
         self,

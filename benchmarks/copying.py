@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -30,11 +29,10 @@ FAR, FAR_ALONE, ROUND_TRIP_MS = "a peer 20 ms away", 50, 20.0
 _LOOP, _EACH = "boto3 batch_write_item, no checks", "a put_item per record, one at a time"
 _CPU, _RATE, _TWELVE = at_most(Of.CPU, 0.45), at_least(Of.RATE, 1.3), at_least(Of.RATE, 12.0)
 TASKS = (
-    Task("copy with inserts", _LOOP, (_CPU, _RATE)),
-    Task("copy with puts", _LOOP, ()),
-    Task("copy with inserts", _EACH, (_TWELVE,)),
-    Task(f"copy with inserts, {FAR}", _LOOP, (_CPU, _RATE)),
-    Task(f"copy with inserts, {FAR}", _EACH, (_TWELVE,)),
+    Task("copy", _LOOP, (_CPU, _RATE)),
+    Task("copy", _EACH, (_TWELVE,)),
+    Task(f"copy, {FAR}", _LOOP, (_CPU, _RATE)),
+    Task(f"copy, {FAR}", _EACH, (_TWELVE,)),
 )
 
 Records = list[dict[str, Any]]
@@ -43,10 +41,10 @@ Take = Callable[[], Records]
 
 def rows(bench: Bench) -> Iterator[Row]:
     with bench.regions(WEST) as settings:
-        for task, how in zip(TASKS[:3], ("inserts", "puts", "inserts"), strict=True):
-            yield _row(bench, task, replace(settings, write_with=how), ALONE)
+        for task in TASKS[:2]:
+            yield _row(bench, task, settings, ALONE)
     with peer(ROUND_TRIP_MS) as url:
-        for task in TASKS[3:]:
+        for task in TASKS[2:]:
             yield _row(bench, task, Settings(WEST, endpoints={WEST: url}, read_timeout=30.0), FAR_ALONE)
 
 

@@ -21,6 +21,7 @@ from chaos.hostile.command import hostile
 from chaos.outputs import check_output
 from chaos.scenarios.command import list_scenarios, report, run_scenarios
 from chaos.simulator.command import simulate
+from chaos.world.emulator_command import run_emulator
 from replicator import logs
 from replicator.console import out, run
 from replicator.environment import given
@@ -37,6 +38,7 @@ app.command("run")(run_scenarios)
 app.command("report")(report)
 app.command("list")(list_scenarios)
 app.command("proxy")(proxy)
+app.command("emulator")(run_emulator)
 app.command("hostile")(hostile)
 app.command("simulate")(simulate)
 

@@ -30,12 +30,15 @@ app = typer.Typer(
 def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
     """Create the events, control and keys tables on an emulator. (On AWS, Terraform does.)
 
+    Refuses an emulator whose streams leave out what is inserted: nothing would be copied there.
     Where MERIDIAN_EXTERNAL is set, also the internal bus, fed by the events table, and the stream of external events.
     """
     from replicator.external.kinesis import create_streams
+    from replicator.stream_check import require_inserts_shown
     from replicator.tables import create_tables
 
     settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    require_inserts_shown(settings)
     created = create_tables(settings)
     created += create_streams(settings) if settings.external else []
     out.print(f"{settings.region}: created {', '.join(created)}" if created else f"{settings.region}: tables exist")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,11 +16,8 @@ from replicator.errors import GuardFailed, InvalidName, LaneTaken, OutcomeUnknow
 from replicator.items import INDEX_PARTS, LANES_INDEX, from_item, index_key, insert_statement, parameters
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
-from replicator.storage import MAX_TRANSACTION, Guard, Insert, Position, check_transaction, control_text
+from replicator.storage import Guard, Insert, Position, check_transaction, control_text
 from replicator.wire import Wire
-
-if TYPE_CHECKING:
-    from replicator.puts import Puts
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -51,11 +48,6 @@ class DynamoStorage:
         self._insert_next, self._insert_first = (insert_statement(self._table, first) for first in (False, True))
         found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
         self._guard_statement = f"EXISTS({found})"
-        self._puts: Puts | None = None
-        if settings.write_with == "puts":
-            from replicator.puts import Puts
-
-            self._puts = Puts(settings, self.region)
 
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
         check_transaction(events, guards)
@@ -91,12 +83,6 @@ class DynamoStorage:
 
     def _put(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> None:
         """Write all or none, once. Raises _Unmet or Transient."""
-        if self._puts is not None:
-            try:
-                self._puts.put(events, guards)
-            except Exception as error:  # PynamoDB and botocore do not foresee every answer
-                raise self._failed(error) from error
-            return
         statements = [self._statement(event) for event in events]
         for guard in guards:
             values = [{"S": guard.scope}, {"S": guard.key}, {"S": control_text(guard.value)}]
@@ -176,39 +162,6 @@ class DynamoStorage:
         return True
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
-        if self._puts is None:
-            return self._insert_batch(events)
-        outcomes: list[Insert] = []
-        for start in range(0, len(events), MAX_TRANSACTION):
-            outcomes += self._insert_transaction(events[start : start + MAX_TRANSACTION])
-        if events and all(outcome is Insert.NOT_NOW for outcome in outcomes):
-            raise RegionUnavailable(f"{self.region} does not take writes; what waits for it is kept")
-        return outcomes
-
-    def _insert_transaction(self, events: Sequence[Event]) -> list[Insert]:
-        """Add what is not there, in one transaction. What turns out to be taken is left out and the rest tried again."""
-        outcomes = {(event.lane, event.sequence): Insert.NOT_NOW for event in events}
-        waiting = list(events)
-        try:
-            while waiting:
-                try:
-                    transient(self._settings.attempts)(self._put, waiting)
-                except _Unmet as unmet:
-                    held = self.get([(event.lane, event.sequence) for event in waiting])
-                    if not held:  # asking again would go on for ever
-                        raise unmet.refusal or RegionUnavailable("taken, and nothing is there") from None
-                    outcomes.update(dict.fromkeys(held, Insert.TAKEN))
-                    waiting = [event for event in waiting if (event.lane, event.sequence) not in held]
-                else:
-                    outcomes.update(((event.lane, event.sequence), Insert.ADDED) for event in waiting)
-                    waiting = []
-        except RegionRefuses:
-            raise
-        except (Transient, RegionUnavailable):
-            pass  # those that are left stay NOT_NOW
-        return [outcomes[(event.lane, event.sequence)] for event in events]
-
-    def _insert_batch(self, events: Sequence[Event]) -> list[Insert]:
         statements = [self._statement(event) for event in events]
         try:
             codes = aws.execute_batch(self._send_each, self._settings, self.region, statements)

@@ -13,7 +13,6 @@ from replicator.domain.names import check_region
 from replicator.environment import given
 from replicator.errors import InvalidConfig, InvalidName
 
-WRITE_WITH = ("inserts", "puts")
 EXTERNAL_LANES = ("all", "own")
 _MIN_KEY_BYTES = 32
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -26,8 +25,6 @@ class Settings:
     `region` is this process's own region, `peers` the others (each region knows its peers by name only), `prefix`
     begins every table's name, `endpoints` maps a region to the URL of an emulator (none on AWS). Times are seconds.
     `retired` are regions that no longer run Meridian and whose lanes are still read: nothing is copied to them.
-    `write_with` is how events are written: "inserts" (PartiQL INSERT, which IAM can allow without allowing to replace
-    anything) or "puts" (conditional puts; for emulators whose streams leave PartiQL writes out): docs/decisions/0003.
     `optimistic_claims` are the stream types that are claimed by the optimistic rule, and `compensation` names what the
     losers' streams are told (module:function): docs/decisions/0011. `token_keys` seal consistency tokens, the same in all
     regions; the first writes, all are accepted: docs/decisions/0010.
@@ -47,7 +44,6 @@ class Settings:
     attempts: int = 3
     poll_interval: float = 0.25
     batch_size: int = 1000
-    write_with: str = "inserts"
     retired: tuple[str, ...] = ()
     token_keys: tuple[bytes, ...] = field(default=(), repr=False)
     optimistic_claims: tuple[str, ...] = ()
@@ -82,8 +78,6 @@ class Settings:
         for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
-        if self.write_with not in WRITE_WITH:
-            raise InvalidConfig(f"write_with is {self.write_with!r}; choose from {', '.join(WRITE_WITH)}")
         if self.external_lanes not in EXTERNAL_LANES:
             raise InvalidConfig(f"external_lanes is {self.external_lanes!r}; choose from {', '.join(EXTERNAL_LANES)}")
         if self.attempts < 1 or not 1 <= self.batch_size <= 1000:
@@ -140,7 +134,7 @@ def read_settings(
     endpoints: str | None = None,
 ) -> Settings:
     """Settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
-    _POLL_INTERVAL, _WRITE_WITH, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL, _EXTERNAL_LANES, _FENCE_CHECKED and _FENCE_LEASE;
+    _POLL_INTERVAL, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL, _EXTERNAL_LANES, _FENCE_CHECKED and _FENCE_LEASE;
     arguments that are not None win.
     One that is empty is unset. Raises InvalidConfig naming the value and the remedy.
     """
@@ -160,7 +154,6 @@ def read_settings(
         read_timeout=_number("MERIDIAN_READ_TIMEOUT", environment, 5.0),
         attempts=_whole("MERIDIAN_ATTEMPTS", environment, 3),
         poll_interval=_number("MERIDIAN_POLL_INTERVAL", environment, 0.25),
-        write_with=given("MERIDIAN_WRITE_WITH", environment) or "inserts",
         personal_key=given("MERIDIAN_PERSONAL_KEY", environment),
         optimistic_claims=_list(given("MERIDIAN_OPTIMISTIC_CLAIMS", environment)),
         compensation=given("MERIDIAN_COMPENSATION", environment),

@@ -204,5 +204,5 @@ variable "emulator" {
     environment = optional(map(string))
   })
   default     = null
-  description = "For an emulator on this machine only: the loopback URL of every region, and more environment variables for the functions. Events are then written by conditional puts, since an emulator's stream may leave PartiQL statements out. On AWS this stays null, and anything but a loopback URL is refused."
+  description = "For an emulator on this machine only: the loopback URL of every region, and more environment variables for the functions. The policies then do without conditions on what a request names. On AWS this stays null, and anything but a loopback URL is refused."
 }

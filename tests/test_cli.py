@@ -167,7 +167,6 @@ WRONG = [
     Wrong(f"replicator read user/homer {EAST}", "MERIDIAN_ATTEMPTS is 'many'", "number", (("MERIDIAN_ATTEMPTS", "many"),)),
     Wrong(f"replicator read user/homer {EAST}", "'inf'", "number", (("MERIDIAN_ATTEMPTS", "inf"),)),
     Wrong(f"replicator read user/homer {EAST}", "'nan'", "number", (("MERIDIAN_ATTEMPTS", "nan"),)),
-    Wrong(f"replicator read user/homer {EAST}", "'tapes'", "choose from", (("MERIDIAN_WRITE_WITH", "tapes"),)),
     Wrong(f"replicator reconcile --to mars {EAST}", "'mars'", "choose from"),
     Wrong(f"replicator read user/homer {EAST}", "us-east-1 is named both", "once", (("MERIDIAN_RETIRED", "us-east-1"),)),
     Wrong(f"replicator read user/homer {EAST}", "'ireland'", "region", (("MERIDIAN_RETIRED", "ireland"),)),

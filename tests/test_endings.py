@@ -62,6 +62,7 @@ ON_REGIONS = {
 }
 OF_ITS_OWN = {
     "chaos proxy": "--listen {port}",
+    "chaos emulator": "--port {port}",
     "chaos simulate": "--seeds 100000",
     "chaos drill": "--events 50000 --kind partition",
     "chaos run": "failover --minutes 60",
@@ -152,7 +153,6 @@ def _environment(settings: Settings) -> dict[str, str]:
         "MERIDIAN_PEERS": ",".join(settings.peers),
         "MERIDIAN_PREFIX": settings.prefix,
         "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_WRITE_WITH": settings.write_with,
         "MERIDIAN_READ_TIMEOUT": "60",
         "MERIDIAN_PROJECTIONS": PROJECTION,
         "MERIDIAN_EXTERNAL": settings.external,

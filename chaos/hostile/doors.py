@@ -218,7 +218,6 @@ def _api(world: World, region: str, port: int) -> Process:
         "MERIDIAN_PREFIX": settings.prefix,
         "MERIDIAN_ENDPOINTS": ",".join(f"{each}={url}" for each, url in settings.endpoints.items()),
         "MERIDIAN_PROJECTIONS": PROJECTION,
-        "MERIDIAN_WRITE_WITH": settings.write_with,
     }
     program = "from replicator.entrypoints import projectors; projectors()"
     command = [sys.executable, "-c", program, "serve", "--port", str(port)]

@@ -40,7 +40,7 @@ def emulator(region: str, port: int, services: str, logs: Path) -> Process:
         "TMPDIR": str(logs),
     }
     return Process(
-        f"emulator of {region}", [sys.executable, "-m", "ministack"], environment, logs / f"{region}-emulator.log"
+        f"emulator of {region}", [sys.executable, "-m", "chaos.world.emulator"], environment, logs / f"{region}-emulator.log"
     )
 
 
@@ -59,7 +59,6 @@ def worker(
         "MERIDIAN_CONNECT_TIMEOUT": str(settings.connect_timeout),
         "MERIDIAN_ATTEMPTS": str(settings.attempts),
         "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
-        "MERIDIAN_WRITE_WITH": settings.write_with,
     }
     command = ["-c", f"from replicator.entrypoints import {module}; {module}()", "run"]
     return Process(
@@ -167,33 +166,38 @@ class RegionProcesses:
         return {name: why for name, why in left.items() if why}
 
     def wait_healthy(self) -> None:
-        """Wait until the region's endpoint answers DynamoDB requests. Raises ProcessFailed, or InvalidConfig where it is
-        somewhere else."""
-        client = boto3.session.Session().client(
-            "dynamodb",
-            region_name=self.name,
-            endpoint_url=self.settings.endpoint(self.name),
-            config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
-        )
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                client.list_tables(Limit=1)
-                return
-            except (BotoCoreError, ClientError):
-                if self.emulator is None:
-                    if time.monotonic() < end:
-                        time.sleep(0.5)
-                        continue
-                    url = self.settings.endpoint(self.name)
-                    raise InvalidConfig(
-                        f"nothing answers DynamoDB requests at {url} for {self.name}; start it, or correct the endpoint"
-                    ) from None
-                if not self.emulator.running:
-                    raise self.emulator.failure("ended while it started") from None
-                if time.monotonic() > end:
-                    raise self.emulator.failure(f"did not answer within {_START_SECONDS:.0f} s") from None
-                time.sleep(0.1)
+        """Wait until the region's endpoint answers. Errors as `await_endpoint`."""
+        await_endpoint(self.settings, self.emulator)
+
+
+def await_endpoint(settings: Settings, emulator: Process | None) -> None:
+    """Wait until the endpoint of the settings' region answers DynamoDB requests. Raises ProcessFailed where that is this
+    emulator's doing, and else InvalidConfig."""
+    client = boto3.session.Session().client(
+        "dynamodb",
+        region_name=settings.region,
+        endpoint_url=settings.endpoint(settings.region),
+        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
+    )
+    end = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            client.list_tables(Limit=1)
+            return
+        except (BotoCoreError, ClientError):
+            if emulator is None:
+                if time.monotonic() < end:
+                    time.sleep(0.5)
+                    continue
+                url = settings.endpoint(settings.region)
+                raise InvalidConfig(
+                    f"nothing answers DynamoDB requests at {url} for {settings.region}; start it, or correct the endpoint"
+                ) from None
+            if not emulator.running:
+                raise emulator.failure("ended while it started") from None
+            if time.monotonic() > end:
+                raise emulator.failure(f"did not answer within {_START_SECONDS:.0f} s") from None
+            time.sleep(0.1)
 
 
 def _delete(client: Any, table: str) -> str:

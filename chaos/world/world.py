@@ -9,19 +9,23 @@ its own id then, also after an error, and the kernel ends them if this process i
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chaos.faults.clocks import Clock
 from chaos.faults.control import ServiceProxy
+from chaos.world.emulator import COUNTS_PATH
 from chaos.world.network import Network
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import RegionProcesses, emulator, worker
@@ -88,7 +92,6 @@ class World:
                 endpoints=direct,
                 read_timeout=read_timeout,
                 attempts=attempts,
-                write_with="puts",  # ministack's streams leave PartiQL writes out: docs/decisions/0003
             )
             links = {peer: self.network.endpoint(region, peer) for peer in settings.peers} if self.network else {}
             self._clients[region] = replace(settings, endpoints=fronts)
@@ -199,6 +202,16 @@ class World:
     def memory_mb(self) -> float:
         """The sum of every process's peak resident memory, in MB."""
         return sum(process.memory_mb() for process in (*self._workers, *self._emulators))
+
+    def requests(self) -> Counter[str]:
+        """How many write requests came to the regions' emulators, by operation and table (`PutItem meridian-views`). What
+        came to one that was killed is not among them."""
+        counts: Counter[str] = Counter()
+        for region in self.regions.values():
+            if region.emulator is not None and region.emulator.running and not region.emulator.frozen:
+                with urlopen(f"{region.settings.endpoint(region.name)}{COUNTS_PATH}", timeout=30) as answer:
+                    counts.update(json.load(answer))
+        return counts
 
     @property
     def _workers(self) -> list[Process]:

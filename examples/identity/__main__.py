@@ -191,7 +191,6 @@ class Story:
             "MERIDIAN_REGION": WEST,
             "MERIDIAN_PEERS": EAST,
             "MERIDIAN_ENDPOINTS": ",".join(f"{r}={url}" for r, url in self.settings[WEST].endpoints.items()),
-            "MERIDIAN_WRITE_WITH": self.settings[WEST].write_with,
             "MERIDIAN_PROJECTIONS": ",".join(PROJECTIONS),
         }
         program = "from replicator.entrypoints import projectors; projectors()"

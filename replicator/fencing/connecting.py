@@ -17,6 +17,7 @@ from replicator.fencing.fence import Fence
 from replicator.fencing.roles import known_roles
 from replicator.settings import Settings
 from replicator.storage import LaneStorage
+from replicator.stream_check import require_inserts_shown
 
 log = structlog.get_logger()
 
@@ -32,6 +33,7 @@ def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fen
         lambda: _ask_all(hasty),
         settings.fence_checked,
         settings.fence_lease,
+        check=lambda: require_inserts_shown(settings),
     )
 
 

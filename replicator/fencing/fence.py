@@ -51,7 +51,8 @@ class RegionFenced(RegionUnavailable):
 class Fence:
     """Lets appends of one region through while it is active. Safe to share between threads.
 
-    `tables` gives the identities of the region's own tables, `ask` what the peers know of it; `wall` is in milliseconds
+    `tables` gives the identities of the region's own tables, `ask` what the peers know of it; `check` is called once, before
+    a new region takes its first append, and raises where nothing may be written; `wall` is in milliseconds
     since the epoch, `monotonic` and `lease` are seconds.
     """
 
@@ -66,6 +67,7 @@ class Fence:
         *,
         wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.lease = lease
         self._region = region
@@ -75,6 +77,7 @@ class Fence:
         self._checked = frozenset(checked)
         self._wall = wall
         self._monotonic = monotonic
+        self._check = check
         self._lock = Lock()
         self._role: Role | None = None
         self._read_at = 0.0
@@ -133,6 +136,7 @@ class Fence:
             own = read_role(self._control)
         role = decide(self._region, own, tables, heard, silent, self._wall())
         if own is None and role.active:
+            self._check()
             if not self._control.swap(ROLE_SCOPE, ROLE_KEY, None, role.value):
                 own = read_role(self._control)
                 role = role if own is None else decide(self._region, own, tables, heard, silent, self._wall())

@@ -66,12 +66,9 @@ def broken(request: pytest.FixtureRequest) -> Iterator[Broken]:
         thread.join()
 
 
-@pytest.fixture(params=["inserts", "puts"])
-def storage(request: pytest.FixtureRequest, broken: Broken, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    endpoints = {REGION: f"http://127.0.0.1:{broken.server_port}"}
-    return DynamoStorage(Settings(REGION, endpoints=endpoints, attempts=2, write_with=request.param))
+@pytest.fixture
+def storage(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
+    return stored(broken, monkeypatch)
 
 
 @pytest.fixture
@@ -201,4 +198,4 @@ def stored(server: Broken, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     endpoints = {REGION: f"http://127.0.0.1:{server.server_port}"}
-    return DynamoStorage(Settings(REGION, endpoints=endpoints, attempts=2, write_with="inserts"))
+    return DynamoStorage(Settings(REGION, endpoints=endpoints, attempts=2))

@@ -30,7 +30,6 @@ def run(settings: Settings, tmp_path: Path) -> Run:
         "MERIDIAN_PEERS": WEST,
         "MERIDIAN_PREFIX": settings.prefix,
         "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_WRITE_WITH": settings.write_with,
         "MERIDIAN_STEERING": f"file:{tmp_path}/steering.json",
     }
     return lambda *words, **more: command("replicator", *words, **{**environment, **more})

@@ -64,9 +64,7 @@ def url() -> Iterator[str]:
 def settings(url: str) -> Settings:
     """Settings of us-east-1 with empty queues of its own."""
     prefix = f"t{uuid.uuid4().hex[:12]}"
-    made = Settings(
-        EAST, (WEST,), prefix, {EAST: url, WEST: url}, attempts=2, connect_timeout=1, read_timeout=5, write_with="puts"
-    )
+    made = Settings(EAST, (WEST,), prefix, {EAST: url, WEST: url}, attempts=2, connect_timeout=1, read_timeout=5)
     for name in QUEUES:
         sqs(made).create_queue(QueueName=f"{prefix}-{name}", Attributes={"VisibilityTimeout": "1"})
     return made
@@ -336,7 +334,7 @@ def functions(region: Region, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regio
     """The handlers, with the environment that Terraform gives them."""
     settings = region.settings
     environment = {
-        "REGION": EAST, "PEERS": WEST, "PREFIX": settings.prefix, "WRITE_WITH": "puts", "ATTEMPTS": "2",
+        "REGION": EAST, "PEERS": WEST, "PREFIX": settings.prefix, "ATTEMPTS": "2",
         "ENDPOINTS": ",".join(f"{name}={url}" for name, url in settings.endpoints.items()),
         "PROJECTIONS": f"{__name__}:Member",
     }  # fmt: skip

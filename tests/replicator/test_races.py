@@ -34,12 +34,9 @@ def tables(request: pytest.FixtureRequest) -> Settings:
     return settings
 
 
-@pytest.mark.parametrize("write_with", ["inserts", "puts"])
 @pytest.mark.parametrize(("events", "checked"), [(2, ()), (1, ("*",)), (2, ("user",))], ids=["two", "fenced", "two-fenced"])
-def test_what_two_writers_were_told_is_in_the_lane_once(
-    tables: Settings, events: int, checked: tuple[str, ...], write_with: str
-) -> None:
-    settings = replace(tables, fence_checked=checked, write_with=write_with)
+def test_what_two_writers_were_told_is_in_the_lane_once(tables: Settings, events: int, checked: tuple[str, ...]) -> None:
+    settings = replace(tables, fence_checked=checked)
     stream, start = f"user/{uuid.uuid4().hex}", threading.Barrier(2)
 
     def write(name: str) -> list[Event]:

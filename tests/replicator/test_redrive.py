@@ -412,7 +412,7 @@ def test_reconcile_puts_every_lane_where_it_belongs_once(count: int) -> None:
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
     with World([EAST], workers=False, services="dynamodb,dynamodbstreams,sqs") as world:
-        made = Settings(EAST, (WEST,), endpoints=world.settings(EAST).endpoints, write_with="puts")
+        made = Settings(EAST, (WEST,), endpoints=world.settings(EAST).endpoints)
         sqs: Any = aws.sqs(made, EAST)
         for name in (f"backlog-{WEST}", f"backlog-{VIEWS}"):
             sqs.create_queue(QueueName=f"meridian-{name}")

@@ -29,7 +29,7 @@ MARGE = LaneId("us-east-1", StreamId("user", "marge"))
 ENGINES = ["ministack", "dynamodb-local"]
 KINDS = [
     "memory",
-    *(pytest.param(f"{engine} {write}", marks=pytest.mark.emulator) for engine in ENGINES for write in ("inserts", "puts")),
+    *(pytest.param(engine, marks=pytest.mark.emulator) for engine in ENGINES),
 ]
 
 
@@ -59,10 +59,10 @@ class Engine:
         self.table = replace(settings, prefix="contract", attempts=2, read_timeout=30)
         create_tables(self.table)
         self.raw: Any = aws.dynamodb(self.table, self.table.region)  # beneath the storage
-        self.backends = {kind: DynamoStorage(replace(self.table, write_with=kind)) for kind in ("inserts", "puts")}
+        self.storage = DynamoStorage(self.table)
 
     def empty(self) -> Engine:
-        for lane, last in self.backends["inserts"].lanes():
+        for lane, last in self.storage.lanes():
             keys = [{"pk": {"S": lane.key}, "sk": {"S": sequence_key(n)}} for n in range(1, last + 1)]
             for start in range(0, last, 25):
                 deletes: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
@@ -85,8 +85,7 @@ def engines(request: pytest.FixtureRequest) -> Callable[[str], Engine]:
 
 @pytest.fixture(params=KINDS)
 def storage(request: pytest.FixtureRequest, engines: Callable[[str], Engine]) -> LaneStorage:
-    name, _, write = request.param.partition(" ")
-    return MemoryStorage() if name == "memory" else engines(name).empty().backends[write]
+    return MemoryStorage() if request.param == "memory" else engines(request.param).empty().storage
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ def raw(engine: Engine) -> Any:
 
 @pytest.fixture
 def dynamo(engine: Engine) -> DynamoStorage:
-    return engine.backends["inserts"]
+    return engine.storage
 
 
 def test_insert_takes_a_hundred_events_over_several_lanes(storage: LaneStorage) -> None:

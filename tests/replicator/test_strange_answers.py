@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -144,8 +143,8 @@ def settings(server: Engine) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def stores(settings: Settings) -> dict[str, DynamoStorage]:
-    return {kind: DynamoStorage(replace(settings, write_with=kind)) for kind in ("inserts", "puts")}
+def storage(settings: Settings) -> DynamoStorage:
+    return DynamoStorage(settings)
 
 
 @pytest.fixture(scope="module")
@@ -162,24 +161,17 @@ def chain(count: int, by: str = "us") -> list[Event]:
     return events
 
 
-def calls(stores: dict[str, DynamoStorage], control: DynamoControl) -> dict[str, Callable[[], object]]:
-    inserts = stores["inserts"]
+def calls(storage: DynamoStorage, control: DynamoControl) -> dict[str, Callable[[], object]]:
     return {
-        **{
-            f"{name} {kind}": call
-            for kind, storage in stores.items()
-            for name, call in {
-                "insert": lambda storage=storage: storage.insert(chain(1)),
-                "insert two": lambda storage=storage: storage.insert(chain(2)),
-                "insert guarded": lambda storage=storage: storage.insert(chain(1), [GUARD]),
-                "insert_each": lambda storage=storage: storage.insert_each(chain(2)),
-            }.items()
-        },
-        "get": lambda: inserts.get([(LANE, 1)]),
-        "read": lambda: list(inserts.read(LANE)),
-        "lanes": lambda: list(inserts.lanes()),
-        "index": lambda: list(inserts.index(REGION)),
-        "identity": inserts.identity,
+        "insert": lambda: storage.insert(chain(1)),
+        "insert two": lambda: storage.insert(chain(2)),
+        "insert guarded": lambda: storage.insert(chain(1), [GUARD]),
+        "insert_each": lambda: storage.insert_each(chain(2)),
+        "get": lambda: storage.get([(LANE, 1)]),
+        "read": lambda: list(storage.read(LANE)),
+        "lanes": lambda: list(storage.lanes()),
+        "index": lambda: list(storage.index(REGION)),
+        "identity": storage.identity,
         "control put": lambda: control.put("scope", {"key": {"a": 1}}),
         "control swap": lambda: control.swap("scope", "key", {"a": 1}, {"a": 2}),
         "control first": lambda: control.swap("scope", "key", None, {"a": 2}),
@@ -191,11 +183,11 @@ def calls(stores: dict[str, DynamoStorage], control: DynamoControl) -> dict[str,
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_only_errors_of_meridian_leave_the_store(
-    engine: Engine, stores: dict[str, DynamoStorage], control: DynamoControl, name: str
+    engine: Engine, storage: DynamoStorage, control: DynamoControl, name: str
 ) -> None:
     for read in (None, ANSWERS[name]):
         engine.write, engine.read = ANSWERS[name], read
-        for what, call in calls(stores, control).items():
+        for what, call in calls(storage, control).items():
             try:
                 with suppress(MeridianError):
                     call()
@@ -214,16 +206,14 @@ UNDERSTOOD = {"DuplicateItem", "ConditionalCheckFailedException"}
 NOT_UNDERSTOOD = [name for name in REFUSALS if name not in PASSING | UNDERSTOOD]
 CERTAIN = {name for name in NOT_UNDERSTOOD if name.startswith("reasons") or name in CODES}
 GUARDS = pytest.mark.parametrize("guards", [(), (GUARD,)], ids=["unguarded", "guarded"])
-WRITES = pytest.mark.parametrize("write_with", ["inserts", "puts"])
 
 
-@WRITES
 @GUARDS
 @pytest.mark.parametrize("name", [*NOT_UNDERSTOOD, "html 403", "redirect", *UNDERSTOOD])
 def test_a_write_that_is_there_has_succeeded_and_one_whose_place_is_taken_has_lost(
-    engine: Engine, stores: dict[str, DynamoStorage], name: str, guards: tuple[Guard, ...], write_with: str
+    engine: Engine, storage: DynamoStorage, name: str, guards: tuple[Guard, ...]
 ) -> None:
-    storage, engine.write, engine.guard = stores[write_with], ANSWERS[name], GUARD
+    engine.write, engine.guard = ANSWERS[name], GUARD
     engine.events = tuple(chain(2))
     assert storage.insert(chain(2), guards) is False
     assert storage.insert_each(chain(2)) == [Insert.TAKEN] * 2
@@ -232,14 +222,10 @@ def test_a_write_that_is_there_has_succeeded_and_one_whose_place_is_taken_has_lo
         storage.insert(chain(2), guards)
 
 
-@WRITES
 @pytest.mark.parametrize("name", NOT_UNDERSTOOD)
-def test_where_nothing_is_there_the_refusal_says_why(
-    engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
-) -> None:
-    storage, engine.write, engine.guard = stores[write_with], ANSWERS[name], GUARD
-    readable = write_with == "inserts" or name not in UNREADABLE
-    wanted = RegionRefuses if name in CERTAIN and readable else (RegionRefuses, OutcomeUnknown)
+def test_where_nothing_is_there_the_refusal_says_why(engine: Engine, storage: DynamoStorage, name: str) -> None:
+    engine.write, engine.guard = ANSWERS[name], GUARD
+    wanted = RegionRefuses if name in CERTAIN else (RegionRefuses, OutcomeUnknown)
     for guards in ((), (GUARD,)):
         with pytest.raises(wanted, match="us-east-1"):
             storage.insert(chain(2), guards)
@@ -247,10 +233,7 @@ def test_where_nothing_is_there_the_refusal_says_why(
         storage.insert_each(chain(2))
 
 
-@WRITES
-def test_a_refusal_says_what_the_engine_said_and_what_to_do(
-    engine: Engine, stores: dict[str, DynamoStorage], write_with: str
-) -> None:
+def test_a_refusal_says_what_the_engine_said_and_what_to_do(engine: Engine, storage: DynamoStorage) -> None:
     for name, said in {
         "reasons: DynamoDB Local": "Duplicate primary key exists in table.*engine",
         "AccessDeniedException": "AccessDeniedException; no.*policies",
@@ -258,26 +241,22 @@ def test_a_refusal_says_what_the_engine_said_and_what_to_do(
     }.items():
         engine.write = ANSWERS[name]
         with pytest.raises(RegionRefuses, match=said):
-            stores[write_with].insert(chain(2))
+            storage.insert(chain(2))
 
 
-@WRITES
 @pytest.mark.parametrize("name", ["html 403", "html 404", "redirect", "empty 400"])
-def test_what_a_proxy_answers_says_nothing_about_a_write(
-    engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
-) -> None:
-    storage, engine.write = stores[write_with], ANSWERS[name]
+def test_what_a_proxy_answers_says_nothing_about_a_write(engine: Engine, storage: DynamoStorage, name: str) -> None:
+    engine.write = ANSWERS[name]
     with pytest.raises(OutcomeUnknown) as unknown:
         storage.insert(chain(2), [GUARD] if engine.guard else [])
     assert unknown.value.events == tuple(chain(2))
 
 
-@WRITES
 @pytest.mark.parametrize("name", NOT_UNDERSTOOD)
 def test_a_guard_that_does_not_hold_is_named_whatever_the_engine_calls_it(
-    engine: Engine, stores: dict[str, DynamoStorage], name: str, write_with: str
+    engine: Engine, storage: DynamoStorage, name: str
 ) -> None:
-    storage, engine.write = stores[write_with], ANSWERS[name]
+    engine.write = ANSWERS[name]
     for engine.guard in (None, Guard("fences", "one", {"open": False})):
         with pytest.raises(GuardFailed):
             storage.insert(chain(1), [GUARD])

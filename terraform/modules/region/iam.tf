@@ -6,9 +6,6 @@
 # - No role may update or delete an event, or use a call that can.
 
 locals {
-  # PartiQL INSERT never replaces an item. Emulators get conditional puts: their streams may leave PartiQL out.
-  insert = local.emulator ? "dynamodb:PutItem" : "dynamodb:PartiQLInsert"
-
   own_lanes = merge(
     { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["${var.region}#*"] } },
     # Emulators do not say which keys a request has, and would refuse them all.
@@ -94,14 +91,14 @@ locals {
     insert_at_peers = {
       Sid       = "CopyOwnLanesToPeers"
       Effect    = "Allow"
-      Action    = [local.insert]
+      Action    = ["dynamodb:PartiQLInsert"] # never replaces an item
       Resource  = local.peer_events_arns
       Condition = local.own_lanes
     }
     append = {
       Sid       = "AppendToOwnLanes"
       Effect    = "Allow"
-      Action    = [local.insert]
+      Action    = ["dynamodb:PartiQLInsert"] # never replaces an item
       Resource  = [local.table_arns.events]
       Condition = local.own_lanes
     }
@@ -139,12 +136,12 @@ locals {
       Action   = ["dynamodb:DescribeTable"]
       Resource = [local.table_arns.events, local.table_arns.control]
     }
-    # Guards of a transaction: EXISTS in PartiQL, a condition check otherwise. Of EXISTS AWS says that it reads by SELECT and
+    # Guards of a transaction: EXISTS in PartiQL. Of EXISTS AWS says that it reads by SELECT and
     # that it is a condition check; both only look.
     check_control = {
       Sid      = "CheckControl"
       Effect   = "Allow"
-      Action   = local.emulator ? ["dynamodb:ConditionCheckItem"] : ["dynamodb:ConditionCheckItem", "dynamodb:PartiQLSelect"]
+      Action   = ["dynamodb:ConditionCheckItem", "dynamodb:PartiQLSelect"]
       Resource = [local.table_arns.control]
     }
     keep_views = {
@@ -284,7 +281,7 @@ locals {
     restore_events = {
       Sid      = "RestoreEvents"
       Effect   = "Allow"
-      Action   = [local.insert]
+      Action   = ["dynamodb:PartiQLInsert"] # never replaces an item
       Resource = [local.table_arns.events]
     }
     read_all_events = {

@@ -90,10 +90,9 @@ locals {
   # What an application needs to know, and every function too.
   environment = merge(
     {
-      MERIDIAN_REGION     = var.region
-      MERIDIAN_PEERS      = join(",", local.peers)
-      MERIDIAN_PREFIX     = var.prefix
-      MERIDIAN_WRITE_WITH = local.emulator ? "puts" : "inserts"
+      MERIDIAN_REGION = var.region
+      MERIDIAN_PEERS  = join(",", local.peers)
+      MERIDIAN_PREFIX = var.prefix
     },
     length(var.retired_peers) > 0 ? { MERIDIAN_RETIRED = join(",", sort(tolist(var.retired_peers))) } : {},
     { for name, url in { MERIDIAN_ENDPOINTS = join(",", [for region, url in try(var.emulator.endpoints, {}) : "${region}=${url}"]) } : name => url if local.emulator },

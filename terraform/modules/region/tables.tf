@@ -104,17 +104,15 @@ resource "aws_dynamodb_resource_policy" "events" {
       Sid       = "EventsAreImmutable"
       Effect    = "Deny"
       Principal = "*"
-      Action = concat(
-        [
-          "dynamodb:BatchWriteItem",
-          "dynamodb:DeleteItem",
-          "dynamodb:PartiQLDelete",
-          "dynamodb:PartiQLUpdate",
-          "dynamodb:UpdateItem",
-          "dynamodb:UpdateTimeToLive",
-        ],
-        local.emulator ? [] : ["dynamodb:PutItem"],
-      )
+      Action = [
+        "dynamodb:BatchWriteItem",
+        "dynamodb:DeleteItem",
+        "dynamodb:PartiQLDelete",
+        "dynamodb:PartiQLUpdate",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+        "dynamodb:UpdateTimeToLive",
+      ]
       Resource = local.table_arns.events
     }]
   })

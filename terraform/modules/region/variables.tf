@@ -445,9 +445,9 @@ variable "emulator" {
   default     = null
   description = <<-EOT
     For an emulator on this machine only: the loopback URL of every region, and more environment variables for the
-    functions. Events are then written by conditional puts instead of PartiQL inserts, and the policies allow what that
-    needs. On AWS this stays null. Loopback URLs alone are taken, and only the emulators' account 000000000000, so that
-    these weaker settings cannot reach a real account.
+    functions. The policies then do without conditions on what a request names, which emulators do not tell. On AWS this
+    stays null. Loopback URLs alone are taken, and only the emulators' account 000000000000, so that these weaker settings
+    cannot reach a real account.
   EOT
 
   validation {

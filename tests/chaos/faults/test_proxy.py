@@ -211,14 +211,14 @@ def test_unprocessed_statements_records_and_messages_are_named_as_each_service_d
 
 
 def test_an_append_whose_answer_is_lost_is_unknown_and_can_be_resolved(place: Place, table: str) -> None:
-    settings = Settings(REGION, prefix=table, endpoints={REGION: place.url}, read_timeout=0.5, attempts=1, write_with="puts")
+    settings = Settings(REGION, prefix=table, endpoints={REGION: place.url}, read_timeout=0.5, attempts=1)
     create_tables(settings)
     store = EventStore.connect(settings)
     from replicator.domain.event import NewEvent
 
     store.append("user/homer", NewEvent("registered", {}))
     lost = {"effect": "answer-lost", "how": "reset", "times": 1}
-    place.faults.set([{"service": "dynamodb", "operation": "PutItem", "meridian": lost}])
+    place.faults.set([{"service": "dynamodb", "operation": "ExecuteStatement", "meridian": lost}])
     with pytest.raises(OutcomeUnknown) as caught:
         store.append("user/homer", NewEvent("renamed", {}))
     assert place.struck() == [1]

@@ -35,7 +35,6 @@ def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[
         "MERIDIAN_PEERS": ",".join(settings.peers),
         "MERIDIAN_PREFIX": settings.prefix,
         "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_WRITE_WITH": settings.write_with,
         "MERIDIAN_ATTEMPTS": "1",
     }
     line = [sys.executable, "-c", "from replicator.cli import main; main()", *arguments]

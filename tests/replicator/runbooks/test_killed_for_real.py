@@ -37,7 +37,6 @@ def run(settings: Settings, steering: Path, kill_at: str | None, *words: str) ->
         "MERIDIAN_PEERS": WEST,
         "MERIDIAN_PREFIX": settings.prefix,
         "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_WRITE_WITH": settings.write_with,
         "MERIDIAN_STEERING": f"file:{steering}",
     }
     program = "from replicator.cli import main; main()"

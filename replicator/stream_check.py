@@ -1,0 +1,91 @@
+"""Whether an engine's streams show what is inserted by PartiQL. AWS's do; some emulators leave such records out, and then
+nothing that is appended is ever copied or projected."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicator import aws
+from replicator.errors import InvalidConfig
+from replicator.settings import Settings
+
+log = structlog.get_logger()
+
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+_SECONDS = 30.0
+_PAUSE = 0.05
+
+
+def require_inserts_shown(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Insert an item into a table made for that, change it, and read the stream up to the change. The table is deleted
+    again. Does nothing at AWS's own endpoints.
+
+    Raises InvalidConfig where the stream shows the change and not the insert. An engine that does not say is not refused.
+    """
+    endpoint = settings.endpoint(settings.region)
+    host = urlsplit(endpoint or "").hostname
+    if host is None or host.endswith(_AWS):
+        return
+    try:
+        shown = _inserts_shown(settings, sleep)
+    except (BotoCoreError, ClientError, LookupError, TypeError, ValueError) as error:
+        log.warning(
+            "streams.not_checked", region=settings.region, endpoint=endpoint, error=f"{type(error).__name__}: {error}"
+        )
+        return
+    if shown is None:
+        log.warning("streams.not_checked", region=settings.region, endpoint=endpoint, error="its stream shows nothing")
+    elif not shown:
+        raise InvalidConfig(
+            f"the engine of {settings.region} at {endpoint} leaves PartiQL INSERTs out of its streams: nothing that is "
+            "appended there would ever be copied or projected, and nothing was written. Use one that shows them: `chaos "
+            "emulator` (ministack behind a translation), LocalStack, DynamoDB Local, or AWS"
+        )
+
+
+def _inserts_shown(settings: Settings, sleep: Callable[[float], None]) -> bool | None:
+    """Whether the insert came before the change; None where neither did."""
+    client: Any = aws.dynamodb(settings, settings.region)
+    streams: Any = aws.streams(settings, settings.region)
+    table = f"{settings.prefix}-check-{uuid.uuid4().hex[:12]}"
+    key = {"pk": {"S": "check"}}
+    made = client.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+    )
+    try:
+        client.get_waiter("table_exists").wait(TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": int(_SECONDS)})
+        client.execute_statement(Statement=f"INSERT INTO \"{table}\" VALUE {{'pk': ?}}", Parameters=[key["pk"]])
+        client.put_item(TableName=table, Item={**key, "changed": {"BOOL": True}})
+        for event in _records(streams, made["TableDescription"]["LatestStreamArn"], sleep):
+            return bool(event == "INSERT")
+        return None
+    finally:
+        client.delete_table(TableName=table)
+
+
+def _records(streams: Any, arn: str, sleep: Callable[[float], None]) -> Iterator[str]:
+    """The names of a new stream's events, until none comes any more."""
+    end = time.monotonic() + _SECONDS
+    iterators: dict[str, str] = {}
+    while time.monotonic() < end:
+        for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+            name = shard["ShardId"]
+            if name not in iterators:
+                request = {"StreamArn": arn, "ShardId": name, "ShardIteratorType": "TRIM_HORIZON"}
+                iterators[name] = streams.get_shard_iterator(**request)["ShardIterator"]
+        for name, iterator in iterators.items():
+            page = streams.get_records(ShardIterator=iterator) if iterator else {"Records": []}
+            yield from (str(record["eventName"]) for record in page["Records"])
+            iterators[name] = page.get("NextShardIterator", "")
+        sleep(_PAUSE)
