@@ -13,7 +13,8 @@ from replicator import aws
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.errors import GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionRefuses, RegionUnavailable
-from replicator.items import INDEX_PARTS, LANES_INDEX, from_item, index_key, insert_statement, parameters
+from replicator.items import from_item, insert_statement, parameters
+from replicator.models import INDEX_PARTS, LANES_INDEX, index_key
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
 from replicator.storage import Guard, Insert, Position, check_transaction, control_text

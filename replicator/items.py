@@ -1,124 +1,51 @@
-"""How an event looks as an item, in DynamoDB's JSON. Pure."""
+"""An event as an item in DynamoDB's JSON, written and read beneath PynamoDB. Pure.
+
+Which attributes there are, and what they hold, says the model, EventItem. The functions that handle every event are made of
+it once, as expressions without loops: a third of their time.
+"""
 
 from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
-from hashlib import sha256
+from collections.abc import Callable
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
-from replicator.domain.clock import Hlc
 from replicator.domain.event import Event
-from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.domain.stored import recall
-from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent, InvalidEvent, InvalidName
+from replicator.models import ATTRIBUTES, EventItem, Source, begins
 
-LANES_INDEX = "lanes"
-_FIELDS = ("pk", "sk", "hlc", "type", "version", "payload", "metadata", "observed", "prev", "digest")
-INDEX_PARTS = 16
-"""Into so many partitions of the index a region's lanes are spread, or a region could begin only 1,000 a second."""
-
-
-def index_key(region: str, part: int) -> str:
-    """One partition of the index of `region`'s lanes."""
-    return f"{region}#{part:x}"
-
-
-def begins(event: Event) -> str | None:
-    """Where the index lists the event's lane, if this is its first event."""
-    if event.sequence != 1:
-        return None
-    return index_key(event.region, sha256(event.lane.key.encode()).digest()[0] % INDEX_PARTS)
+_BEGINS = EventItem.begins.attr_name
 
 
 def to_item(event: Event) -> dict[str, Any]:
     """The event in DynamoDB's JSON, as the low-level client takes it."""
-    first = begins(event)
-    return {
-        **({"begins": {"S": first}} if first else {}),
-        "pk": {"S": event.lane.key},
-        "sk": {"S": sequence_key(event.sequence)},
-        "hlc": {"S": str(event.hlc)},
-        "type": {"S": event.type},
-        "version": {"N": str(event.version)},
-        "payload": {"S": event.payload_text},
-        "metadata": {"S": event.metadata_text},
-        "observed": {"S": str(event.observed)},
-        "prev": {"B": event.prev},
-        "digest": {"B": event.digest},
-    }
+    item = {name: {tag: _written(event, source)} for name, (tag, source) in ATTRIBUTES.items()}
+    return {_BEGINS: {"S": begins(event)}, **item} if event.sequence == 1 else item
+
+
+def _written(event: Event, source: Source) -> str | bytes:
+    value: str | bytes = getattr(event, source.field)
+    return source.write(value) if source.write is not None else value
 
 
 def insert_statement(table: str, first: bool) -> str:
     """The beginning of a PartiQL INSERT as JSON, of the first or of a later event of a lane; `parameters` and a brace end
     it."""
-    columns = ", ".join(f"'{name}': ?" for name in (*_FIELDS, *(("begins",) if first else ())))
+    columns = ", ".join(f"'{name}': ?" for name in (*ATTRIBUTES, *((_BEGINS,) if first else ())))
     statement = f'INSERT INTO "{table}" VALUE {{{columns}}}'
     return f'{{"Statement":{_quoted(statement)},"Parameters":'
 
 
 def parameters(event: Event) -> str:
-    """The event's attributes in the order of `insert_statement`, as JSON. What `to_item` makes, without making it."""
-    first = begins(event)
-    more = f',{{"S":{_quoted(first)}}}' if first else ""
-    return (
-        f'[{{"S":{_quoted(event.lane.key)}}},{{"S":"{sequence_key(event.sequence)}"}},{{"S":"{event.hlc}"}},'
-        f'{{"S":{_quoted(event.type)}}},{{"N":"{event.version}"}},{{"S":{_quoted(event.payload_text)}}},'
-        f'{{"S":{_quoted(event.metadata_text)}}},{{"S":{_quoted(str(event.observed))}}},'
-        f'{{"B":"{_base64(event.prev)}"}},{{"B":"{_base64(event.digest)}"}}'
-        f"{more}]"
-    )
+    """The event's attributes in the order of `insert_statement`, as JSON."""
+    more = f',{{"S":{_quoted(begins(event))}}}' if event.sequence == 1 else ""
+    return f"[{_parameters(event)}{more}]"
 
 
 def _base64(value: bytes) -> str:
     return b2a_base64(value, newline=False).decode()
-
-
-_BROKEN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, InvalidName, InvalidEvent)
-
-
-def from_item(item: dict[str, Any]) -> Event:
-    """Read an event from DynamoDB's JSON, as it is sent or as the low-level client gives it.
-
-    Raises DamagedEvent for anything `to_item` cannot have produced."""
-    try:
-        event = recall(
-            item["pk"]["S"],
-            item["sk"]["S"],
-            item["hlc"]["S"],
-            item["type"]["S"],
-            item["version"]["N"],
-            item["payload"]["S"],
-            item["metadata"]["S"],
-            item["observed"]["S"],
-            _binary(item["prev"]["B"]),
-            _binary(item["digest"]["B"]),
-        )
-    except _BROKEN:
-        event = None
-    return _looked_at(item) if event is None else event
-
-
-def _looked_at(item: dict[str, Any]) -> Event:
-    """The event in an item with which something may be wrong. Raises DamagedEvent, which says what."""
-    try:
-        return Event(
-            lane=LaneId.from_key(item["pk"]["S"]),
-            sequence=parse_sequence_key(item["sk"]["S"]),
-            hlc=Hlc.parse(item["hlc"]["S"]),
-            type=item["type"]["S"],
-            version=int(item["version"]["N"]),
-            payload_text=item["payload"]["S"],
-            metadata_text=item["metadata"]["S"],
-            observed=VersionVector.parse(item["observed"]["S"]),
-            prev=_binary(item["prev"]["B"]),
-            digest=_binary(item["digest"]["B"]),
-        )
-    except DamagedEvent:
-        raise
-    except _BROKEN as error:
-        raise DamagedEvent(f"item {where(item)} is not an event: {type(error).__name__}: {error}") from None
 
 
 def _binary(value: Any) -> bytes:
@@ -131,6 +58,59 @@ def _binary(value: Any) -> bytes:
     if not isinstance(value, bytes | bytearray):
         raise TypeError(f"a binary attribute holds a {type(value).__name__}")
     return bytes(value)
+
+
+def _made(argument: str, expression: str) -> Callable[[Any], Any]:
+    """A function of one argument."""
+    known = {"recall": recall, "quoted": _quoted, "base64": _base64, "binary": _binary}
+    writes = {f"write_{name}": source.write for name, (_, source) in ATTRIBUTES.items()}
+    function: Callable[[Any], Any] = eval(f"lambda {argument}: {expression}", {**known, **writes})
+    return function
+
+
+def _write_expression(name: str, tag: str, source: Source) -> str:
+    value = f"event.{source.field}" if source.write is None else f"write_{name}(event.{source.field})"
+    return f'"{{base64({value})}}"' if tag == "B" else f"{{quoted({value})}}"
+
+
+def _read_expression(name: str, tag: str) -> str:
+    value = f"item[{name!r}][{tag!r}]"
+    return f"binary({value})" if tag == "B" else value
+
+
+_parameters = _made(
+    "event", "f'''" + ",".join(f'{{{{"{tag}":{_write_expression(name, tag, source)}}}}}'
+                               for name, (tag, source) in ATTRIBUTES.items()) + "'''"
+)  # fmt: skip
+_recalled = _made("item", f"recall({', '.join(_read_expression(name, tag) for name, (tag, _) in ATTRIBUTES.items())})")
+
+_BROKEN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, InvalidName, InvalidEvent)
+
+
+def from_item(item: dict[str, Any]) -> Event:
+    """Read an event from DynamoDB's JSON, as it is sent or as the low-level client gives it.
+
+    Raises DamagedEvent for anything `to_item` cannot have produced."""
+    try:
+        event: Event | None = _recalled(item)
+    except _BROKEN:
+        event = None
+    return _looked_at(item) if event is None else event
+
+
+def _looked_at(item: dict[str, Any]) -> Event:
+    """The event in an item with which something may be wrong. Raises DamagedEvent, which says what."""
+    try:
+        return Event(*[_read(item[name][tag], tag, source) for name, (tag, source) in ATTRIBUTES.items()])
+    except DamagedEvent:
+        raise
+    except _BROKEN as error:
+        raise DamagedEvent(f"item {where(item)} is not an event: {type(error).__name__}: {error}") from None
+
+
+def _read(value: Any, tag: str, source: Source) -> Any:
+    value = _binary(value) if tag == "B" else value
+    return source.read(value) if source.read is not None else value
 
 
 def where(item: Any) -> str:

@@ -1,17 +1,70 @@
-"""The PynamoDB models: how an event and a piece of control state look as items."""
+"""The PynamoDB models: how an event and a piece of control state look as items.
+
+`EventItem` is the one definition of an event's item. The table, the INSERT's parameters and the reader of stored items are
+made of it (items.py): an attribute that an event gets is added here, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from hashlib import sha256
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
+from replicator.domain.clock import Hlc
 from replicator.domain.event import Event
-from replicator.domain.names import sequence_key
-from replicator.items import LANES_INDEX, begins
+from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
+from replicator.domain.vector import VersionVector
 from replicator.settings import Settings
+
+LANES_INDEX = "lanes"
+INDEX_PARTS = 16
+"""Into so many partitions of the index a region's lanes are spread, or a region could begin only 1,000 a second."""
+
+
+class Source(NamedTuple):
+    """What of an event an attribute holds: `write` makes its text of the event's `field`, and `read` inverts that. None: the
+    field is a text, or bytes, itself."""
+
+    field: str
+    write: Callable[[Any], str] | None = None
+    read: Callable[[Any], Any] | None = None
+
+
+class _OfEvent:
+    """An attribute that holds a part of an event; without a source it is made of the event as a whole."""
+
+    source: Source | None
+
+    def __init__(self, source: Source | None, **options: Any) -> None:
+        self.source = source
+        super().__init__(**options)
+
+
+class Text(_OfEvent, UnicodeAttribute):
+    """A text that holds a part of an event."""
+
+
+class Number(_OfEvent, NumberAttribute):
+    """A number that holds a part of an event."""
+
+
+class Binary(_OfEvent, BinaryAttribute):
+    """Bytes that hold a part of an event."""
+
+
+def index_key(region: str, part: int) -> str:
+    """One partition of the index of `region`'s lanes."""
+    return f"{region}#{part:x}"
+
+
+def begins(event: Event) -> str:
+    """Where the index lists a lane that begins with this event."""
+    return index_key(event.region, sha256(event.lane.key.encode()).digest()[0] % INDEX_PARTS)
 
 
 class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
@@ -26,21 +79,41 @@ class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
 
 
 class EventItem(Model):
-    """An event as an item. The partition key begins with the region that wrote it; the sort key is the sequence."""
+    """An event as an item. The partition key begins with the region that wrote it; the sort key is the sequence.
 
-    pk = UnicodeAttribute(hash_key=True)
-    sk = UnicodeAttribute(range_key=True)
-    hlc = UnicodeAttribute()
-    type = UnicodeAttribute()
-    version = NumberAttribute()
-    payload = UnicodeAttribute()
-    metadata = UnicodeAttribute()
-    observed = UnicodeAttribute()
-    prev = BinaryAttribute(legacy_encoding=False)
-    digest = BinaryAttribute(legacy_encoding=False)
-    begins = UnicodeAttribute(null=True)
+    Applications may query it, bound to their table by `bind`; `event` is the event of an item that was read. Events are
+    written by the store alone: it never replaces one.
+    """
+
+    pk = Text(Source("lane", attrgetter("key"), LaneId.from_key), hash_key=True)
+    sk = Text(Source("sequence", sequence_key, parse_sequence_key), range_key=True)
+    hlc = Text(Source("hlc", str, Hlc.parse))
+    type = Text(Source("type"))
+    version = Number(Source("version", str, int))
+    payload = Text(Source("payload_text"))
+    metadata = Text(Source("metadata_text"))
+    observed = Text(Source("observed", str, VersionVector.parse))
+    prev = Binary(Source("prev"), legacy_encoding=False)
+    digest = Binary(Source("digest"), legacy_encoding=False)
+    begins = Text(None, null=True)
     """Only the first event of a lane has it, so only that one is in the index."""
     lanes = LanesIndex()
+
+    @property
+    def event(self) -> Event:
+        """The event. Raises DamagedEvent."""
+        from replicator.items import from_item
+
+        return from_item(self.serialize())
+
+
+_SOURCES = {
+    attribute.source.field: (attribute.attr_name, (attribute.attr_type, attribute.source))
+    for attribute in EventItem.get_attributes().values()
+    if isinstance(attribute, _OfEvent) and attribute.source is not None
+}
+ATTRIBUTES: dict[str, tuple[str, Source]] = dict(_SOURCES[field] for field in Event.__slots__)
+"""DynamoDB's type and the source of each attribute that every event has, in the order of `Event`'s fields."""
 
 
 class ControlItem(Model):
@@ -76,20 +149,3 @@ def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any
         },
     )
     return type(f"{model.__name__}_{region.replace('-', '_')}", (model,), {"Meta": meta})
-
-
-def to_model(model: Any, event: Event) -> Any:
-    """The event as an instance of a bound EventItem."""
-    return model(
-        event.lane.key,
-        sequence_key(event.sequence),
-        hlc=str(event.hlc),
-        type=event.type,
-        version=event.version,
-        payload=event.payload_text,
-        metadata=event.metadata_text,
-        observed=str(event.observed),
-        prev=event.prev,
-        digest=event.digest,
-        begins=begins(event),
-    )
