@@ -382,13 +382,9 @@ class RedisSink:
             for owner in self._call(partial(self._client.zrange, self._keys(row)[3], 0, -1)):
                 yield row._replace(key=_text(owner))
 
-    def reindex(self, projection: str, version: int = 1) -> None:
-        """Make the index and the ranges again from the views that are there. Savers need not wait. One that is cut short
-        leaves a mark, and is made again."""
-        self._made(projection, version)
-
     def _made(self, projection: str, version: int) -> dict[bytes, bytes]:
-        """The ranges, made again."""
+        """Make the index and the ranges again from the views that are there. Returns the ranges. Savers need not wait; one
+        that is cut short leaves a mark, and is made again."""
         _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
 
         def make() -> dict[bytes, bytes]:

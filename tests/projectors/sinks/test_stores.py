@@ -290,7 +290,7 @@ def test_an_index_that_was_being_made_when_its_maker_died_is_made_again(
 
     monkeypatch.setattr(RedisSink, "_script", dying)
     with pytest.raises(KeyboardInterrupt):
-        cache.reindex("plane")
+        cache._made("plane", 1)
     monkeypatch.setattr(RedisSink, "_script", script)
     assert len(list(cache.views("plane"))) == 1200
     assert not list(differences(cache.summary("plane"), Tree.of(views)))
@@ -302,7 +302,7 @@ def test_an_index_made_by_two_at_once_is_trusted_when_both_are_done(cache: Redis
     views = [view(1, f"plane/N{n}") for n in range(300)]
     cache.save([create(each) for each in views])
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: cache.reindex("plane"), range(6)))
+        list(pool.map(lambda _: cache._made("plane", 1), range(6)))
     assert not any(name.startswith(b"!") for name in cache._client.hkeys(cache._keys(views[0].id)[2]))
     assert not list(differences(cache.summary("plane"), Tree.of(views)))
 
@@ -327,7 +327,7 @@ def test_an_index_is_right_whatever_is_saved_dropped_and_made_at_once(cache: Red
             elif dice < 0.1:
                 cache.discard(keys[:5])
             elif dice < 0.2:
-                cache.reindex("plane")
+                cache._made("plane", 1)
             elif dice < 0.3:
                 cache.summary("plane")
 
@@ -400,7 +400,7 @@ def test_a_redis_that_takes_no_writes_for_now_is_unavailable(fresh: Settings, pr
         sink.save([create(view(1))])
 
         def refused(said: str) -> None:
-            for use in (lambda: sink.save([move(view(1), view(2))]), lambda: sink.reindex("plane")):
+            for use in (lambda: sink.save([move(view(1), view(2))]), lambda: sink._made("plane", 1)):
                 with pytest.raises(RegionUnavailable, match=said):
                     use()
 
