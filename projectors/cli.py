@@ -12,10 +12,9 @@ from projectors.options import Projections, Sink, Sinks
 from projectors.settings import read_projections, read_sinks
 from projectors.view import ViewKey
 from replicator import aws
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run
+from replicator.console import Alone, Among, err, options, out, run
 from replicator.domain.names import StreamId
 from replicator.ending import stop_on_signals
-from replicator.settings import read_settings
 
 _FINISH_SECONDS = 5
 """So long a server that is to end finishes the requests at hand."""
@@ -29,25 +28,20 @@ app = typer.Typer(
 
 
 @app.command()
-def init(sinks: Sinks = None, region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+@options
+def init(sinks: Sinks = None, *, alone: Alone) -> None:
     """Create what sinks keep views in: the views table on an emulator (on AWS, Terraform does), tables, an index."""
     from projectors.sinks.opening import name_of, prepare
 
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = alone.settings()
     for each in read_sinks(sinks):
         prepare(each, settings)
         out.print(f"{settings.region}: {name_of(each)} is ready", highlight=False)
 
 
 @app.command("run")
-def run_worker(
-    projections: Projections = None,
-    sinks: Sinks = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
-) -> None:
+@options
+def run_worker(among: Among, projections: Projections = None, sinks: Sinks = None) -> None:
     """Fold this region's events into views until SIGTERM or Ctrl-C. May be killed at any instant.
 
     The first sink decides how far events are read; one of the others that does not answer catches up when it is back.
@@ -56,7 +50,7 @@ def run_worker(
     from projectors.worker import Projector
 
     chosen, places = read_projections(projections), read_sinks(sinks)
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     for each in places:
         open_sink(each, settings)  # says what is wrong with an address before anything is read
     tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
@@ -66,20 +60,19 @@ def run_worker(
 
 
 @app.command()
+@options
 def show(
+    alone: Alone,
     projection: Annotated[str, typer.Argument(help="The projection's name, e.g. aircraft")],
     stream: Annotated[str, typer.Argument(help="type/id, e.g. aircraft/N14228")],
     version: Annotated[int | None, typer.Option(help="Its version; default: what readers see.", min=1)] = None,
     sink: Sink = "dynamodb",
-    region: Region = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Print one view as this region has it: its value, version vector and digest, as JSON."""
     from projectors.here import seen_by_readers
     from projectors.sinks.opening import open_sink
 
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = alone.settings()
     name, place = StreamId.parse(stream), open_sink(sink, settings)
     seen = version or seen_by_readers(projection, sink, settings, None)
     key = ViewKey(projection, str(name), seen)
@@ -94,14 +87,12 @@ def show(
 
 
 @app.command()
+@options
 def serve(
+    among: Among,
     projections: Projections = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8080,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Serve the HTTP API of a region until SIGTERM or Ctrl-C: streams, values, tokens as ETags. See /openapi.json."""
     import uvicorn
@@ -109,7 +100,7 @@ def serve(
     from projectors.api import Service, application
 
     chosen = read_projections(projections)
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     for table in (settings.events_table, settings.views_table, settings.control_table):
         aws.require_table(settings, settings.region, table)
     served = application(Service.connect(settings, chosen))

@@ -21,13 +21,13 @@ from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from projectors.summary import Difference, Fingerprint
 from projectors.verify import Folded, Place, Verdict, compare
 from replicator import aws
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.console import Among, err, options, out
 from replicator.domain.canonical import same_json
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId, sequence_key
 from replicator.errors import DamagedEvent, InvalidConfig
 from replicator.history import AtSequence, Moment
-from replicator.settings import Settings, read_settings
+from replicator.settings import Settings
 from replicator.store import EventStore
 
 _SHOWN = 100
@@ -36,10 +36,11 @@ _SHOWN = 100
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (verify, conflicts_of, replay, row):
-        app.command("conflicts" if command is conflicts_of else command.__name__)(command)
+        app.command("conflicts" if command is conflicts_of else command.__name__)(options(command))
 
 
 def verify(
+    among: Among,
     name: Name,
     projections: Projections = None,
     version: Annotated[int | None, typer.Option("--version", help="Its version; default: what readers see.", min=1)] = None,
@@ -57,14 +58,10 @@ def verify(
         ),
     ] = False,
     settle: Annotated[float, typer.Option(help="Seconds in which what is on its way may arrive.", min=0)] = 5.0,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Prove that views are the same bytes in several sinks, in all regions, or as the events have it. Names those that are
     not, and exits 1."""
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     addresses = read_sinks(sinks)
     if len(addresses) < 2 and not regions and not events:
         raise InvalidConfig("nothing to compare with; give two sinks, --regions or --events")
@@ -134,14 +131,11 @@ def _side(side: Fingerprint | None) -> str:
 
 
 def conflicts_of(
+    among: Among,
     stream: Annotated[str, typer.Argument(help="type/id, e.g. aircraft/N14228")],
     projections: Projections = None,
     name: Annotated[str | None, typer.Option("--name", help="Only this projection's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each, with both events' payloads.")] = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """List what conflict rules have discarded in a stream: the event that lost, and the one that it lost to."""
     loaded, of = read_projections(projections), StreamId.parse(stream)
@@ -151,7 +145,7 @@ def conflicts_of(
     fitting = [each for each in loaded if each.reads(of)]
     if not fitting:
         raise InvalidConfig(f"no projection given is fed by streams of type {of.type!r}; name one with --projection")
-    here = Here.connect(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    here = Here.connect(among.settings())
     events = [event for lane in here.store.regions for event in _readable(here, of, lane)]
     reveal = here.personal.reveal if here.personal is not None else None
     found = [each for projection in fitting for each in conflicts(projection, events, reveal, _skipped)]
@@ -202,6 +196,7 @@ def _shown(each: Conflict) -> dict[str, Any]:
 
 
 def replay(
+    among: Among,
     name: Name,
     stream: Annotated[str, typer.Argument(help="type/id, e.g. aircraft/N14228")],
     projections: Projections = None,
@@ -215,13 +210,9 @@ def replay(
     field: Annotated[
         list[str] | None, typer.Option("--field", help="Show only events that changed this field; repeat for more.")
     ] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Fold a stream again into a scratch view, event by event, and show what each one changed. No sink is touched."""
-    here = Here.connect(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    here = Here.connect(among.settings())
     projection = find_projection(read_projections(projections), name, version)
     of = StreamId.parse(stream)
     if projection.rows or not projection.reads(of):
@@ -256,18 +247,15 @@ def _moment(text: str) -> Moment:
 
 
 def row(
+    among: Among,
     name: Name,
     row: Annotated[str, typer.Argument(help="The row, e.g. JFK")],
     projections: Projections = None,
     version: Annotated[int | None, typer.Option("--version", help="Its version; default: what readers see.", min=1)] = None,
     sink: Sink = DYNAMODB,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Print a row of a cross-stream projection: its value, how many streams feed it, and its digest, as JSON."""
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     place = _place(settings, sink).sink
     seen = version or seen_by_readers(name, sink, settings, projections)
     found = read_row(find_projection(read_projections(projections), name, seen), place, row, EventStore.connect(settings))

@@ -20,32 +20,28 @@ from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from projectors.sinks.port import ReadDirectly
 from projectors.sinks.port import Sink as Port
 from projectors.versions import Build, NotSwitched, Versions
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.console import Alone, Among, err, options, out
 from replicator.ending import stop_on_signals
 from replicator.errors import DamagedEvent
-from replicator.settings import read_settings
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands, and those that only look."""
     for command in (rebuild, switch, versions, drop):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(options(command))
     looking.register(app)
 
 
 def rebuild(
+    among: Among,
     name: Name,
     projections: Projections = None,
     version: Version = None,
     sink: Sink = DYNAMODB,
     again: Annotated[bool, typer.Option("--again", help="From the beginning, though it is built already.")] = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Build a projection's version from the whole history, beside the one readers see. Killed, it goes on from there."""
-    here = Here.connect(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    here = Here.connect(among.settings())
     projection = find_projection(read_projections(projections), name, version)
     known = versions_in(sink, here.settings)
     stop = stop_on_signals()
@@ -68,17 +64,15 @@ def rebuild(
 
 
 def switch(
+    alone: Alone,
     name: Name,
     version: Annotated[int, typer.Argument(help="The version that readers are to see", min=1)],
     projections: Projections = None,
     sink: Sink = DYNAMODB,
     force: Annotated[bool, typer.Option("--force", help="Though it is not built whole.")] = False,
-    region: Region = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Let readers see another version of a projection, at once and all of it. The one before stays: switch back to it."""
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = alone.settings()
     was = min((each.version for each in given_projections(projections) if each.name == name), default=1)
     place, known = open_sink(sink, settings), versions_in(sink, settings)
     before = known.switch(name, version, was=was, force=force)
@@ -90,15 +84,9 @@ def switch(
     )
 
 
-def versions(
-    projections: Projections = None,
-    sink: Sink = DYNAMODB,
-    region: Region = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
-) -> None:
+def versions(alone: Alone, projections: Projections = None, sink: Sink = DYNAMODB) -> None:
     """Which versions there are in a sink: how far each is built, and which readers see."""
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = alone.settings()
     loaded, known = given_projections(projections), versions_in(sink, settings)
     builds = {(name, version): build for name, version, build in known.all()}
     chosen = {name: (active, previous) for name, active, previous in known.known()}
@@ -121,18 +109,16 @@ def _far(build: Build | None) -> tuple[str, ...]:
 
 
 def drop(
+    alone: Alone,
     name: Name,
     version: Annotated[int, typer.Argument(help="The version to remove", min=1)],
     sink: Sink = DYNAMODB,
     force: Annotated[
         bool, typer.Option("--force", help="Though readers were never switched, and so may see this version.")
     ] = False,
-    region: Region = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Remove every view of a version that readers do not see. Its class must not be projected any more."""
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = alone.settings()
     known, place, gone = versions_in(sink, settings), open_sink(sink, settings), 0
     if not _is_somewhere(known, place, name, version):
         err.print(

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from replicator import aws, operating
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out, run
+from replicator.console import Alone, Among, err, options, out, run
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
 from replicator.ending import stop_on_signals
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, RegionUnavailable
-from replicator.settings import Settings, read_settings
+from replicator.settings import Settings
 from replicator.store import EventStore
 
 app = typer.Typer(
@@ -27,7 +27,8 @@ app = typer.Typer(
 
 
 @app.command()
-def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+@options
+def init(alone: Alone) -> None:
     """Create the events, control and keys tables on an emulator. (On AWS, Terraform does.)
 
     Refuses an emulator whose streams leave out what is inserted: nothing would be copied there.
@@ -35,9 +36,10 @@ def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = No
     """
     from replicator.external.kinesis import create_streams
     from replicator.stream_check import require_inserts_shown
-    from replicator.tables import create_tables
+    from replicator.tables import check_endpoint, create_tables
 
-    settings = read_settings(region=region, prefix=prefix, endpoints=endpoints)
+    settings = alone.settings()
+    check_endpoint(settings)
     require_inserts_shown(settings)
     created = create_tables(settings)
     created += create_streams(settings) if settings.external else []
@@ -45,30 +47,29 @@ def init(region: Region = None, prefix: Prefix = None, endpoints: Endpoints = No
 
 
 @app.command("run")
-def run_worker(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+@options
+def run_worker(among: Among) -> None:
     """Copy this region's events to its peers until SIGTERM or Ctrl-C. May be killed at any instant."""
     from replicator.worker import Replicator
 
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     aws.require_table(settings, settings.region, settings.control_table)
     Replicator.connect(settings).run(stop_on_signals())
 
 
 @app.command()
+@options
 def publish(
+    among: Among,
     external: Annotated[
         str | None,
         typer.Option(help="The transformation, module:Class. (env: MERIDIAN_EXTERNAL)", metavar="NAME"),
     ] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Publish this region's events as external ones until SIGTERM or Ctrl-C. May be killed at any instant."""
     from replicator.external.worker import PublishWorker
 
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     if external is not None:
         settings = replace(settings, external=external)
     aws.require_table(settings, settings.region, settings.control_table)
@@ -76,41 +77,39 @@ def publish(
 
 
 @app.command()
+@options
 def append(
+    among: Among,
     stream: Annotated[str, typer.Argument(help="type/id, e.g. user/homer")],
     event_type: Annotated[str, typer.Argument(help="e.g. renamed")],
     payload: Annotated[str, typer.Argument(help='a JSON object, e.g. \'{"name": "Homer"}\'')] = "{}",
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Append one event to this region's lane of a stream, after reading the stream."""
     name = StreamId.parse(stream)
     new = NewEvent(event_type, _object(payload))
-    store = _store(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    store = _store(among.settings())
     _print(*store.append(name, new, observed=Observed.of(store.read(name))))
 
 
 @app.command()
+@options
 def read(
+    among: Among,
     stream: Annotated[str, typer.Argument(help="type/id, e.g. user/homer")],
     limit: Annotated[int | None, typer.Option(help="At most so many events.", min=1)] = None,
     reverse: Annotated[bool, typer.Option(help="Latest first.")] = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Print a stream as this region has it, merged over its lanes, one JSON object an event."""
     name = StreamId.parse(stream)
-    store = _store(read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints))
+    store = _store(among.settings())
     for event in store.read(name, limit=limit, reverse=reverse):
         _print(event)
 
 
 @app.command()
+@options
 def homes(
+    among: Among,
     to: Annotated[
         str | None, typer.Option("--set", help="Move the homes of claims to these regions, by commas.", metavar="NAMES")
     ] = None,
@@ -126,10 +125,6 @@ def homes(
         typer.Option(help="Regions that are gone for good and not asked: see docs/decisions/0011.", metavar="NAMES"),
     ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for claims to arrive in their new homes.", min=0)] = 60.0,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Print which regions are home to which types of claims, as each region has it; with --set, name or move them.
 
@@ -139,7 +134,7 @@ def homes(
     from replicator.claims.homes import HomeMover, Homes
     from replicator.dynamodb import DynamoStorage
 
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     regions = (settings.region, *settings.peers)
     gone = tuple(name.strip() for name in (lost or "").split(",") if name.strip())
     controls = {name: DynamoControl(settings.at(name)) for name in regions}
@@ -166,16 +161,14 @@ def homes(
 
 
 @app.command()
+@options
 def forget(
+    among: Among,
     subject: Annotated[str, typer.Argument(help="Whose personal data, as it was protected, e.g. user/homer")],
     streams: Annotated[
         list[str] | None,
         typer.Option("--stream", help="A stream that has data of it; repeat for more. Default: SUBJECT.", metavar="TYPE/ID"),
     ] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Forget a subject for good: destroy the keys of its personal data in every region. There is no way back.
 
@@ -184,7 +177,7 @@ def forget(
     from replicator.erasure import connect_keys
     from replicator.erasure import forget as forget_subject
 
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     aws.require_table(settings, settings.region, settings.keys_table)
     answer = forget_subject(_store(settings), connect_keys(settings), subject, streams or ())
     for name in settings.regions:
@@ -195,20 +188,18 @@ def forget(
 
 
 @app.command()
+@options
 def quarantine(
+    among: Among,
     release: Annotated[
         str | None, typer.Option(help="Take this event out, as listed: it has been dealt with.", metavar="EVENT")
     ] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """List what this region refused to copy or could not project, one JSON object a line. Empty is good.
 
     With --release, take one out of the list and so end its alarm. What is still wrong comes back with its lane's next event.
     """
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     aws.require_table(settings, settings.region, settings.control_table)
     control = DynamoControl(settings)
     released = 0
@@ -225,7 +216,8 @@ def quarantine(
 
 
 @app.command()
-def replay(region: Region = None, peers: Peers = None, prefix: Prefix = None, endpoints: Endpoints = None) -> None:
+@options
+def replay(among: Among) -> None:
     """Send every dead letter of a region deployed by Terraform back to work, after its cause is mended.
 
     Prints each as a JSON object. What fails again comes back to the dead letters; a letter that is not Meridian's stays.
@@ -233,7 +225,7 @@ def replay(region: Region = None, peers: Peers = None, prefix: Prefix = None, en
     from replicator.queues import dead_letters
     from replicator.queues import replay as replay_letters
 
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     strange = 0
     for text, pointers in replay_letters(settings, dead_letters(settings)):
         if pointers is None:
@@ -247,12 +239,10 @@ def replay(region: Region = None, peers: Peers = None, prefix: Prefix = None, en
 
 
 @app.command()
+@options
 def reconcile(
+    among: Among,
     to: Annotated[str | None, typer.Option(help="Only this peer, or 'views'.", metavar="NAME")] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Have every lane of a region deployed by Terraform compared with its peers and views, and what is missing brought over.
 
@@ -263,7 +253,7 @@ def reconcile(
     from replicator.redrive import reconcile as put_on_backlogs
     from replicator.wallclock import wall_clock
 
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     targets = (*settings.peers, VIEWS)
     if to is not None and to not in targets:
         raise InvalidConfig(f"--to {to!r} is no way out of {settings.region}; choose from {', '.join(targets)}")

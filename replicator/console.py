@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -18,22 +22,64 @@ from replicator.errors import (
     MeridianError,
     RegionUnavailable,
 )
+from replicator.settings import Settings, read_settings
 
-Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. (env: MERIDIAN_REGION)", metavar="NAME")]
-Peers = Annotated[
+_Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. (env: MERIDIAN_REGION)", metavar="NAME")]
+_Peers = Annotated[
     str | None, typer.Option(help="The other regions, separated by commas. (env: MERIDIAN_PEERS)", metavar="NAMES")
 ]
-Prefix = Annotated[
+_Prefix = Annotated[
     str | None,
     typer.Option(help="What table names begin with. (env: MERIDIAN_PREFIX; default: meridian)", metavar="TEXT"),
 ]
-Endpoints = Annotated[
+_Endpoints = Annotated[
     str | None,
     typer.Option(
         help="Emulator URLs, e.g. us-east-1=http://127.0.0.1:4566,… Omit on AWS. (env: MERIDIAN_ENDPOINTS)",
         metavar="PAIRS",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Options of a command that concerns one region."""
+
+    region: _Region = None
+    prefix: _Prefix = None
+    endpoints: _Endpoints = None
+
+    def settings(self) -> Settings:
+        """The settings that these options and the environment give. Raises InvalidConfig."""
+        return read_settings(**vars(self))
+
+
+@dataclass(frozen=True)
+class Among(Alone):
+    """Options of a command that concerns a region and its peers."""
+
+    peers: _Peers = None
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of options: Typer sees their fields as parameters, behind the command's own."""
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
+    shown = [each for each in parameters if each.name not in groups]
+    for group in groups.values():
+        hints, kind = get_type_hints(group, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+        shown += [inspect.Parameter(f.name, kind, default=f.default, annotation=hints[f.name]) for f in fields(group)]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        command(**given, **made)
+
+    vars(run).pop("__wrapped__")  # whoever looks sees the parameters that there are now
+    vars(run)["__signature__"] = inspect.Signature(shown)
+    run.__annotations__ = {each.name: each.annotation for each in shown}
+    return run
+
 
 out = Console()
 err = Console(stderr=True)

@@ -12,11 +12,11 @@ import typer
 from replicator.audit.comparison import FORKED, MISSING, Comparison, compare
 from replicator.audit.forks import forks as forks_of
 from replicator.audit.metering import Meter
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.console import Among, err, options, out
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import InvalidConfig, MeridianError, RegionUnavailable
 from replicator.queues import Queue
-from replicator.settings import Settings, read_settings
+from replicator.settings import Settings
 from replicator.status.gathering import gather
 from replicator.system import System
 
@@ -26,25 +26,22 @@ _SHOWN = 50
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (verify, status):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(options(command))
 
 
 def verify(
+    among: Among,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every event in every region and recompute every chain.")
     ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for what is on its way.", min=0)] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that was found as one JSON object.")] = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Compare the events of all regions: by the heads of their lanes, ranges of equal lanes at once.
 
     Exits 0 when nothing is missing, forked or damaged, 1 when something is. Appends and replication may go on meanwhile.
     """
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     if not settings.peers:
         raise InvalidConfig("there is nothing to compare with; name the other regions with --peers or MERIDIAN_PEERS")
     meter = Meter()
@@ -97,20 +94,17 @@ def list_forks(system: System) -> None:
 
 
 def status(
+    among: Among,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.5)] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (with --watch: one a look).")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page to look at instead.", metavar="FILE")] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Show how every region and every link stands: roles, lag in events and seconds, backlogs, quarantine, open runs.
 
     Exits 1 when somebody has to act.
     """
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+    settings = among.settings()
     if html is not None and not html.parent.is_dir():
         raise InvalidConfig(f"--html {html}: there is no directory {html.parent}; create it or choose another")
     system = System.connect(settings)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import typer
 
@@ -13,40 +14,59 @@ from replicator import looking
 from replicator.audit.comparison import compare
 from replicator.audit.forks import salvage
 from replicator.audit.mending import Mender
-from replicator.console import Endpoints, Peers, Prefix, Region, err, out
+from replicator.console import Among, err, options, out
 from replicator.environment import given
 from replicator.errors import InvalidConfig, MeridianError
 from replicator.looking import lane_named
 from replicator.runbooks import Bootstrap, Failback, Failover, Runbook, Summary, Switchover
 from replicator.runbooks.runs import Header, headers, note_header, steps_of
-from replicator.settings import Settings, read_settings
+from replicator.settings import Settings
 from replicator.steering import read_steering
 from replicator.store import EventStore
 from replicator.system import System
 
-Plan = Annotated[bool, typer.Option("--plan", help="Print the steps and do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for what is on its way.", min=0)]
 Capacity = Annotated[
     float,
     typer.Option(help="Write at most so many write units a second to each region. 0: no limit.", metavar="UNITS", min=0),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Also when it is active and nothing has to be brought up.")]
-Without = Annotated[
-    str | None,
-    typer.Option(help="Regions that are gone for good, by commas: what only they had is given up.", metavar="NAMES"),
-]
+
+
+@dataclass(frozen=True)
+class Going:
+    """Options of every runbook."""
+
+    wait: Annotated[float, typer.Option(help="Seconds to wait for what is on its way.", min=0)] = 60.0
+    plan: Annotated[bool, typer.Option("--plan", help="Print the steps and do nothing.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
+
+
+@dataclass(frozen=True)
+class BringingUp:
+    """Options of the runbooks that bring a region up."""
+
+    capacity: Capacity = 0.0
+    without: Annotated[
+        str | None,
+        typer.Option(help="Regions that are gone for good, by commas: what only they had is given up.", metavar="NAMES"),
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Also when it is active and nothing has to be brought up.")] = False
+
+    def arguments(self) -> dict[str, Any]:
+        """As BringUp takes them."""
+        return {"capacity": self.capacity, "without": _names(self.without), "force": self.force}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands, and those that only look."""
     for command in (failover, failback, switchover, bootstrap, runs, repair, forks):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(options(command))
     looking.register(app)
 
 
 def failover(
+    going: Going,
+    among: Among,
     source: Annotated[str, typer.Argument(metavar="FROM", help="The region that is dead, dying or cut off.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="The region that takes its writers.")],
     lost: Annotated[
@@ -56,98 +76,63 @@ def failover(
             help="FROM is gone with all it held, or switched off and back only by bootstrap.",
         ),
     ] = False,
-    wait: Wait = 60.0,
-    plan: Plan = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Move the writers of a region elsewhere: fence it, steer, level what has survived, and say what is missing (RPO).
 
     FROM need not answer. Killed at any point, run it again. `replicator failback FROM` brings the writers back.
     """
-    system, _ = _system(_or(region, target), peers, prefix, endpoints)
-    _run(Failover(system, source, target, steering=read_steering(), lost=lost, wait=wait), plan, yes, as_json)
+    system, _ = _system(among, target)
+    _run(Failover(system, source, target, steering=read_steering(), lost=lost, wait=going.wait), going)
 
 
 def switchover(
+    going: Going,
+    among: Among,
     source: Annotated[str, typer.Argument(metavar="FROM", help="The region that its writers leave.")],
     target: Annotated[str, typer.Argument(metavar="TO", help="The region that takes them.")],
-    wait: Wait = 60.0,
-    plan: Plan = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Move the writers of a healthy region elsewhere as planned: drain, prove that nothing is missing, steer. RPO 0."""
-    system, _ = _system(_or(region, target), peers, prefix, endpoints)
-    _run(Switchover(system, source, target, steering=read_steering(), wait=wait), plan, yes, as_json)
+    system, _ = _system(among, target)
+    _run(Switchover(system, source, target, steering=read_steering(), wait=going.wait), going)
 
 
 def failback(
+    bringing: BringingUp,
+    going: Going,
+    among: Among,
     back: Annotated[str, typer.Argument(metavar="REGION", help="The region that is back, whole, empty or restored.")],
-    capacity: Capacity = 0.0,
-    without: Without = None,
-    force: Force = False,
-    wait: Wait = 60.0,
-    plan: Plan = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Bring a region's writers back: fence it, copy both ways until every head and digest agree, prove it, unfence, steer.
 
     A region that came back empty or from a backup is brought up from its peers on the way. Killed, run it again.
     """
-    system, _ = _system(_or(region, back), peers, prefix, endpoints)
-    book = Failback(
-        system, back, steering=read_steering(), capacity=capacity, without=_names(without), wait=wait, force=force
-    )
-    _run(book, plan, yes, as_json)
+    system, _ = _system(among, back)
+    book = Failback(system, back, steering=read_steering(), wait=going.wait, **bringing.arguments())
+    _run(book, going)
 
 
 def bootstrap(
+    bringing: BringingUp,
+    going: Going,
+    among: Among,
     new: Annotated[str, typer.Argument(metavar="REGION", help="The region that is new, emptied or restored.")],
-    capacity: Capacity = 0.0,
-    without: Without = None,
-    force: Force = False,
-    wait: Wait = 60.0,
-    plan: Plan = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Bring every lane to a region from its peers, its own included, prove it, and let it take appends.
 
     Live replication goes on meanwhile. Killed, run it again: it goes on with what is still missing.
     """
-    system, _ = _system(_or(region, new), peers, prefix, endpoints)
-    _run(Bootstrap(system, new, capacity=capacity, without=_names(without), wait=wait, force=force), plan, yes, as_json)
+    system, _ = _system(among, new)
+    _run(Bootstrap(system, new, wait=going.wait, **bringing.arguments()), going)
 
 
 def runs(
+    among: Among,
     abandon: Annotated[
         str | None, typer.Option(help="Give up this run, as listed. What it has done stays.", metavar="RUN")
     ] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """List the runs of runbooks with their steps, one JSON object a line, the latest last."""
-    system, _ = _system(region, peers, prefix, endpoints)
+    system, _ = _system(among)
     found: list[tuple[Header, str]] = []
     given_up = False
     for name, place in system.answering().items():
@@ -166,18 +151,15 @@ def runs(
 
 
 def repair(
+    among: Among,
     to: Annotated[str | None, typer.Option(help="Only what this region lacks.", metavar="NAME")] = None,
     capacity: Capacity = 0.0,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """Copy to every region what it lacks and another one has. Never over anything: what is forked or damaged is refused.
 
     Run `replicator verify` before, to see what it is, and after. Killed, run it again.
     """
-    system, _ = _system(region, peers, prefix, endpoints)
+    system, _ = _system(among)
     if to is not None:
         system.at(to)
     places = system.answering()
@@ -199,6 +181,7 @@ def repair(
 
 
 def forks(
+    among: Among,
     salvage_lane: Annotated[
         str | None,
         typer.Option(
@@ -207,17 +190,13 @@ def forks(
     ] = None,
     source: Annotated[str | None, typer.Option("--from", help="Whose history is salvaged.", metavar="NAME")] = None,
     into: Annotated[str | None, typer.Option(help="Whose history is kept.", metavar="NAME")] = None,
-    region: Region = None,
-    peers: Peers = None,
-    prefix: Prefix = None,
-    endpoints: Endpoints = None,
 ) -> None:
     """List the lanes of which regions hold different histories, with the choices, one JSON object a line.
 
     With --salvage, append the events of one history as new ones, each exactly once, so that its region can be brought up
     anew without losing them.
     """
-    system, settings = _system(region, peers, prefix, endpoints)
+    system, settings = _system(among)
     if salvage_lane is None:
         looking.list_forks(system)
         return
@@ -229,28 +208,26 @@ def forks(
     out.print(f"{count:,} events of {salvage_lane} were appended in {into}", highlight=False)
 
 
-def _system(region: str | None, peers: str | None, prefix: str | None, endpoints: str | None) -> tuple[System, Settings]:
-    settings = read_settings(region=region, peers=peers, prefix=prefix, endpoints=endpoints)
+def _system(among: Among, named: str = "") -> tuple[System, Settings]:
+    """The regions. Where the settings name none of their own it is `named`, the one that the command is about."""
+    if named and not any(given(name) for name in ("MERIDIAN_REGION", "AWS_REGION")):
+        among = replace(among, region=among.region or named)
+    settings = among.settings()
     if not settings.peers:
         raise InvalidConfig("no other region is given; name all of them with --peers or MERIDIAN_PEERS")
     return System.connect(settings), settings
-
-
-def _or(region: str | None, named: str) -> str | None:
-    """The region that the settings name; where they name none, the one that the command is about."""
-    return region or (None if any(given(name) for name in ("MERIDIAN_REGION", "AWS_REGION")) else named)
 
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def _run(book: Runbook, plan: bool, yes: bool, as_json: bool) -> None:
+def _run(book: Runbook, going: Going) -> None:
     for number, step in enumerate(book.plan(), 1):
         err.print(f"{number}. {step.name}: {step.text}", highlight=False, soft_wrap=True)
-    if plan:
+    if going.plan:
         return
-    if not yes:
+    if not going.yes:
         if not err.is_terminal:
             raise InvalidConfig("nobody is there to be asked; give --yes to do it, or --plan to see the steps only")
         typer.confirm("Do it?", abort=True, err=True)
@@ -259,7 +236,7 @@ def _run(book: Runbook, plan: bool, yes: bool, as_json: bool) -> None:
     def tell(text: str) -> None:
         err.print(f"{time.monotonic() - began:7.1f} s  {text}", highlight=False, soft_wrap=True)
 
-    _show(book.run(tell), as_json)
+    _show(book.run(tell), going.as_json)
 
 
 def _show(summary: Summary, as_json: bool) -> None:

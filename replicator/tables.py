@@ -12,11 +12,17 @@ from replicator.models import ControlItem, EventItem, KeysItem, bind
 from replicator.settings import Settings
 
 
+def check_endpoint(settings: Settings) -> None:
+    """Raise InvalidConfig where the endpoint of the settings' region does not answer."""
+    with aws.config_errors(settings, settings.region):
+        aws.dynamodb(settings, settings.region).list_tables(Limit=1)
+
+
 def create_tables(settings: Settings) -> list[str]:
     """Create the events, control and keys tables of the settings' region where they are missing. Returns the new ones."""
     created = []
+    check_endpoint(settings)
     with aws.config_errors(settings, settings.region):
-        aws.dynamodb(settings, settings.region).list_tables(Limit=1)
         tables = (EventItem, settings.events_table), (ControlItem, settings.control_table), (KeysItem, settings.keys_table)
         for model, table in tables:
             if create_missing(bind(model, table, settings, settings.region), settings):
