@@ -120,6 +120,11 @@ class Settings:
         others = tuple(other for other in (self.region, *self.peers) if other != region)
         return replace(self, region=region, peers=others)
 
+    @property
+    def hasty(self) -> Settings:
+        """For questions that a region which does not answer must not hold up: one attempt, seconds at most."""
+        return replace(self, attempts=1, connect_timeout=min(1.0, self.connect_timeout), read_timeout=2.0)
+
     def endpoint(self, region: str) -> str | None:
         """The URL to use for `region`, or None for AWS's own."""
         return self.endpoints.get(region)

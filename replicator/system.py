@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -105,13 +105,12 @@ def _place(settings: Settings, meter: Meter | None = None) -> Place:
     if meter is not None:
         storage.wire.count(meter.hear)
         meter.attach(control.client)
-    hasty = replace(settings, attempts=1, connect_timeout=min(settings.connect_timeout, 1.0), read_timeout=2.0)
 
     def changes() -> Changes:
         return StreamReader.connect(settings, Checkpoints(control, READER))
 
     keeper = Keeper(settings.region, settings.regions, storage, control, changes, wall_clock, secrets.token_hex(8))
-    return Place(settings.region, storage, control, keeper, partial(_probe, hasty))
+    return Place(settings.region, storage, control, keeper, partial(_probe, settings.hasty))
 
 
 def _probe(hasty: Settings) -> None:

@@ -34,8 +34,7 @@ class Adopter:
     @classmethod
     def connect(cls, settings: Settings, storage: LaneStorage) -> Adopter:
         control = DynamoControl(settings)
-        hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout), read_timeout=2.0)
-        peers = {peer: DynamoControl(hasty.at(peer)) for peer in settings.peers}
+        peers = {peer: DynamoControl(settings.hasty.at(peer)) for peer in settings.peers}
         return cls(settings.region, control, peers, connect_fence(settings, storage).role)
 
     def adopt(self) -> None:

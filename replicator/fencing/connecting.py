@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import structlog
 
@@ -25,12 +24,11 @@ log = structlog.get_logger()
 def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fence:
     """The fence of the settings' region. No peer is asked before the first append."""
     control, own = DynamoControl(settings), storage or DynamoStorage(settings)
-    hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout), read_timeout=2.0)
     return Fence(
         settings.region,
         control,
         lambda: {"events": own.identity(), "control": control.identity()},
-        lambda: _ask_all(hasty),
+        lambda: _ask_all(settings.hasty),
         settings.fence_checked,
         settings.fence_lease,
         check=lambda: require_inserts_shown(settings),
