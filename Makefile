@@ -8,6 +8,7 @@ VERIFY_EVENTS ?= 300000
 SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1
 SOAK_MOMENTS ?= 50
+SOAK_PART ?= 1/1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format lambda terraform-test deploy-test policy clean
@@ -31,8 +32,8 @@ example-identity: $(READY)  ## The identity platform, step by step, in two regio
 test: $(READY)  ## All tests but the soaks, a file at a time on each core
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-soak: $(READY)  ## kill -9 and signals fifty times, more seeds; then every scenario for an hour (SOAK_MINUTES=60 SOAK_SEED=1 SOAK_MOMENTS=50)
-	MERIDIAN_TEST_MOMENTS=$(SOAK_MOMENTS) $(BIN)/pytest -m soak
+soak: $(READY)  ## kill -9 and signals fifty times, more seeds; then every scenario for an hour (SOAK_MINUTES=60 SOAK_SEED=1 SOAK_MOMENTS=50 SOAK_PART=1/1)
+	MERIDIAN_TEST_MOMENTS=$(SOAK_MOMENTS) MERIDIAN_TEST_PART=$(SOAK_PART) $(BIN)/pytest -m soak
 	mkdir -p build
 	$(BIN)/chaos run all --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED) --json build/soak.json --html build/soak.html
 

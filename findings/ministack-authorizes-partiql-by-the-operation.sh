@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # IAM has an action for each kind of PartiQL statement: AWS authorizes an INSERT by dynamodb:PartiQLInsert, whichever operation
-# carries it, and has no action for those operations (Service Authorization Reference, DynamoDB). ministack with AUTH=true, which
+# carries it (DynamoDB Developer Guide, "IAM security policies with PartiQL for DynamoDB"). ministack with AUTH=true, which
 # judges policies, asks for an action named after the operation instead. So a least-privilege policy that is right on AWS is
 # refused there, and what passes there says nothing about AWS: test such policies with an evaluator, not with the server.
 #

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,15 @@ hypothesis.register_profile(
     "meridian", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 hypothesis.load_profile("meridian")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With MERIDIAN_TEST_PART=NUMBER/PARTS, leave out the soaks of the other parts. Any number is one of them, counted round."""
+    number, _, parts = os.environ.get("MERIDIAN_TEST_PART", "1/1").partition("/")
+    soaks = [item for item in items if item.get_closest_marker("soak")]
+    others = {item for at, item in enumerate(soaks) if (at - int(number)) % int(parts)}
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture(scope="session")

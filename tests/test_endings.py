@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.emulator, pytest.mark.skipif(sys.platform != "linux", 
 
 EAST, WEST = "us-east-1", "eu-west-1"
 BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[1]
+PACKAGES = ("replicator", "projectors", "chaos")
 PATH = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "replicator" / "external")))
 APPS = {"replicator": replicator, "projectors": projectors, "chaos": chaos}
 MOMENTS = int(os.environ.get("MERIDIAN_TEST_MOMENTS", "50"))
@@ -109,7 +110,8 @@ class Ended:
     @property
     def by_the_interpreter(self) -> bool:
         """The signal came before any line of ours was run: Python itself was starting."""
-        return not self.by_itself and (self.code == -self.number or "Fatal Python error: init" in self.said)
+        early = "KeyboardInterrupt" in self.said and not any(f"{ROOT / package}/" in self.said for package in PACKAGES)
+        return not self.by_itself and (self.code == -self.number or early)
 
     @property
     def right(self) -> bool:

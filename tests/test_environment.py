@@ -11,6 +11,7 @@ import structlog
 
 from projectors.settings import given_projections, named_sinks, read_sinks
 from replicator import logs, operating
+from replicator.console import Among
 from replicator.errors import InvalidConfig
 from replicator.settings import Settings, read_settings
 from replicator.steering import read_steering
@@ -71,7 +72,8 @@ def test_a_command_about_a_region_takes_its_name_where_the_variables_say_nothing
 ) -> None:
     monkeypatch.setenv("MERIDIAN_REGION", blank)
     monkeypatch.setenv("AWS_REGION", blank)
-    assert operating._or(None, "us-east-1") == "us-east-1"
+    system, settings = operating._system(Among(peers="eu-west-1"), "us-east-1")
+    assert (settings.region, sorted(system.places)) == ("us-east-1", ["eu-west-1", "us-east-1"])
 
 
 # -- none is forgotten -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,6 @@ def test_a_function_that_copies_starts_without_what_it_does_not_need() -> None:
     code = "import sys, replicator.functions, replicator.outbound; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "replicator.outbound" in loaded
-    unneeded = {"pynamodb", "aws_lambda_powertools", "replicator.store", "replicator.operation", "replicator.external",
+    unneeded = {"aws_lambda_powertools", "replicator.store", "replicator.operation", "replicator.external",
                 "replicator.redrive", "typer"}  # fmt: skip
     assert unneeded.isdisjoint(loaded)
