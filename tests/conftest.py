@@ -25,7 +25,7 @@ hypothesis.load_profile("meridian")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With MERIDIAN_TEST_PART=NUMBER/PARTS, leave out the soaks of the other parts. Any number is one of them, counted round."""
+    """With MERIDIAN_TEST_PART=NUMBER/PARTS, leave out the soaks of the other parts. Numbers are counted round."""
     number, _, parts = os.environ.get("MERIDIAN_TEST_PART", "1/1").partition("/")
     soaks = [item for item in items if item.get_closest_marker("soak")]
     others = {item for at, item in enumerate(soaks) if (at - int(number)) % int(parts)}
