@@ -22,6 +22,8 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
         done = call.outcome is Outcome.OK or any(event.digest in there for event in call.events)
         if done and isinstance(call.value, list):
             _told(verdict, call)
+        if call.denied and call.events and call.region not in history.lost_regions:
+            verdict.breach("torn", f"call {call.number} is told of some of its events and not of others")
     verdict.look("acknowledged_twice", len(known.acknowledged))
     for call, event, before in known.again:
         verdict.breach(
@@ -34,7 +36,8 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
 
 def _told(verdict: Verdict, call: Call) -> None:
     """A write is told of one event for each change that it asked for, in its own region, in the order that it gave."""
-    asked, told = Counter(str(each["id"]) for each in call.value), Counter(event.id for event in call.events)
+    asked = Counter(str(each["id"]) for each in call.value) - Counter(event.id for event in call.denied)
+    told = Counter(event.id for event in call.events)
     missing = asked - told
     for change in missing:
         verdict.breach("lost", f"call {call.number} asked for {change}, and is told of no event for it")

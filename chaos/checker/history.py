@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -63,7 +63,8 @@ class Call:
     events: tuple[Written, ...] = ()
     """Of a write: the events that it made, or, while unknown, would make."""
     denied: tuple[Written, ...] = ()
-    """Of a write that was unknown: the events that it turned out not to have made."""
+    """Of a write that was unknown: the events that it turned out not to have made. Only a region that lost its data has some
+    of a write and others not."""
     seen: Vector | None = None
     """Of a read: the version vector of what was read."""
     found: Any = None
@@ -85,6 +86,8 @@ class History:
         """The digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
         self.lost_regions: set[str] = set()
         """The regions that have lost their data at some time."""
+        self.gone_from: dict[str, int] = {}
+        """Lane -> the first sequence that is gone, and whose place may have been given again."""
         self.doubted = 0
         """How many calls were unknown at first."""
         self._sink = sink
@@ -114,16 +117,21 @@ class History:
         """No answer. `events` are what it would have written."""
         self._end(call, Outcome.UNKNOWN, events, None, None, why)
 
-    def settle(self, call: Call, written: bool) -> None:
-        """What became of an unknown call turned out."""
+    def settle(self, call: Call, written: Collection[str]) -> None:
+        """What became of an unknown call turned out: its events with these digests are written, and no other."""
+        held = set(written)
+        there = tuple(event for event in call.events if event.digest in held)
         with self._lock:
-            call.outcome, call.done = Outcome.OK if written else Outcome.FAIL, self._line()
-            if written:
+            call.outcome, call.done = Outcome.OK if there else Outcome.FAIL, self._line()
+            call.denied = tuple(event for event in call.events if event.digest not in held)
+            call.events = there
+            if there:
                 call.ended = self.clock()
-            else:
-                call.denied, call.events = call.events, ()
             if self._sink is not None:
-                self._sink({"call": call.number, "is": "settled", "at": self.clock(), "written": written})
+                self._sink(
+                    {"call": call.number, "is": "settled", "at": self.clock(), "written": bool(there),
+                     "digests": [event.digest for event in there]}
+                )  # fmt: skip
 
     def lose(self, region: str, survived: Iterable[str]) -> list[Written]:
         """The region lost its data. Of its acknowledged events those with these digests survived somewhere; the others are
@@ -137,6 +145,8 @@ class History:
                 if event.lane.startswith(f"{region}#") and event.digest not in held
             ]
             self.gone |= {event.digest for event in lost}
+            for event in lost:
+                self.gone_from[event.lane] = min(event.sequence, self.gone_from.get(event.lane, event.sequence))
             self.lost_regions.add(region)
             if self._sink is not None:
                 self._sink({"is": "lost", "at": self.clock(), "region": region, "gone": [event.digest for event in lost]})
@@ -183,7 +193,7 @@ def read_history(lines: Iterable[str]) -> History:
         if kind == "invoke":
             history.invoke(told["process"], told["region"], told["name"], told["value"], told["context"], told["hlc"])
         elif kind == "settled":
-            history.settle(history.calls[told["call"]], told["written"])
+            history.settle(history.calls[told["call"]], told["digests"])
         elif kind == "lost":
             history.gone |= set(told["gone"])
             history.lost_regions.add(told["region"])

@@ -23,8 +23,8 @@ from chaos.scenarios.places import NotRun, place
 from chaos.scenarios.result import Done, Result
 from chaos.scenarios.sampling import Sampler, series
 from chaos.scenarios.scenario import Scenario, Step
-from chaos.scenarios.session import Doors, Session
 from chaos.scenarios.stage import Stage
+from chaos.workload.visitors import Doors, Visitor
 from chaos.world.network import PASS
 from chaos.world.world import World
 from projectors.queries import Query
@@ -149,7 +149,7 @@ class Run:
                 process = f"{region}-{number}"
                 chance = random.Random(f"{self._seed}/{process}")
                 doors = self._doors(region)
-                self.stage.sessions.append(Session(process, region, doors, self.stage.history, chance, self.scenario.load))
+                self.stage.sessions.append(Visitor(process, region, doors, self.stage.history, chance, self.scenario.load))
         for session in self.stage.sessions:
             session.start()
         self.stage.sampler.start()

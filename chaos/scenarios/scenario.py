@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from chaos.checker.verdict import PROMISES
-from chaos.scenarios.session import Load
+from chaos.workload.visitors import Load
 from replicator.errors import InvalidConfig
 
 if TYPE_CHECKING:

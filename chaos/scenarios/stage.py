@@ -10,10 +10,10 @@ from chaos.checker.history import History
 from chaos.drills.stage import Watcher
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Faults
-from chaos.scenarios.operator import Operator
+from chaos.scenarios.runbook_runner import Operator
 from chaos.scenarios.sampling import Sampler
 from chaos.scenarios.scenario import ORDINALS
-from chaos.scenarios.session import Session
+from chaos.workload.sessions import Session
 from chaos.world.backup import Backup
 from chaos.world.layers import Layers
 from chaos.world.network import Network

@@ -44,7 +44,7 @@ def invent(run: Any) -> None:
 
 def write_what_failed(run: Any) -> None:
     call = next(call for call in run.history.calls if call.outcome is Outcome.UNKNOWN)
-    run.history.settle(call, written=False)
+    run.history.settle(call, [])
 
 
 def duplicate(run: Any) -> None:
@@ -214,7 +214,7 @@ def test_a_history_is_read_again_as_it_was_written(tmp_path: Path) -> None:
     call = run.add("b", WEST, "thing/1", 2, outcome=Outcome.UNKNOWN)
     run.read("a", EAST, "thing/1")
     run.history.fail(run.history.invoke("b", WEST, "write", [], {}), "refused")
-    run.history.settle(call, written=True)
+    run.history.settle(call, [event.digest for event in call.events])
     run.history.lose(WEST, [])
     file.write_text("\n".join(lines) + "\n")
     again = load_history(file)

@@ -16,7 +16,7 @@ from chaos.faults.control import Told
 from chaos.faults.engine import Engine
 from chaos.faults.rules import Rule
 from chaos.scenarios.actions import make
-from chaos.scenarios.operator import Operator
+from chaos.scenarios.runbook_runner import Operator
 from chaos.scenarios.stage import Stage
 from chaos.world.layers import Layers
 from chaos.world.processes import Process, ProcessFailed

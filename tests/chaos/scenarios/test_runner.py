@@ -16,7 +16,7 @@ from chaos.scenarios import runner
 from chaos.scenarios.result import Result
 from chaos.scenarios.runner import Run, run_scenario
 from chaos.scenarios.scenario import Scenario, Step, find_scenario
-from chaos.scenarios.session import Session
+from chaos.workload.visitors import Visitor
 from chaos.world.processes import free_ports
 from chaos.world.region import emulator
 from replicator import aws
@@ -140,9 +140,9 @@ def test_a_fault_that_met_nothing_fails_the_run() -> None:
 def test_clients_that_hang_fail_the_run_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """In two of three regions every client hangs from its first call of the timeline on."""
     hanging, freed = threading.Event(), threading.Event()
-    act = Session._act
+    act = Visitor._act
 
-    def hang(session: Session) -> None:
+    def hang(session: Visitor) -> None:
         if hanging.is_set() and session.home != "us-east-1":
             freed.wait()
         act(session)
@@ -153,7 +153,7 @@ def test_clients_that_hang_fail_the_run_and_are_named(monkeypatch: pytest.Monkey
         steady(run)
         hanging.set()
 
-    monkeypatch.setattr(Session, "_act", hang)
+    monkeypatch.setattr(Visitor, "_act", hang)
     monkeypatch.setattr(Run, "_steady", then_hang)
     monkeypatch.setattr(runner, "_ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(runner, "_ASK_SECONDS", 1.0)
