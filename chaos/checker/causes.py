@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.checker.history import Call, Finals, History, Kept, Outcome, Vector, Written
-
-Place = tuple[str, int]
-"""A lane's partition key and a sequence."""
+from chaos.checker.history import Call, Finals, History, Kept, Outcome, Place, Vector, Written
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chaos.scenarios.stage import Stage
 
 _LONGEST_SECONDS = 900.0
+_HOME_SECONDS = 120.0
 _ATTEMPTS = 4
 
 
@@ -100,13 +101,14 @@ class Operator:
         self._stage = stage
         self.lost: set[str] = set()
 
-    def failover(self, region: str, to: str) -> None:
+    def failover(self, region: str, to: str, inside: bool = False) -> None:
+        """`inside`: the operator sits in the region that takes over, and reaches the others over the links."""
         name = self._stage.name(region)
         if self._stage.region(region).down:
             self.lost.add(name)
         self._act(lambda system, steering: Failover(
             system, name, self._stage.name(to), steering=steering, lost=name in self.lost
-        ), to)  # fmt: skip
+        ), to, inside)  # fmt: skip
 
     def switchover(self, region: str, to: str) -> None:
         name = self._stage.name(region)
@@ -116,11 +118,14 @@ class Operator:
         name = self._stage.name(region)
         self._act(lambda system, steering: Failback(system, name, steering=steering), region)
         self.lost.discard(name)
+        clients = [each for each in self._stage.sessions if each.home == name and each not in self._stage.staying]
+        self._stage.until(lambda: all(each.done or each.region == name for each in clients), _HOME_SECONDS)
 
-    def _act(self, book: Any, seen_from: str) -> None:
-        stage = self._stage
-        system = System.connect(stage.world.settings(stage.name(seen_from)))
-        steering = ClientSteering(stage.sessions, returning=self._returning)
+    def _act(self, book: Any, seen_from: str, inside: bool = False) -> None:
+        stage, region = self._stage, self._stage.name(seen_from)
+        system = System.connect(stage.world.inside(region) if inside else stage.world.settings(region))
+        clients = [session for session in stage.sessions if session not in stage.staying]
+        steering = ClientSteering(clients, stage.leaving, stage.returning)
         for attempt in range(1, _ATTEMPTS + 1):
             running = Running(book(system, steering), stage.watch.say)
             if not stage.until(lambda running=running: running.done, _LONGEST_SECONDS):  # type: ignore[misc]
@@ -132,8 +137,5 @@ class Operator:
                 if attempt == _ATTEMPTS:
                     raise
                 stage.watch.say(f"{error}: once more")
+        stage.outage.told(summary.rpo_events)
         stage.remark(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")
-
-    def _returning(self, region: str) -> Collection[str] | None:
-        doubtful = [place for session in self._stage.sessions for place in session.doubtful(region)]
-        return self._stage.survivors(region, doubtful)

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from chaos import things
-from chaos.checker.history import Call, History, Outcome
+from chaos.checker.asked import CLAIMS
+from chaos.checker.check import check
+from chaos.checker.history import Call, Final, History, Outcome
+from chaos.checker.verdict import Verdict
+from chaos.workload.load import Workload
 from chaos.workload.sessions import Session
 from projectors.queries import Query
+from projectors.sinks.dynamodb import DynamoSink
 from replicator.claims import Claim, HomedClaims, Release
+from replicator.claims.homes import HomeMover
+from replicator.control import DynamoControl
+from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
+from replicator.dynamodb import DynamoStorage
 from replicator.store import EventStore
+from replicator.wallclock import wall_clock
+
+if TYPE_CHECKING:
+    from chaos.scenarios.stage import Stage
 
 _MEMBERS = 6
 _ASK_AGAIN_SECONDS = 1.0
@@ -131,3 +146,57 @@ class Visitor(Session):
     def _id(self) -> str:
         self._count += 1
         return f"{self.process}.{self._count}"
+
+
+class Visits(Workload):
+    """So many visitors at home in each region."""
+
+    projection = things.PROJECTION
+    type = things.TYPE
+    views = f"{things.Thing.name}@{things.Thing.version}"
+
+    def __init__(self, stage: Stage, load: Load, sessions: int, seed: int) -> None:
+        super().__init__(stage)
+        self._load = load
+        self._sessions = sessions
+        self._seed = seed
+
+    def start(self) -> None:
+        stage = self.stage
+        settings = {region: stage.world.settings(region) for region in stage.regions}
+        if self._load.claims:
+            controls = {region: DynamoControl(each) for region, each in settings.items()}
+            storages = {region: DynamoStorage(each) for region, each in settings.items()}
+            HomeMover(controls, storages, frozenset({things.SEAT})).move(sorted(stage.regions))
+        for number in range(self._sessions):
+            for region in stage.regions:
+                process = f"{region}-{number}"
+                chance = random.Random(f"{self._seed}/{process}")
+                stage.sessions.append(Visitor(process, region, self._doors(region), stage.history, chance, self._load))
+        for session in stage.sessions:
+            session.start()
+
+    def judge(self, history: History, finals: Mapping[str, Final]) -> Verdict:
+        return check(history, finals)
+
+    def read(self, region: str, final: Final) -> None:
+        """Who owns the seats, as a reader in the region is told."""
+        if self._load.claims:
+            claims = self._doors(region)(region).claims
+            seats = {call.value["stream"] for call in self.stage.history.calls if call.name in CLAIMS}
+            owners = {seat: claims.owner(seat).owner for seat in sorted(seats)}
+            final.owners = {seat: str(owner) if owner is not None else None for seat, owner in owners.items()}
+
+    def _doors(self, home: str) -> Callable[[str], Doors]:
+        """Every region as a client that runs in `home` reaches it."""
+        world = self.stage.world
+        own = world.clocks.get(home)
+        clock = HybridLogicalClock(own.wall if own is not None else wall_clock)
+        stores = cache(lambda region: EventStore.connect(world.settings(region), clock))
+        controls = cache(lambda region: DynamoControl(world.settings(region)))
+
+        def opened(region: str) -> Doors:
+            query = Query(things.Thing, stores(region), DynamoSink(world.settings(region)))
+            return Doors(stores(region), query, HomedClaims(region, controls, stores))
+
+        return opened

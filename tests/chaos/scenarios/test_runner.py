@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from chaos.checker import sabotage
 from chaos.checker.check import check
 from chaos.checker.history import load_history
-from chaos.drills import sabotage
 from chaos.scenarios import runner
 from chaos.scenarios.result import Result
-from chaos.scenarios.runner import Run, run_scenario
+from chaos.scenarios.runner import Run, opened, run_scenario
 from chaos.scenarios.scenario import Scenario, Step, find_scenario
+from chaos.scenarios.stage import Stage
 from chaos.workload.visitors import Visitor
 from chaos.world.processes import free_ports
 from chaos.world.region import emulator
@@ -70,20 +71,19 @@ def test_a_short_scenario_keeps_every_promise_and_its_history_can_be_judged_agai
     assert {"gaps", "forked", "views_complete"} <= {*unproven.untested}
 
 
-def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_breach_in_the_tables_is_found() -> None:
     """One payload is altered in place at a peer after everything has arrived."""
     scenario = replace(find_scenario("partition"), seconds=3.0, sessions=1, method=())
-    judge = Run._judge
 
-    def alter_first(run: Run) -> None:
-        tables = list(run.stage.tables.values())
-        peer, _, last = sabotage._copy(tables, run.stage.world.settings(tables[1].region))
+    def alter(stage: Stage) -> None:
+        settings = stage.world.settings("us-east-1")
+        peer, _, last = sabotage._copy(list(stage.tables.values()), settings)
         payload = {**json.loads(last["payload"]["S"]), "extra": 1}
-        sabotage._put(peer, run.stage.world.settings(peer.region), {**last, "payload": {"S": json.dumps(payload)}})
-        judge(run)
+        sabotage._put(peer, settings, {**last, "payload": {"S": json.dumps(payload)}})
 
-    monkeypatch.setattr(Run, "_judge", alter_first)
-    result = run(scenario, 3)
+    with opened(scenario, 3, Quiet()) as unjudged:
+        assert isinstance(unjudged, Run)
+        result = unjudged.go(alter)
     assert not result.kept
     assert "changed" in result.verdict.broken
 
