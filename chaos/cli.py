@@ -102,7 +102,7 @@ def contend(
 
     Exits 0 when every promise was kept, 1 when one was broken. Ctrl-C leaves nothing running.
     """
-    from chaos.contention import Contention, run_contention
+    from chaos.workload.contention import Contention, run_contention
 
     plan = Contention(operations, writers, streams, seed)
     check_output("--json", json_file)
