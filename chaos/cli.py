@@ -109,7 +109,7 @@ def contend(
     if not given("MERIDIAN_LOG"):
         logs.configure("error")
     with Bars() as bars:
-        outcome = run_contention(plan, bars.steps)
+        outcome = run_contention(plan, bars)
     table = Table(title=f"{outcome.operations:,} operations by {writers} writers, seed {seed}", title_justify="left")
     for column in ("operation", "result"):
         table.add_column(column)

@@ -8,12 +8,13 @@ outage until all clients are home; where nobody moved, until every region has wh
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chaos.checker.history import History, Outcome
 from chaos.workload.sessions import Session
+from replicator.errors import RegionUnavailable
 
 if TYPE_CHECKING:
     from chaos.scenarios.stage import Stage
@@ -77,6 +78,8 @@ class Outage:
         self._struck = 0.0
         self._ended: float | None = None
         self._heads: dict[str, int] = {}
+        self._to = next((each for each in stage.regions if each != region), region)
+        """The region that takes over."""
 
     @property
     def begun(self) -> bool:
@@ -110,22 +113,19 @@ class Outage:
 
     def leave(self, to: str) -> None:
         """Clients are about to move."""
-        self._measure_rpo(to)
+        self._to = to
+        self._read(self._measure_rpo)
         self.left = True
 
     def end(self, silent: bool) -> None:
         """What strikes the region is about to end. `silent`: nothing has left the region meanwhile."""
         history, figures = self._stage.history, self.figures
         if silent:
-            self._measure_rpo(self._refuge)
+            self._read(self._measure_rpo)
+            self._read(self._measure_cut)
         third = history.clock() - self.seconds / 3
         written = {region: len(history.events_of(region, since=third)) for region in self._stage.regions}
         figures.late_events = (written.pop(figures.region), sum(written.values()))
-        if silent:
-            cut = history.events_of(figures.region, since=self._struck + _ON_ITS_WAY)
-            others = [tables for region, tables in self._stage.tables.items() if region != figures.region]
-            figures.cut_events = len(cut)
-            figures.cut_arrived = len({place for tables in others for place in tables.digests(cut)})
         self._heads = history.heads()
         self._ended = history.clock()
         figures.until = self._ended - self._stage.began
@@ -154,13 +154,22 @@ class Outage:
             told = _writes(self._stage.history, movers, home, away=self.moves, since=self._began)
             self.figures.rto_seconds = min(told, default=self._began) - self._began if told else None
 
-    @property
-    def _refuge(self) -> str:
-        return next(region for region in self._stage.regions if region != self.figures.region)
+    def _read(self, measure: Callable[[], None]) -> None:
+        """A region that does not answer is no reason to end the run."""
+        try:
+            measure()
+        except RegionUnavailable as error:
+            self._stage.watch.say(f"what the outage of {self.figures.region} costs cannot be read now: {error}")
 
-    def _measure_rpo(self, refuge: str) -> None:
+    def _measure_cut(self) -> None:
+        cut = self._stage.history.events_of(self.figures.region, since=self._struck + _ON_ITS_WAY)
+        others = [tables for region, tables in self._stage.tables.items() if region != self.figures.region]
+        self.figures.cut_events = len(cut)
+        self.figures.cut_arrived = len({place for tables in others for place in tables.digests(cut)})
+
+    def _measure_rpo(self) -> None:
         own = self._stage.history.events_of(self.figures.region)
-        held = self._stage.tables[refuge].digests(own)
+        held = self._stage.tables[self._to].digests(own)
         missing = [lane for (lane, sequence), digest in own.items() if _hex(held.get((lane, sequence))) != digest]
         self.figures.rpo_events, self.figures.rpo_lanes = len(missing), len(set(missing))
 

@@ -16,7 +16,7 @@ from chaos.checker.convergence import converge
 from chaos.checker.history import Final, Kept, Outcome
 from chaos.checker.verdict import Verdict
 from chaos.scenarios.action import Action
-from chaos.scenarios.actions import Kill, MoveBack, make
+from chaos.scenarios.actions import MoveBack, make
 from chaos.scenarios.evidence import events_by_region, writers
 from chaos.scenarios.outage import Outage
 from chaos.scenarios.places import NotRun, place
@@ -25,9 +25,6 @@ from chaos.scenarios.sampling import Sampler, series
 from chaos.scenarios.scenario import ORDINALS, Scenario, Step
 from chaos.scenarios.stage import Stage
 from chaos.scenarios.watcher import Watcher
-from chaos.workload.desks import FlightLoad, Flights
-from chaos.workload.load import Workload
-from chaos.workload.visitors import Visits
 from chaos.world.network import PASS
 from chaos.world.world import World
 from replicator.errors import MeridianError
@@ -73,8 +70,7 @@ def opened(
     if isinstance(places, NotRun):
         yield places
         return
-    regions, load = places.regions, scenario.load
-    kind: type[Workload] = Flights if isinstance(load, FlightLoad) else Visits
+    regions, kind = places.regions, scenario.load.workload
     with ExitStack() as stack:
         watch.phase("starting regions", len(regions))
         if terraform:
@@ -84,7 +80,7 @@ def opened(
                 World(
                     sorted(regions),
                     [kind.projection],
-                    read_timeout=_SLOW_SECONDS if places.endpoints else 3.0,
+                    read_timeout=_SLOW_SECONDS if places.endpoints else kind.read_timeout,
                     attempts=2,
                     proxied=any(action.proxied for action in actions),
                     faulty=any(action.faulty for action in actions),
@@ -104,10 +100,7 @@ def opened(
 
         sink = told if kind.sampled or lines is not None else None
         stage = Stage(regions, world, watch, sink, scenario.kills, seed)
-        if isinstance(load, FlightLoad):
-            stage.workload = Flights(stage, load, seed, any(isinstance(action, Kill) for action in actions))
-        else:
-            stage.workload = Visits(stage, load, scenario.sessions, seed)
+        stage.workload = kind(stage, scenario, seed)
         stage.outage = _outage(stage, actions)
         yield Run(scenario, seed, stage, places.endpoints, sampler, list(zip(scenario.method, actions, strict=True)))
 
@@ -222,7 +215,7 @@ class Run:
     def _timeline(self, steps: Sequence[tuple[Step, Action]]) -> None:
         stage, workload = self.stage, self.stage.workload
         total = max([self.scenario.seconds if workload.endless else 0, *(step.at + (step.lasts or 0) for step, _ in steps)])
-        stage.watch.phase(workload.phase, workload.total or int(total))
+        stage.watch.phase(workload.phase, (workload.progress() or (0, int(total)))[1])
         waiting = sorted(steps, key=lambda pair: pair[0].at)
         active: list[_Active] = []
         while waiting or active or stage.now < total:
@@ -246,8 +239,7 @@ class Run:
         return condition is None or self.stage.workload.reached(condition)
 
     def _tell_progress(self) -> None:
-        known = self.stage.workload.total is not None
-        self.stage.watch.progress(self.stage.history.count() if known else int(self.stage.now))
+        self.stage.watch.progress((self.stage.workload.progress() or (int(self.stage.now), 0))[0])
 
     def _begin(self, step: Step, action: Action) -> Done:
         stage, outage = self.stage, self.stage.outage
@@ -306,12 +298,11 @@ class Run:
             self._wait(lambda: all(session.done for session in stage.sessions))
             self.result.load_seconds = stage.now
             self._wait(lambda: stage.kills_left == 0)
+            stage.workload.finish()
         self.result.unfinished = sorted(session.process for session in stage.sessions if not session.done)
         self.result.events = events_by_region(stage.history.calls[self._began :], stage.regions)
         called = {session.region for session in stage.sessions}
         self.result.silent = [region for region in stage.regions if region in called and not self.result.events[region]]
-        if (total := stage.workload.total) is not None and stage.history.count() != total:
-            raise MeridianError(f"{total} events were to be written, {stage.history.count()} were acknowledged")
 
     def _unanswered(self) -> list[str]:
         """The sessions none of whose writes was acknowledged of those that were asked for after the last step was over."""
@@ -355,7 +346,7 @@ class Run:
         self.result.kills = self.stage.kills
         self.result.series = series(history.calls, self._sampler.samples, self.stage.began)
         outage.measure_rto(self.stage.sessions)
-        if outage.moves or isinstance(self.stage.workload, Flights):
+        if self._measured:
             self.result.outage = outage.figures
 
     def judge(self) -> Verdict:
@@ -381,8 +372,12 @@ class Run:
         """The ordinal of the region whose outage is measured."""
         return ORDINALS[self.stage.regions.index(self.stage.outage.figures.region)]
 
+    @property
+    def _measured(self) -> bool:
+        return self.stage.outage.moves or self.stage.workload.measured
+
     def _strikes(self, action: Action) -> bool:
-        return action.strikes(self._struck)
+        return self._measured and action.strikes(self._struck)
 
     def _moves(self, action: Action) -> bool:
         return action.moves and action.region == self._struck

@@ -33,6 +33,7 @@ import yaml
 
 from chaos.checker.verdict import PROMISES
 from chaos.workload.desks import CONDITIONS, FlightLoad
+from chaos.workload.load import AnyLoad
 from chaos.workload.visitors import Load
 from replicator.errors import InvalidConfig
 
@@ -77,7 +78,7 @@ class Scenario:
     regions: int
     sessions: int
     seconds: float
-    load: Load | FlightLoad
+    load: AnyLoad
     probes: tuple[str, ...]
     method: tuple[Step, ...]
     converge_within: float
@@ -187,7 +188,7 @@ class _Reader:
                         "the end of one would undo the other; let one end before the other begins",
                     )
 
-    def _step(self, told: Any, where: str, regions: int, load: Load | FlightLoad) -> tuple[Step, Action]:
+    def _step(self, told: Any, where: str, regions: int, load: AnyLoad) -> tuple[Step, Action]:
         from chaos.scenarios.actions import ACTIONS, make
 
         waits = ("when", "until") if isinstance(load, FlightLoad) else ()
@@ -226,7 +227,7 @@ class _Reader:
         self._choose(probe.get("type", "probe"), f"{where}.type", ("probe",))
         return self._choose(probe.get("name"), f"{where}.name", PROBES)
 
-    def _load(self, told: Any) -> Load | FlightLoad:
+    def _load(self, told: Any) -> AnyLoad:
         where = "configuration.load"
         if isinstance(told, Mapping) and "flights" in told:
             return self._flights(told, where)

@@ -7,12 +7,10 @@ the run the regions are cut off from each other, so that both rules are tried wh
 
 from __future__ import annotations
 
-import json
 import random
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -20,16 +18,18 @@ from typing import Any
 from chaos.checker.asked import OPTIMISTIC
 from chaos.checker.check import check
 from chaos.checker.contention import CONTENTION, HOMED, NICKNAME, TALLY, Decisions
-from chaos.checker.convergence import converge
-from chaos.checker.history import Call, Final, History, Kept
+from chaos.checker.history import Call, Final, History
 from chaos.checker.history import Outcome as Ended
 from chaos.checker.verdict import Verdict
+from chaos.scenarios.runner import Run, opened
+from chaos.scenarios.scenario import Scenario, Step
+from chaos.scenarios.stage import Stage
+from chaos.scenarios.watcher import Watcher
+from chaos.workload.load import Workload
 from chaos.workload.sessions import Session
-from chaos.world.reading import Tables
-from chaos.world.world import World
 from projectors import Projection, counter
 from replicator.claims import Claim, HomedClaims, OptimisticClaims, Release
-from replicator.claims.homes import HomeMover
+from replicator.claims.homes import HomeMover, Homes
 from replicator.control import DynamoControl
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
@@ -56,9 +56,6 @@ class Tally(Projection):
     total = counter(added=lambda p: p["n"])
 
 
-_VIEWS = f"{Tally.name}@{Tally.version}"
-
-
 @dataclass(frozen=True, slots=True)
 class Contention:
     """What to run. Half of the streams have a home region where all decisions on them are made; half have none."""
@@ -67,6 +64,10 @@ class Contention:
     writers: int = 8
     streams: int = 100
     seed: int = 1
+
+    @property
+    def workload(self) -> type[Workload]:
+        return Contending
 
     def __post_init__(self) -> None:
         if self.operations < self.writers or self.writers < 2 or self.streams < 4:
@@ -82,10 +83,12 @@ class Outcome:
     concurrent: int = 0
     seconds: float = 0.0
     settled: int = 0
+    cut: bool = True
+    """The regions were cut off from each other for a while."""
 
     @property
     def kept(self) -> bool:
-        return not self.verdict.broken
+        return self.cut and not self.verdict.broken
 
     @property
     def operations(self) -> int:
@@ -123,7 +126,7 @@ class Outcome:
             f"not one owner     {found['not_one_owner']} under the optimistic rule, after {found['conflicts']} conflicts; "
             f"{found['not_told']} losers not told exactly once",
             f"events            {found['lost']} lost, {found['acknowledged_twice']} acknowledged twice, "
-            f"{found['from_nowhere']} from nowhere, {found['different']} different",
+            f"{found['from_nowhere']} from nowhere, {found['different']} not the same in both regions",
             *(f"broken            {CONTENTION[name]}" for name in self.verdict.broken if name not in known),
             *(f"broken: {example}" for example in self.verdict.examples),
         ]
@@ -143,20 +146,19 @@ class Outcome:
 class _Writer(Session):
     """One client process's worth of stores, in its home region but for what has its home elsewhere."""
 
-    def __init__(self, number: int, run: _Run) -> None:
-        super().__init__(f"w{number}", REGIONS[number % len(REGIONS)], run.history)
+    def __init__(self, number: int, all: Contending) -> None:
+        super().__init__(f"w{number}", REGIONS[number % len(REGIONS)], all.stage.history)
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._run_of = run
-        self._random = random.Random(f"{run.plan.seed}/{number}")
-        self._stores = cache(run.new_store)
+        self._all = all
+        self._random = random.Random(f"{all.plan.seed}/{number}")
+        self._stores = cache(all.store)
         self._count = 0
-        controls = cache(lambda region: DynamoControl(run.world.settings(region)))
-        self._homed = HomedClaims(self.home, controls, self._stores)
+        self._homed = HomedClaims(self.home, cache(all.control), self._stores)
         self._owned: set[StreamId] = set()
         self._optimistic = OptimisticClaims(self._stores(self.home))
 
     def _more(self) -> bool:
-        return self._run_of.take()
+        return self._all.take()
 
     def _store(self, region: str) -> EventStore:
         return self._stores(region)
@@ -176,10 +178,10 @@ class _Writer(Session):
             return self._claim_or_release()
         self.region = self.home
         if kind == "optimistic claim":
-            nickname = self._run_of.pick(self._random, NICKNAME)
+            nickname = self._all.pick(self._random, NICKNAME)
             return self._claim(OPTIMISTIC, nickname, lambda owner: self._optimistic.save([Claim(nickname, owner)]))
-        stream = self._run_of.pick(self._random, TALLY)
-        home = self._run_of.home_of(stream)
+        stream = self._all.pick(self._random, TALLY)
+        home = self._all.home_of(stream)
         self.region = home or self.home
         store, id = self._stores(self.region), self._id()
         if kind == "at token":
@@ -191,7 +193,7 @@ class _Writer(Session):
             return self.save(kind, [_asked(id, stream)], at_token)
         wanted = {id: stream}
         if kind == "transfer":
-            wanted[self._id()] = self._run_of.pick(self._random, TALLY, home=home, but=stream)
+            wanted[self._id()] = self._all.pick(self._random, TALLY, home=home, but=stream)
         operations = [Operation(each, (), When(TOTAL, _one_more(id))) for id, each in wanted.items()]
         return self.save(kind, [_asked(id, each) for id, each in wanted.items()], lambda: store.save(*operations))
 
@@ -201,7 +203,7 @@ class _Writer(Session):
             owned = self._random.choice(sorted(self._owned))
             self._owned.discard(owned)
             return self._claim("release", owned, lambda owner: self._homed.save([Release(owned, owner)]))
-        email = self._run_of.pick(self._random, HOMED)
+        email = self._all.pick(self._random, HOMED)
         call = self._claim("claim", email, lambda owner: self._homed.save([Claim(email, owner)]))
         if call.outcome is Ended.OK:
             self._owned.add(email)
@@ -229,26 +231,89 @@ def _asked(id: str, stream: StreamId) -> dict[str, Any]:
     return {"id": id, "stream": str(stream), "type": "added", "n": 1}
 
 
-class _Run:
-    """What the writers share."""
+class Contending(Workload):
+    """The writers of a run, half of them in each region, and what they share."""
 
-    def __init__(self, world: World, plan: Contention) -> None:
-        self.world = world
-        self.plan = plan
-        self.history = History(time.monotonic)
-        self.tables = {region: Tables(world.settings(region)) for region in REGIONS}
-        self.done = 0
+    projection = "chaos.workload.contention:Tally"
+    type = TALLY
+    views = f"{Tally.name}@{Tally.version}"
+    endless = sampled = False
+    phase = "writing"
+    read_timeout = 30.0
+
+    def __init__(self, stage: Stage, scenario: Scenario, seed: int) -> None:
+        super().__init__(stage, scenario, seed)
+        assert isinstance(scenario.load, Contention)
+        self.plan = scenario.load
+        self.writers: list[_Writer] = []
+        self.settled = self.concurrent = self._taken = 0
         self._lock = threading.Lock()
-        names = {TALLY: plan.streams, HOMED: plan.streams, NICKNAME: plan.streams * _NICKNAMES}
+        names = {TALLY: self.plan.streams, HOMED: self.plan.streams, NICKNAME: self.plan.streams * _NICKNAMES}
         self._streams = {kind: [StreamId(kind, f"{kind}-{n}") for n in range(count)] for kind, count in names.items()}
+        self._homes: Homes
+
+    def start(self) -> None:
+        storages = {region: DynamoStorage(self.stage.world.settings(region)) for region in REGIONS}
+        controls = {region: self.control(region) for region in REGIONS}
+        self._homes = HomeMover(controls, storages, frozenset({HOMED})).move(REGIONS)
+        self.writers = [_Writer(number, self) for number in range(self.plan.writers)]
+        self.stage.sessions += self.writers
+        for writer in self.writers:
+            writer.start()
+
+    def progress(self) -> tuple[int, int]:
+        return min(self._taken, self.plan.operations), self.plan.operations
+
+    def reached(self, condition: str) -> bool:
+        """From a fifth to three fifths of the operations nothing is copied between the regions."""
+        return self._taken >= {"cut": 0.2, "joined": 0.6}[condition] * self.plan.operations
+
+    def finish(self) -> None:
+        """Each region tells its own losers, once the claims have arrived, until nobody is left to tell."""
+        settlers = {region: OptimisticClaims(self.store(region)) for region in REGIONS}
+        new = 1
+        while new:
+            if not self.stage.until(self._the_same, _CONVERGE_SECONDS):
+                return
+            new = sum(len(settlers[region].settle(name)) for name in self._streams[NICKNAME] for region in REGIONS)
+            self.settled += new
+
+    def _the_same(self) -> bool:
+        """Whether both regions have the same lanes."""
+        left, right = (self.store(region) for region in REGIONS)
+        streams = [stream for streams in self._streams.values() for stream in streams]
+        return all(left.cut(stream).vector == right.cut(stream).vector for stream in streams)
+
+    def read(self, region: str, final: Final) -> None:
+        """Who owns each claim, as a reader in the region is told."""
+        optimistic = OptimisticClaims(self.store(region))
+        homed = HomedClaims(region, self.control, self.store)
+        owned = {str(name): optimistic.owner(name).owner for name in self._streams[NICKNAME]}
+        owned |= {str(name): homed.owner(name).owner for name in self._streams[HOMED]}
+        final.owners = {name: str(owner) if owner else None for name, owner in owned.items()}
+
+    def judge(self, history: History, finals: Mapping[str, Final]) -> Verdict:
+        decisions = Decisions(
+            lambda stream: self._homes.home_of(StreamId.parse(stream)), lambda stream: self.home_of(StreamId.parse(stream))
+        )
+        verdict = check(history, finals, TALLY, decisions, CONTENTION)
+        self.concurrent = decisions.concurrent
+        return verdict
+
+    # -- what writers share ----------------------------------------------------------------------------------------
 
     def take(self) -> bool:
+        """Whether there is another operation to do."""
         with self._lock:
-            self.done += 1
-            return self.done <= self.plan.operations
+            self._taken += 1
+            return self._taken <= self.plan.operations
 
-    def new_store(self, region: str) -> EventStore:
-        return EventStore.connect(self.world.settings(region))
+    def store(self, region: str) -> EventStore:
+        """A new one, as another process would have."""
+        return EventStore.connect(self.stage.world.settings(region))
+
+    def control(self, region: str) -> DynamoControl:
+        return DynamoControl(self.stage.world.settings(region))
 
     def home_of(self, stream: StreamId) -> str | None:
         """Where decisions on a stream are made: the even ones have a home, the odd ones are written anywhere."""
@@ -261,98 +326,14 @@ class _Run:
         ]  # fmt: skip
         return chance.choice(fitting)
 
-    @property
-    def streams(self) -> list[StreamId]:
-        return [stream for streams in self._streams.values() for stream in streams]
 
-
-def run_contention(plan: Contention, progress: Callable[[str, int, int], None] = lambda *_: None) -> Outcome:
+def run_contention(plan: Contention, watch: Watcher) -> Outcome:
     """Run it in a world of two regions and check what came of it. Stops everything it starts, also after an error."""
-    with World(REGIONS, ["chaos.workload.contention:Tally"], read_timeout=30.0) as world:
-        controls = {region: DynamoControl(world.settings(region)) for region in REGIONS}
-        storages = {region: DynamoStorage(world.settings(region)) for region in REGIONS}
-        homes = HomeMover(controls, storages, frozenset({HOMED})).move(REGIONS)
-        run = _Run(world, plan)
-        started = time.monotonic()
-        writers = _write(run, progress)
-        outcome = Outcome(seconds=time.monotonic() - started)
-        for writer in writers:
-            outcome.counts += writer.counts
-        outcome.settled = _settle(run, progress)
-        progress("checking", 0, 1)
-        decisions = Decisions(lambda stream: homes.home_of(StreamId.parse(stream)), lambda s: run.home_of(StreamId.parse(s)))
-        outcome.verdict = check(run.history, _read(run), TALLY, decisions, CONTENTION)
-        outcome.concurrent = decisions.concurrent
-        return outcome
-
-
-def _write(run: _Run, progress: Callable[[str, int, int], None]) -> list[_Writer]:
-    """Let the writers work; from a fifth to three fifths of it nothing is copied between the regions."""
-    writers = [_Writer(number, run) for number in range(run.plan.writers)]
-    for writer in writers:
-        writer.start()
-    replicators = [region.replicator for region in run.world.regions.values()]
-    cut = False
-    while not all(writer.done for writer in writers):
-        share = run.done / run.plan.operations
-        if cut != (0.2 <= share < 0.6):
-            cut = not cut
-            for replicator in replicators:
-                replicator.freeze() if cut else replicator.thaw()
-        progress("writing" + (", regions cut off" if cut else ""), min(run.done, run.plan.operations), run.plan.operations)
-        time.sleep(0.1)
-    for replicator in replicators if cut else ():
-        replicator.thaw()
-    if failed := next((writer for writer in writers if writer.error is not None), None):
-        raise failed.error or RuntimeError(failed.process)
-    return writers
-
-
-def _settle(run: _Run, progress: Callable[[str, int, int], None]) -> int:
-    """Each region tells its own losers, once the claims have arrived, until nobody is left to tell."""
-    settlers = {region: OptimisticClaims(run.new_store(region)) for region in REGIONS}
-    names = [stream for stream in run.streams if stream.type == NICKNAME]
-    told, end = 0, time.monotonic() + _CONVERGE_SECONDS
-    while True:
-        _converge(run, progress)
-        new = sum(len(settlers[region].settle(name)) for name in names for region in REGIONS)
-        told += new
-        progress("settling", told, told)
-        if not new or time.monotonic() > end:
-            return told
-
-
-def _converge(run: _Run, progress: Callable[[str, int, int], None]) -> None:
-    """Wait until both regions have the same lanes."""
-    stores = [run.new_store(region) for region in REGIONS]
-    end = time.monotonic() + _CONVERGE_SECONDS
-    while True:
-        left, right = ({stream: store.cut(stream).vector for stream in run.streams} for store in stores)
-        behind = sum(left[stream] != right[stream] for stream in run.streams)
-        progress("converging", len(run.streams) - behind, len(run.streams))
-        if not behind or time.monotonic() > end:
-            return
-        time.sleep(0.2)
-
-
-def _read(run: _Run) -> dict[str, Final]:
-    """What the regions hold, once every view is there; and who owns each claim, as a reader in each region is told."""
-    heads: dict[str, dict[str, int]] = {}
-    for lane, last in run.history.heads().items():
-        region, kind, name = lane.split("#")
-        if kind == TALLY:
-            heads.setdefault(f"{_VIEWS}#{kind}/{name}", {})[region] = last
-    vectors = {key: json.dumps(vector, sort_keys=True, separators=(",", ":")) for key, vector in heads.items()}
-    converge(run.tables, run.history.heads(), vectors, lambda _: None)
-    lanes = {event.lane for event in run.history.acknowledged()}
-    finals: dict[str, Final] = {}
-    shared: dict[tuple[str, str], Kept] = {}
-    stores = cache(run.new_store)
-    controls = cache(lambda region: DynamoControl(run.world.settings(region)))
-    for region, tables in run.tables.items():
-        finals[region] = tables.final(sorted(lanes), _VIEWS, shared)
-        optimistic, homed = OptimisticClaims(stores(region)), HomedClaims(region, controls, stores)
-        owned = {str(name): optimistic.owner(name).owner for name in run.streams if name.type == NICKNAME}
-        owned |= {str(name): homed.owner(name).owner for name in run.streams if name.type == HOMED}
-        finals[region].owners = {name: str(owner) if owner else None for name, owner in owned.items()}
-    return finals
+    cut = [Step("freeze-worker", {"region": each}, 0.0, when="cut", until="joined") for each in ("first", "second")]
+    scenario = Scenario("contention", "Contention", "", (), 2, 0, 0.0, plan, (), tuple(cut), _CONVERGE_SECONDS)
+    with opened(scenario, plan.seed, watch) as run:
+        assert isinstance(run, Run)
+        result, load = run.go(), run.stage.workload
+        assert isinstance(load, Contending)
+        counts = sum((writer.counts for writer in load.writers), Counter[tuple[str, str]]())
+        return Outcome(counts, result.verdict, load.concurrent, result.load_seconds, load.settled, not result.unstruck)

@@ -26,11 +26,12 @@ from chaos.workload.truth import Truth
 from replicator import NewEvent, aws
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId
-from replicator.errors import RegionUnavailable
+from replicator.errors import MeridianError, RegionUnavailable
 from replicator.storage import MAX_EVENTS
 from replicator.store import EventStore
 
 if TYPE_CHECKING:
+    from chaos.scenarios.scenario import Scenario
     from chaos.scenarios.stage import Stage
 
 CONDITIONS = ("grown", "aged", "loaded", "noticed", "finishing", "healed")
@@ -65,6 +66,10 @@ class FlightLoad:
     flights: int | None = 10_000
     outage: float = 0.0
     stay: bool = False
+
+    @property
+    def workload(self) -> type[Workload]:
+        return Flights
 
 
 class Desk(Session):
@@ -173,15 +178,16 @@ class Flights(Workload):
     type = TYPE
     views = f"{Aircraft.name}@{Aircraft.version}"
     endless = sampled = False
+    measured = True
     phase = "appending"
 
-    def __init__(self, stage: Stage, load: FlightLoad, seed: int, loses: bool) -> None:
-        """`loses`: the struck region's data is lost, for which some of it is to be old enough not to be gone."""
-        super().__init__(stage)
+    def __init__(self, stage: Stage, scenario: Scenario, seed: int) -> None:
+        super().__init__(stage, scenario, seed)
+        load = scenario.load
+        assert isinstance(load, FlightLoad)
         stage.watch.phase("reading flights", 1)
         self.selection = select(load.flights, seed)
         self.load = load
-        self._seed = seed
         self._total = len(self.selection.reports)
         chance = random.Random(f"{seed}/flights")
         self._strike_at = int(self._total * chance.uniform(0.25, 0.40))
@@ -189,13 +195,17 @@ class Flights(Workload):
         self.struck_region, self.desks = stage.regions[0], list[Desk]()
         self._own_reports = 0
         self._stores = {region: stage.world.store(region) for region in stage.regions}
+        loses = any(step.name in ("kill", "restore") for step in scenario.method)
         self._grown = self._grow() if loses else iter([True])
         self._slowed = False
         self._backup_at = 0
 
-    @property
-    def total(self) -> int:
-        return self._total
+    def progress(self) -> tuple[int, int]:
+        return self.stage.history.count(), self._total
+
+    def finish(self) -> None:
+        if (told := self.stage.history.count()) != self._total:
+            raise MeridianError(f"{self._total} reports were to be made, {told} were acknowledged")
 
     def start(self) -> None:
         regions = sorted(self.stage.regions)
@@ -209,7 +219,7 @@ class Flights(Workload):
         ]
         pause = self.stage.kills_left / max(self._total, 1) * len(named)  # the load is spread over the kills
         for region, name, reports in named:
-            seed = f"{self._seed}/{region}/{name}"
+            seed = f"{self.seed}/{region}/{name}"
             self.desks.append(Desk(name, region, self._stores, reports, self.stage.history, seed, pause))
         own = [desk for desk in self.desks if desk.home == self.struck_region]
         self.stage.staying += own[1::2] if self.load.stay else []

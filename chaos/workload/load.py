@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from chaos.checker.history import Final, History
 from chaos.checker.verdict import Verdict
@@ -11,7 +11,15 @@ from chaos.checker.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from chaos.scenarios.scenario import Scenario
     from chaos.scenarios.stage import Stage
+
+
+class AnyLoad(Protocol):
+    """What a scenario says of its load."""
+
+    @property
+    def workload(self) -> type[Workload]: ...
 
 
 class Workload(ABC):
@@ -28,13 +36,17 @@ class Workload(ABC):
     sampled: ClassVar[bool] = True
     """What arrives is looked at while it runs, for a picture."""
     phase: ClassVar[str] = "timeline"
+    measured: ClassVar[bool] = False
+    """The outage of the first region is measured also where no runbook moves clients."""
+    read_timeout: ClassVar[float] = 3.0
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, scenario: Scenario, seed: int) -> None:
         self.stage = stage
+        self.scenario = scenario
+        self.seed = seed
 
-    @property
-    def total(self) -> int | None:
-        """How many events there will be, where that is known."""
+    def progress(self) -> tuple[int, int] | None:
+        """How much is done, and of how much, where that is known."""
         return None
 
     @abstractmethod
@@ -51,6 +63,9 @@ class Workload(ABC):
     def reached(self, condition: str) -> bool:
         """Whether what a step waits for has come about."""
         raise NotImplementedError(condition)
+
+    def finish(self) -> None:  # noqa: B027
+        """The clients have come to their end by themselves."""
 
     def struck(self) -> None:  # noqa: B027
         """The outage has begun."""

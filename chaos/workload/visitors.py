@@ -29,6 +29,7 @@ from replicator.store import EventStore
 from replicator.wallclock import wall_clock
 
 if TYPE_CHECKING:
+    from chaos.scenarios.scenario import Scenario
     from chaos.scenarios.stage import Stage
 
 _MEMBERS = 6
@@ -54,6 +55,10 @@ class Load:
     largest: int = 8
     reads: float = 0.2
     claims: float = 0.05
+
+    @property
+    def workload(self) -> type[Workload]:
+        return Visits
 
 
 class Visitor(Session):
@@ -155,11 +160,10 @@ class Visits(Workload):
     type = things.TYPE
     views = f"{things.Thing.name}@{things.Thing.version}"
 
-    def __init__(self, stage: Stage, load: Load, sessions: int, seed: int) -> None:
-        super().__init__(stage)
-        self._load = load
-        self._sessions = sessions
-        self._seed = seed
+    def __init__(self, stage: Stage, scenario: Scenario, seed: int) -> None:
+        super().__init__(stage, scenario, seed)
+        assert isinstance(scenario.load, Load)
+        self._load = scenario.load
 
     def start(self) -> None:
         stage = self.stage
@@ -168,10 +172,10 @@ class Visits(Workload):
             controls = {region: DynamoControl(each) for region, each in settings.items()}
             storages = {region: DynamoStorage(each) for region, each in settings.items()}
             HomeMover(controls, storages, frozenset({things.SEAT})).move(sorted(stage.regions))
-        for number in range(self._sessions):
+        for number in range(self.scenario.sessions):
             for region in stage.regions:
                 process = f"{region}-{number}"
-                chance = random.Random(f"{self._seed}/{process}")
+                chance = random.Random(f"{self.seed}/{process}")
                 stage.sessions.append(Visitor(process, region, self._doors(region), stage.history, chance, self._load))
         for session in stage.sessions:
             session.start()

@@ -29,9 +29,17 @@ FIELDS = [
 """Of the JSON of `chaos contend`, which other programs read."""
 
 
+class Quiet:
+    def phase(self, name: str, total: int) -> None: ...
+
+    def progress(self, done: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
 @pytest.mark.emulator
 def test_a_small_run_keeps_every_promise() -> None:
-    outcome = run_contention(Contention(operations=300, writers=4, streams=8))
+    outcome = run_contention(Contention(operations=300, writers=4, streams=8), Quiet())
     assert outcome.verdict.broken == {}, outcome.verdict.examples
     assert outcome.operations == 300
     assert {kind for kind, _ in outcome.counts} == {"decide", "at token", "transfer", "homed claim", "optimistic claim"}
@@ -43,7 +51,7 @@ def test_a_small_run_keeps_every_promise() -> None:
 
 @pytest.mark.soak
 def test_ten_thousand_operations_of_eight_writers_on_a_hundred_streams_keep_every_promise() -> None:
-    outcome = run_contention(Contention(operations=10_000, writers=8, streams=100))
+    outcome = run_contention(Contention(operations=10_000, writers=8, streams=100), Quiet())
     assert outcome.verdict.broken == {}, outcome.verdict.examples
     assert outcome.operations == 10_000
     assert outcome.figures["conflicts"] > 0  # the regions were cut off from each other while they claimed

@@ -55,7 +55,7 @@ class Stage:
         self.sessions = clients
         self.world = SimpleNamespace(network=None)
         self.watch = SimpleNamespace(phase=lambda *_: None, progress=lambda *_: None, say=lambda _: None)
-        self.workload = Idle(cast(Any, self))
+        self.workload = Idle(cast(Any, self), find_scenario("partition"), 1)
         self.outage = Outage(cast(Any, self), EAST, moves=True)
         self.operator = SimpleNamespace(lost=())
         self._meanwhile = meanwhile
