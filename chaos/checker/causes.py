@@ -66,6 +66,7 @@ class Knowledge:
                 elif call.outcome is Outcome.UNKNOWN:
                     known.unknown[event.digest] = (call, event)
         known._lose_unsaid(history, held)
+        known.gone_ids -= {event.id for _, event in known.acknowledged.values()}  # asked for again, and acknowledged
         for final in finals.values():
             for kept in final.events:
                 known.events.setdefault(kept.place, kept)

@@ -18,6 +18,7 @@ from chaos.world.reading import kept_of
 from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent, Operation
 from replicator.claims import Claim, OptimisticClaims
 from replicator.items import to_item
+from tests.chaos.quiet import Quiet
 
 EAST, WEST = "us-east-1", "eu-west-1"
 TALLY, HOMED, EMAIL, NICK = "tally/t-1", "tally/t-0", "email/e-1", "nickname/n-1"
@@ -27,14 +28,6 @@ FIELDS = [
     "owned_twice", "not_one_owner", "not_told", "decisions", "concurrent", "claims", "conflicts", "examples",
 ]  # fmt: skip
 """Of the JSON of `chaos contend`, which other programs read."""
-
-
-class Quiet:
-    def phase(self, name: str, total: int) -> None: ...
-
-    def progress(self, done: int) -> None: ...
-
-    def say(self, text: str) -> None: ...
 
 
 @pytest.mark.emulator

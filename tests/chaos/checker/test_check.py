@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chaos import things
 from chaos.checker.check import check
 from chaos.checker.history import Kept, Outcome, Written, load_history, read_history
 from chaos.checker.verdict import PROMISES
@@ -239,9 +240,43 @@ def test_what_is_gone_with_its_region_is_not_lost_and_its_place_may_be_given_aga
     del table._lanes[lane][2]
     run.history.lose(EAST, [e.digest.hex() for e in table.read(lane)])
     run.stores[EAST]._appender._heads.clear()
-    run.seen.clear()
+    run.clients["a"].take_stock(EAST, [])
     run.add("a", EAST, "thing/1", 100)
     verdict = check(run.history, run.end().finals)
     assert verdict.broken == {}
     run.finals[WEST].events[1] = replace(run.finals[WEST].events[1], digest=gone.events[0].digest)
     assert "lost" in check(run.history, run.finals).broken
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_of_a_write_only_a_region_that_lost_its_data_has_some_events_and_others_not(lost: bool) -> None:
+    """What survived is acknowledged by that, and must be everywhere; the rest may be asked for again under its name."""
+    run = runs.Run()
+    changes = [("thing/1", things.added("x", 1)), ("thing/2", things.added("y", 2))]
+    call = run.write("a", EAST, *changes, outcome=Outcome.UNKNOWN)
+    table = run.tables[EAST]
+    gone = next(lane for lane, _ in table.lanes() if lane.stream.id == "2")
+    del table._lanes[gone]
+    run.stores[EAST]._appender._heads.clear()
+    survived = {event.digest.hex() for lane, _ in table.lanes() for event in table.read(lane)}
+    run.history.lose(EAST, survived)
+    run.clients["a"].take_stock(EAST, survived)
+    assert ([event.id for event in call.events], [event.id for event in call.denied]) == (["x"], ["y"])
+    assert (run.history.count(), run.history.count(EAST), run.history.heads()) == (1, 1, {f"{EAST}#thing#1": 1})
+    assert (run.history.doubted_events, run.history.confirmed_events, run.history.gone_events) == (2, 1, 0)
+    run.write("a", EAST, changes[1])
+    run.end()
+    if not lost:
+        run.history.lost_regions.clear()
+    assert check(run.history, run.finals).broken == ({} if lost else {"torn": 1})
+    for final in run.finals.values():
+        final.events.remove(next(kept for kept in final.events if kept.payload["id"] == "x"))
+    assert "lost" in check(run.history, run.finals).broken
+
+
+def test_a_change_that_was_refused_may_be_asked_for_again() -> None:
+    run = runs.Run()
+    value = [{"stream": "thing/1", "type": "added", "id": "x", "n": 1}]
+    run.history.fail(run.history.invoke("a", EAST, "write", value, {}), "refused")
+    run.write("a", EAST, ("thing/1", things.added("x", 1)))
+    assert check(run.history, run.end().finals).broken == {}

@@ -20,6 +20,7 @@ from chaos.drills.result import DrillResult
 from chaos.scenarios.runner import Run
 from chaos.world.reading import Tables
 from replicator import InvalidConfig
+from tests.chaos.quiet import Quiet
 from tests.processes import HANGING_SECONDS, started, still_alive
 
 pytestmark = pytest.mark.emulator
@@ -46,19 +47,11 @@ FIELDS = [
 """Of a drill's JSON, which other programs read."""
 
 
-class _Quiet:
-    def phase(self, name: str, total: int) -> None: ...
-
-    def progress(self, done: int) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-
 @contextmanager
 def _drilled(kind: str, events: int, seed: int, outage: float | None = None) -> Iterator[tuple[Run, DrillResult]]:
     """A small drill that has run to its end, its world still there to be read."""
     config = DrillConfig(events=events, regions=2, seed=seed, kind=kind, outage=outage)
-    with opened_drill(config, _Quiet()) as run:
+    with opened_drill(config, Quiet()) as run:
         yield run, DrillResult(seed, False, run.go())
 
 

@@ -22,24 +22,9 @@ from chaos.world.processes import free_ports
 from chaos.world.region import emulator
 from replicator import aws
 from replicator.settings import Settings
+from tests.chaos.quiet import Quiet
 
 pytestmark = pytest.mark.emulator
-
-
-class Quiet:
-    """A watcher that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def phase(self, name: str, total: int) -> None:
-        self.told.append(name)
-
-    def progress(self, done: int) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        self.told.append(text)
 
 
 def run(scenario: Scenario, seed: int, history_file: Path | None = None, watch: Quiet | None = None) -> Result:
