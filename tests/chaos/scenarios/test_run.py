@@ -169,6 +169,26 @@ def test_what_holds_the_same_begins_when_the_other_has_ended_however_late_that_i
     assert at["second", "begins"] >= at["first", "ends"]
 
 
+def test_a_step_that_waits_begins_after_those_before_it_and_lasts_until_what_it_waits_for() -> None:
+    notes: list[tuple[str, str, float]] = []
+    steps: list[tuple[Step, Action]] = [
+        (Step("freeze", {}, 0.0, 1.0, when="loaded", until="enough"), Noted("freeze", notes)),
+        (Step("failover", {}, 0.0, when="noticed"), Noted("failover", notes, takes=3.0)),
+        (Step("failback", {}, 0.0, when="over"), Noted("failback", notes)),
+    ]
+    stage = Stage([])
+    since = {"noticed": 0.0, "loaded": 2.0, "enough": 8.0}  # noticed at once, which nothing is before there is anything
+    stage.workload.reached = (  # type: ignore[method-assign]
+        lambda condition: ("freeze", "ends") in [note[:2] for note in notes] if condition == "over"
+        else stage.now >= since[condition]
+    )  # fmt: skip
+    made(stage, replace(find_scenario("partition"), seconds=1.0))._timeline(steps)
+    assert [note[:2] for note in notes] == [
+        ("freeze", "begins"), ("failover", "begins"), ("freeze", "ends"), ("failback", "begins"),
+    ]  # fmt: skip
+    assert [at for _, _, at in notes] == pytest.approx([2.0, 2.0, 8.0, 8.0], abs=0.3)
+
+
 def test_clients_are_stopped_also_where_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(EAST)
     stage = Stage([client])
