@@ -6,7 +6,6 @@ when the client asks what became of it. Written as lines of JSON, one each for i
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from math import inf
-from pathlib import Path
 from typing import Any
 
 Vector = Mapping[str, int]
@@ -235,32 +233,6 @@ class History:
                     {"call": call.number, "is": str(outcome), "at": call.ended, "seen": seen, "found": found, "why": why,
                      "events": [asdict(event) for event in events]}
                 )  # fmt: skip
-
-
-def read_history(lines: Iterable[str]) -> History:
-    """The history that these lines of JSON tell."""
-    history = History(lambda: 0.0)
-    for line in lines:
-        told = json.loads(line)
-        kind, at = told["is"], told["at"]
-        history.clock = lambda at=at: at  # type: ignore[misc]
-        if kind == "invoke":
-            history.invoke(told["process"], told["region"], told["name"], told["value"], told["context"], told["hlc"])
-        elif kind == "settled":
-            history.settle(history.calls[told["call"]], told["digests"])
-        elif kind == "lost":
-            history.gone |= set(told["gone"])
-            history.lost_regions.add(told["region"])
-        else:
-            events = tuple(Written(**event) for event in told["events"])
-            history._end(history.calls[told["call"]], Outcome(kind), events, told["seen"], told["found"], told["why"])
-    return history
-
-
-def load_history(file: Path) -> History:
-    """As `read_history`, from a file."""
-    with file.open() as lines:
-        return read_history(lines)
 
 
 # -- the final reads -----------------------------------------------------------------------------------------------

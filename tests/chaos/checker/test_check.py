@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chaos import things
 from chaos.checker.check import check
-from chaos.checker.history import Kept, Outcome, Written, load_history, read_history
+from chaos.checker.history import Kept, Outcome, Written
 from chaos.checker.verdict import PROMISES
 from tests.chaos.checker import runs
+from tests.chaos.checker.reading import read_history
 
 EAST, WEST, SOUTH = runs.EAST, runs.WEST, runs.SOUTH
 
@@ -206,9 +206,8 @@ def test_a_promise_that_nothing_was_looked_at_for_is_not_called_kept() -> None:
     assert {"claims", "read_your_writes", "torn"} <= set(verdict.untested)
 
 
-def test_a_history_is_read_again_as_it_was_written(tmp_path: Path) -> None:
+def test_a_history_is_read_again_as_it_was_written() -> None:
     run = runs.Run()
-    file = tmp_path / "history.jsonl"
     lines: list[str] = []
     run.history._sink = lambda line: lines.append(json.dumps(line))
     run.join("a", EAST, "thing/1", "homer")
@@ -217,12 +216,11 @@ def test_a_history_is_read_again_as_it_was_written(tmp_path: Path) -> None:
     run.history.fail(run.history.invoke("b", WEST, "write", [], {}), "refused")
     run.history.settle(call, [event.digest for event in call.events])
     run.history.lose(WEST, [])
-    file.write_text("\n".join(lines) + "\n")
-    again = load_history(file)
+    again = read_history(lines)
     assert [json.dumps(_shown(each)) for each in again.calls] == [json.dumps(_shown(each)) for each in run.history.calls]
     assert (again.gone, again.lost_regions) == (run.history.gone, run.history.lost_regions)
     assert again.gone == {call.events[0].digest}
-    assert read_history(lines).counts() == {"ok": 3, "fail": 1, "unknown": 0}
+    assert again.counts() == {"ok": 3, "fail": 1, "unknown": 0}
 
 
 def _shown(call: Any) -> Any:

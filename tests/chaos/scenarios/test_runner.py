@@ -11,7 +11,6 @@ import pytest
 
 from chaos.checker import sabotage
 from chaos.checker.check import check
-from chaos.checker.history import load_history
 from chaos.scenarios import runner
 from chaos.scenarios.result import Result
 from chaos.scenarios.runner import Run, opened, run_scenario
@@ -22,6 +21,7 @@ from chaos.world.processes import free_ports
 from chaos.world.region import emulator
 from replicator import aws
 from replicator.settings import Settings
+from tests.chaos.checker.reading import read_history
 from tests.chaos.quiet import Quiet
 
 pytestmark = pytest.mark.emulator
@@ -50,7 +50,7 @@ def test_a_short_scenario_keeps_every_promise_and_its_history_can_be_judged_agai
     assert result.steps[0].ended is not None
     assert result.steps[0].ended - result.steps[0].began >= 2.0
     assert json.loads(json.dumps(result.as_json()))["acknowledged_events"] == result.acknowledged
-    again = load_history(file)
+    again = read_history(file.read_text().splitlines())
     assert sum(1 for _ in again.acknowledged()) == result.acknowledged
     unproven = check(again, {})  # without final reads nothing is proven
     assert {"gaps", "forked", "views_complete"} <= {*unproven.untested}
