@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
+from math import inf
 from typing import Any
 
 from chaos.checker.history import History, Place
@@ -56,7 +57,7 @@ class Stage:
         self.workload: Workload
         self.kills_left = kills
         self.kills: list[Done] = []
-        self._next_kill = 0.0
+        self._next_kill = inf
         self._chance = random.Random(f"{seed}/kills")
         self._remarks: list[str] = []
         self._struck = True
@@ -70,6 +71,7 @@ class Stage:
     def begin(self) -> None:
         """The timeline begins."""
         self.began = time.monotonic()
+        self._next_kill = 0.0
 
     @property
     def now(self) -> float:
@@ -97,7 +99,7 @@ class Stage:
             self.kills_left -= 1
         self._next_kill = self.now + self._chance.uniform(0.2, 1.6)
 
-    def until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
+    def until(self, condition: Callable[[], bool], seconds: float = inf) -> bool:
         """Wait for `condition`, for so long. Returns whether it came about."""
         end = time.monotonic() + seconds
         while not condition():
