@@ -11,11 +11,9 @@ import typer
 from rich.table import Table
 
 from chaos.bars import Bars
-from chaos.drills.drill import run_drill
-from chaos.drills.figures import SHORT, as_markdown, short_figures
-from chaos.drills.kinds import KINDS
-from chaos.drills.result import DrillConfig, DrillResult, describe, summarize
-from chaos.drills.sabotage import PROMISES
+from chaos.checker.sabotage import PROMISES
+from chaos.drills.drill import KINDS, DrillConfig, run_drill
+from chaos.drills.result import SHORT, DrillResult, as_markdown, describe, short_figures, summarize
 from chaos.faults.command import proxy
 from chaos.hostile.command import hostile
 from chaos.outputs import check_output
@@ -106,14 +104,14 @@ def contend(
 
     Exits 0 when every promise was kept, 1 when one was broken. Ctrl-C leaves nothing running.
     """
-    from chaos.contention import Contention, run_contention
+    from chaos.workload.contention import Contention, run_contention
 
     plan = Contention(operations, writers, streams, seed)
     check_output("--json", json_file)
     if not given("MERIDIAN_LOG"):
         logs.configure("error")
     with Bars() as bars:
-        outcome = run_contention(plan, bars.steps)
+        outcome = run_contention(plan, bars)
     table = Table(title=f"{outcome.operations:,} operations by {writers} writers, seed {seed}", title_justify="left")
     for column in ("operation", "result"):
         table.add_column(column)
@@ -173,8 +171,8 @@ def _count(text: str) -> int | None:
 
 
 def _show(result: DrillResult) -> None:
-    config = result.config
-    table = Table(title=f"{config.kind} drill of {len(result.regions)} regions, seed {config.seed}", title_justify="left")
+    title = f"{result.kind.name} drill of {len(result.result.regions)} regions, seed {result.seed}"
+    table = Table(title=title, title_justify="left")
     table.add_column("promise")
     table.add_column("evidence")
     table.add_column("", justify="right")
@@ -183,13 +181,13 @@ def _show(result: DrillResult) -> None:
     out.print(table)
     for line in summarize(result):
         out.print(line, highlight=False, soft_wrap=True)
-    for example in result.verdict.examples:
+    for example in result.result.verdict.examples:
         out.print(f"[red]broken:[/] {example}", highlight=False, soft_wrap=True)
 
 
 def _show_all(results: Sequence[DrillResult]) -> None:
     table = Table(
-        title=f"all drills: {results[0].acknowledged:,} events each, seed {results[0].config.seed}", title_justify="left"
+        title=f"all drills: {results[0].result.acknowledged:,} events each, seed {results[0].seed}", title_justify="left"
     )
     for number, column in enumerate(SHORT):
         table.add_column(column, justify="right" if number else "left")

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.drills.flights import Aircraft, Departures, Selection, data_file, desks, select
-from chaos.drills.truth import expected_rows, expected_views
+from chaos.workload.flights import Aircraft, Departures, Selection, data_file, desks, select
+from chaos.workload.truth import differing, expected_rows, expected_views
 from projectors.engine import Engine
 from projectors.projection import Projection
 from projectors.rows import read_row
 from projectors.sinks.port import Sink
 from projectors.verify import Place, Verdict, compare
-from replicator.domain.canonical import same_json
 from replicator.domain.clock import Hlc
 from replicator.domain.event import NO_EVENTS, Event, Head, seal
 from replicator.domain.names import LaneId, StreamId
@@ -167,14 +166,6 @@ def run_orders(events: int | None, seed: int, sinks: Mapping[str, tuple[Sink, st
 
 def _judge(place: Place, truth: Mapping[str, Any], rows: Mapping[str, Any]) -> list[str]:
     values = {view.key.partition("/")[2]: view.value for view in place.sink.views(Aircraft.name)}
-    wrong = [
-        f"{place.name}: {tail} is {values.get(tail)}, the data says {truth.get(tail)}"
-        for tail in sorted({*truth, *values})
-        if not same_json(values.get(tail), truth.get(tail))
-    ]
     named = {view.row for view in place.sink.views(Departures.name) if view.row}
-    for row in sorted({*rows, *named}):
-        value = read_row(Departures, place.sink, row).value
-        if not same_json(value, rows.get(row)):
-            wrong.append(f"{place.name}: row {row} is {value}, the data says {rows.get(row)}")
-    return wrong
+    read = {row: read_row(Departures, place.sink, row).value for row in {*rows, *named}}
+    return [f"{place.name}: {why}" for why in (*differing(values, truth), *differing(read, rows))]

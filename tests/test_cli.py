@@ -142,6 +142,7 @@ class Wrong:
 (_CLOSED,) = free_ports(1)
 AT = f"--endpoints us-east-1=http://127.0.0.1:{_CLOSED}"
 EAST = "--region us-east-1"
+AIRCRAFT = "chaos.workload.flights:Aircraft"
 WRONG = [
     Wrong("replicator read user/homer", "no region", "--region or set MERIDIAN_REGION"),
     Wrong("replicator read user/homer --region US-EAST-1", "'US-EAST-1'", "such as 'us-east-1'"),
@@ -183,7 +184,7 @@ WRONG = [
     Wrong(f"projectors run {EAST} --projection :Thing", "':Thing'", "package.module:Name|cannot be loaded"),
     Wrong(f"projectors show aircraft N14228 {EAST}", "'N14228'", "'type/id'"),
     Wrong(f"projectors init {EAST} --sink mysql://root:secret@host/db", "'mysql://host/db'", "write 'dynamodb'"),
-    Wrong(f"projectors run {EAST} --projection chaos.drills.flights:Aircraft --sink memory", "'memory'", "write 'dynamodb'"),
+    Wrong(f"projectors run {EAST} --projection {AIRCRAFT} --sink memory", "'memory'", "write 'dynamodb'"),
     Wrong(f"projectors verify aircraft {EAST} --sink dynamodb --sink dynamodb", "twice", "once"),
     Wrong(
         f"projectors verify aircraft {EAST} --sink redis://h?password=one --sink redis://h?password=two",
@@ -192,11 +193,11 @@ WRONG = [
     ),
     Wrong(f"projectors verify aircraft {EAST}", "nothing to compare with", "--regions or --events"),
     Wrong(
-        f"projectors conflicts aircraft/N1 {EAST} --projection chaos.drills.flights:Aircraft --name aircrat",
+        f"projectors conflicts aircraft/N1 {EAST} --projection {AIRCRAFT} --name aircrat",
         "'aircrat'",
         "(aircraft@1)",
     ),
-    Wrong(f"projectors conflicts robot/bender {EAST} --projection chaos.drills.flights:Aircraft", "'robot'", "--projection"),
+    Wrong(f"projectors conflicts robot/bender {EAST} --projection {AIRCRAFT}", "'robot'", "--projection"),
     Wrong(f"projectors versions {EAST} --projection nonsense", "'nonsense'", "package.module:Name"),
     Wrong(f"projectors show aircraft aircraft/N1 {EAST} --sink redis", "'redis'", "write 'dynamodb'"),
     Wrong("chaos views --events lots", "'lots'", "give one such as"),
@@ -289,7 +290,7 @@ def test_a_missing_table_is_named_with_its_remedy(settings: Settings) -> None:
         "replicator run",
         "replicator quarantine",
         "projectors show aircraft aircraft/N1",
-        "projectors run --projection chaos.drills.flights:Aircraft",
+        "projectors run --projection chaos.workload.flights:Aircraft",
     )
     for result in commands(*((f"{line} --prefix absent", environment_of(settings)) for line in lines)):
         check(result, "table absent-", "init|terraform apply")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from chaos.cli import app as chaos
-from chaos.drills.flights import PROJECTION
+from chaos.workload.flights import PROJECTION
 from chaos.world.processes import free_ports
 from chaos.world.world import World
 from projectors.cli import app as projectors

@@ -11,8 +11,9 @@ from chaos.checker.causes import Knowledge, lane_of, vector_of
 from chaos.checker.history import Call, Final, Finals, History, Kept, Outcome, Written
 from chaos.checker.verdict import Verdict
 
-CLAIMS = {"claim": "meridian.claimed", "release": "meridian.released"}
-"""The calls that are no writes to things and no reads, each with the type of its event."""
+OPTIMISTIC = "optimistic claim"
+CLAIMS = {"claim": "meridian.claimed", "release": "meridian.released", OPTIMISTIC: "meridian.claimed"}
+"""The calls that claim, each with the type of its event."""
 
 
 def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
@@ -22,6 +23,8 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
         done = call.outcome is Outcome.OK or any(event.digest in there for event in call.events)
         if done and isinstance(call.value, list):
             _told(verdict, call)
+        if call.denied and call.events and call.region not in history.lost_regions:
+            verdict.breach("torn", f"call {call.number} is told of some of its events and not of others")
     verdict.look("acknowledged_twice", len(known.acknowledged))
     for call, event, before in known.again:
         verdict.breach(
@@ -34,7 +37,8 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
 
 def _told(verdict: Verdict, call: Call) -> None:
     """A write is told of one event for each change that it asked for, in its own region, in the order that it gave."""
-    asked, told = Counter(str(each["id"]) for each in call.value), Counter(event.id for event in call.events)
+    asked = Counter(str(each["id"]) for each in call.value) - Counter(event.id for event in call.denied)
+    told = Counter(event.id for event in call.events)
     missing = asked - told
     for change in missing:
         verdict.breach("lost", f"call {call.number} asked for {change}, and is told of no event for it")
@@ -81,14 +85,15 @@ def _differs(kept: Kept, call: Call, event: Written) -> Iterator[str]:
     if asked is None:
         return
     stream, kind, payload = asked
-    found = {key: value for key, value in kept.fields.items() if key in payload} if call.name in CLAIMS else kept.payload
+    found = kept.payload if call.name == "write" else {k: v for k, v in kept.fields.items() if k in payload}
     if (kept.stream, kept.type) != (stream, kind) or _text(found) != _text(payload):
         asked_for = f"call {call.number} asked for {stream} {kind} {_text(payload)}"
         yield f"is {kept.stream} {kept.type} {_text(kept.payload)}; {asked_for}"
 
 
 def _asked(call: Call, event: Written) -> tuple[str, str, Mapping[str, Any]] | None:
-    """The stream, type and payload that an event of the call should have. A claim's payload says more than was asked."""
+    """The stream, type and payload that an event of the call should have. The payload of a claim or decision says more than
+    was asked."""
     if call.name in CLAIMS:
         return call.value["stream"], CLAIMS[call.name], {"owner": call.value["owner"]}
     for each in call.value:

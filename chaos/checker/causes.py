@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.checker.history import Call, Finals, History, Kept, Outcome, Vector, Written
-
-Place = tuple[str, int]
-"""A lane's partition key and a sequence."""
+from chaos.checker.history import Call, Finals, History, Kept, Outcome, Place, Vector, Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,7 @@ class Knowledge:
                 elif call.outcome is Outcome.UNKNOWN:
                     known.unknown[event.digest] = (call, event)
         known._lose_unsaid(history, held)
+        known.gone_ids -= {event.id for _, event in known.acknowledged.values()}  # asked for again, and acknowledged
         for final in finals.values():
             for kept in final.events:
                 known.events.setdefault(kept.place, kept)

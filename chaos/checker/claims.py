@@ -5,20 +5,22 @@ from __future__ import annotations
 from itertools import combinations
 from math import inf
 
-from chaos.checker.asked import CLAIMS
+from chaos.checker.asked import CLAIMS, OPTIMISTIC
 from chaos.checker.causes import by_lane
 from chaos.checker.history import Call, Finals, History, Outcome
 from chaos.checker.verdict import Verdict
 
 _CLAIMED, _RELEASED = CLAIMS["claim"], CLAIMS["release"]
+_HOMED = CLAIMS.keys() - {OPTIMISTIC}
 
 
 def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
     """Judge claims under the home-region rule: every claim's events are in one lane, and tell who owned it when."""
-    claims = {call.value["stream"] for call in history.calls if call.name in CLAIMS}
+    claims = {call.value["stream"] for call in history.calls if call.name in _HOMED}
+    others = {call.value["stream"] for call in history.calls if call.name == OPTIMISTIC}
     for region, final in finals.items():
         walked: dict[str, str | None] = dict.fromkeys(claims)
-        lanes = by_lane(kept for kept in final.events if kept.type in (_CLAIMED, _RELEASED))
+        lanes = by_lane(kept for kept in final.events if kept.type in (_CLAIMED, _RELEASED) and kept.stream not in others)
         homes: dict[str, str] = {}
         for lane, held in lanes.items():
             stream = held[0].stream
@@ -52,7 +54,7 @@ def _told(verdict: Verdict, history: History) -> None:
     released: dict[str, list[Call]] = {}
     asked: dict[str, list[Call]] = {}
     for call in history.calls:
-        if call.name not in CLAIMS:
+        if call.name not in _HOMED:
             continue
         stream = call.value["stream"]
         if call.name == "claim":

@@ -48,10 +48,9 @@ def _compare(verdict: Verdict, known: Knowledge, history: History, region: str, 
             verdict.breach("lost", f"{where} was taken for gone, and is here: it was not brought back")
         name = str(kept.fields.get("id", ""))
         verdict.look("from_nowhere")
-        if name in failed:
-            verdict.breach("from_nowhere", f"{where} is of the call that failed to write {name}")
-        elif kept.type != _OWN and kept.digest not in known.acknowledged and kept.digest not in known.unknown:
-            verdict.breach("from_nowhere", f"{where} was written by nobody")
+        if kept.type != _OWN and kept.digest not in known.acknowledged and kept.digest not in known.unknown:
+            who = f"is of a call that failed to write {name}" if name in failed else "was written by nobody"
+            verdict.breach("from_nowhere", f"{where} {who}")
         if name:
             verdict.look("duplicated")
             if name in ids:

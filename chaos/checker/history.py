@@ -6,17 +6,20 @@ when the client asks what became of it. Written as lines of JSON, one each for i
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
+from math import inf
 from typing import Any
 
 Vector = Mapping[str, int]
 """region -> the last sequence of its lane of one stream."""
+
+Place = tuple[str, int]
+"""A lane's partition key and a sequence."""
 
 
 class Outcome(StrEnum):
@@ -37,14 +40,18 @@ class Written:
     hlc: str
     id: str
 
+    @property
+    def region(self) -> str:
+        return self.lane.partition("#")[0]
+
 
 @dataclass(slots=True)
 class Call:
     """One call. Times are in seconds of the run's clock.
 
-    `name` is add, join, leave, name (writes to a thing; several make one transaction), claim, release or read. `value` says
-    what was asked: for a write a list of changes `{"id", "stream", "type", …payload}`, for a claim or release
-    `{"id", "stream", "owner"}`, for a read `{"stream"}`. `context` is what the client had seen of each stream it names.
+    `name` is write, claim, release or read. `value` says what was asked: for a write a list of changes `{"id", "stream",
+    "type", …payload}`, for a claim or release `{"id", "stream", "owner"}`, for a read `{"stream"}`. `context` is what the
+    client had seen of each stream it names.
     """
 
     number: int
@@ -63,7 +70,8 @@ class Call:
     events: tuple[Written, ...] = ()
     """Of a write: the events that it made, or, while unknown, would make."""
     denied: tuple[Written, ...] = ()
-    """Of a write that was unknown: the events that it turned out not to have made."""
+    """Of a write that was unknown: the events that it turned out not to have made. Only a region that lost its data has some
+    of a write and others not."""
     seen: Vector | None = None
     """Of a read: the version vector of what was read."""
     found: Any = None
@@ -85,8 +93,14 @@ class History:
         """The digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
         self.lost_regions: set[str] = set()
         """The regions that have lost their data at some time."""
+        self.gone_from: dict[str, int] = {}
+        """Lane -> the first sequence that is gone, and whose place may have been given again."""
         self.doubted = 0
         """How many calls were unknown at first."""
+        self.doubted_events = self.confirmed_events = 0
+        """How many events they were to write, and how many of these turned out to be written."""
+        self._acknowledged: Counter[str] = Counter()
+        self._gone: Counter[str] = Counter()
         self._sink = sink
         self._lock = threading.Lock()
         self._lines = 0
@@ -114,16 +128,23 @@ class History:
         """No answer. `events` are what it would have written."""
         self._end(call, Outcome.UNKNOWN, events, None, None, why)
 
-    def settle(self, call: Call, written: bool) -> None:
-        """What became of an unknown call turned out."""
+    def settle(self, call: Call, written: Collection[str]) -> None:
+        """What became of an unknown call turned out: its events with these digests are written, and no other."""
+        held = set(written)
+        there = tuple(event for event in call.events if event.digest in held)
         with self._lock:
-            call.outcome, call.done = Outcome.OK if written else Outcome.FAIL, self._line()
-            if written:
+            call.outcome, call.done = Outcome.OK if there else Outcome.FAIL, self._line()
+            call.denied = tuple(event for event in call.events if event.digest not in held)
+            call.events = there
+            if there:
                 call.ended = self.clock()
-            else:
-                call.denied, call.events = call.events, ()
+                self.confirmed_events += len(there)
+                self._count(self._acknowledged, there)
             if self._sink is not None:
-                self._sink({"call": call.number, "is": "settled", "at": self.clock(), "written": written})
+                self._sink(
+                    {"call": call.number, "is": "settled", "at": self.clock(), "written": bool(there),
+                     "digests": [event.digest for event in there]}
+                )  # fmt: skip
 
     def lose(self, region: str, survived: Iterable[str]) -> list[Written]:
         """The region lost its data. Of its acknowledged events those with these digests survived somewhere; the others are
@@ -134,9 +155,12 @@ class History:
                 event
                 for call in self.calls
                 for event in (call.events if call.outcome is Outcome.OK else ())
-                if event.lane.startswith(f"{region}#") and event.digest not in held
+                if event.region == region and event.digest not in held and event.digest not in self.gone
             ]
+            self._count(self._gone, lost)
             self.gone |= {event.digest for event in lost}
+            for event in lost:
+                self.gone_from[event.lane] = min(event.sequence, self.gone_from.get(event.lane, event.sequence))
             self.lost_regions.add(region)
             if self._sink is not None:
                 self._sink({"is": "lost", "at": self.clock(), "region": region, "gone": [event.digest for event in lost]})
@@ -150,10 +174,44 @@ class History:
             if call.outcome is Outcome.OK:
                 yield from call.events
 
+    def events_of(self, region: str, since: float = -inf, until: float = inf) -> dict[Place, str]:
+        """The digest of each event of the region's lanes that was acknowledged in this time and is not gone."""
+        with self._lock:
+            calls = list(self.calls)
+        return {
+            (event.lane, event.sequence): event.digest
+            for call in calls
+            if call.outcome is Outcome.OK and since <= (call.ended or 0.0) <= until
+            for event in call.events
+            if event.region == region and event.digest not in self.gone
+        }
+
+    def heads(self) -> dict[str, int]:
+        """The last acknowledged sequence of each lane that is not gone."""
+        found: dict[str, int] = {}
+        for event in self.acknowledged():
+            if event.digest not in self.gone:
+                found[event.lane] = max(event.sequence, found.get(event.lane, 0))
+        return found
+
+    def count(self, region: str | None = None) -> int:
+        """How many events were acknowledged, those that are gone included; or how many of this region's lanes, and are not
+        gone."""
+        return self._acknowledged.total() if region is None else self._acknowledged[region] - self._gone[region]
+
+    @property
+    def gone_events(self) -> int:
+        """How many acknowledged events are gone."""
+        return self._gone.total()
+
     def counts(self) -> dict[str, int]:
         """How many calls ended how."""
         with self._lock:
             return {str(outcome): sum(call.outcome is outcome for call in self.calls) for outcome in Outcome}
+
+    @staticmethod
+    def _count(by: Counter[str], events: Iterable[Written]) -> None:
+        by.update(event.region for event in events)
 
     def _line(self) -> int:
         self._lines += 1
@@ -164,39 +222,17 @@ class History:
     ) -> None:
         with self._lock:
             call.ended, call.done = self.clock(), self._line()
-            self.doubted += outcome is Outcome.UNKNOWN
+            if outcome is Outcome.UNKNOWN:
+                self.doubted += 1
+                self.doubted_events += len(events)
+            elif outcome is Outcome.OK:
+                self._count(self._acknowledged, events)
             call.outcome, call.events, call.seen, call.found, call.why = outcome, tuple(events), seen, found, why
             if self._sink is not None:
                 self._sink(
                     {"call": call.number, "is": str(outcome), "at": call.ended, "seen": seen, "found": found, "why": why,
                      "events": [asdict(event) for event in events]}
                 )  # fmt: skip
-
-
-def read_history(lines: Iterable[str]) -> History:
-    """The history that these lines of JSON tell."""
-    history = History(lambda: 0.0)
-    for line in lines:
-        told = json.loads(line)
-        kind, at = told["is"], told["at"]
-        history.clock = lambda at=at: at  # type: ignore[misc]
-        if kind == "invoke":
-            history.invoke(told["process"], told["region"], told["name"], told["value"], told["context"], told["hlc"])
-        elif kind == "settled":
-            history.settle(history.calls[told["call"]], told["written"])
-        elif kind == "lost":
-            history.gone |= set(told["gone"])
-            history.lost_regions.add(told["region"])
-        else:
-            events = tuple(Written(**event) for event in told["events"])
-            history._end(history.calls[told["call"]], Outcome(kind), events, told["seen"], told["found"], told["why"])
-    return history
-
-
-def load_history(file: Path) -> History:
-    """As `read_history`, from a file."""
-    with file.open() as lines:
-        return read_history(lines)
 
 
 # -- the final reads -----------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from chaos.checker.causes import Knowledge, by_lane, vector_of, whole
 from chaos.checker.history import Finals, Kept, Outcome, Vector
 from chaos.checker.verdict import Verdict
 
-_TYPE = "thing/"
 _NOTHING: Mapping[str, Any] = {"count": 0, "members": [], "called": None}
 _FIELDS = {"added": ("n", "counters"), "joined": ("who", "sets"), "left": ("who", "sets"), "named": ("to", "registers")}
 """What an event of each type says, and the promise that is judged by it."""
@@ -92,46 +91,22 @@ def _names(known: Knowledge, held: list[Kept]) -> set[str | None]:
     }
 
 
-def check_values(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
-    """Judge every region's views of things."""
-    reference: tuple[str, dict[str, Any]] | None = None
+def check_things(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
+    """Judge the value of every region's views of things."""
     sums = _sums(known)
     for region, final in finals.items():
-        heads = _heads(final.events)
-        for stream in sorted(heads.keys() | final.views.keys()):
-            view = final.views.get(stream)
-            verdict.look("views_complete")
-            if view is None or (vector_of(view.vector) or {}) != heads.get(stream):
-                at = view.vector if view is not None else "nothing"
-                verdict.breach(
-                    "views_complete", f"{region}: the view of {stream} is at {at}, its events at {heads.get(stream)}"
-                )
+        for stream, view in sorted(final.views.items()):
+            vector = vector_of(view.vector)
+            if not vector:
                 continue
             verdict.look("counters")
             verdict.look("sets")
             verdict.look("registers")
-            for promise, why in explain(known, stream, view.vector, view.value):
+            for promise, why in explain(known, stream, vector, view.value):
                 verdict.breach(promise, f"{region}: {stream}: {why}")
             count = view.value.get("count") if isinstance(view.value, Mapping) else None
             if isinstance(count, int) and (refused := sums.refuse(stream, count)) is not None:
                 verdict.breach("counters", f"{region}: {stream}: {refused}")
-        bodies = {stream: view.body for stream, view in final.views.items()}
-        if reference is None:
-            reference = (region, bodies)
-            continue
-        verdict.look("views_identical", len(bodies))
-        for stream in sorted(bodies.keys() | reference[1].keys()):
-            if bodies.get(stream) != reference[1].get(stream):
-                verdict.breach("views_identical", f"the view of {stream} differs between {reference[0]} and {region}")
-
-
-def _heads(events: list[Kept]) -> dict[str, dict[str, int]]:
-    heads: dict[str, dict[str, int]] = {}
-    for kept in events:
-        if kept.stream.startswith(_TYPE):
-            head = heads.setdefault(kept.stream, {})
-            head[kept.region] = max(head.get(kept.region, 0), kept.sequence)
-    return heads
 
 
 class _Sums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ PROMISES: dict[str, str] = {
     "views_identical": "every region has the same views, to the byte",
     "quarantined": "nothing was refused, as nobody forged or damaged anything",
 }
-"""Every promise by name, in the words of a report."""
+"""Every promise by name, in the words of a report: what is promised to clients that write to things, read and claim."""
 
 _EXAMPLES = 5
 
@@ -46,8 +46,9 @@ class Finding:
 class Verdict:
     """What was found. A promise that nothing was looked at for was not tested, and is not called kept."""
 
-    def __init__(self, names: Iterable[str] = PROMISES) -> None:
-        self.findings = {name: Finding() for name in names}
+    def __init__(self, promises: Mapping[str, str] = PROMISES) -> None:
+        self.promises = promises
+        self.findings = {name: Finding() for name in promises}
 
     def look(self, promise: str, count: int = 1) -> None:
         """So many more things are looked at."""
@@ -76,6 +77,6 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            name: {"promise": PROMISES[name], "looked": f.looked, "broken": f.broken, "examples": f.examples}
+            name: {"promise": self.promises[name], "looked": f.looked, "broken": f.broken, "examples": f.examples}
             for name, f in self.findings.items()
         }

@@ -1,1 +1,1 @@
-"""Drills: an outage of each kind under real load, what an operator does about it, and every promise checked."""
+"""Drills: one outage under a load of real flights, measured. Each kind is a scenario file; `chaos drill` runs one."""

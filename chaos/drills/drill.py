@@ -1,109 +1,93 @@
-"""The drill: real flights into every region, one region struck in the middle, its writers moved away and back by the
-replicator's runbooks, and then every promise checked. What strikes it is one of chaos/drills/kinds.py.
-"""
+"""A drill: the scenario of its kind, with so many flights as its load, and every promise checked at the end."""
 
 from __future__ import annotations
 
-import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from chaos.drills import sabotage
-from chaos.drills.checker import Verdict, expected_vectors
-from chaos.drills.convergence import converge
-from chaos.drills.flights import PROJECTION, Selection, data_file, select
-from chaos.drills.judging import judge
-from chaos.drills.kinds import KINDS
-from chaos.drills.outage import Outage
-from chaos.drills.result import REGIONS, DrillConfig, DrillResult
-from chaos.drills.stage import Stage, Watcher
-from chaos.world.world import World
-from replicator.errors import MeridianError
+from chaos.checker.sabotage import PROMISES, break_promise
+from chaos.drills.result import DrillResult
+from chaos.scenarios.places import REGIONS
+from chaos.scenarios.runner import Run, opened
+from chaos.scenarios.scenario import Scenario, load_scenario
+from chaos.scenarios.stage import Stage
+from chaos.scenarios.watcher import Watcher
+from chaos.workload.desks import FlightLoad
+from chaos.workload.flights import check_count, data_file
+from replicator.errors import InvalidConfig
 
-__all__ = ["Drill", "Watcher", "make_world", "run_drill"]
+KINDS = ("freeze", "kill", "restore", "partition", "one-way", "slow", "split-brain", "switchover")
+"""What can happen to a region: each is a file of chaos/drills/files."""
+_FILES = Path(__file__).parent / "files"
+
+
+@dataclass(frozen=True, slots=True)
+class DrillConfig:
+    """What to run. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
+    `breaks` names a promise to break on purpose after convergence, to show that the checker sees it; `terraform` runs it
+    on what `terraform apply` deploys, Lambdas and all; `outage` is how many seconds the outage lasts at least (None: as
+    long as its kind wants); `kind` is one of KINDS."""
+
+    events: int | None = 10_000
+    regions: int = 3
+    seed: int = 1
+    kills: int = 0
+    breaks: str | None = None
+    terraform: bool = False
+    outage: float | None = None
+    kind: str = "freeze"
+
+    def __post_init__(self) -> None:
+        check_count(self.events)
+        if not 2 <= self.regions <= len(REGIONS):
+            raise InvalidConfig(f"--regions {self.regions} is out of range; give 2 to {len(REGIONS)}")
+        if self.kills < 0:
+            raise InvalidConfig(f"--kills {self.kills} is negative; give how many workers to kill")
+        if self.kills and self.terraform:
+            raise InvalidConfig("--kills needs workers, and with --terraform functions do the work; leave one of them out")
+        if self.kind not in KINDS:
+            raise InvalidConfig(f"--kind {self.kind!r} is unknown; choose from {', '.join(KINDS)}, or all")
+        if self.terraform and self.kind != "freeze":
+            raise InvalidConfig(
+                f"--kind {self.kind} needs workers in processes of their own, and with --terraform functions inside the "
+                "emulator do the work; leave one of them out, or use --kind freeze"
+            )
+        if self.outage is not None and not 0 <= self.outage <= 3600:
+            raise InvalidConfig(f"--outage {self.outage:g} is out of range; give 0 to 3600 seconds")
+        if self.breaks is not None and self.breaks not in PROMISES:
+            raise InvalidConfig(f"--break {self.breaks!r} is unknown; choose from {', '.join(PROMISES)}")
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of its kind, as it was asked for."""
+        scenario = load_scenario(_FILES / f"{self.kind}.yaml")
+        assert isinstance(scenario.load, FlightLoad)
+        outage = scenario.load.outage if self.outage is None else self.outage
+        load = replace(scenario.load, flights=self.events, outage=outage)
+        return replace(scenario, regions=self.regions, kills=self.kills, load=load)
 
 
 def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
     """Run a drill on a world of its own and judge it. Everything it starts has stopped when it returns or raises."""
     started = time.monotonic()
     data_file()
-    watch.phase("reading flights", 1)
-    selection = select(config.events, config.seed)
-    watch.phase("starting regions", config.regions)
-    with make_world(config, watch) as world:
-        drill = Drill(config, world, selection, watch)
-        try:
-            drill.load()
-            drill.converge()
-        finally:
-            drill.stage.stop_desks()
-        drill.check()
-        drill.result.total_seconds = time.monotonic() - started
-        return drill.result
+
+    def spoil(stage: Stage) -> None:
+        if config.breaks is not None:
+            watch.say(f"breaking a promise on purpose: {config.breaks}")
+            break_promise(config.breaks, list(stage.tables.values()), stage.world.settings(stage.regions[0]))
+
+    with opened_drill(config, watch) as run:
+        result = run.go(spoil)
+        return DrillResult(config.seed, config.terraform, result, time.monotonic() - started)
 
 
-def make_world(config: DrillConfig, watch: Watcher) -> World:
-    """The world that a drill of this kind needs."""
-    regions: Sequence[str] = REGIONS[: config.regions]
-    if config.terraform:
-        from chaos.world.terraform import TerraformWorld
-
-        return TerraformWorld(regions, [PROJECTION], read_timeout=3.0, attempts=2, step=watch.say)
-    return World(regions, [PROJECTION], read_timeout=3.0, attempts=2, proxied=KINDS[config.kind].proxied)
-
-
-class Drill:
-    """One run in one world: `load`, `converge`, `check`, in this order."""
-
-    def __init__(self, config: DrillConfig, world: World, selection: Selection, watch: Watcher) -> None:
-        self.stage = Stage(config, world, selection, watch)
-        self.world = world
-        self.result = self.stage.result
-        self.tables = self.stage.tables
-        self._watch = watch
-
-    def load(self) -> None:
-        """Let every desk report everything, with the outage, the failover and the fail-back on the way."""
-        stage = self.stage
-        self._watch.phase("appending", stage.total)
-        stage.start_desks()
-        Outage(stage).run()
-        stage.until(lambda: all(desk.done for desk in stage.desks))
-        self.result.load_seconds = stage.now
-        stage.until(lambda: stage.supervisor.kills_left == 0)
-        history, result = stage.history, self.result
-        result.acknowledged = history.count()
-        result.unknown, result.unknown_written = history.unknown, history.resolved_written
-        result.gone_events, result.gone_lanes = history.gone_events, len({lane for lane, _ in history.gone})
-        if result.acknowledged != stage.total:
-            raise MeridianError(f"{stage.total} reports were to be made, {result.acknowledged} were acknowledged")
-
-    def converge(self) -> None:
-        """Wait until every lane's last event and every view's last vector are in every region."""
-        started = time.monotonic()
-        heads, vectors = self.stage.history.heads(), expected_vectors(self.stage.history)
-        self._watch.phase("converging", (len(heads) + len(vectors)) * len(self.tables))
-
-        def beat(done: int) -> None:
-            self.stage.supervisor.keep_workers()
-            self._watch.progress(done)
-
-        if left := converge(self.tables, heads, vectors, beat):
-            self._watch.say(f"gave up: {left} lanes and views have not arrived and nothing moves")
-        else:
-            self.result.converge_seconds = time.monotonic() - started
-
-    def check(self) -> None:
-        """Stop the workers, break a promise if asked to, and judge."""
-        breaks = self.result.config.breaks
-        self.result.memory_mb = self.world.memory_mb() + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.world.stop_workers()
-        if breaks is not None:
-            self._watch.say(f"breaking a promise on purpose: {breaks}")
-            sabotage.break_promise(breaks, list(self.tables.values()), self.world.settings(self.stage.victim))
-        self.result.verdict = self.judge()
-
-    def judge(self) -> Verdict:
-        """Read everything and hold it against the history and the data set."""
-        self._watch.phase("checking", len(self.tables) + 2)
-        return judge(self.tables, self.stage.history, self.stage.selection, self._watch.progress)
+@contextmanager
+def opened_drill(config: DrillConfig, watch: Watcher) -> Iterator[Run]:
+    """The drill's run in its world, which is there until this is closed."""
+    with opened(config.scenario, config.seed, watch, terraform=config.terraform) as run:
+        assert isinstance(run, Run)
+        yield run

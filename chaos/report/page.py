@@ -12,9 +12,10 @@ from typing import Any
 from chaos.outputs import replace_text
 from chaos.report.charts import Axis, Line, Span, bars, lines
 from chaos.report.style import CSS
+from replicator.status.kit import document, mark, said, table
 
 Found = Mapping[str, Any]
-_MARKS = {True: ("well", "✓", "kept"), False: ("act", "✗", "broken"), None: ("watch", "–", "not run")}
+_STATES = {True: ("well", "kept"), False: ("act", "broken"), None: ("watch", "not run")}
 _OPEN = 3
 """So many runs are shown opened; of more, those that were not kept."""
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
@@ -36,42 +37,37 @@ def page(found: Sequence[Found]) -> str:
     few = len(found) <= _OPEN
     parts = [
         "<h1>Meridian · chaos</h1>",
-        f'<div class="said {level}" role="status"><p>{_mark_of(level)} {head}</p>'
-        f"<ul><li>{events:,} events were acknowledged while faults came and went.</li></ul></div>",
+        said(
+            level, f"{_mark_of(level)} {head}", f"<li>{events:,} events were acknowledged while faults came and went.</li>"
+        ),
         "" if len(found) == 1 else _overview(found),
         *(_run(each, number, few or each["kept"] is False) for number, each in enumerate(found)),
         "<footer>Written by <code>chaos run --html</code>; docs/chaos.md says what is judged, and by what.</footer>",
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(head)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
-    )
+    return document(head, parts, CSS)
 
 
 def _mark_of(level: str) -> str:
-    sign = {"well": "✓", "act": "✗", "watch": "–"}[level]
-    return f'<span class="mark {level}">{sign}</span>'
+    """What was not run or not looked at is none to watch, and has a sign of its own."""
+    return mark(level, "–" if level == "watch" else "")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _state(found: Found) -> tuple[str, str, str]:
-    level, sign, word = _MARKS[found["kept"]]
-    return level, sign, "failed" if "error" in found else word
+def _state(found: Found) -> tuple[str, str]:
+    level, word = _STATES[found["kept"]]
+    return level, "failed" if "error" in found else word
 
 
 def _overview(found: Sequence[Found]) -> str:
     rows = []
     for number, each in enumerate(found):
-        level, sign, word = _state(each)
+        level, word = _state(each)
         arrived = each.get("converge_seconds")
         rows.append(
-            f'<tr class="{level}"><td><span class="mark {level}">{sign}</span> '
+            f'<tr class="{level}"><td>{_mark_of(level)} '
             f'<a href="#run-{number}">{escape(each["scenario"])}</a> <span class="quiet">{word}</span></td>'
             f'<td class="wide">{escape(each["title"])}</td><td class="number">{int(each["seed"])}</td>'
             f'<td class="number">{each.get("acknowledged_events", 0):,}</td>'
@@ -81,13 +77,12 @@ def _overview(found: Sequence[Found]) -> str:
         '<th scope="col">Scenario</th><th scope="col" class="wide">What happens</th><th scope="col" class="number">Seed</th>'
         '<th scope="col" class="number">Events</th><th scope="col" class="number">All everywhere</th>'
     )
-    table = f'<table class="list"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return f'<section class="card"><h2>Runs</h2>{table}</section>'
+    return f'<section class="card"><h2>Runs</h2>{table("list", head, "".join(rows))}</section>'
 
 
 def _run(found: Found, number: int, is_open: bool) -> str:
-    level, sign, word = _state(found)
-    title = f'<span class="mark {level}">{sign}</span> {escape(found["scenario"])}, seed {int(found["seed"])}: {word}'
+    level, word = _state(found)
+    title = f"{_mark_of(level)} {escape(found['scenario'])}, seed {int(found['seed'])}: {word}"
     said = (
         f"<p>{escape(found['title'])}.</p>"
         f'<p class="quiet">{escape(found.get("description", ""))}</p>'
@@ -113,18 +108,27 @@ def again(found: Found) -> str:
 def _figures(found: Found) -> str:
     arrived = found["converge_seconds"]
     calls = found["calls"]
-    in_all = "never" if arrived is None else f"{arrived:.1f} s"
     refused, unknown = calls.get("fail", 0), calls.get("unknown", 0)
     figures = [
         (f"{found['acknowledged_events']:,}", "events acknowledged"),
-        (in_all, f"until everything was everywhere; {found['converge_within']:g} s allowed"),
+        (_seconds(arrived), f"until everything was everywhere; {found['converge_within']:g} s allowed"),
         (f"{calls.get('ok', 0):,}", f"calls done; {refused:,} refused, {unknown:,} unknown to the end"),
         (f"{found['unknown_at_first']:,}", "calls whose answer was lost, and which were settled later"),
     ]
     if found["gone_events"]:
         figures.append((f"{found['gone_events']:,}", "events gone with a region that lost its data, each accounted for"))
+    if (outage := found.get("outage")) is not None:
+        figures += [
+            (f"{outage['rpo_events']:,}", f"events that only {outage['region']} had when it was left: the RPO"),
+            (_seconds(outage["rto_seconds"]), "until a client that moved wrote elsewhere: the RTO"),
+            (_seconds(outage["failback_seconds"]), "from the end of the outage until all clients were home"),
+        ]
     cells = "".join(f"<div><b>{value}</b><span>{escape(text)}</span></div>" for value, text in figures)
     return f'<div class="figures">{cells}</div>'
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"
 
 
 # -- pictures ------------------------------------------------------------------------------------------------------------
@@ -230,8 +234,8 @@ def _timeline(found: Found) -> str:
     rows = "".join(_step(each, names) for each in found["timeline"])
     order = ", ".join(f"{ordinal} is {name}" for ordinal, name in names.items())
     head = '<th class="number">from</th><th class="number">until</th><th>What, and what came of it</th>'
-    table = f'<table class="list"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>' if rows else ""
-    return f'<section class="card"><h2>Timeline</h2><p class="quiet">{escape(order)}.</p>{table}</section>'
+    steps = table("list", head, rows) if rows else ""
+    return f'<section class="card"><h2>Timeline</h2><p class="quiet">{escape(order)}.</p>{steps}</section>'
 
 
 def _step(each: Found, names: Mapping[str, str]) -> str:
@@ -247,10 +251,7 @@ def _step(each: Found, names: Mapping[str, str]) -> str:
 def _promises(found: Found) -> str:
     rows = "".join(_promise(name, each, found) for name, each in _worst_first(found))
     head = '<th>Promise</th><th class="number">Looked at</th><th class="number">Broken</th>'
-    return (
-        f'<section class="card"><h2>Promises</h2><table class="list"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></section>"
-    )
+    return f'<section class="card"><h2>Promises</h2>{table("list", head, rows)}</section>'
 
 
 def _worst_first(found: Found) -> Iterator[tuple[str, Found]]:

@@ -1,6 +1,4 @@
-"""How the page looks: light and dark, wide and narrow. It begins with what every page of Meridian's has."""
-
-from replicator.status.style import CSS as COMMON
+"""How the page of a run looks, beside what every page of Meridian's has (replicator/status/style.py)."""
 
 _REGIONS = {  # Okabe and Ito's palette, which the colour-blind can tell apart, darkened or lightened for the ground
     "light": ("#0072b2", "#c25100", "#00795a", "#a8447f", "#7a6a00", "#444c56"),
@@ -13,16 +11,14 @@ def _colours(ground: str) -> str:
 
 
 CSS = (
-    COMMON
-    + f":root {{ {_colours('light')} --shade: #f3c77d66; --bar: #b45f06; }}\n"
+    f":root {{ {_colours('light')} --shade: #f3c77d66; --bar: #b45f06; }}\n"
     + f"@media (prefers-color-scheme: dark) {{ :root {{ {_colours('dark')} --shade: #7a541f66; --bar: #f0a94b; }} }}\n"
     + "".join(f".curve.r{n} {{ stroke: var(--r{n}); }} .key .r{n} i {{ border-color: var(--r{n}); }}\n" for n in range(6))
     + """
 h1 { font-size: 1.15em; }
-.card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px; margin: 0 0 16px; }
+.card { padding: 14px 16px; margin: 0 0 16px; }
 .card > h2 { margin: 0 0 4px; overflow-wrap: anywhere; }
 .card > p { margin: 4px 0 10px; }
-.quiet, .card > p.quiet { color: var(--quiet); }
 .figures { display: grid; gap: 10px; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); margin: 12px 0; }
 .figures div { border-left: 3px solid var(--rule); padding-left: 10px; }
 .figures b { display: block; font-size: 1.3em; }

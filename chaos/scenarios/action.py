@@ -39,6 +39,17 @@ class Action:
         """The regions that it names: first, second …"""
         return [self.region]
 
+    moves: ClassVar[bool] = False
+    """A runbook that moves clients away from the region."""
+
+    def strikes(self, region: str) -> bool:
+        """Whether it is an outage of the region while it lasts."""
+        return self.lasting and region in self.acts_on
+
+    def silences(self, region: str) -> bool:
+        """Whether nothing leaves the region while it lasts."""
+        return False
+
     @property
     def holds(self) -> frozenset[str]:
         """What it has to itself while it lasts: the end of one of two that hold the same would undo the other."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chaos.scenarios.action import Action
 from chaos.scenarios.on_links import HalfOpen, Hole, Mute, Reset, Slow
@@ -32,10 +32,17 @@ class _Whole(Action):
     def holds(self) -> frozenset[str]:
         return frozenset({f"the {each} of the {self.region} region" for each in ("emulator", *_WORKERS)})
 
+    def silences(self, region: str) -> bool:
+        return region == self.region
+
     def _look(self, stage: Stage) -> None:
         stage.beat()  # what was killed a moment ago is there again
-        processes = stage.region(self.region).processes
-        self._pids = {each: each.pid for each in processes if each.running and not each.stopped}
+        self._pids = {each: each.pid for each in self._all(stage) if each.running and not each.stopped}
+
+    def _all(self, stage: Stage) -> list[Process]:
+        """What runs in the region: its workers too, unless functions do the work."""
+        region = stage.region(self.region)
+        return [each for each in region.processes if each in region.workers or each is region.emulator]
 
 
 class Freeze(_Whole):
@@ -50,8 +57,9 @@ class Freeze(_Whole):
         region = stage.region(self.region)
         still = [each for each, pid in self._pids.items() if each.stopped and each.pid == pid]
         stage.remark(
-            f"{len(still)} of {len(region.processes)} processes stood still to the end", len(still) == len(region.processes)
+            f"{len(still)} of {len(self._all(stage))} processes stood still to the end", len(still) == len(self._all(stage))
         )
+        stage.excuse(self.region)
         region.thaw()
         region.wait_healthy()
 
@@ -65,11 +73,10 @@ class Kill(_Whole):
         stage.die(self.region)
 
     def stop(self, stage: Stage) -> None:
-        region = stage.region(self.region)
         dead = [each for each, pid in self._pids.items() if not each.running and each.pid == pid]
         stage.remark(
-            f"{len(dead)} of {len(region.processes)} processes were killed, and were gone to the end",
-            len(dead) == len(region.processes),
+            f"{len(dead)} of {len(self._all(stage))} processes were killed, and were gone to the end",
+            len(dead) == len(self._all(stage)),
         )
         stage.come_back(self.region, self._backup(stage))
 
@@ -134,25 +141,30 @@ class FreezeWorker(_Worker):
 
 class MoveAway(Action):
     does = "an operator runs `replicator failover`: the region is fenced, its writers go to another"
-    takes = ("region", "to")
+    takes: ClassVar[tuple[str, ...]] = ("region", "to", "inside")
     required = ("region", "to")
     lasting = False
+    moves = True
 
-    def __init__(self, region: str, to: str) -> None:
+    def __init__(self, region: str, to: str, inside: bool = False) -> None:
         super().__init__(region)
         if region == to:
             raise InvalidConfig(f"the writers of the {region} region cannot go from it to itself; name another")
+        if not isinstance(inside, bool):
+            raise InvalidConfig(f"inside is {inside!r}; give true or false")
         self.to = to
+        self.inside = inside
 
     @property
     def acts_on(self) -> Iterable[str]:
         return [self.region, self.to]
 
     def start(self, stage: Stage) -> None:
-        stage.operator.failover(self.region, self.to)
+        stage.operator.failover(self.region, self.to, self.inside)
 
 
 class Switch(MoveAway):
+    takes = ("region", "to")
     does = "an operator runs `replicator switchover`: the region is drained, its writers go to another, nothing is missing"
 
     def start(self, stage: Stage) -> None:

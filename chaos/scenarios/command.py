@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from chaos.bars import Bars
-from chaos.checker.verdict import PROMISES
 from chaos.outputs import check_output
 from replicator import logs
 from replicator.console import out
@@ -139,12 +138,12 @@ def _show(result: Result) -> None:
         f"{result.gone:,} gone; everything everywhere: {arrived}"
     )
     for name, count in verdict.broken.items():
-        _say(f"  [red]broken[/] {PROMISES[name]}: {count} of {verdict.findings[name].looked:,}")
+        _say(f"  [red]broken[/] {verdict.promises[name]}: {count} of {verdict.findings[name].looked:,}")
     for example in verdict.examples:
         _say(f"    {escape(example)}")
     for each in result.unstruck:
         _say(f"  [yellow]met nothing[/] {each.name} at {each.began:.1f} s: {escape(each.said)}")
     for name in result.unexpected:
-        _say(f"  [yellow]not looked at[/] {PROMISES[name]}")
+        _say(f"  [yellow]not looked at[/] {verdict.promises[name]}")
     for line in result.why:
         _say(f"  [yellow]not kept[/]: {escape(line)}")

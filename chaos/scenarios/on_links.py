@@ -48,6 +48,9 @@ class OnLinks(Action, ABC):
     def _mode(self, **how: float) -> Mode:
         """What the links do. Raises InvalidConfig, or TypeError for what it does not take."""
 
+    def strikes(self, region: str) -> bool:
+        return region in (self.leave, self.to) or not (self.leave or self.to)
+
     def start(self, stage: Stage) -> None:
         self._layer = stage.layers.add(self.mode, self._links(stage), self.direction)
 
@@ -69,6 +72,9 @@ class OnLinks(Action, ABC):
 
 class Hole(OnLinks):
     does = "what is sent over these links is held back, in both directions, until they are whole again"
+
+    def silences(self, region: str) -> bool:
+        return (self.leave in (None, region) and self.to is None) or (self.both_ways and self.to == region)
 
     def _mode(self, **how: float) -> Mode:
         return Mode("hole", **how)

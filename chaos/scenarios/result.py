@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.checker.verdict import Verdict
+from chaos.scenarios.outage import Figures, rounded
 from chaos.scenarios.scenario import Scenario
 
 _ELSEWHERE = 5
@@ -36,11 +37,18 @@ class Result:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Where regions are that do not run on this machine."""
     steps: list[Done] = field(default_factory=list)
+    kills: Sequence[Done] = ()
+    """Workers that were killed beside what steps did."""
     calls: Mapping[str, int] = field(default_factory=dict)
     doubted: int = 0
     """Calls whose outcome was unknown at first."""
     acknowledged: int = 0
+    doubted_events: int = 0
+    """How many events these were to write."""
+    confirmed_events: int = 0
+    """How many of them turned out to be written."""
     gone: int = 0
+    gone_lanes: int = 0
     load_seconds: float = 0.0
     converge_seconds: float | None = None
     events: Mapping[str, int] = field(default_factory=dict)
@@ -54,6 +62,12 @@ class Result:
     left: int = 0
     """Lanes and views that had not arrived when waiting for them was given up."""
     verdict: Verdict = field(default_factory=Verdict)
+    outage: Figures | None = None
+    """Of the region whose clients a runbook moved."""
+    views: int = 0
+    """How many views a region has."""
+    memory_mb: float = 0.0
+    """Of all processes at their peaks."""
     series: Mapping[str, Any] = field(default_factory=dict)
     """What a picture is drawn from: chaos/scenarios/sampling.py."""
 
@@ -121,11 +135,12 @@ class Result:
             "gone_events": self.gone,
             "gone_at_most": self.scenario.gone,
             "why_not": self.why,
-            "load_seconds": round(self.load_seconds, 2),
-            "converge_seconds": None if self.converge_seconds is None else round(self.converge_seconds, 2),
+            "outage": self.outage.as_json() if self.outage is not None else None,
+            "load_seconds": rounded(self.load_seconds),
+            "converge_seconds": rounded(self.converge_seconds),
             "timeline": [
-                {"action": each.name, "arguments": dict(each.arguments), "from": round(each.began, 2),
-                 "until": None if each.ended is None else round(each.ended, 2), "said": each.said, "struck": each.struck}
+                {"action": each.name, "arguments": dict(each.arguments), "from": rounded(each.began),
+                 "until": rounded(each.ended), "said": each.said, "struck": each.struck}
                 for each in self.steps
             ],
             "series": dict(self.series),

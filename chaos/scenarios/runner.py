@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import json
-import random
+import resource
 import time
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from chaos import things
-from chaos.checker.check import check
-from chaos.checker.history import Final, Outcome
-from chaos.drills.convergence import converge
-from chaos.drills.stage import Watcher
+from chaos.checker.convergence import converge
+from chaos.checker.history import Final, Kept, Outcome
+from chaos.checker.verdict import Verdict
 from chaos.scenarios.action import Action
-from chaos.scenarios.actions import make
+from chaos.scenarios.actions import MoveBack, make
 from chaos.scenarios.evidence import events_by_region, writers
+from chaos.scenarios.outage import Outage
 from chaos.scenarios.places import NotRun, place
 from chaos.scenarios.result import Done, Result
 from chaos.scenarios.sampling import Sampler, series
-from chaos.scenarios.scenario import Scenario, Step
-from chaos.scenarios.session import Doors, Session
+from chaos.scenarios.scenario import ORDINALS, Scenario, Step
 from chaos.scenarios.stage import Stage
+from chaos.scenarios.watcher import Watcher
 from chaos.world.network import PASS
 from chaos.world.world import World
-from projectors.queries import Query
-from projectors.sinks.dynamodb import DynamoSink
-from replicator.claims import HomedClaims
-from replicator.claims.homes import HomeMover
-from replicator.control import DynamoControl
-from replicator.domain.clock import HybridLogicalClock
-from replicator.dynamodb import DynamoStorage
 from replicator.errors import MeridianError
-from replicator.store import EventStore
-from replicator.wallclock import wall_clock
 
 _SLOW_SECONDS = 10.0
 """How long a request may take at an endpoint that is not ours: LocalStack needs seconds under load."""
@@ -44,7 +35,6 @@ _STEADY_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
 """So long after the last step every session must have a write acknowledged."""
 _ASK_SECONDS = 30.0
-_VIEWS = f"{things.Thing.name}@{things.Thing.version}"
 
 
 class NotSteady(MeridianError):
@@ -60,36 +50,71 @@ def run_scenario(
 ) -> Result | NotRun:
     """Run it and judge, with some regions at `endpoints`. Stops everything that it starts and deletes the tables that it
     makes elsewhere, also after an error. Raises NotSteady, ProcessFailed, and InvalidConfig where an endpoint is silent."""
+    with opened(scenario, seed, watch, history_file, endpoints) as run:
+        return run if isinstance(run, NotRun) else run.go()
+
+
+@contextmanager
+def opened(
+    scenario: Scenario,
+    seed: int,
+    watch: Watcher,
+    history_file: Path | None = None,
+    endpoints: Mapping[str, str] | None = None,
+    terraform: bool = False,
+) -> Iterator[Run | NotRun]:
+    """A run of the scenario in a world of its own, which is there until this is closed. `terraform`: a world on which
+    Terraform deployed what does the work."""
     actions = [make_action(step) for step in scenario.method]
     places = place(scenario, seed, endpoints or {}, actions)
     if isinstance(places, NotRun):
-        return places
-    regions = places.regions
-    with World(
-        sorted(regions),
-        [things.PROJECTION],
-        read_timeout=_SLOW_SECONDS if places.endpoints else 3.0,
-        attempts=2,
-        proxied=any(action.proxied for action in actions),
-        faulty=any(action.faulty for action in actions),
-        clocks=any(action.clocks for action in actions),
-        endpoints=places.endpoints,
-        prefix=f"chaos-{uuid4().hex[:8]}" if places.endpoints else "meridian",
-        seed=seed,
-    ) as world:
-        lines = history_file.open("w") if history_file is not None else None
-        try:
-            sampler = Sampler({each: world.direct(each) for each in regions}, time.monotonic, things.TYPE, _VIEWS)
+        yield places
+        return
+    regions, kind = places.regions, scenario.load.workload
+    with ExitStack() as stack:
+        watch.phase("starting regions", len(regions))
+        if terraform:
+            world = stack.enter_context(_terraformed(sorted(regions), kind.projection, watch))
+        else:
+            world = stack.enter_context(
+                World(
+                    sorted(regions),
+                    [kind.projection],
+                    read_timeout=_SLOW_SECONDS if places.endpoints else kind.read_timeout,
+                    attempts=2,
+                    proxied=any(action.proxied for action in actions),
+                    faulty=any(action.faulty for action in actions),
+                    clocks=any(action.clocks for action in actions),
+                    endpoints=places.endpoints,
+                    prefix=f"chaos-{uuid4().hex[:8]}" if places.endpoints else "meridian",
+                    seed=seed,
+                )
+            )
+        lines = stack.enter_context(history_file.open("w")) if history_file is not None else None
+        looked_at = {each: world.direct(each) for each in regions if kind.sampled}
+        sampler = Sampler(looked_at, time.monotonic, kind.type, kind.views)
 
-            def told(line: Mapping[str, Any]) -> None:
-                _write(lines, line)
-                sampler.hear(line)
+        def told(line: Mapping[str, Any]) -> None:
+            _write(lines, line)
+            sampler.hear(line)
 
-            stage = Stage(regions, world, watch, told, sampler)
-            return Run(scenario, seed, stage, places.endpoints).go(list(zip(scenario.method, actions, strict=True)))
-        finally:
-            if lines is not None:
-                lines.close()
+        sink = told if kind.sampled or lines is not None else None
+        stage = Stage(regions, world, watch, sink, scenario.kills, seed)
+        stage.workload = kind(stage, scenario, seed)
+        stage.outage = _outage(stage, actions)
+        yield Run(scenario, seed, stage, places.endpoints, sampler, list(zip(scenario.method, actions, strict=True)))
+
+
+def _terraformed(regions: Sequence[str], projection: str, watch: Watcher) -> World:
+    from chaos.world.terraform import TerraformWorld
+
+    return TerraformWorld(regions, [projection], read_timeout=3.0, attempts=2, step=watch.say)
+
+
+def _outage(stage: Stage, actions: Iterable[Action]) -> Outage:
+    """Of the region whose clients the first runbook moves; where none does, of the first region."""
+    moved = next((action.region for action in actions if action.moves), None)
+    return Outage(stage, stage.name(moved or "first"), moved is not None)
 
 
 def make_action(step: Step) -> Action:
@@ -102,26 +127,46 @@ def _write(lines: Any, line: Mapping[str, Any]) -> None:
         lines.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """A step that lasts."""
+
+    step: Step
+    action: Action
+    done: Done
+    ends: float
+
+
 class Run:
     """One run of a scenario."""
 
-    def __init__(self, scenario: Scenario, seed: int, stage: Stage, endpoints: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        stage: Stage,
+        endpoints: Mapping[str, str],
+        sampler: Sampler,
+        steps: Sequence[tuple[Step, Action]] = (),
+    ) -> None:
         self.scenario = scenario
         self.stage = stage
         self.result = Result(scenario, seed, stage.regions, endpoints)
-        self._seed = seed
+        self._sampler = sampler
+        self._steps = steps
         self._began = 0
         self._over = 0
         """Of the history's calls the first since the timeline began, and since the last step was over."""
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
-    def go(self, steps: list[tuple[Step, Action]]) -> Result:
+    def go(self, spoil: Callable[[Stage], None] = lambda stage: None) -> Result:
+        """Run it and judge. `spoil` is called when everything has come to its end, before it is read."""
         try:
             try:
                 self._open()
                 self._steady()
-                self._timeline(steps)
+                self._timeline(self._steps)
                 self._finish()
             finally:
                 for session in self.stage.sessions:
@@ -131,41 +176,19 @@ class Run:
                     session.stop(max(0.0, end - time.monotonic()))
             self._converge()
         finally:
-            self.stage.sampler.stop()
-        self._judge()
-        self.result.series = series(self.stage.history.calls, self.stage.sampler.samples, self.stage.began)
+            self._sampler.stop()
+        self.result.memory_mb = self.stage.world.memory_mb() + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.stage.world.stop_workers()
+        spoil(self.stage)
+        self._account()
+        self.result.verdict = self.judge()
         for line in self.result.why:
             self.stage.watch.say(f"not kept: {line}")
         return self.result
 
     def _open(self) -> None:
-        settings = {region: self.stage.world.settings(region) for region in self.stage.regions}
-        controls = {region: DynamoControl(each) for region, each in settings.items()}
-        if self.scenario.load.claims:
-            storages = {region: DynamoStorage(each) for region, each in settings.items()}
-            HomeMover(controls, storages, frozenset({things.SEAT})).move(sorted(self.stage.regions))
-        for number in range(self.scenario.sessions):
-            for region in self.stage.regions:
-                process = f"{region}-{number}"
-                chance = random.Random(f"{self._seed}/{process}")
-                doors = self._doors(region)
-                self.stage.sessions.append(Session(process, region, doors, self.stage.history, chance, self.scenario.load))
-        for session in self.stage.sessions:
-            session.start()
-        self.stage.sampler.start()
-
-    def _doors(self, home: str) -> Callable[[str], Doors]:
-        """Every region as a client that runs in `home` reaches it."""
-        own = self.stage.world.clocks.get(home)
-        clock = HybridLogicalClock(own.wall if own is not None else wall_clock)
-        stores = cache(lambda region: EventStore.connect(self.stage.world.settings(region), clock))
-        controls = cache(lambda region: DynamoControl(self.stage.world.settings(region)))
-
-        def opened(region: str) -> Doors:
-            query = Query(things.Thing, stores(region), DynamoSink(self.stage.world.settings(region)))
-            return Doors(stores(region), query, HomedClaims(region, controls, stores))
-
-        return opened
+        self.stage.workload.start()
+        self._sampler.start()
 
     def _steady(self) -> None:
         """The steady state that the scenario supposes, met by everything before anything is done to it."""
@@ -189,40 +212,69 @@ class Run:
             len(tables.digests(places)) == len(places) for tables in self.stage.tables.values()
         )
 
-    def _timeline(self, steps: list[tuple[Step, Action]]) -> None:
-        total = max([self.scenario.seconds, *(step.at + (step.lasts or 0) for step, _ in steps)])
-        self.stage.watch.phase("timeline", int(total))
+    def _timeline(self, steps: Sequence[tuple[Step, Action]]) -> None:
+        stage, workload = self.stage, self.stage.workload
+        total = max([self.scenario.seconds if workload.endless else 0, *(step.at + (step.lasts or 0) for step, _ in steps)])
+        stage.watch.phase(workload.phase, (workload.progress() or (0, int(total)))[1])
         waiting = sorted(steps, key=lambda pair: pair[0].at)
-        active: list[tuple[float, Done, Action]] = []
-        while waiting or active or self.stage.now < total:
-            self.stage.watch.progress(int(self.stage.now))
-            due = waiting[0][0].at if waiting else self.stage.now
-            blocked = bool(waiting) and any(action.holds & waiting[0][1].holds for _, _, action in active)
-            ends = min(active, key=lambda each: each[0], default=None)
-            if ends is not None and ends[0] <= (self.stage.now if blocked else min(self.stage.now, due)):
-                active.remove(ends)
-                self._end(ends[1], ends[2])
-            elif waiting and due <= self.stage.now and not blocked:
+        active: list[_Active] = []
+        while waiting or active or stage.now < total:
+            self._tell_progress()
+            due = bool(waiting) and waiting[0][0].at <= stage.now and self._reached(waiting[0][0].when)
+            blocked = bool(waiting) and any(each.action.holds & waiting[0][1].holds for each in active)
+            past = [each for each in active if each.ends <= stage.now and self._reached(each.step.until)]
+            over = min(past, key=lambda each: each.ends, default=None)
+            if over is not None and (not due or blocked or over.ends <= waiting[0][0].at):
+                active.remove(over)
+                self._end(over.done, over.action)
+            elif due and not blocked:
                 step, action = waiting.pop(0)
                 done = self._begin(step, action)
-                if step.lasts is not None:
-                    active.append((done.began + step.lasts, done, action))
+                if step.lasting:
+                    active.append(_Active(step, action, done, done.began + (step.lasts or 0)))
             else:
-                self.stage.until(lambda: False, 0.1)
+                stage.until(lambda: False, 0.1)
+
+    def _reached(self, condition: str | None) -> bool:
+        return condition is None or self.stage.workload.reached(condition)
+
+    def _tell_progress(self) -> None:
+        self.stage.watch.progress((self.stage.workload.progress() or (int(self.stage.now), 0))[0])
 
     def _begin(self, step: Step, action: Action) -> Done:
-        done = Done(step.name, step.arguments, self.stage.now)
+        stage, outage = self.stage, self.stage.outage
+        done = Done(step.name, step.arguments, stage.now)
         self.result.steps.append(done)
-        self.stage.watch.say(f"{self.stage.now:5.1f} s  {step.name} {_words(step.arguments)}")
-        action.start(self.stage)
-        if step.lasts is None:
+        stage.watch.say(f"{stage.now:5.1f} s  {step.name} {_words(step.arguments)}")
+        begins = not outage.begun and (self._strikes(action) or self._moves(action))
+        if begins:
+            outage.begin()
+        if begins and self._moves(action):
+            self._outage_struck()
+        if isinstance(action, MoveBack) and stage.name(action.region) == outage.figures.region and outage.lasts:
+            outage.end(silent=False)
+            stage.workload.healed()
+        action.start(stage)
+        if begins and not self._moves(action):
+            self._outage_struck()
+        if isinstance(action, MoveBack) and stage.name(action.region) == outage.figures.region:
+            outage.came_home()
+        if not step.lasting:
             self._is_over(done)
         return done
 
     def _end(self, done: Done, action: Action) -> None:
+        outage = self.stage.outage
+        ends = outage.lasts and self._strikes(action)
+        if ends:
+            outage.end(action.silences(self._struck))
         action.stop(self.stage)
         self._is_over(done)
         self.stage.watch.say(f"{self.stage.now:5.1f} s  {done.name} ends{f': {done.said}' if done.said else ''}")
+        if ends:
+            self.stage.workload.healed()
+            if not outage.moves:
+                outage.went_on()
 
     def _is_over(self, done: Done) -> None:
         done.ended = self.stage.now
@@ -231,19 +283,26 @@ class Run:
 
     def _finish(self) -> None:
         """Everything is healed; every client is answered again; then they write no more, and ask what became of what is
-        unknown."""
-        if self.stage.world.network is not None:
-            self.stage.world.network.set(PASS)
-        self.stage.until(lambda: not self._unanswered(), _ANSWER_SECONDS)
-        self.result.unanswered = self._unanswered()
-        self.result.load_seconds = self.stage.now
-        for session in self.stage.sessions:
-            session.finish()
-        self.stage.until(lambda: all(session.done for session in self.stage.sessions), _ASK_SECONDS)
-        self.result.unfinished = sorted(session.process for session in self.stage.sessions if not session.done)
-        self.result.events = events_by_region(self.stage.history.calls[self._began :], self.stage.regions)
-        called = {session.region for session in self.stage.sessions}
-        self.result.silent = [region for region in self.stage.regions if region in called and not self.result.events[region]]
+        unknown. Clients that have so much to do come to their end by themselves."""
+        stage = self.stage
+        if stage.world.network is not None:
+            stage.world.network.set(PASS)
+        if stage.workload.endless:
+            stage.until(lambda: not self._unanswered(), _ANSWER_SECONDS)
+            self.result.unanswered = self._unanswered()
+            self.result.load_seconds = stage.now
+            for session in stage.sessions:
+                session.finish()
+            stage.until(lambda: all(session.done for session in stage.sessions), _ASK_SECONDS)
+        else:
+            self._wait(lambda: all(session.done for session in stage.sessions))
+            self.result.load_seconds = stage.now
+            self._wait(lambda: stage.kills_left == 0)
+            stage.workload.finish()
+        self.result.unfinished = sorted(session.process for session in stage.sessions if not session.done)
+        self.result.events = events_by_region(stage.history.calls[self._began :], stage.regions)
+        called = {session.region for session in stage.sessions}
+        self.result.silent = [region for region in stage.regions if region in called and not self.result.events[region]]
 
     def _unanswered(self) -> list[str]:
         """The sessions none of whose writes was acknowledged of those that were asked for after the last step was over."""
@@ -251,52 +310,85 @@ class Run:
         return sorted(session.process for session in self.stage.sessions if session.process not in answered)
 
     def _converge(self) -> None:
-        started = time.monotonic()
-        lanes = self._lanes()
-        heads: dict[str, int] = {}
-        for region, tables in self.stage.tables.items():
-            heads |= tables.last([lane for lane in lanes if lane.startswith(f"{region}#")])
+        """Wait until every lane's last event and every view's last vector are in every region."""
+        stage, workload, started = self.stage, self.stage.workload, time.monotonic()
+        heads = stage.history.heads()
+        doubtful = {e.lane for call in stage.history.calls if call.outcome is Outcome.UNKNOWN for e in call.events}
+        for region, tables in stage.tables.items():
+            for lane, last in tables.last([lane for lane in doubtful if lane.startswith(f"{region}#")]).items():
+                heads[lane] = max(last, heads.get(lane, 0))
         vectors: dict[str, dict[str, int]] = {}
         for lane, last in heads.items():
             region, kind, name = lane.split("#")
-            if kind == things.TYPE:
-                vectors.setdefault(f"{_VIEWS}#{kind}/{name}", {})[region] = last
+            if kind == workload.type:
+                vectors.setdefault(f"{workload.views}#{kind}/{name}", {})[region] = last
         wanted = {key: json.dumps(vector, sort_keys=True, separators=(",", ":")) for key, vector in vectors.items()}
-        self.stage.watch.phase("converging", (len(heads) + len(wanted)) * len(self.stage.tables))
+        stage.watch.phase("converging", (len(heads) + len(wanted)) * len(stage.tables))
 
         def beat(done: int) -> None:
-            self.stage.beat()
-            self.stage.watch.progress(done)
+            stage.beat()
+            stage.watch.progress(done)
 
-        self.result.left = converge(self.stage.tables, heads, wanted, beat)
+        self.result.left = converge(stage.tables, heads, wanted, beat)
         if not self.result.left:
             self.result.converge_seconds = time.monotonic() - started
+        else:
+            stage.watch.say(f"gave up: {self.result.left} lanes and views have not arrived and nothing moves")
 
-    def _lanes(self) -> list[str]:
-        """Every lane that anybody may have written to."""
-        calls = [call for call in self.stage.history.calls if call.outcome is not Outcome.FAIL]
-        return sorted({event.lane for call in calls for event in call.events})
+    def _account(self) -> None:
+        """What clients were told, in numbers."""
+        history, outage = self.stage.history, self.stage.outage
+        self.result.calls = history.counts()
+        self.result.doubted = history.doubted
+        self.result.acknowledged = history.count()
+        self.result.doubted_events, self.result.confirmed_events = history.doubted_events, history.confirmed_events
+        self.result.gone, self.result.gone_lanes = history.gone_events, len(history.gone_from)
+        self.result.kills = self.stage.kills
+        self.result.series = series(history.calls, self._sampler.samples, self.stage.began)
+        outage.measure_rto(self.stage.sessions)
+        if self._measured:
+            self.result.outage = outage.figures
 
-    def _judge(self) -> None:
-        self.stage.world.stop_workers()
-        self.stage.watch.phase("checking", len(self.stage.tables))
+    def judge(self) -> Verdict:
+        """Read everything and hold it against the history."""
+        stage, workload = self.stage, self.stage.workload
+        stage.watch.phase("checking", len(stage.tables) + 1)
+        lanes = {e.lane for call in stage.history.calls if call.outcome is not Outcome.FAIL for e in call.events}
         finals: dict[str, Final] = {}
-        for number, (region, tables) in enumerate(self.stage.tables.items(), 1):
-            finals[region] = tables.final(self._lanes(), _VIEWS)
-            if self.scenario.load.claims:
-                finals[region].owners = self._owners(region)
-            self.stage.watch.progress(number)
-        self.result.verdict = check(self.stage.history, finals)
-        self.result.calls = self.stage.history.counts()
-        self.result.doubted = self.stage.history.doubted
-        self.result.acknowledged = sum(1 for _ in self.stage.history.acknowledged())
-        self.result.gone = len(self.stage.history.gone)
+        shared: dict[tuple[str, str], Kept] = {}
+        for number, (region, tables) in enumerate(stage.tables.items(), 1):
+            finals[region] = tables.final(sorted(lanes), workload.views, shared)
+            workload.read(region, finals[region])
+            stage.watch.progress(number)
+        self.result.views = max(len(final.views) for final in finals.values())
+        verdict = workload.judge(stage.history, finals)
+        stage.watch.progress(len(stage.tables) + 1)
+        return verdict
 
-    def _owners(self, region: str) -> dict[str, str | None]:
-        claims = self._doors(region)(region).claims
-        seats = {call.value["stream"] for call in self.stage.history.calls if call.name in ("claim", "release")}
-        owners = {seat: claims.owner(seat).owner for seat in sorted(seats)}
-        return {seat: str(owner) if owner is not None else None for seat, owner in owners.items()}
+    # -- the outage ------------------------------------------------------------------------------------------------
+
+    @property
+    def _struck(self) -> str:
+        """The ordinal of the region whose outage is measured."""
+        return ORDINALS[self.stage.regions.index(self.stage.outage.figures.region)]
+
+    @property
+    def _measured(self) -> bool:
+        return self.stage.outage.moves or self.stage.workload.measured
+
+    def _strikes(self, action: Action) -> bool:
+        return self._measured and action.strikes(self._struck)
+
+    def _moves(self, action: Action) -> bool:
+        return action.moves and action.region == self._struck
+
+    def _outage_struck(self) -> None:
+        self.stage.outage.struck()
+        self.stage.workload.struck()
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        while not self.stage.until(condition, 0.5):
+            self._tell_progress()
 
 
 def _words(arguments: Mapping[str, Any]) -> str:

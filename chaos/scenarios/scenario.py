@@ -14,19 +14,27 @@
 Regions are named first, second, third … in an order that the seed chooses. `at` and `for` are seconds of the timeline, which
 begins when the steady state is met; what has no `for` is done once. When the timeline is over everything is undone, as a
 rollback would. What is not understood is refused.
+
+With `load: {flights: 10000}` the clients report real flights, and steps may go by what becomes of these instead of by
+seconds: a step begins `when` something has come about, after the steps before it, and lasts `until` something has. That is
+one of chaos/workload/desks.py's conditions; the files of chaos/drills/files use them. `kills` is how many workers are killed
+on the way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from chaos.checker.verdict import PROMISES
-from chaos.scenarios.session import Load
+from chaos.workload.desks import CONDITIONS, FlightLoad
+from chaos.workload.load import AnyLoad
+from chaos.workload.visitors import Load
 from replicator.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -45,6 +53,18 @@ class Step:
     arguments: Mapping[str, Any]
     at: float
     lasts: float | None = None
+    when: str | None = None
+    until: str | None = None
+    """With a load of flights: what it waits for to begin, and to end."""
+
+    @property
+    def lasting(self) -> bool:
+        return self.lasts is not None or self.until is not None
+
+    @property
+    def ends(self) -> float:
+        """When it ends, as far as that is known beforehand."""
+        return inf if self.until is not None else self.at + (self.lasts or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +78,7 @@ class Scenario:
     regions: int
     sessions: int
     seconds: float
-    load: Load
+    load: AnyLoad
     probes: tuple[str, ...]
     method: tuple[Step, ...]
     converge_within: float
@@ -66,6 +86,8 @@ class Scenario:
     """The promises that this scenario has nothing to look at for."""
     gone: int = 0
     """So many acknowledged events may go with regions that lose their data, at most."""
+    kills: int = 0
+    """So many workers are killed on the way, beside what steps do."""
 
 
 def load_scenario(file: Path) -> Scenario:
@@ -99,8 +121,7 @@ def find_scenario(name: str) -> Scenario:
 
 def _overlap(one: Step, other: Step) -> bool:
     """Whether both last at some time."""
-    ends = [step.at + (step.lasts or 0) for step in (one, other)]
-    return one.at < ends[1] and other.at < ends[0]
+    return one.at < other.ends and other.at < one.ends
 
 
 class _Reader:
@@ -112,7 +133,10 @@ class _Reader:
     def scenario(self, told: Any) -> Scenario:
         top = self._keys(told, "the file", {"version", "title", "description", "tags", "configuration",
                                             "steady-state-hypothesis", "method", "expect", "rollbacks"})  # fmt: skip
-        set_up = self._keys(top.get("configuration", {}), "configuration", {"regions", "sessions", "seconds", "load"})
+        set_up = self._keys(
+            top.get("configuration", {}), "configuration", {"regions", "sessions", "seconds", "load", "kills"}
+        )
+        load = self._load(set_up.get("load", {}))
         regions = self._number(set_up.get("regions", 3), "configuration.regions", 2, len(ORDINALS), whole=True)
         expect = self._keys(top.get("expect", {}), "expect", {"converge-within", "gone", "untested"})
         untested = tuple(self._texts(expect.get("untested", []), "expect.untested"))
@@ -120,7 +144,8 @@ class _Reader:
             self._choose(promise, "expect.untested", PROMISES)
         hypothesis = self._keys(top.get("steady-state-hypothesis", {}), "steady-state-hypothesis", {"title", "probes"})
         made = [
-            self._step(each, f"method[{n}]", int(regions)) for n, each in enumerate(self._list(top.get("method"), "method"))
+            self._step(each, f"method[{n}]", int(regions), load)
+            for n, each in enumerate(self._list(top.get("method"), "method"))
         ]
         self._check_together(made)
         return Scenario(
@@ -131,7 +156,7 @@ class _Reader:
             int(regions),
             int(self._number(set_up.get("sessions", 2), "configuration.sessions", 1, 20, whole=True)),
             self._number(set_up.get("seconds", 20), "configuration.seconds", 1, 86_400),
-            self._load(set_up.get("load", {})),
+            load,
             tuple(
                 self._probe(each, f"steady-state-hypothesis.probes[{n}]")
                 for n, each in enumerate(self._list(hypothesis.get("probes", []), "steady-state-hypothesis.probes"))
@@ -140,6 +165,7 @@ class _Reader:
             self._number(expect.get("converge-within", 120), "expect.converge-within", 1, 86_400),
             untested,
             int(self._number(expect.get("gone", 0), "expect.gone", 0, 10**9, whole=True)),
+            int(self._number(set_up.get("kills", 0), "configuration.kills", 0, 10_000, whole=True)),
         )
 
     def _check_together(self, made: list[tuple[Step, Action]]) -> None:
@@ -162,10 +188,11 @@ class _Reader:
                         "the end of one would undo the other; let one end before the other begins",
                     )
 
-    def _step(self, told: Any, where: str, regions: int) -> tuple[Step, Action]:
+    def _step(self, told: Any, where: str, regions: int, load: AnyLoad) -> tuple[Step, Action]:
         from chaos.scenarios.actions import ACTIONS, make
 
-        step = self._keys(told, where, {"type", "name", "arguments", "at", "for"})
+        waits = ("when", "until") if isinstance(load, FlightLoad) else ()
+        step = self._keys(told, where, {"type", "name", "arguments", "at", "for", *waits})
         self._choose(step.get("type", "action"), f"{where}.type", ("action",))
         name = self._choose(step.get("name"), f"{where}.name", ACTIONS)
         action = ACTIONS[name]
@@ -178,10 +205,13 @@ class _Reader:
                 self._choose(arguments[key], f"{where}.arguments.{key}", ORDINALS[:regions])
         at = self._number(step.get("at", 0), f"{where}.at", 0, 86_400)
         lasts = None if "for" not in step else self._number(step["for"], f"{where}.for", 0.1, 86_400)
-        if action.lasting and lasts is None:
+        when, until = (self._choose(step[key], f"{where}.{key}", CONDITIONS) if key in step else None
+                       for key in ("when", "until"))  # fmt: skip
+        if action.lasting and lasts is None and until is None:
             raise self._wrong(where, "lacks 'for'", f"say for how many seconds to {name}")
-        if lasts is not None and not action.lasting:
-            raise self._wrong(f"{where}.for", f"is {lasts:g}", f"{name} is done once; leave it out")
+        for key, found in (("for", lasts), ("until", until)):
+            if found is not None and not action.lasting:
+                raise self._wrong(f"{where}.{key}", f"is {found}", f"{name} is done once; leave it out")
         try:
             made = make(name, arguments)
         except (TypeError, InvalidConfig) as error:
@@ -190,15 +220,17 @@ class _Reader:
             ) from None
         for region in made.acts_on:
             self._choose(region, f"{where}.arguments", ORDINALS[:regions])
-        return Step(name, arguments, at, lasts), made
+        return Step(name, arguments, at, lasts, when, until), made
 
     def _probe(self, told: Any, where: str) -> str:
         probe = self._keys(told, where, {"type", "name"})
         self._choose(probe.get("type", "probe"), f"{where}.type", ("probe",))
         return self._choose(probe.get("name"), f"{where}.name", PROBES)
 
-    def _load(self, told: Any) -> Load:
+    def _load(self, told: Any) -> AnyLoad:
         where = "configuration.load"
+        if isinstance(told, Mapping) and "flights" in told:
+            return self._flights(told, where)
         names = {each.name for each in fields(Load)}
         load = self._keys(told, where, names)
         whole = {"things": 100_000, "seats": 100_000, "largest": 90}
@@ -207,6 +239,15 @@ class _Reader:
             for key, value in load.items()
         }
         return Load(**{key: int(value) if key in whole else value for key, value in read.items()})  # type: ignore[arg-type]
+
+    def _flights(self, told: Any, where: str) -> FlightLoad:
+        load = self._keys(told, where, {each.name for each in fields(FlightLoad)})
+        everything = load["flights"] == "all"
+        count = None if everything else int(self._number(load["flights"], f"{where}.flights", 1, 600_000, whole=True))
+        stay = load.get("stay", False)
+        if not isinstance(stay, bool):
+            raise self._wrong(f"{where}.stay", f"is {stay!r}", "give true or false")
+        return FlightLoad(count, self._number(load.get("outage", 0), f"{where}.outage", 0, 3_600), stay)
 
     def _keys(self, told: Any, where: str, known: set[str]) -> Mapping[str, Any]:
         if not isinstance(told, Mapping):

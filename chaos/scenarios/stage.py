@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Collection, Mapping
+from math import inf
 from typing import Any
 
-from chaos.checker.history import History
-from chaos.drills.stage import Watcher
+from chaos.checker.history import History, Place
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Faults
-from chaos.scenarios.operator import Operator
-from chaos.scenarios.sampling import Sampler
+from chaos.scenarios.outage import Outage
+from chaos.scenarios.result import Done
+from chaos.scenarios.runbook_runner import Operator
 from chaos.scenarios.scenario import ORDINALS
-from chaos.scenarios.session import Session
+from chaos.scenarios.watcher import Watcher
+from chaos.workload.load import Workload
+from chaos.workload.sessions import Session
 from chaos.world.backup import Backup
 from chaos.world.layers import Layers
 from chaos.world.network import Network
@@ -28,24 +32,33 @@ _FIRST_SEED = 2**32
 
 
 class Stage:
-    """Actions ask it for what they act on. `regions` are first, second …; `sink` is told each line of the history."""
+    """Actions ask it for what they act on. `regions` are first, second …; `sink` is told each line of the history; `kills`
+    is how many workers are killed on the way, now and then, beside what actions do."""
 
     def __init__(
         self,
         regions: tuple[str, ...],
         world: World,
         watch: Watcher,
-        sink: Callable[[dict[str, Any]], None],
-        sampler: Sampler,
+        sink: Callable[[dict[str, Any]], None] | None = None,
+        kills: int = 0,
+        seed: int = 0,
     ) -> None:
         self.regions = regions
         self.world = world
         self.watch = watch
-        self.sampler = sampler
         self.history = History(time.monotonic, sink)
         self.tables = {region: Tables(world.direct(region)) for region in regions}
         self.sessions: list[Session] = []
+        self.staying: list[Session] = []
+        """Those that nobody can steer."""
         self.operator = Operator(self)
+        self.outage: Outage
+        self.workload: Workload
+        self.kills_left = kills
+        self.kills: list[Done] = []
+        self._next_kill = inf
+        self._chance = random.Random(f"{seed}/kills")
         self._remarks: list[str] = []
         self._struck = True
         self._killed: set[str] = set()
@@ -58,6 +71,7 @@ class Stage:
     def begin(self) -> None:
         """The timeline begins."""
         self.began = time.monotonic()
+        self._next_kill = 0.0
 
     @property
     def now(self) -> float:
@@ -69,9 +83,23 @@ class Stage:
         for session in self.sessions:
             if session.error is not None:
                 raise session.error
+        if self.kills_left and self.now >= self._next_kill:
+            self._kill_any()
         self.world.keep_workers(self._killed)
 
-    def until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
+    def _kill_any(self) -> None:
+        alive = [
+            each for region in self.world.regions.values() for each in region.workers if each.running and not each.frozen
+        ]
+        if alive:
+            target = self._chance.choice(alive)
+            self._killed.add(target.name)
+            target.kill()
+            self.kills.append(Done("kill -9", {"target": target.name}, self.now, self.now))
+            self.kills_left -= 1
+        self._next_kill = self.now + self._chance.uniform(0.2, 1.6)
+
+    def until(self, condition: Callable[[], bool], seconds: float = inf) -> bool:
         """Wait for `condition`, for so long. Returns whether it came about."""
         end = time.monotonic() + seconds
         while not condition():
@@ -102,6 +130,11 @@ class Stage:
         self._killed.add(process.name)
         process.kill()
         self.remark(f"{process.name} (process {process.pid}) ran, and was killed", not process.running)
+
+    def excuse(self, ordinal: str) -> None:
+        """A worker that had just been started again when its region froze may end when that thaws: what it asked for at its
+        start has timed out. It is started again then, as after a kill."""
+        self._killed |= {process.name for process in self.region(ordinal).workers if process.starts > 1}
 
     def come_back(self, ordinal: str, backup: Backup | None) -> None:
         """A region that was killed is there again, empty or with what a backup has, and all its workers with it."""
@@ -163,9 +196,9 @@ class Stage:
         name = self.name(ordinal)
         self._backups[name] = backup
         table = self.world.settings(name).events_table
-        events = {bytes(item["digest"]["B"]).hex() for item in backup.items(table)}
-        self._survived |= events
-        return len(events)
+        held = {bytes(item["digest"]["B"]).hex() for item in backup.items(table)}
+        self._survived |= held
+        return len(held)
 
     def backup(self, ordinal: str) -> Backup:
         try:
@@ -175,21 +208,35 @@ class Stage:
 
     def die(self, ordinal: str) -> None:
         """Kill a region, and take note of what of its events its peers hold."""
-        name = self.name(ordinal)
+        name, at = self.name(ordinal), self.history.clock()
         self.region(ordinal).kill()
-        self._survive(name, [region for region in self.regions if region != name])
+        held = self._held(name, [region for region in self.regions if region != name])
+        if name == self.outage.figures.region:
+            self.outage.died(at, held)
+        self._survived |= held
 
-    def survivors(self, name: str, doubtful: Collection[tuple[str, int]]) -> Collection[str] | None:
-        """A region that had lost its data was brought up again: tell the history what is gone, and return the digests of
-        what has survived. None where it lost nothing."""
-        if name not in self.operator.lost:
+    def leaving(self, region: str, to: str) -> None:
+        """Clients of a region are about to move to another."""
+        if region == self.outage.figures.region and not self.outage.over:
+            self.outage.leave(to)
+            self.workload.leaving()
+
+    def returning(self, region: str) -> Collection[str] | None:
+        """Clients are about to come home. Where the region had lost its data: the digests of what has survived of it."""
+        self.workload.returning()
+        if region not in self.operator.lost:
             return None
-        self._survive(name, self.regions, doubtful)
+        return self.survivors(region, [place for session in self.sessions for place in session.doubtful(region)])
+
+    def survivors(self, name: str, doubtful: Collection[Place]) -> Collection[str]:
+        """A region that had lost its data was brought up again: tell the history what is gone, and return the digests of
+        what has survived, with those of `doubtful`: events that were sent there and never answered."""
+        self._survived |= self._held(name, self.regions, doubtful)
         gone = self.history.lose(name, self._survived)
         self.watch.say(f"{len(gone):,} acknowledged events of {name} survived nowhere")
         return frozenset(self._survived)
 
-    def _survive(self, name: str, at: Collection[str], doubtful: Collection[tuple[str, int]] = ()) -> None:
-        own = {(e.lane, e.sequence) for e in self.history.acknowledged() if e.lane.startswith(f"{name}#")}
-        for region in at:
-            self._survived |= {digest.hex() for digest in self.tables[region].digests(own | set(doubtful)).values()}
+    def _held(self, name: str, at: Collection[str], doubtful: Collection[Place] = ()) -> set[str]:
+        """The digests of what these regions hold at the places of the region's events."""
+        places = {*self.history.events_of(name), *doubtful}
+        return {digest.hex() for region in at for digest in self.tables[region].digests(places).values()}

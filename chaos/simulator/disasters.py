@@ -37,18 +37,17 @@ def digests(region: Region) -> set[str]:
 
 def account(world: World, region: Region, held: set[str]) -> int:
     """Tell the history what survived, in any table, of what the region `held`; settle by that what clients did not know; and
-    let sessions forget that they saw what is gone, as chaos/drills/desk.py does. Returns how many events are gone."""
+    let sessions forget that they saw what is gone. Returns how many events are gone."""
     survived = set().union(*map(digests, world.regions.values()))
     was = held | survived
     for session in world.sessions:
-        for unsure in [each for each in session.unsure if each.region == region.name]:
-            session.unsure.remove(unsure)
-            session.settled(unsure, any(event.digest.hex() in was for event in unsure.events))
+        for doubt in [each for each in session.doubts if each.region == region.name]:
+            session.settled(doubt, doubt.events if any(event.digest.hex() in was for event in doubt.events) else ())
     lost = len(world.history.lose(region.name, survived))
     world.history.gone |= held - survived  # also what nobody was told of: somebody may have read it
     for session in world.sessions:
-        for stream, seen in session.observed.items():
+        for stream, seen in session.seen.items():
             lane = LaneId(region.name, stream)
             last = max(each.table.end(lane).sequence for each in world.regions.values())
-            session.observed[stream] = type(seen)(seen.vector.capped(region.name, last), seen.hlc)
+            session.seen[stream] = type(seen)(seen.vector.capped(region.name, last), seen.hlc)
     return lost

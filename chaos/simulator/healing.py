@@ -53,10 +53,10 @@ def _repair(world: World, number: int) -> Iterator[str]:
 
 def _settle(world: World) -> Iterator[str]:
     for session in world.sessions:
-        for _ in range(len(session.unsure)):
-            session.settle(0, 0)
-        if session.unsure:
-            yield f"{session.name} cannot settle {len(session.unsure)} appends"
+        for _ in range(len(session.doubts)):
+            session.ask(0, 0)
+        if session.doubts:
+            yield f"{session.process} cannot settle {len(session.doubts)} appends"
 
 
 def _work(world: World) -> bool:

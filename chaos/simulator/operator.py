@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from chaos.scenarios.runbook_runner import ClientSteering
 from chaos.simulator.processes import settings_of
 from chaos.simulator.region import Region
 from chaos.simulator.stores import Reached, ReachedControl
@@ -35,28 +36,6 @@ class Order:
 
     def __str__(self) -> str:
         return f"failover {self.region} {self.to}" if self.to else f"failback {self.region}"
-
-
-class Moving:
-    """Steering that moves the sessions."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def plan(self, region: str, to: str | None) -> str:
-        return f"sessions of {region} go to {to or region}"
-
-    def away(self, region: str, to: str) -> str:
-        for session in self._world.sessions:
-            if session.region == region:
-                session.region = to
-        return "moved"
-
-    def back(self, region: str) -> str:
-        for session in self._world.sessions:
-            if session.home == region:
-                session.region = region
-        return "moved"
 
 
 @dataclass
@@ -111,7 +90,7 @@ class Operator:
         return role is not None and role.active and role.is_of({"events": region.table.identity()})
 
     def _book(self, order: Order, system: System) -> Runbook:
-        steering = Moving(self.world)
+        steering = ClientSteering(self.world.sessions)
         if order.to:
             return Failover(system, order.region, order.to, steering=steering, lost=order.lost, wait=1.0)
         return Failback(system, order.region, steering=steering, wait=1.0)

@@ -49,7 +49,7 @@ class Settle:
     mishap: Mishap = Mishap.NONE
 
     def do(self, world: World) -> str:
-        return world.session(self.session).settle(self.app, self.number, self.mishap)
+        return world.session(self.session).ask(self.app, self.number, self.mishap)
 
     def __str__(self) -> str:
         return f"session {self.session} asks what became of an append without an answer"
@@ -62,7 +62,7 @@ class Read:
     stream: int
 
     def do(self, world: World) -> str:
-        return world.session(self.session).read(self.app, self.stream)
+        return world.session(self.session).look(self.app, self.stream)
 
     def __str__(self) -> str:
         return f"session {self.session} reads {stream_of(self.stream)} by process {self.app}"

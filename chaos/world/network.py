@@ -45,14 +45,6 @@ class Network:
         """The URL by which processes of `client` reach `server`."""
         return f"http://{HOST}:{self._ports[f'{client}>{server}']}"
 
-    def outgoing(self, region: str) -> tuple[str, ...]:
-        """The links that carry what `region` asks of others."""
-        return tuple(link for link in self._ports if link.startswith(f"{region}>"))
-
-    def incoming(self, region: str) -> tuple[str, ...]:
-        """The links that carry what others ask of `region`."""
-        return tuple(link for link in self._ports if link.endswith(f">{region}"))
-
     def start(self) -> None:
         """Start it, and wait until it takes orders. Raises ProcessFailed."""
         self.process.start()

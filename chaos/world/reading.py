@@ -15,18 +15,6 @@ from replicator.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An event item as read: `computed` is the digest that its content has, `digest` the one it carries."""
-
-    key: str
-    sequence: int
-    operation: tuple[int, str]
-    prev: bytes
-    digest: bytes
-    computed: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class StoredView:
     """A view item as read."""
 
@@ -43,10 +31,6 @@ class Tables:
         self.region = settings.region
         self._settings = replace(settings, read_timeout=read_timeout, attempts=attempts)
         self.client = aws.dynamodb(self._settings, settings.region)
-
-    def events(self, lanes: Collection[str]) -> Iterator[StoredEvent]:
-        """Every event of the region, as drills judge them. As `event_items`."""
-        return map(_stored, self.event_items(lanes))
 
     def event_items(self, lanes: Collection[str]) -> Iterator[dict[str, Any]]:
         """Every event of the region: these lanes one by one, and then whatever else the table holds.
@@ -81,23 +65,22 @@ class Tables:
             for item in self._scan(self._settings.views_table)
         }
 
-    def quarantined(self) -> int:
-        """Records of refused events in the region's control table."""
-        return len(self.refused())
-
     def refused(self) -> list[str]:
         """What the region's control table says was refused, a line each."""
         items = [item for item in self._scan(self._settings.control_table) if item["pk"]["S"].startswith("quarantine#")]
         return [f"{item['pk']['S']} {item['sk']['S']}: {item.get('value', {}).get('S', '')}" for item in items]
 
-    def final(self, lanes: Collection[str], projection: str) -> Final:
-        """All that the region holds, for the checker. `projection` is the views' partition keys' beginning."""
+    def final(self, lanes: Collection[str], projection: str, shared: dict[tuple[str, str], Kept] | None = None) -> Final:
+        """All that the region holds, for the checker. `projection` is the views' partition keys' beginning; `shared` are the
+        events that were read of other regions, which are kept in memory once."""
+        held = {} if shared is None else shared
         views = {
             key.removeprefix(f"{projection}#"): KeptView(json.loads(row.vector), json.loads(row.value), _body(row))
             for key, row in self.views().items()
             if key.startswith(f"{projection}#")
         }
-        return Final([kept_of(item) for item in self.event_items(lanes)], views, self.refused())
+        events = (kept_of(item) for item in self.event_items(lanes))
+        return Final([held.setdefault((kept.digest, kept.computed), kept) for kept in events], views, self.refused())
 
     def present(self, heads: Mapping[str, int]) -> set[str]:
         """Those lanes whose event at the given sequence is here."""
@@ -161,18 +144,6 @@ class Tables:
             if "LastEvaluatedKey" not in page:
                 return
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-
-def _stored(item: Mapping[str, Any]) -> StoredEvent:
-    payload = json.loads(item["payload"]["S"])
-    return StoredEvent(
-        item["pk"]["S"],
-        int(item["sk"]["S"]),
-        (payload.get("row"), item["type"]["S"]),
-        bytes(item["prev"]["B"]),
-        bytes(item["digest"]["B"]),
-        content_digest(item),
-    )
 
 
 def kept_of(item: Mapping[str, Any]) -> Kept:

@@ -24,7 +24,7 @@ from replicator.settings import Settings
 
 SERVICES = "dynamodb,dynamodbstreams,lambda,sqs,sns,kinesis,kms,iam,sts,logs,monitoring,cloudwatch,events"
 ROOT = Path(__file__).resolve().parents[2]
-FLIGHTS = ROOT / "chaos" / "drills" / "flights.py"
+FLIGHTS = ROOT / "chaos" / "workload" / "flights.py"
 
 
 class TerraformFailed(MeridianError):

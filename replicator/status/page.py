@@ -5,12 +5,10 @@ from __future__ import annotations
 from html import escape
 
 from replicator.status.judging import Concern, Judgement, Level, headline, level_of, worst
+from replicator.status.kit import SIGNS, document, mark, said, table
 from replicator.status.model import LinkStatus, RegionStatus, RunStatus, Status
 from replicator.status.picture import CLASSES, in_short, picture
-from replicator.status.style import CSS
 from replicator.status.words import ago, moment, number, plain, span
-
-_MARKS = {Level.WELL: "✓", Level.WATCH: "!", Level.ACT: "✗"}
 
 
 def page(status: Status) -> str:
@@ -18,7 +16,7 @@ def page(status: Status) -> str:
     judged = Judgement(status)
     found = judged.all()
     level = worst(found)
-    title = f"{_MARKS[level]} {plain(status.prefix)}: {headline(status, found)}"
+    title = f"{SIGNS[CLASSES[level]]} {plain(status.prefix)}: {headline(status, found)}"
     runs = [run for run in status.runs if run.ended is None]
     parts = [
         f"<h1>{_text(status.prefix)} · {_time(status.at)}</h1>",
@@ -30,13 +28,7 @@ def page(status: Status) -> str:
         _links(status, judged) if status.links else "",
         f"<footer>As of {_time(status.at)}. Written by <code>replicator status</code>; it does not renew itself.</footer>",
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body>\n</html>\n"
-    )
+    return document(plain(title), parts)
 
 
 def _text(text: str) -> str:
@@ -49,7 +41,7 @@ def _time(at: int) -> str:
 
 
 def _mark(level: Level) -> str:
-    return f'<span class="mark {CLASSES[level]}">{_MARKS[level]}</span>'
+    return mark(CLASSES[level])
 
 
 def _said(status: Status, found: list[Concern], level: Level) -> str:
@@ -57,9 +49,7 @@ def _said(status: Status, found: list[Concern], level: Level) -> str:
         f'<li class="{CLASSES[each.level]}">{_mark(each.level)}<b>{_text(each.where)}</b> {_text(each.text)}</li>'
         for each in found
     )
-    listed = f"<ul>{items}</ul>" if items else ""
-    first = f"<p>{_mark(level)}{_text(headline(status, found))}</p>"
-    return f'<div class="said {CLASSES[level]}" role="status">{first}{listed}</div>'
+    return said(CLASSES[level], f"{_mark(level)}{_text(headline(status, found))}", items)
 
 
 def _picture(status: Status, judged: Judgement) -> str:
@@ -98,13 +88,13 @@ def _links(status: Status, judged: Judgement) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     order = sorted(status.links, key=lambda link: (-level_of(judged.link(link)), not judged.cut_off(link)))
     rows = "".join(_link(link, judged, status.at) for link in order)
-    return f'<h2>Links</h2><table class="links"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f"<h2>Links</h2>{table('links', head, rows)}"
 
 
 def _link(link: LinkStatus, judged: Judgement, now: int) -> str:
     level = level_of(judged.link(link))
     unknown = level is Level.WELL and link.behind_events is None
-    mark = '<span class="mark unknown">?</span>' if unknown else _mark(level)
+    sign = mark("unknown") if unknown else _mark(level)
     late = CLASSES[level] if level and link.behind_events else ""
     cells = (
         ("events behind", number(link.behind_events), late, False),
@@ -118,7 +108,7 @@ def _link(link: LinkStatus, judged: Judgement, now: int) -> str:
         f'<td data-name="{name}" class="{f"{kind} idle" if idle else kind}">{escape(value)}</td>'
         for name, value, kind, idle in cells
     )
-    return f'<tr class="{CLASSES[level]}"><th scope="row">{mark}{_text(link.source)} → {_text(link.target)}</th>{row}</tr>'
+    return f'<tr class="{CLASSES[level]}"><th scope="row">{sign}{_text(link.source)} → {_text(link.target)}</th>{row}</tr>'
 
 
 def _run(run: RunStatus, now: int) -> str:

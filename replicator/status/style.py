@@ -37,7 +37,7 @@ a { color: inherit; }
 .mark { font-weight: 700; }
 .mark.unknown { color: var(--unknown); }
 .top { display: grid; grid-template-columns: minmax(0, 1.15fr) minmax(0, 1fr); gap: 16px; align-items: start; }
-.picture, .region, .links, .run {
+.picture, .region, .links, .run, .card {
   background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
 }
 .picture { padding: 10px; }
@@ -75,7 +75,7 @@ dd.act { color: var(--act); font-weight: 700; }
 .links td.act { color: var(--act); font-weight: 650; }
 .run { padding: 12px 14px; margin: 0 0 10px; border-left: 5px solid var(--watch); }
 .run p { margin: 2px 0 0; overflow-wrap: anywhere; }
-.run .quiet, footer { color: var(--quiet); }
+.quiet, .card > p.quiet, footer { color: var(--quiet); }
 footer { margin: 26px 0 8px; font-size: 0.9em; }
 svg text { font: 600 14.5px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: var(--text); }
 svg .node text { text-anchor: middle; }

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from chaos.drills.flights import Aircraft, Departures, select
 from chaos.orders import ORDERS, Outcome, delivered, run_orders, written
+from chaos.workload.flights import Aircraft, Departures, select
 from chaos.world.sinks import three_sinks
 from projectors import MemorySink, Sink
 from projectors.sinks.port import Change

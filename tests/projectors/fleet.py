@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.drills.flights import Aircraft
+from chaos.workload.flights import Aircraft
 from projectors import counter
 
 

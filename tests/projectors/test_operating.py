@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.drills.flights import Aircraft, Departures
+from chaos.workload.flights import Aircraft, Departures
 from chaos.world.servers import postgresql
 from chaos.world.world import free_ports
 from projectors import Engine, Projection, register
@@ -27,7 +27,7 @@ from tests.projectors.fleet import Aircraft2
 
 pytestmark = pytest.mark.emulator
 
-CLASSES = ("chaos.drills.flights:Aircraft", "tests.projectors.fleet:Aircraft2", "chaos.drills.flights:Departures")
+CLASSES = ("chaos.workload.flights:Aircraft", "tests.projectors.fleet:Aircraft2", "chaos.workload.flights:Departures")
 
 
 def projectors(settings: Settings, *arguments: str, **more: str) -> Answer:

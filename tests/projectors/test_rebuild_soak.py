@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from chaos.drills.flights import Aircraft, select
 from chaos.orders import written
+from chaos.workload.flights import Aircraft, select
 from chaos.world.world import World
 from projectors import Engine, MemorySink
 from projectors.api.service import Service

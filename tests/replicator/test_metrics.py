@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chaos.world.metrics import embedded
 from replicator.metrics import UNITS, emit
+from tests.embedded_metrics import embedded
 
 
 def test_a_metric_is_a_line_with_exactly_these_dimensions(capsys: pytest.CaptureFixture[str]) -> None:

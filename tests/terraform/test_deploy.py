@@ -19,7 +19,6 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from chaos.world.metrics import lines, publish_metrics
 from chaos.world.terraform import TerraformWorld
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import View, ViewKey
@@ -27,6 +26,7 @@ from replicator import EventStore, NewEvent, Observed
 from replicator.domain.names import sequence_key
 from replicator.external import ExternalEvent
 from tests.commands import command as typed
+from tests.embedded_metrics import lines, publish_metrics
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.deploy

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chaos import things
-from chaos.checker.history import Call, Final, History, Kept, KeptView, Outcome, Written
+from chaos.checker.history import Call, Final, History, Kept, KeptView, Outcome
+from chaos.workload.client import Client
 from chaos.world.reading import kept_of
 from projectors.engine import Engine
+from projectors.queries import Query
 from projectors.sinks.memory import MemorySink
 from replicator.appending import Write
 from replicator.claims import Claim, OptimisticClaims, Release
 from replicator.domain.clock import HybridLogicalClock
-from replicator.domain.event import Event, NewEvent, Observed
+from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
+from replicator.errors import OutcomeUnknown
 from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.operation import Saved
 from replicator.store import EventStore
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -31,7 +33,7 @@ class Run:
 
     now: float = 1_763_914_981.0
     tables: dict[str, MemoryStorage] = field(default_factory=lambda: {region: MemoryStorage() for region in REGIONS})
-    seen: dict[tuple[str, str], Observed] = field(default_factory=dict)
+    clients: dict[str, Client] = field(default_factory=dict)
     finals: dict[str, Final] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -42,28 +44,23 @@ class Run:
         }
         self._ids = 0
 
+    def client(self, process: str, region: str) -> Client:
+        """What a process knows, wherever it calls."""
+        client = self.clients.setdefault(process, Client(process, region, self.history))
+        client.region = region
+        return client
+
     def write(self, process: str, region: str, *changes: tuple[str, NewEvent], outcome: Outcome = Outcome.OK) -> Call:
         """One transaction of a process."""
-        value = [{"stream": stream, "type": new.type, **new.payload} for stream, new in changes]
-        streams = {stream for stream, _ in changes}
-        observed = {stream: self.seen.get((process, stream), Observed()) for stream in streams}
-        context = {stream: dict(seen.vector.items()) for stream, seen in observed.items()}
+
+        def append(writes: list[Write]) -> Sequence[Event]:
+            events = self.stores[region].append_all(writes)
+            if outcome is Outcome.UNKNOWN:
+                raise OutcomeUnknown("no answer", events)
+            return events
+
         self.now += 0.01
-        latest = max(seen.hlc for seen in observed.values())
-        call = self.history.invoke(process, region, "write", value, context, str(latest))
-        writes = [
-            Write(StreamId.parse(each), tuple(new for stream, new in changes if stream == each), observed[each])
-            for each in sorted(streams)
-        ]
-        events = self.stores[region].append_all(writes)
-        told = [written(event) for event in events]
-        if outcome is Outcome.OK:
-            self.history.ok(call, told)
-            for event in events:
-                self._saw(process, str(event.stream), Observed.of([event]))
-        else:
-            self.history.unknown(call, told, "no answer")
-        return call
+        return self.client(process, region).write([(StreamId.parse(each), new) for each, new in changes], append)
 
     def id(self) -> str:
         self._ids += 1
@@ -82,27 +79,16 @@ class Run:
         return self.write(process, region, (stream, things.named(self.id(), to)))
 
     def read(self, process: str, region: str, stream: str) -> Call:
-        asked = self.seen.get((process, stream), Observed())
-        call = self.history.invoke(process, region, "read", {"stream": stream}, {stream: dict(asked.vector.items())})
-        state = self.stores[region].state(stream)
-        events = list(state.events())
-        view = _fold(self.stores[region], events)
-        self._saw(process, stream, Observed.of(events))
-        self.history.ok(call, seen=dict(state.vector.items()), found=view.get(stream))
-        return call
+        query = Query(things.Thing, self.stores[region], MemorySink())
+        return self.client(process, region).read(StreamId.parse(stream), query)
 
     def claim(self, process: str, name: str, release: bool = False) -> Call:
         """Claims at home in EAST."""
-        owner = f"user/{process}"
-        call = self.history.invoke(
-            process, EAST, "release" if release else "claim", {"id": self.id(), "stream": name, "owner": owner}, {}
-        )
-        result = OptimisticClaims(self.stores[EAST]).save([Release(name, owner) if release else Claim(name, owner)])
-        if isinstance(result, Saved):
-            self.history.ok(call, [written(event) for event in result.events])
-        else:
-            self.history.fail(call, "refused")
-        return call
+        owner, claims = f"user/{process}", OptimisticClaims(self.stores[EAST])
+        value = {"id": self.id(), "stream": name, "owner": owner}
+        wanted = Release(name, owner) if release else Claim(name, owner)
+        called = "release" if release else "claim"
+        return self.client(process, EAST).save(called, value, lambda: claims.save([wanted]))
 
     def copy(self) -> None:
         for home, table in self.tables.items():
@@ -139,19 +125,6 @@ class Run:
         view = self.finals[region].views[stream]
         value: Mapping[str, Any] = {**view.value, **changes}
         self.finals[region].views[stream] = replace(view, value=value)
-
-    def _saw(self, process: str, stream: str, seen: Observed) -> None:
-        self.seen[process, stream] = self.seen.get((process, stream), Observed()).join(seen)
-
-
-def _fold(store: EventStore, events: list[Event]) -> dict[str, dict[str, Any]]:
-    sink = MemorySink()
-    Engine([things.Thing], store, sink).apply(events)
-    return {view.key: view.value for view in sink.views("thing", 1)}
-
-
-def written(event: Event) -> Written:
-    return Written(event.lane.key, event.sequence, event.digest.hex(), str(event.hlc), str(event.payload.get("id", "")))
 
 
 def good_run() -> Run:

@@ -245,7 +245,7 @@ def test_a_read_of_what_is_gone_with_its_region_is_explained() -> None:
 def test_so_is_a_read_of_what_nobody_was_told_of_and_is_gone(settled: bool) -> None:
     run, gone = lost_run(Outcome.UNKNOWN)
     if settled:
-        run.history.settle(gone, written=False)
+        run.history.settle(gone, [])
     assert verdict_of(run.end()).broken == {}
 
 
@@ -257,7 +257,7 @@ def test_a_read_beyond_what_is_gone_is_not_explained() -> None:
 
 def test_where_nothing_was_lost_what_turned_out_not_to_be_written_cannot_have_been_read() -> None:
     run, gone = lost_run(Outcome.UNKNOWN)
-    run.history.settle(gone, written=False)
+    run.history.settle(gone, [])
     run.history.lost_regions.clear()
     assert verdict_of(run.end()).broken == {"reads_explained": 1}
 

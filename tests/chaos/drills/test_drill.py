@@ -14,109 +14,113 @@ from typing import Any
 
 import pytest
 
-from chaos.drills import sabotage
-from chaos.drills.drill import Drill, make_world
-from chaos.drills.flights import select
-from chaos.drills.kinds import KINDS
-from chaos.drills.result import DrillConfig
+from chaos.checker import sabotage
+from chaos.drills.drill import KINDS, DrillConfig, opened_drill
+from chaos.drills.result import DrillResult
+from chaos.scenarios.runner import Run
 from chaos.world.reading import Tables
 from replicator import InvalidConfig
+from tests.chaos.quiet import Quiet
 from tests.processes import HANGING_SECONDS, started, still_alive
 
 pytestmark = pytest.mark.emulator
 COMMAND = [sys.executable, "-c", "from chaos.cli import main; main()", "drill"]
 BROKEN = {
-    "lost": lambda v: v.lost == 1,
-    "gaps": lambda v: v.gaps == 1,
-    "duplicated": lambda v: v.duplicated == 2,  # in both regions
-    "from_nowhere": lambda v: v.from_nowhere == 1,
-    "overwritten": lambda v: v.overwritten == 1,
-    "forked": lambda v: v.forked == 1,
-    "views_identical": lambda v: not v.views_identical,
-    "truth_matches": lambda v: not v.truth_matches and v.views_identical,
+    "lost": ("lost", 1),
+    "gaps": ("gaps", 1),
+    "duplicated": ("duplicated", 2),  # in both regions
+    "from_nowhere": ("from_nowhere", 1),
+    "overwritten": ("changed", 1),
+    "forked": ("forked", 1),
+    "views_identical": ("views_identical", 1),
+    "truth_matches": ("truth", 2),  # in both regions
 }
-
-
-class _Quiet:
-    def phase(self, name: str, total: int) -> None: ...
-
-    def progress(self, done: int) -> None: ...
-
-    def say(self, text: str) -> None: ...
+"""For each promise that can be broken: by which of the checker's it is seen, and how often."""
+FIELDS = [
+    "regions", "kind", "seed", "deployed_by", "promises_kept", "acknowledged", "unknown",
+    "unknown_resolved_as_written", "lost", "from_nowhere", "duplicated", "overwritten", "gaps", "forked", "views",
+    "views_identical", "truth_matches", "examples", "rpo_events", "rpo_lanes", "rpo_events_by_runbook", "gone_events",
+    "gone_lanes", "old_events", "old_events_missing", "late_events", "cut_events", "cut_events_arrived",
+    "rto_seconds", "failback_seconds", "converge_seconds", "events_per_second", "load_seconds", "total_seconds",
+    "memory_mb", "faults",
+]  # fmt: skip
+"""Of a drill's JSON, which other programs read."""
 
 
 @contextmanager
-def _drilled(kind: str, events: int, seed: int, outage: float | None = None) -> Iterator[Drill]:
+def _drilled(kind: str, events: int, seed: int, outage: float | None = None) -> Iterator[tuple[Run, DrillResult]]:
     """A small drill that has run to its end, its world still there to be read."""
     config = DrillConfig(events=events, regions=2, seed=seed, kind=kind, outage=outage)
-    with make_world(config, _Quiet()) as world:
-        drill = Drill(config, world, select(config.events, config.seed), _Quiet())
-        try:
-            drill.load()
-            drill.converge()
-        finally:
-            drill.stage.stop_desks()
-        drill.check()
-        yield drill
+    with opened_drill(config, Quiet()) as run:
+        yield run, DrillResult(seed, False, run.go())
 
 
 @pytest.fixture(scope="module")
-def drilled() -> Iterator[Drill]:
+def drilled() -> Iterator[tuple[Run, DrillResult]]:
     with _drilled("freeze", 400, 5) as drill:
         yield drill
 
 
-def test_a_drill_of_two_regions_keeps_every_promise(drilled: Drill) -> None:
-    assert drilled.result.verdict.examples == []
-    assert drilled.result.kept
-    assert drilled.result.acknowledged >= 400
+def test_a_drill_of_two_regions_keeps_every_promise(drilled: tuple[Run, DrillResult]) -> None:
+    _, drill = drilled
+    told = drill.as_json()
+    assert told["examples"] == []
+    assert drill.kept
+    assert told["acknowledged"] >= 400
+    assert list(told) == FIELDS
+    assert json.loads(json.dumps(told)) == told
+    assert drill.result.as_json()["outage"]["rto_seconds"] == told["rto_seconds"]
 
 
 @pytest.mark.parametrize("promise", list(sabotage.PROMISES))
-def test_the_drill_sees_the_promise_when_it_is_broken(drilled: Drill, promise: str) -> None:
-    _break(drilled, promise)
+def test_the_drill_sees_the_promise_when_it_is_broken(drilled: tuple[Run, DrillResult], promise: str) -> None:
+    _break(*drilled, promise)
 
 
-def _break(drilled: Drill, promise: str) -> None:
-    before = {region: _dump(tables) for region, tables in drilled.tables.items()}
+def _break(run: Run, drill: DrillResult, promise: str) -> None:
+    tables = run.stage.tables
+    before = {region: _dump(own) for region, own in tables.items()}
     try:
-        sabotage.break_promise(promise, list(drilled.tables.values()), drilled.world.settings("us-east-1"))
-        verdict = drilled.judge()
-        assert BROKEN[promise](verdict), verdict
-        assert not verdict.kept
+        sabotage.break_promise(promise, list(tables.values()), run.stage.world.settings("us-east-1"))
+        verdict = drill.result.verdict = run.judge()
+        name, count = BROKEN[promise]
+        assert verdict.broken[name] == count, verdict.broken
+        assert (verdict.broken.keys() == {name}) is (promise in ("truth_matches", "overwritten"))
+        told = drill.as_json()[promise]
+        assert told is False if promise in ("views_identical", "truth_matches") else told == count
+        assert not drill.kept
     finally:
-        for region, tables in drilled.tables.items():
-            _restore(tables, before[region])
-    assert drilled.judge().kept
+        for region, own in tables.items():
+            _restore(own, before[region])
+    drill.result.verdict = run.judge()
+    assert drill.kept
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "freeze"])
 def test_a_drill_of_each_kind_keeps_every_promise_and_sees_each_that_is_broken(kind: str) -> None:
     # A minute of split brain is for the drill itself; here it is about what the checker sees.
-    with _drilled(kind, 600, 5, outage=15.0 if kind == "split-brain" else None) as drill:
-        result = drill.result
-        assert result.verdict.examples == []
-        assert result.kept
-        assert result.rto_seconds is not None
-        assert result.failback_seconds is not None
-        if not KINDS[kind].loses:
-            assert result.gone_events == 0
-        if KINDS[kind].planned:
-            assert (result.rpo_events, result.told_rpo) == (0, 0)
+    with _drilled(kind, 600, 5, outage=15.0 if kind == "split-brain" else None) as (run, drill):
+        assert drill.result.verdict.examples == []
+        assert drill.kept
+        assert drill.figures.rto_seconds is not None
+        assert drill.figures.failback_seconds is not None
+        if not drill.kind.loses:
+            assert drill.result.gone == 0
+        if drill.kind.planned:
+            assert (drill.figures.rpo_events, drill.figures.told_rpo) == (0, 0)
         for promise in sabotage.PROMISES:
-            _break(drill, promise)
+            _break(run, drill, promise)
 
 
 def test_a_partition_in_which_both_sides_go_on_writing_harms_nothing() -> None:
-    with _drilled("partition", 400, 5, outage=3.0) as drill:
+    with _drilled("partition", 400, 5, outage=3.0) as (_, drill):
         assert drill.result.verdict.examples == []
-        assert drill.result.kept
-        assert drill.result.rpo_events > 0  # the cut held: nothing came over
-        (cut,) = drill.result.faults
-        assert drill.result.rto_seconds is not None
-        assert cut.until is not None
-        assert drill.result.rto_seconds < cut.until - cut.at
+        assert drill.kept
+        assert drill.figures.rpo_events > 0  # the cut held: nothing came over
+        (cut,) = drill.faults
+        assert drill.figures.rto_seconds is not None
+        assert drill.figures.rto_seconds < cut["until"] - cut["at"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "freeze"])

@@ -78,8 +78,17 @@ def test_a_run_that_kept_its_promises_says_so_with_its_evidence_and_how_to_run_i
     assert [promise for promise in PROMISES.values() if escape(promise) not in text] == []
     assert text.count("12,345") == len(PROMISES)
     assert "answer-lost 20%: dynamodb TransactWriteItems in us-east-1" in text
+    assert "the RPO" not in text
     assert "freeze eu-west-1" in text
     assert not set(text.split("<body>")[1].split()) & {"broken", "act", "failed"}
+
+
+def test_a_run_with_a_runbook_says_what_the_outage_cost() -> None:
+    outage = {"region": HOSTILE, "rpo_events": 1_414, "rto_seconds": 3.79, "failback_seconds": None}
+    text = page([result(outage=outage)])
+    for said in ("<b>1,414</b>", "the RPO", "<b>3.8 s</b>", "the RTO", "<b>never</b><span>from the end of the outage"):
+        assert said in text
+    assert "<script>" not in text
 
 
 def test_what_was_broken_not_looked_at_not_run_or_failed_is_never_shown_as_kept() -> None:

@@ -10,13 +10,15 @@ from typing import Any, cast
 
 import pytest
 
+from chaos.checker.history import History
 from chaos.faults.asked import Asked
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Told
 from chaos.faults.engine import Engine
 from chaos.faults.rules import Rule
 from chaos.scenarios.actions import make
-from chaos.scenarios.operator import Operator
+from chaos.scenarios.outage import Outage
+from chaos.scenarios.runbook_runner import Operator
 from chaos.scenarios.stage import Stage
 from chaos.world.layers import Layers
 from chaos.world.processes import Process, ProcessFailed
@@ -108,9 +110,10 @@ def stage(region: Region, tmp_path: Path) -> Stage:
     world.keep_workers = lambda killed: World.keep_workers(cast(World, world), killed)
     made.regions, made.world, made.sessions = (EAST, WEST), cast(World, world), []
     made._remarks, made._struck, made._killed, made._seeds = [], True, set(), 1_000
+    made.kills_left, made.staying, made.outage, made.workload = 0, [], Outage(made, WEST, True), cast(Any, None)
     made._layers, made._backups, made._survived = Layers(network), {}, set()
     made.tables = {WEST: cast(Any, SimpleNamespace(digests=lambda _: {}))}
-    made.history = cast(Any, SimpleNamespace(acknowledged=list))
+    made.history = History(lambda: 0.0)
     made.operator = Operator(made)
     return made
 

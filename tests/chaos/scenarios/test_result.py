@@ -86,5 +86,5 @@ def test_what_a_region_acknowledged_and_who_was_answered_is_counted_of_these_cal
     history.unknown(doubted, [Written(f"{WEST}#thing#1", 1, "d", "h", "i")], "no answer")
     assert writers(history.calls[since:]) == {"writes"}
     assert events_by_region(history.calls[since:], [EAST, WEST, "sa-east-1"]) == {EAST: 2, WEST: 1, "sa-east-1": 0}
-    history.settle(doubted, written=True)
+    history.settle(doubted, ["d"])
     assert writers(history.calls[since:]) == {"writes", "doubts"}

@@ -10,10 +10,13 @@ from typing import Any, cast
 import pytest
 
 from chaos.checker.history import History, Written
+from chaos.checker.verdict import Verdict
 from chaos.scenarios import runner
 from chaos.scenarios.action import Action
+from chaos.scenarios.outage import Outage
 from chaos.scenarios.runner import Run
 from chaos.scenarios.scenario import Scenario, Step, find_scenario
+from chaos.workload.load import Workload
 
 EAST, WEST = "us-east-1", "eu-west-1"
 
@@ -32,16 +35,29 @@ class Client:
         self.stopped = True
 
 
+class Idle(Workload):
+    """A load of clients that are there already, and do nothing by themselves."""
+
+    def start(self) -> None:
+        pass
+
+    def judge(self, history: History, finals: Any) -> Verdict:
+        return Verdict()
+
+
 class Stage:
     """Time passes when somebody waits, a tenth of a second each time, and what `meanwhile` says happens."""
 
     def __init__(self, clients: list[Client], meanwhile: Callable[[], None] = lambda: None) -> None:
         self.regions = (EAST, WEST)
-        self.now = 0.0
+        self.now = self.began = 0.0
         self.history = History(lambda: self.now)
         self.sessions = clients
         self.world = SimpleNamespace(network=None)
         self.watch = SimpleNamespace(phase=lambda *_: None, progress=lambda *_: None, say=lambda _: None)
+        self.workload = Idle(cast(Any, self), find_scenario("partition"), 1)
+        self.outage = Outage(cast(Any, self), EAST, moves=True)
+        self.operator = SimpleNamespace(lost=())
         self._meanwhile = meanwhile
 
     def until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
@@ -81,7 +97,7 @@ class Noted(Action):
 
 
 def made(stage: Stage, scenario: Scenario | None = None) -> Run:
-    return Run(scenario or find_scenario("partition"), 1, cast(Any, stage), {})
+    return Run(scenario or find_scenario("partition"), 1, cast(Any, stage), {}, cast(Any, getattr(stage, "sampler", None)))
 
 
 def test_who_is_not_answered_after_the_last_step_and_who_does_not_end_is_named() -> None:
@@ -153,6 +169,26 @@ def test_what_holds_the_same_begins_when_the_other_has_ended_however_late_that_i
     assert at["second", "begins"] >= at["first", "ends"]
 
 
+def test_a_step_that_waits_begins_after_those_before_it_and_lasts_until_what_it_waits_for() -> None:
+    notes: list[tuple[str, str, float]] = []
+    steps: list[tuple[Step, Action]] = [
+        (Step("freeze", {}, 0.0, 1.0, when="loaded", until="enough"), Noted("freeze", notes)),
+        (Step("failover", {}, 0.0, when="noticed"), Noted("failover", notes, takes=3.0)),
+        (Step("failback", {}, 0.0, when="over"), Noted("failback", notes)),
+    ]
+    stage = Stage([])
+    since = {"noticed": 0.0, "loaded": 2.0, "enough": 8.0}  # noticed at once, which nothing is before there is anything
+    stage.workload.reached = (  # type: ignore[method-assign]
+        lambda condition: ("freeze", "ends") in [note[:2] for note in notes] if condition == "over"
+        else stage.now >= since[condition]
+    )  # fmt: skip
+    made(stage, replace(find_scenario("partition"), seconds=1.0))._timeline(steps)
+    assert [note[:2] for note in notes] == [
+        ("freeze", "begins"), ("failover", "begins"), ("freeze", "ends"), ("failback", "begins"),
+    ]  # fmt: skip
+    assert [at for _, _, at in notes] == pytest.approx([2.0, 2.0, 8.0, 8.0], abs=0.3)
+
+
 def test_clients_are_stopped_also_where_opening_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(EAST)
     stage = Stage([client])
@@ -164,6 +200,6 @@ def test_clients_are_stopped_also_where_opening_fails(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Run, "_open", failing)
     with pytest.raises(RuntimeError, match="no threads are left"):
-        made(stage).go([])
+        made(stage).go()
     assert client.stopped
     assert looked == ["stopped"]

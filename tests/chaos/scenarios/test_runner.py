@@ -9,36 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from chaos.checker import sabotage
 from chaos.checker.check import check
-from chaos.checker.history import load_history
-from chaos.drills import sabotage
 from chaos.scenarios import runner
 from chaos.scenarios.result import Result
-from chaos.scenarios.runner import Run, run_scenario
+from chaos.scenarios.runner import Run, opened, run_scenario
 from chaos.scenarios.scenario import Scenario, Step, find_scenario
-from chaos.scenarios.session import Session
+from chaos.scenarios.stage import Stage
+from chaos.workload.visitors import Visitor
 from chaos.world.processes import free_ports
 from chaos.world.region import emulator
 from replicator import aws
 from replicator.settings import Settings
+from tests.chaos.checker.reading import read_history
+from tests.chaos.quiet import Quiet
 
 pytestmark = pytest.mark.emulator
-
-
-class Quiet:
-    """A watcher that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def phase(self, name: str, total: int) -> None:
-        self.told.append(name)
-
-    def progress(self, done: int) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        self.told.append(text)
 
 
 def run(scenario: Scenario, seed: int, history_file: Path | None = None, watch: Quiet | None = None) -> Result:
@@ -64,26 +50,25 @@ def test_a_short_scenario_keeps_every_promise_and_its_history_can_be_judged_agai
     assert result.steps[0].ended is not None
     assert result.steps[0].ended - result.steps[0].began >= 2.0
     assert json.loads(json.dumps(result.as_json()))["acknowledged_events"] == result.acknowledged
-    again = load_history(file)
+    again = read_history(file.read_text().splitlines())
     assert sum(1 for _ in again.acknowledged()) == result.acknowledged
     unproven = check(again, {})  # without final reads nothing is proven
     assert {"gaps", "forked", "views_complete"} <= {*unproven.untested}
 
 
-def test_a_breach_in_the_tables_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_breach_in_the_tables_is_found() -> None:
     """One payload is altered in place at a peer after everything has arrived."""
     scenario = replace(find_scenario("partition"), seconds=3.0, sessions=1, method=())
-    judge = Run._judge
 
-    def alter_first(run: Run) -> None:
-        tables = list(run.stage.tables.values())
-        peer, _, last = sabotage._copy(tables, run.stage.world.settings(tables[1].region))
+    def alter(stage: Stage) -> None:
+        settings = stage.world.settings("us-east-1")
+        peer, _, last = sabotage._copy(list(stage.tables.values()), settings)
         payload = {**json.loads(last["payload"]["S"]), "extra": 1}
-        sabotage._put(peer, run.stage.world.settings(peer.region), {**last, "payload": {"S": json.dumps(payload)}})
-        judge(run)
+        sabotage._put(peer, settings, {**last, "payload": {"S": json.dumps(payload)}})
 
-    monkeypatch.setattr(Run, "_judge", alter_first)
-    result = run(scenario, 3)
+    with opened(scenario, 3, Quiet()) as unjudged:
+        assert isinstance(unjudged, Run)
+        result = unjudged.go(alter)
     assert not result.kept
     assert "changed" in result.verdict.broken
 
@@ -140,9 +125,9 @@ def test_a_fault_that_met_nothing_fails_the_run() -> None:
 def test_clients_that_hang_fail_the_run_and_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """In two of three regions every client hangs from its first call of the timeline on."""
     hanging, freed = threading.Event(), threading.Event()
-    act = Session._act
+    act = Visitor._act
 
-    def hang(session: Session) -> None:
+    def hang(session: Visitor) -> None:
         if hanging.is_set() and session.home != "us-east-1":
             freed.wait()
         act(session)
@@ -153,7 +138,7 @@ def test_clients_that_hang_fail_the_run_and_are_named(monkeypatch: pytest.Monkey
         steady(run)
         hanging.set()
 
-    monkeypatch.setattr(Session, "_act", hang)
+    monkeypatch.setattr(Visitor, "_act", hang)
     monkeypatch.setattr(Run, "_steady", then_hang)
     monkeypatch.setattr(runner, "_ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(runner, "_ASK_SECONDS", 1.0)

@@ -9,6 +9,7 @@ import pytest
 from chaos.scenarios.actions import ACTIONS, Fail
 from chaos.scenarios.runner import make_action
 from chaos.scenarios.scenario import find_scenario, find_scenarios, load_scenario
+from chaos.workload.desks import FlightLoad
 from replicator.errors import InvalidConfig
 
 GOOD = """
@@ -140,3 +141,45 @@ def test_a_rules_region_is_the_one_that_the_seed_has_chosen() -> None:
     rules = action.rules({"first": "us-east-1", "second": "sa-east-1"})
     assert [(rule.region, rule.seed) for rule in rules] == [("sa-east-1", 0), ("eu-west-1", 7)]
     assert list(action.acts_on) == ["second"]
+
+
+FLIGHTS = """
+title: A title
+description: What happens
+configuration: {regions: 2, kills: 3, load: {flights: 400, outage: 12, stay: true}}
+method:
+  - {type: action, name: freeze, arguments: {region: first}, when: loaded, until: finishing}
+  - {type: action, name: failover, arguments: {region: first, to: second, inside: true}, when: noticed}
+"""
+
+
+def test_with_flights_as_its_load_steps_may_go_by_them(tmp_path: Path) -> None:
+    scenario = load_scenario(written(tmp_path, FLIGHTS))
+    assert (scenario.load, scenario.kills) == (FlightLoad(400, 12.0, True), 3)
+    assert [(step.when, step.until, step.lasts) for step in scenario.method] == [
+        ("loaded", "finishing", None), ("noticed", None, None)
+    ]  # fmt: skip
+    assert load_scenario(written(tmp_path, FLIGHTS.replace("400", "all"))).load == FlightLoad(None, 12.0, True)
+
+
+@pytest.mark.parametrize(
+    ("instead", "of", "says"),
+    [
+        ("when: soon", "when: noticed", "method[1].when is 'soon'; choose from grown, aged, loaded"),
+        ("until: never", "until: finishing", "method[0].until is 'never'; choose from grown"),
+        ("when: noticed, until: healed", "when: noticed", "method[1].until is healed; failover is done once; leave it out"),
+        ("", ", until: finishing", "method[0] lacks 'for'; say for how many seconds to freeze"),
+        ("inside: 1", "inside: true", "inside is 1; give true or false"),
+        ("stay: 1", "stay: true", "configuration.load.stay is 1; give true or false"),
+        ("flights: 0", "flights: 400", "configuration.load.flights is 0; give a whole number from 1"),
+        ("outage: -1", "outage: 12", "configuration.load.outage is -1; give a number from 0"),
+        ("flights: 400, things: 3", "flights: 400", "has the key 'things'"),
+        ("kills: many", "kills: 3", "configuration.kills is 'many'; give a whole number from 0"),
+        ("things: 3", "flights: 400, outage: 12, stay: true", "method[0] has the key 'when'"),
+    ],
+)
+def test_what_does_not_go_with_flights_is_refused(tmp_path: Path, instead: str, of: str, says: str) -> None:
+    assert of in FLIGHTS
+    with pytest.raises(InvalidConfig) as raised:
+        load_scenario(written(tmp_path, FLIGHTS.replace(of, instead)))
+    assert says in str(raised.value)

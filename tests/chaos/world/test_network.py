@@ -127,7 +127,7 @@ def test_a_cut_link_accepts_and_answers_nothing_and_delivers_late(network: Netwo
 def test_a_mute_link_carries_requests_and_no_answers(network: Network, servers: dict[str, _Server]) -> None:
     client = _client(network, A, B)
     assert _ask(client) == b"hello"
-    network.set(MUTE, network.outgoing(A))
+    network.set(MUTE, [link for link in network.links if link.startswith(f"{A}>")])
     _silent(client, b"took effect")
     servers[B].hears(b"took effect")
 
@@ -147,7 +147,7 @@ def test_a_slow_link_takes_its_latency_both_ways_and_shares_its_bandwidth(networ
 def test_a_reset_link_resets_what_is_open_and_what_comes(network: Network) -> None:
     old = _client(network, A, B)
     _ask(old)
-    network.set(RESET, network.incoming(B))
+    network.set(RESET, [link for link in network.links if link.endswith(f">{B}")])
     for client in (old, _client(network, A, B), _client(network, C, B)):
         with pytest.raises(ConnectionError):
             _ask(client)

@@ -181,7 +181,7 @@ def test_the_compensation_is_named_in_the_settings() -> None:
 @pytest.mark.emulator
 def test_real_projectors_settle_a_conflict_of_a_real_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIDIAN_OPTIMISTIC_CLAIMS", "nickname")
-    with World([EAST, WEST], ["chaos.contention:Tally"]) as world:
+    with World([EAST, WEST], ["chaos.workload.contention:Tally"]) as world:
         for region in world.regions.values():
             region.replicator.freeze()
         stores = {region: world.store(region) for region in (EAST, WEST)}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from chaos.world.reading import Tables, content_digest
+from replicator.errors import MeridianError
 from replicator.settings import Settings
 
 Item = dict[str, Any]
@@ -18,20 +19,18 @@ def break_promise(promise: str, tables: Sequence[Tables], settings: Settings) ->
 
 def _copy(tables: Sequence[Tables], settings: Settings) -> tuple[Tables, Item, Item]:
     """A peer's table, and there the two last events of some lane of another region that has at least two."""
-    home, peer = tables[0], tables[1]
-    start: Item = {}
-    while True:
-        page: Any = peer.client.scan(TableName=settings.events_table, **start)
-        for item in page["Items"]:
-            if item["pk"]["S"].startswith(f"{home.region}#"):
+    for peer in tables:
+        for page in peer.client.get_paginator("scan").paginate(TableName=settings.events_table):
+            for item in page["Items"]:
+                if item["pk"]["S"].startswith(f"{peer.region}#") or int(item["sk"]["S"]) < 2:
+                    continue
                 lane: Any = peer.client.query(
                     TableName=settings.events_table,
                     KeyConditionExpression="pk = :lane",
                     ExpressionAttributeValues={":lane": item["pk"]},
                 )["Items"]
-                if len(lane) >= 2:
-                    return peer, lane[-2], lane[-1]
-        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+                return peer, lane[-2], lane[-1]
+    raise MeridianError("no region holds two events of any other region's lane; give more --events")
 
 
 def _put(tables: Tables, settings: Settings, item: Item) -> None:

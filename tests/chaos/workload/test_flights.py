@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.drills.flights import Aircraft, data_file, desks, select
-from chaos.drills.history import History
-from chaos.drills.truth import expected_views
+from chaos.workload.flights import Aircraft, data_file, desks, select
+from chaos.workload.truth import expected_views
 from projectors import Engine, MemorySink
 from replicator import EventStore, InvalidConfig, MemoryStorage, Observed
 from replicator.domain.event import Event
@@ -17,7 +16,7 @@ def test_a_seed_chooses_the_same_flights_every_time_and_enough_of_them() -> None
     assert one == again
     assert one.first != other.first
     assert 500 <= len(one.reports) <= 502
-    assert len({report.operation for report in one.reports}) == len(one.reports)
+    assert len({report.id for report in one.reports}) == len(one.reports)
 
 
 def test_every_report_has_exactly_one_desk_whatever_the_number_of_regions() -> None:
@@ -25,7 +24,7 @@ def test_every_report_has_exactly_one_desk_whatever_the_number_of_regions() -> N
     for count in (1, 2, 3, 4, 6):
         regions = [f"us-east-{n}" for n in range(1, count + 1)]
         shared = [r for airports in desks(regions, reports).values() for found in airports.values() for r in found]
-        assert sorted(r.operation for r in shared) == sorted(r.operation for r in reports)
+        assert sorted(r.id for r in shared) == sorted(r.id for r in reports)
         assert all(desks(regions, reports)[region] for region in regions)
 
 
@@ -38,7 +37,7 @@ def test_an_impossible_number_of_events_is_refused_with_its_value(events: int) -
 def test_views_folded_from_three_regions_equal_pandas() -> None:
     selection = select(6000, 11)
     regions = ["us-east-1", "eu-west-1", "ap-southeast-2"]
-    storage, history = MemoryStorage(), History()
+    storage, told = MemoryStorage(), list[tuple[str, str, str, int, str]]()
     everything: list[Event] = []
     for region, airports in desks(regions, selection.reports).items():
         store = EventStore(storage, region, regions)
@@ -47,11 +46,11 @@ def test_views_folded_from_three_regions_equal_pandas() -> None:
             key = str(report.stream)
             events = store.append(report.stream, report.event, observed=seen.get(key))
             seen[key] = seen.get(key, Observed()).join(Observed.of(events))
-            history.ok([report], events)
+            told += [(e.stream.id, str(e.hlc), e.region, e.sequence, e.payload["flight"]) for e in events]
             everything += events
     sink = MemorySink()
     engine = Engine([Aircraft], EventStore(storage, "us-east-1", regions), sink)
     assert engine.apply(everything[::-1]) == []
-    truth = expected_views(data_file(), selection.first, selection.last, history.writes())
+    truth = expected_views(data_file(), selection.first, selection.last, told)
     assert {view.key.partition("/")[2]: view.value for view in sink.views("aircraft")} == truth
     assert sum(view["flights"] for view in truth.values()) > 2000

@@ -1,4 +1,4 @@
-"""What the views must say, computed by another road: pandas, straight from the CSV, without any code of Meridian's.
+"""What the views must say, computed by another road: pandas, straight from the CSV.
 
 Only `last_flight` cannot come from the CSV, since it is about who wrote last; it comes from the clients' own record of
 what was acknowledged with which timestamp.
@@ -6,11 +6,43 @@ what was acknowledged with which timestamp.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from chaos.checker.causes import Knowledge
+from chaos.checker.history import Finals
+from chaos.checker.verdict import Verdict
+from chaos.workload.flights import Selection, data_file
+from replicator.domain.canonical import same_json
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Judges every region's views of aircraft by the promise `truth`."""
+
+    selection: Selection
+
+    def __call__(self, verdict: Verdict, known: Knowledge, finals: Finals) -> None:
+        reports = {report.id: report for report in self.selection.reports}
+        kept = [(reports.pop(event.id), event) for _, event in known.acknowledged.values() if event.id in reports]
+        written = [(r.stream.id, e.hlc, e.region, e.sequence, str(r.event.payload["flight"])) for r, e in kept]
+        gone = {(report.row, report.event.type) for report in reports.values()}
+        truth = expected_views(data_file(), self.selection.first, self.selection.last, written, gone)
+        for region, final in finals.items():
+            verdict.look("truth", len(truth))
+            for why in differing({stream.partition("/")[2]: view.value for stream, view in final.views.items()}, truth):
+                verdict.breach("truth", f"{region}: {why}")
+
+
+def differing(values: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as the data set says it is, either way."""
+    for name in sorted({*truth, *values}):
+        if not same_json(values.get(name), truth.get(name)):
+            yield f"{name} is {values.get(name)}, the data says {truth.get(name)}"
 
 
 def expected_views(
@@ -23,7 +55,7 @@ def expected_views(
     """tail number -> the view's value, for rows `first` to `last` of the CSV.
 
     `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event that survived;
-    `gone` the reports that did not, as (row, type): the truth is what the rest says.
+    `gone` the reports without one, as (row, type): the truth is what the rest says.
     """
     dropped = {kind: {row for row, each in gone if each == kind} for kind in ("departed", "arrived", "cancelled")}
     table = pd.read_csv(data).iloc[first : last + 1]

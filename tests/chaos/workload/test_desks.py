@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from chaos.drills.desk import Desk
-from chaos.drills.flights import Report
-from chaos.drills.history import History
+from chaos.checker.history import History
+from chaos.workload.desks import Desk
+from chaos.workload.flights import Report
 from replicator import EventStore, MemoryStorage, NewEvent, RegionUnavailable, StreamId
 from replicator.domain.event import Event
 from replicator.errors import OutcomeUnknown
@@ -38,13 +38,13 @@ class _Moody(MemoryStorage):
 
 
 def _report(row: int, kind: str = "departed") -> Report:
-    return Report(row, "EWR", StreamId("aircraft", f"N{row % 7}"), NewEvent(kind, {"row": row, "flight": f"UA{row}"}))
+    return Report(row, "EWR", StreamId("aircraft", f"N{row % 7}"), NewEvent(kind, {"id": f"{row}/{kind}", "row": row}))
 
 
 def _desk(reports: Sequence[Report]) -> tuple[Desk, History, dict[str, _Moody]]:
     storages = {HOME: _Moody(), AWAY: _Moody()}
     stores = {region: EventStore(storage, region, [HOME, AWAY]) for region, storage in storages.items()}
-    history = History()
+    history = History(time.monotonic)
     desk = Desk("EWR", HOME, stores, reports, history, "1")
     desk.open_gates(2)
     return desk, history, storages
@@ -59,9 +59,13 @@ def _finish(desk: Desk) -> None:
     assert desk.error is None
 
 
-def _written(storages: dict[str, _Moody]) -> list[tuple[int, str]]:
+def _moved(history: History) -> bool:
+    return any(event.region == AWAY for event in history.acknowledged())
+
+
+def _written(storages: dict[str, _Moody]) -> list[str]:
     events = [e for storage in storages.values() for lane, _ in storage.lanes() for e in storage.read(lane)]
-    return sorted((int(event.payload["row"]), event.type) for event in events)
+    return sorted(str(event.payload["id"]) for event in events)
 
 
 def test_an_append_without_an_answer_is_settled_when_the_region_is_back_and_not_repeated_elsewhere() -> None:
@@ -69,15 +73,15 @@ def test_an_append_without_an_answer_is_settled_when_the_region_is_back_and_not_
     desk, history, storages = _desk(reports)
     storages[HOME].mood = "silent"
     desk.start()
-    _until(lambda: bool(desk.unsure(HOME)))
+    _until(lambda: bool(desk.doubts))
     desk.move(AWAY)
-    _until(lambda: desk.moved_at is not None)
-    assert not {event.digest for event in storages[HOME].sent} & {e.digest for e in history.acknowledged.values()}
+    _until(lambda: _moved(history))
+    assert not {event.digest.hex() for event in storages[HOME].sent} & {e.digest for e in history.acknowledged()}
     storages[HOME].mood = "well"
     desk.move(HOME)
     _finish(desk)
-    assert _written(storages) == sorted(report.operation for report in reports)
-    assert (history.count(), history.unknown, history.gone_events) == (300, len(storages[HOME].sent), 0)
+    assert _written(storages) == sorted(report.id for report in reports)
+    assert (history.count(), history.doubted_events, history.gone_events) == (300, len(storages[HOME].sent), 0)
 
 
 def test_of_an_append_that_died_with_its_region_what_survived_is_kept_and_the_rest_reported_again() -> None:
@@ -85,21 +89,25 @@ def test_of_an_append_that_died_with_its_region_what_survived_is_kept_and_the_re
     desk, history, storages = _desk(reports)
     storages[HOME].mood = "silent"
     desk.start()
-    _until(lambda: bool(desk.unsure(HOME)))
-    sent = desk.unsure(HOME)
+    _until(lambda: bool(desk.doubts))
+    sent = desk.doubts[0].events
+    assert desk.doubtful(HOME) == [(event.lane.key, event.sequence) for event in sent]
     lanes = {event.lane for event in sent}
     assert len(lanes) > 1
     # Copies travel lane by lane: one lane of the transaction had reached a peer, the others had not.
     survivors = [event for event in sent if event.lane == min(lanes)]
     desk.move(AWAY)
-    _until(lambda: desk.moved_at is not None)
+    _until(lambda: _moved(history))
     storages[HOME].mood = "well"
     storages[HOME].insert(survivors)
-    desk.move(HOME, {event.digest for event in survivors})
+    history.lose(HOME, {event.digest.hex() for event in survivors})
+    desk.move(HOME, {event.digest.hex() for event in survivors})
     _finish(desk)
-    assert _written(storages) == sorted(report.operation for report in reports)
-    assert history.resolved_written == len(survivors)
-    assert history.twice == []
+    assert _written(storages) == sorted(report.id for report in reports)
+    assert history.confirmed_events == len(survivors)
+    (call,) = (call for call in history.calls if call.denied and call.events)
+    assert {event.digest for event in call.events} == {event.digest.hex() for event in survivors}
+    assert len(call.events) + len(call.denied) == len(sent)
 
 
 def test_what_an_away_region_did_not_answer_is_settled_there() -> None:
@@ -109,11 +117,11 @@ def test_what_an_away_region_did_not_answer_is_settled_there() -> None:
     storages[AWAY].mood = "silent"
     desk.start()
     desk.move(AWAY)
-    _until(lambda: bool(desk.unsure(AWAY)))
+    _until(lambda: bool(desk.doubts))
     storages[HOME].mood = storages[AWAY].mood = "well"
     desk.move(HOME)
     _finish(desk)
-    assert _written(storages) == sorted(report.operation for report in reports)
+    assert _written(storages) == sorted(report.id for report in reports)
     assert {lane.region for lane, _ in storages[HOME].lanes()} <= {HOME}
     assert {lane.region for lane, _ in storages[AWAY].lanes()} <= {AWAY}
 
@@ -152,7 +160,7 @@ def test_a_desk_that_is_slowed_down_writes_to_the_end_however_much_it_has(count:
     began = time.monotonic()
     _finish(desk)
     assert sum(rests) == pytest.approx(3.0)
-    assert history.of(HOME, since=began + 2.0)
+    assert history.events_of(HOME, since=began + 2.0)
 
 
 def test_a_desk_that_rests_goes_on_when_it_need_not_be_slow_any_more() -> None:

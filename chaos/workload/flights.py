@@ -24,7 +24,8 @@ from replicator.errors import InvalidConfig
 
 AIRPORTS = ("EWR", "JFK", "LGA")
 ROWS = 336_776
-PROJECTION = "chaos.drills.flights:Aircraft"
+PROJECTION = "chaos.workload.flights:Aircraft"
+TYPE = "aircraft"
 _ARRIVES_AFTER = 40  # so many later departures of the same desk are reported before a flight's arrival
 
 
@@ -36,7 +37,7 @@ class Aircraft(Projection):
     """What is known of an aircraft. `place` goes by the flight's own time, `last_flight` by who wrote last."""
 
     name = "aircraft"
-    stream_type = "aircraft"
+    stream_type = TYPE
     place = register(_when, departed=lambda p: p["airport"], arrived=lambda p: p["airport"])
     last_flight = register(departed=lambda p: p["flight"], arrived=lambda p: p["flight"], cancelled=lambda p: p["flight"])
     flights = counter(departed=lambda p: 1)
@@ -50,7 +51,7 @@ class Departures(Projection):
     """What left each airport, and at which hour of the day: rows that every aircraft feeds."""
 
     name = "departures"
-    stream_type = "aircraft"
+    stream_type = TYPE
     rows = {"departed": lambda p: [p["airport"], f"{p['airport']}/{p['time'][11:13]}h"]}  # noqa: RUF012
     flights = counter(departed=lambda p: 1)
     last = register(_when, departed=lambda p: p["flight"])
@@ -70,9 +71,9 @@ class Report:
     event: NewEvent
 
     @property
-    def operation(self) -> tuple[int, str]:
-        """What makes this report unique in the data set."""
-        return (self.row, self.event.type)
+    def id(self) -> str:
+        """What no other report of the data set has."""
+        return f"{self.row}/{self.event.type}"
 
 
 def data_file() -> Path:
@@ -126,12 +127,12 @@ def _records() -> Iterator[tuple[int, dict[str, str]]]:
 def _reports(row: int, record: dict[str, str]) -> list[Report]:
     if record["tailnum"] in ("", "NA"):
         return []
-    stream = StreamId("aircraft", record["tailnum"])
+    stream = StreamId(TYPE, record["tailnum"])
     flight = f"{record['carrier']}{record['flight']}"
-    common = {"flight": flight, "row": row}
 
     def report(kind: str, **payload: Any) -> Report:
-        return Report(row, record["origin"], stream, NewEvent(kind, {**common, **payload}))
+        what = {"id": f"{row}/{kind}", "flight": flight, "row": row, **payload}
+        return Report(row, record["origin"], stream, NewEvent(kind, what))
 
     if record["dep_time"] in ("", "NA"):
         return [report("cancelled")]

@@ -1,0 +1,141 @@
+"""The operator: runs the replicator's runbooks while the world goes on, and steers the clients as they say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from replicator.errors import MeridianError, RegionUnavailable
+from replicator.runbooks import Failback, Failover, Switchover
+from replicator.system import System
+
+if TYPE_CHECKING:
+    from chaos.scenarios.stage import Stage
+
+_LONGEST_SECONDS = 900.0
+_HOME_SECONDS = 120.0
+_ATTEMPTS = 4
+
+
+class Mover(Protocol):
+    """A client that belongs to a region, and goes where it is told."""
+
+    home: str
+    region: str
+
+    def move(self, region: str, survived: Collection[str] | None = None) -> None:
+        """Call there from now on. `survived` are the digests of what survived of that region's lanes, where it had lost its
+        data."""
+
+
+class ClientSteering:
+    """Steering as the world has it: moves the clients that follow, and lets it look before they move.
+
+    `leaving` is called with the region and the one that takes over, `returning` with the region, before any client is told.
+    The latter gives the digests of what survived of the region's lanes, or None where it lost nothing.
+    """
+
+    def __init__(
+        self,
+        clients: Iterable[Mover],
+        leaving: Callable[[str, str], None] = lambda region, to: None,
+        returning: Callable[[str], Collection[str] | None] = lambda region: None,
+    ) -> None:
+        self._clients = tuple(clients)
+        self._leaving = leaving
+        self._returning = returning
+
+    def plan(self, region: str, to: str | None) -> str:
+        return f"{len(self._home(region))} clients of {region} will call {to or region}"
+
+    def away(self, region: str, to: str) -> str:
+        self._leaving(region, to)
+        moving = [client for client in self._clients if client.region == region]
+        for client in moving:
+            client.move(to)
+        return f"{len(moving)} clients of {region} call {to} from now on"
+
+    def back(self, region: str) -> str:
+        survived = self._returning(region)
+        for client in self._home(region):
+            client.move(region, survived)
+        return f"{len(self._home(region))} clients call {region} again"
+
+    def _home(self, region: str) -> list[Mover]:
+        return [client for client in self._clients if client.home == region]
+
+
+class Running:
+    """A runbook that runs in a thread of its own."""
+
+    def __init__(self, book: Any, tell: Callable[[str], None]) -> None:
+        self._book = book
+        self._tell = tell
+        self._summary: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def summary(self) -> Any:
+        """What it came to, once it is done. Raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._summary
+
+    def _run(self) -> None:
+        try:
+            self._summary = self._book.run(self._tell)
+        except BaseException as error:
+            self._error = error
+
+
+class Operator:
+    """Runs one runbook at a time. `lost` are the regions that have lost their data and are not back yet."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.lost: set[str] = set()
+
+    def failover(self, region: str, to: str, inside: bool = False) -> None:
+        """`inside`: the operator sits in the region that takes over, and reaches the others over the links."""
+        name = self._stage.name(region)
+        if self._stage.region(region).down:
+            self.lost.add(name)
+        self._act(lambda system, steering: Failover(
+            system, name, self._stage.name(to), steering=steering, lost=name in self.lost
+        ), to, inside)  # fmt: skip
+
+    def switchover(self, region: str, to: str) -> None:
+        name = self._stage.name(region)
+        self._act(lambda system, steering: Switchover(system, name, self._stage.name(to), steering=steering), to)
+
+    def failback(self, region: str) -> None:
+        name = self._stage.name(region)
+        self._act(lambda system, steering: Failback(system, name, steering=steering), region)
+        self.lost.discard(name)
+        clients = [each for each in self._stage.sessions if each.home == name and each not in self._stage.staying]
+        self._stage.until(lambda: all(each.done or each.region == name for each in clients), _HOME_SECONDS)
+
+    def _act(self, book: Any, seen_from: str, inside: bool = False) -> None:
+        stage, region = self._stage, self._stage.name(seen_from)
+        system = System.connect(stage.world.inside(region) if inside else stage.world.settings(region))
+        clients = [session for session in stage.sessions if session not in stage.staying]
+        steering = ClientSteering(clients, stage.leaving, stage.returning)
+        for attempt in range(1, _ATTEMPTS + 1):
+            running = Running(book(system, steering), stage.watch.say)
+            if not stage.until(lambda running=running: running.done, _LONGEST_SECONDS):  # type: ignore[misc]
+                raise MeridianError(f"a runbook did not end within {_LONGEST_SECONDS:.0f} s")
+            try:
+                summary = running.summary()
+                break
+            except RegionUnavailable as error:  # slow, it may be: "run this again", as operators do
+                if attempt == _ATTEMPTS:
+                    raise
+                stage.watch.say(f"{error}: once more")
+        stage.outage.told(summary.rpo_events)
+        stage.remark(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")

@@ -1,0 +1,1 @@
+"""The load: clients that write, read and claim, and what they write."""
