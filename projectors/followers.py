@@ -10,9 +10,10 @@ import structlog
 
 from projectors.engine import Engine
 from projectors.failures import Failure, LanesWait
-from replicator.control import Backlog
+from replicator.backlog import Part, TableBacklog
 from replicator.domain.names import LaneId
 from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ class Follower:
         self,
         name: str,
         engine: Engine,
-        backlog: Backlog,
+        backlog: TableBacklog,
         report: Callable[[list[Failure]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,7 +76,7 @@ class Follower:
             self._rest(error, len(page))
             return False
         self._waits = self._waits or bool(left)
-        self._backlog.done({lane: value for lane, value in page.items() if lane not in left})
+        self._backlog.done(Part({}, 0, receipt=page), left)
         if len(page) < _PAGE:
             return self._end_round()
         self._after = max(page, key=lambda lane: lane.key)
@@ -102,4 +103,4 @@ class Follower:
     def _defer(self, lanes: Mapping[LaneId, tuple[int, int]]) -> None:
         if lanes:
             self._behind = self._again = True
-            self._backlog.defer(dict(lanes))
+            self._backlog.defer(dict(lanes), wall_clock())

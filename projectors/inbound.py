@@ -22,16 +22,16 @@ from projectors.sinks.opening import DYNAMODB
 from replicator import erasure
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
 from replicator.claims.settling import Settler
-from replicator.control import DynamoControl, Quarantine, spans
+from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event
 from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.metrics import Emit, emit
-from replicator.outbound import Refusals
-from replicator.pointers import Pointers, join
+from replicator.pointers import Pointers, join, spans
 from replicator.queues import VIEWS, Queue, QueueBacklog, dead_letters
 from replicator.records import Refused, read_records
+from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.wallclock import wall_clock

@@ -16,17 +16,20 @@ from projectors.projection import Projection
 from projectors.settings import sink_id
 from projectors.sinks.opening import DYNAMODB, open_sink
 from replicator import aws, erasure
+from replicator.backlog import Part, TableBacklog
 from replicator.claims.settling import Settler
-from replicator.control import Backlog, Checkpoints, DynamoControl, Quarantine, spans
+from replicator.control import Checkpoints, DynamoControl, Quarantine
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
+from replicator.pointers import spans
 from replicator.records import read_records
 from replicator.retries import full_jitter
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.streams import Batch, StreamReader
+from replicator.wallclock import wall_clock
 
 READER = "projector"
 _WAITING_SECONDS = 10.0
@@ -44,7 +47,7 @@ class Projector:
         engine: Engine,
         quarantine: Quarantine,
         poll_interval: float,
-        waiting: Backlog,
+        waiting: TableBacklog,
         settler: Settler | None = None,
         followers: Sequence[Follower] = (),
     ) -> None:
@@ -82,12 +85,12 @@ class Projector:
         def follower(address: str) -> Follower:
             # What conflict rules discard is the same in every sink: the first one's count is enough.
             name, engine = sink_id(address), Engine(projections, store, open_sink(address, settings), personal, watch=False)
-            return Follower(name, engine, Backlog(control, f"{link}>{name}"), partial(_report, quarantine))
+            return Follower(name, engine, TableBacklog(control, f"{link}>{name}"), partial(_report, quarantine))
 
         first, *others = sinks
         return cls(
             settings.region, reader, store, Engine(projections, store, open_sink(first, settings), personal), quarantine,
-            settings.poll_interval, Backlog(control, link), Settler.connect(settings, store),
+            settings.poll_interval, TableBacklog(control, link), Settler.connect(settings, store),
             [follower(each) for each in others],
         )  # fmt: skip
 
@@ -138,7 +141,7 @@ class Projector:
             failures = fold()
         except LanesWait as error:
             failures, waits = error.failures, error.lanes
-            self._waiting.defer(waits)
+            self._waiting.defer(waits, wall_clock())
             self._log.warning("projector.lanes_wait", lanes=len(waits), error=str(error))
             self._list(error.strangers)
         for (projection, rule), count in sorted((self._engine.conflicts - before).items()):
@@ -173,7 +176,7 @@ class Projector:
         page = self._waiting.page(_WAITING_PAGE, self._looked_at)
         ends = {lane: value["to"] for lane, value in page.items()}
         waits = self._fold(lambda: self._engine.catch_up(ends))
-        self._waiting.done({lane: value for lane, value in page.items() if lane not in waits})
+        self._waiting.done(Part({}, 0, receipt=page), waits)
         more = len(page) == _WAITING_PAGE
         self._looked_at = max(page, key=lambda lane: lane.key) if more else None
         if not more:

@@ -28,7 +28,6 @@ import replicator.aws
 import replicator.fencing.connecting
 import replicator.freshness
 import replicator.items
-import replicator.link
 import replicator.records
 import replicator.retries
 import replicator.runbooks.parts
@@ -73,7 +72,7 @@ class _Chance:
         return (low + high) / 2
 
 
-class _Pool:
+class Pool:
     """An executor that does each thing when it is given."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
@@ -185,9 +184,9 @@ def simulated(world: Timed) -> Iterator[None]:
         ),
         *((module, "random", _Chance) for module in (replicator.retries, tenacity.wait)),
         *(
-            (module, "ThreadPoolExecutor", _Pool)
+            (module, "ThreadPoolExecutor", Pool)
             for module in (
-                replicator.link, replicator.freshness, replicator.system, replicator.audit.mending,
+                replicator.freshness, replicator.system, replicator.audit.mending,
                 replicator.audit.comparison, replicator.runbooks.parts, replicator.fencing.connecting,
             )
         ),

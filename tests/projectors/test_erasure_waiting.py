@@ -14,13 +14,14 @@ from projectors.inbound import Inbound
 from projectors.view import ViewKey
 from projectors.worker import Projector
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
+from replicator.backlog import TableBacklog
 from replicator.batches import BatchFailed
-from replicator.control import Backlog, MemoryControl, Quarantine
+from replicator.control import MemoryControl, Quarantine
 from replicator.erasure import KeyStorage, LocalWrapping, MemoryKeys, PersonalData, SubjectKeys
 from replicator.items import to_item
-from replicator.outbound import Refusals
 from replicator.pointers import Pointers
 from replicator.queues import QueueBacklog
+from replicator.refusals import Refusals
 from replicator.streams import Batch
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -103,7 +104,7 @@ class Reader:
 
 
 def worker(west: West, reader: Reader) -> Projector:
-    return Projector(WEST, reader, west.store, west.engine, west.quarantine, 0.01, Backlog(west.control, LINK))  # type: ignore[arg-type]
+    return Projector(WEST, reader, west.store, west.engine, west.quarantine, 0.01, TableBacklog(west.control, LINK))  # type: ignore[arg-type]
 
 
 def run(projector: Projector, seconds: float = 0.3) -> None:
@@ -120,12 +121,12 @@ def test_the_worker_goes_on_and_takes_up_what_waits_when_the_region_is_back_also
     run(worker(west, reader))
     assert len(reader.committed) == 1
     assert (west.email("homer"), west.email("bart")) == ("no view", "b@example.com")
-    assert list(Backlog(west.control, LINK).page(10)) == [west.foreign.lane]
+    assert list(TableBacklog(west.control, LINK).page(10)) == [west.foreign.lane]
     assert west.quarantine.records() == []
     west.mend()
     run(worker(west, Reader()))  # another process: nothing comes from the stream any more
     assert west.email("homer") == "h@example.com"
-    assert Backlog(west.control, LINK).page(10) == {}
+    assert TableBacklog(west.control, LINK).page(10) == {}
 
 
 # -- the function ----------------------------------------------------------------------------------------------------

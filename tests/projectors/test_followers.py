@@ -15,9 +15,11 @@ from projectors.settings import read_sinks, sink_id
 from projectors.sinks.port import Change
 from projectors.worker import Projector
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed
-from replicator.control import Backlog, MemoryControl, Quarantine, spans
+from replicator.backlog import TableBacklog
+from replicator.control import MemoryControl, Quarantine
 from replicator.domain.names import LaneId
 from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.pointers import spans
 from replicator.streams import Batch
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -58,7 +60,7 @@ class Bench:
         self.follower = self.started()
 
     def started(self) -> Follower:
-        backlog = Backlog(self.control, "us-east-1>views>postgresql://host/db")
+        backlog = TableBacklog(self.control, "us-east-1>views>postgresql://host/db")
         engine = Engine([Visits], self.store, self.sink)
         return Follower("postgresql://host/db", engine, backlog, self.failures.extend, lambda: self.now)
 
@@ -265,7 +267,7 @@ class Worker:
         self.east, self.west = (EventStore(storage, region, [EAST, WEST], clock) for region in (EAST, WEST))
         self.sink, self.control = Flaky(), MemoryControl()
         self.engine = Engine([Mail, Visits], self.east, self.sink)
-        self.waiting = Backlog(self.control, "us-east-1>views")
+        self.waiting = TableBacklog(self.control, "us-east-1>views")
         self.projector = Projector(
             EAST, Reader(), self.east, self.engine, Quarantine(self.control, "us-east-1>views"), 0.1, self.waiting  # type: ignore[arg-type]
         )  # fmt: skip
@@ -300,9 +302,9 @@ def test_conflicts_that_a_reconcile_meets_are_told_too() -> None:
 def test_conflicts_that_lanes_meet_which_had_waited_are_told_too_and_they_come_a_page_a_turn() -> None:
     worker = Worker()
     lanes = worker.conflict()
-    worker.waiting.defer(lanes)
+    worker.waiting.defer(lanes, 7)
     more = [worker.east.append(f"user/z{n:03}", NewEvent("visited", {}))[0] for n in range(150)]
-    worker.waiting.defer(spans(more))
+    worker.waiting.defer(spans(more), 7)
     asked = worker.sink.asked
     with structlog.testing.capture_logs() as lines:
         assert worker.projector._resume()

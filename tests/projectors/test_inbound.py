@@ -28,9 +28,9 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.errors import DamagedEvent
 from replicator.items import to_item
-from replicator.outbound import Refusals
 from replicator.pointers import Pointers, join
 from replicator.queues import QueueBacklog
+from replicator.refusals import Refusals
 
 EAST, WEST = "us-east-1", "eu-west-1"
 VIEWS = f"{EAST}>views"

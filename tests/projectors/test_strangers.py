@@ -13,7 +13,8 @@ from projectors.failures import LanesWait
 from projectors.sinks.memory import MemorySink
 from projectors.view import ViewKey
 from projectors.worker import Projector
-from replicator.control import Backlog, MemoryControl, Quarantine
+from replicator.backlog import TableBacklog
+from replicator.control import MemoryControl, Quarantine
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent
 from replicator.items import to_item
@@ -64,7 +65,7 @@ class West:
         store = EventStore(self.table, WEST, regions, self.clock)
         engine, quarantine = Engine([People], store, self.sink), Quarantine(self.control, LINK)
         reader: Any = self.reader
-        return Projector(WEST, reader, store, engine, quarantine, 0.0, Backlog(self.control, LINK))
+        return Projector(WEST, reader, store, engine, quarantine, 0.0, TableBacklog(self.control, LINK))
 
     def give(self, *events: Event, trimmed: bool = False) -> None:
         records = tuple(
@@ -97,7 +98,7 @@ def test_they_wait_as_lanes_and_their_region_is_listed_once_however_many_they_ar
     projector.turn()
     assert west.views == {"user/bart": "b"}
     assert len(west.reader.committed) == 3
-    assert list(Backlog(west.control, LINK).page(10)) == [west.foreign[0].lane]
+    assert list(TableBacklog(west.control, LINK).page(10)) == [west.foreign[0].lane]
     assert west.listed == [f"region {NEW}"]
     ((_, record),) = Quarantine(west.control, LINK).records()
     assert (
@@ -112,7 +113,7 @@ def test_a_process_that_knows_the_region_folds_what_waited_and_lists_it_no_more(
     knowing = west.projector(EAST, WEST, NEW)
     knowing.turn()
     assert west.views == {"user/bart": "b", "user/homer": "homer"}
-    assert Backlog(west.control, LINK).page(10) == {}
+    assert TableBacklog(west.control, LINK).page(10) == {}
     assert west.listed == []
 
 
@@ -121,7 +122,7 @@ def test_comparing_all_lanes_folds_nothing_of_them_either(west: West) -> None:
     west.give(trimmed=True)
     projector.turn()
     assert west.views == {"user/bart": "b"}
-    assert list(Backlog(west.control, LINK).page(10)) == [west.foreign[0].lane]
+    assert list(TableBacklog(west.control, LINK).page(10)) == [west.foreign[0].lane]
 
 
 def test_an_engine_says_what_to_do_about_them(west: West) -> None:

@@ -43,10 +43,11 @@ from replicator import (
     Observed,
     RegionUnavailable,
 )
-from replicator.control import Backlog, MemoryControl, Quarantine
+from replicator.backlog import TableBacklog
+from replicator.control import MemoryControl, Quarantine
 from replicator.items import to_item
-from replicator.outbound import Refusals
 from replicator.queues import QueueBacklog
+from replicator.refusals import Refusals
 from replicator.schemas import Schemas
 from replicator.shards import Batch
 
@@ -214,7 +215,7 @@ class Region:
         """A worker in a process of its own. Every batch is to be committed."""
         reader: Any = Reader([Batch("shard", tuple(map(record, batch)), f"{k}") for k, batch in enumerate(batches)])
         engine = Engine(projections, self.store, self.sink)
-        projector = Projector(EAST, reader, self.store, engine, self.quarantine, 0.0, Backlog(self.control, LINK))
+        projector = Projector(EAST, reader, self.store, engine, self.quarantine, 0.0, TableBacklog(self.control, LINK))
         wanted = len(reader.batches)
         while reader.batches:
             projector.turn()
