@@ -90,7 +90,7 @@ class TableBacklog:
 class Rounds:
     """Goes round a backlog, a part at a time, for as long as something may wait in it.
 
-    One thread takes parts; any may defer. After a round that leaves lanes behind the next one begins after `pause` seconds.
+    One thread takes parts; any may defer. `pause` seconds after lanes were left behind the next round may begin.
     """
 
     def __init__(self, backlog: Backlog, limit: int, monotonic: Callable[[], float], pause: float = 0.0) -> None:
@@ -121,10 +121,9 @@ class Rounds:
             self._left = True
             raise
         if part is not None:
-            self._left = self._left or bool(left)
+            if left:
+                self._left, self._rests_until = True, self._monotonic() + self._pause
             return len(left) < len(part.lanes)
         again, self.under_way = self.behind, False
-        if self._left:
-            self.behind = True
-            self._rests_until = self._monotonic() + self._pause
+        self.behind = self.behind or self._left
         return again and not self._left

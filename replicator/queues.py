@@ -162,17 +162,16 @@ def replay(settings: Settings, letters: Queue) -> Iterator[tuple[str, Pointers |
     """Send every dead letter back to the backlog of its link. Yields each text with its pointers, or with None where it
     is not pointers: those stay."""
     links = {f"{settings.region}>{target}": target for target in (*settings.peers, VIEWS)}
-    backlogs: dict[str, QueueBacklog] = {}
+    queues = {target: Queue(settings, f"backlog-{target}") for target in links.values()}
     for text, receipt in letters.take():
         try:
             pointers: Pointers | None = Pointers.parse(text)
         except ValueError:
             pointers = None
-        if pointers is None or pointers.link not in links:
+        way = ">".join(pointers.link.split(">")[:2]) if pointers else ""  # secondary sinks' links go on behind the views'
+        if pointers is None or way not in links or (way != pointers.link and links[way] != VIEWS):
             yield text, None
             continue
-        if pointers.link not in backlogs:
-            backlogs[pointers.link] = QueueBacklog.connect(settings, links[pointers.link])
-        backlogs[pointers.link].defer(pointers.lanes, pointers.since, cause=pointers.cause)
+        QueueBacklog(pointers.link, queues[links[way]]).defer(pointers.lanes, pointers.since, cause=pointers.cause)
         letters.done(receipt)
         yield text, pointers

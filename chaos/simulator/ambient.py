@@ -19,7 +19,6 @@ import tenacity.wait
 
 import projectors.engine
 import projectors.queries
-import projectors.worker
 import replicator.appending
 import replicator.audit.comparison
 import replicator.audit.mending
@@ -179,7 +178,7 @@ def simulated(world: Timed) -> Iterator[None]:
         *(
             (module, "time", clock)
             for module in (
-                replicator.freshness, replicator.saving, projectors.queries, projectors.worker, tenacity, tenacity.nap,
+                replicator.freshness, replicator.saving, projectors.queries, tenacity, tenacity.nap,
             )
         ),
         *((module, "random", _Chance) for module in (replicator.retries, tenacity.wait)),

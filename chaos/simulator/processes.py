@@ -14,12 +14,15 @@ from chaos.simulator.axe import Killed
 from chaos.simulator.stores import Reached, ReachedControl
 from chaos.things import Thing
 from projectors.engine import Engine
+from projectors.feed import Feed
+from projectors.poison import Poison
+from projectors.projector import Projector
 from projectors.queries import Query
 from projectors.sinks.memory import MemorySink
 from projectors.sinks.port import Change
 from projectors.view import View, ViewKey
 from projectors.worker import READER as PROJECTOR
-from projectors.worker import Projector
+from projectors.worker import ProjectorWorker
 from replicator.backlog import TableBacklog
 from replicator.control import Checkpoints, Quarantine
 from replicator.copier import Copier
@@ -153,10 +156,13 @@ class ProjectorProcess:
         store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
         reader = _reader(world, there, Checkpoints(control, PROJECTOR))
         self.engine = Engine([Thing], store, _sink(Views(world, there)), watch=world.options.watched)
-        waiting = TableBacklog(control, f"{name}>views")
-        self.worker = Projector(
-            name, reader, store, self.engine, Quarantine(control, f"{name}>views"), POLL_SECONDS, waiting
+        link, wall = f"{name}>views", partial(_wall, world)
+        feed = Feed(self.engine, TableBacklog(control, link, wall), monotonic=lambda: world.now)
+        refusals = Refusals(name, control, (), _told, wall)
+        projector = Projector(
+            store, [feed], Poison(Quarantine(control, link), link), refusals, wall=wall, monotonic=lambda: world.now
         )
+        self.worker = ProjectorWorker(reader, projector, POLL_SECONDS)
 
 
 def _wall(world: World) -> int:
