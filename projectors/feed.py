@@ -149,7 +149,8 @@ class Feed:
         more = not self.rests and self.rounds.step(noted)
         if self._was_behind and not self.rounds.behind and not self.rounds.under_way:
             self._was_behind = False
-            log.info("projector.is_up_to_date", link=self.link)
+            if self.name:
+                log.info("follower.is_up_to_date", sink=self.name)
         return more
 
 

@@ -134,10 +134,7 @@ class Projector:
     def drain(self, fits: Fits) -> None:
         """Go once round each backlog, as long as the time `fits`."""
         for feed in self.feeds:
-            feed.rounds.behind = True
-            feed.step(partial(self.bring, feed))
-            while feed.rounds.under_way and not feed.rests and fits():
-                feed.step(partial(self.bring, feed))
+            feed.rounds.drain(partial(self.bring, feed, fits=fits), lambda feed=feed: not feed.rests and fits())  # type: ignore[misc]
 
     def bring(self, feed: Feed, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
         """Bring these lanes up to what is here, as long as the time `fits`. What cannot be done now waits on; returns it.

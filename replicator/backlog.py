@@ -106,6 +106,13 @@ class Rounds:
         self.backlog.defer(lanes, since)
         self.behind = True
 
+    def drain(self, bring: Callable[[Part], Collection[LaneId]], fits: Callable[[], bool]) -> None:
+        """Go once round, as long as the time `fits`."""
+        self.behind = True
+        self.step(bring)
+        while self.under_way and fits():
+            self.step(bring)
+
     def step(self, bring: Callable[[Part], Collection[LaneId]]) -> bool:
         """Take the next part and `bring` it, which returns the lanes that were left. Returns whether there may be more to do
         at once."""

@@ -197,10 +197,7 @@ class Link:
 
     def drain(self, fits: Fits) -> None:
         """Go once round the backlog, as long as the time `fits`. Raises RegionUnavailable as `step`."""
-        self._rounds.behind = True
-        self.step()
-        while self._rounds.under_way and self.state.up and fits():
-            self.step()
+        self._rounds.drain(partial(self.bring, fits=fits), lambda: self.state.up and fits())
 
     def bring(self, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
         """Bring these lanes over, as long as the time `fits`. What cannot be done now waits on; returns it.

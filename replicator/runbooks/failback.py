@@ -2,58 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from replicator.control import ControlStorage
 from replicator.fencing.roles import FENCED, REBUILDING
-from replicator.runbooks import bringing, parts
-from replicator.runbooks.bringing import check_answering
-from replicator.runbooks.runbook import Going, Runbook, Step
+from replicator.runbooks import parts
+from replicator.runbooks.recovery import Recovery
+from replicator.runbooks.runbook import Going, Step
 from replicator.runbooks.runs import Found, Header, headers, steps_of
 from replicator.runbooks.summary import Summary
 from replicator.steering.port import Steering
-from replicator.system import Place, System
+from replicator.system import System
 
 
-class Failback(Runbook):
+class Failback(Recovery):
     """Fence `region`, copy both ways until every lane's head and digest agree, prove it, unfence it, move its writers back.
 
-    A region that came back empty or from a backup is brought up from its peers on the way, its own lanes included; for that
-    every other region must answer, or be `without`, since one that does not may be the one that has the latest events.
-    `capacity` limits what is written to each region, in write units a second (0: no limit).
+    A region that came back empty or from a backup is brought up from its peers on the way, its own lanes included. The
+    `options` are those of Recovery.
     """
 
     kind: ClassVar[str] = "failback"
 
-    def __init__(
-        self,
-        system: System,
-        region: str,
-        *,
-        steering: Steering,
-        capacity: float = 0.0,
-        without: tuple[str, ...] = (),
-        wait: float = 60.0,
-        force: bool = False,
-    ) -> None:
-        super().__init__(system, {"region": region})
-        self.region = region
+    def __init__(self, system: System, region: str, *, steering: Steering, **options: Any) -> None:
+        super().__init__(system, region, **options)
         self.steering = steering
-        self.capacity = capacity
-        self.without = without
-        self.force = force
-        self.wait = wait
-
-    def coordinator(self) -> str:
-        return bringing.coordinator(self.system, self.region)
-
-    def check(self) -> None:
-        check_answering(self.system, self.region, self.without)
-        bringing.insist_on_reason(self.system, self.region, self.force)
-
-    def stale(self, found: Mapping[str, Found]) -> bool:
-        return bringing.replaced(self.system, self.region, found)
 
     def steps(self) -> list[Step]:
         region = self.region
@@ -69,11 +42,8 @@ class Failback(Runbook):
         ]
 
     def _fence(self, going: Going) -> Found:
-        why, place = going.run, self.system.at(self.region)
-        empty, tables = parts.rebuilt(place), place.tables()
-        found = parts.set_role(self.system, self.region, REBUILDING if empty else FENCED, why)
-        self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
-        return {**found, "rebuilt": empty, "tables": tables}
+        empty = parts.rebuilt(self.system.at(self.region))
+        return {**self._shut(going, REBUILDING if empty else FENCED), "rebuilt": empty}
 
     def _measure(self, going: Going) -> Found:
         left = self._left()
@@ -83,20 +53,6 @@ class Failback(Runbook):
         rpo = parts.beyond(self.system.at(self.region), self.region, parts.noted_ends(control, header.run))
         parts.note_rpo(going.control, going.run, rpo)
         return {"failover": header.run, "known": True}
-
-    def _control(self, going: Going) -> Found:
-        return bringing.hand_over_control(self.system, self.region)
-
-    def _copy(self, going: Going) -> Found:
-        return bringing.bring_up(self.system, self._places(), going.tell, self.capacity)
-
-    def _prove(self, going: Going) -> Found:
-        again, places = f"run `replicator failback {self.region}` again", self._places()
-        comparison = bringing.prove(self.system, places, self.region, self.wait, going.tell, again, self.capacity)
-        return {"lanes": comparison.lanes, "events": comparison.events}
-
-    def _unfence(self, going: Going) -> Found:
-        return bringing.unfence(self.system, self.region, going.run, going.found["fence"]["tables"])
 
     def _homes(self, going: Going) -> Found:
         noted = [steps_of(control, header.run).get("homes", {}).get("found", {}) for control, header in self._left()]
@@ -109,10 +65,6 @@ class Failback(Runbook):
 
     def _steer(self, going: Going) -> Found:
         return {"done": self.steering.back(self.region)}
-
-    def _places(self) -> dict[str, Place]:
-        check_answering(self.system, self.region, self.without)
-        return self.system.answering()
 
     def _left(self) -> list[tuple[ControlStorage, Header]]:
         """The failovers and switchovers from this region since it last came back, in order, with where they are recorded."""
@@ -138,9 +90,5 @@ class Failback(Runbook):
                 f"{self.region} came back without its data: what it had acknowledged and no other region had got is "
                 "lost. Which events those are, only their writers know"
             )
-        copied = ", ".join(f"{link} {count:,}" for link, count in found["copy"]["copied"].items() if count)
-        notes.append(f"copied: {copied or 'nothing, all was there'}")
-        proved = found["prove"]
-        notes.append(f"proved: {proved['events']:,} events in {proved['lanes']:,} lanes have the same heads and digests")
-        notes.append(found["steer"]["done"])
+        notes += [*self._notes(going), found["steer"]["done"]]
         return Summary(going.run, self.kind, 0.0, rpo=rpo, notes=notes)
