@@ -142,25 +142,28 @@ class Projector:
         Raises RegionUnavailable when the backlog does not take that: the part is still there then.
         """
 
+        ends: dict[LaneId, int] = {}
+
         def catch_up(engine: Engine, lanes: Sequence[LaneId]) -> list[Failure]:
             if not feed.name:
                 self._settle(lane.stream for lane in lanes)
-            return engine.catch_up({lane: self._last(lane, part.lanes[lane][1]) for lane in lanes})
+            ends.update({lane: self._last(lane, part.lanes[lane][1]) for lane in lanes})
+            return engine.catch_up({lane: ends[lane] for lane in lanes})
 
         with self._counting() as values:
             brought = feed.bring(part, catch_up, fits)
             left = {*brought.failed, *brought.rest}
-            done = {lane: self._last(lane, part.lanes[lane][1]) for lane in part.lanes.keys() - left}
+            done = {lane: last for lane, last in ends.items() if lane not in left}
             for other in self.feeds[1:] if not feed.name else ():  # a pointer to the views is one to every sink's
                 brought.found.add(other.catch_up(done, part.since))
             if brought.found.lost:
                 raise RegionUnavailable("what secondary sinks lack cannot be put on their backlogs")
             self._record(brought.found, replayed=part.causes)
-            self._mend(done)
+            mended = self._mend(done)
             feed.backlog.done(part, brought.failed, brought.rest)
             values["ProjectionFailures"] = _refused(brought.found.failures)
             values["ProjectionLag"] = max(0, self._wall() - part.since) if left else 0
-        self._refusals.report(now=True)
+        self._refusals.report(now=mended or bool(brought.found.failures))
         return left
 
     def _last(self, lane: LaneId, named: int) -> int:

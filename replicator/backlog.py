@@ -107,11 +107,13 @@ class Rounds:
         self.behind = True
 
     def drain(self, bring: Callable[[Part], Collection[LaneId]], fits: Callable[[], bool]) -> None:
-        """Go once round, as long as the time `fits`."""
-        self.behind = True
-        self.step(bring)
-        while self.under_way and fits():
+        """Go once round, as long as the time `fits`, and to the end of a round that was cut short."""
+        self.behind, rounds = True, 2 if self.under_way else 1
+        while rounds:
             self.step(bring)
+            rounds -= not self.under_way
+            if not fits():
+                return
 
     def step(self, bring: Callable[[Part], Collection[LaneId]]) -> bool:
         """Take the next part and `bring` it, which returns the lanes that were left. Returns whether there may be more to do

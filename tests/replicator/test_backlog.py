@@ -126,6 +126,24 @@ def test_rounds_go_on_while_lanes_are_left_and_rest_in_between(backlog: Backlog)
     assert (rounds.behind, rounds.under_way) == (False, False)
 
 
+def test_draining_ends_a_round_that_was_cut_short_and_goes_once_round(backlog: Backlog) -> None:
+    rounds = Rounds(backlog, 2, lambda: 0.0)
+    rounds.defer(dict.fromkeys(LANES, (1, 1)), 7)
+    tried: list[Any] = []
+
+    def bring(part: Part) -> list[Any]:
+        tried.extend(part.lanes)
+        backlog.done(part, failed=list(part.lanes))
+        return list(part.lanes)
+
+    rounds.drain(bring, lambda: False)
+    cut = len(tried)
+    assert 0 < cut <= len(LANES)
+    tried.clear()
+    rounds.drain(bring, lambda: True)
+    assert set(tried) == set(LANES)
+
+
 def test_a_round_that_failed_is_followed_by_another(backlog: Backlog) -> None:
     rounds = Rounds(backlog, 99, lambda: 0.0)
     rounds.defer({LANES[0]: (1, 1)}, 7)
