@@ -19,7 +19,8 @@ from benchmarks.counting import UNIT_BYTES, Requests, counting
 from benchmarks.events import Chains
 from benchmarks.measure import Of, Pair, Row, Task, at_most
 from replicator import Settings, aws
-from replicator.control import Backlog, DynamoControl
+from replicator.backlog import TableBacklog
+from replicator.control import DynamoControl
 from replicator.domain.event import Event, NewEvent, size_of
 from replicator.items import to_item
 from replicator.worker import Replicator
@@ -71,7 +72,7 @@ def _run(bench: Bench, settings: Settings, inside: Settings, events: int, name: 
     """A replicator until it has copied these events and its backlog is empty: one that finds no checkpoint compares every
     lane with the peer, which is none of the steady state."""
     replicator, stop = Replicator.connect(inside), threading.Event()
-    backlog = Backlog(DynamoControl(settings), f"{EAST}>{WEST}")
+    backlog = TableBacklog(DynamoControl(settings), f"{EAST}>{WEST}")
     thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)
     state, end = replicator.links[0].state, time.monotonic() + _SECONDS
     thread.start()

@@ -6,15 +6,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from replicator.control import Backlog, MemoryControl, Quarantine
-from replicator.dynamodb import DynamoStorage
+from replicator.backlog import TableBacklog
+from replicator.control import MemoryControl
 from replicator.link import Link
 from replicator.memory import MemoryStorage
+from replicator.metrics import log_metrics
+from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.streams import Batch, StreamReader
-from replicator.worker import Replicator
+from replicator.worker import LinkThread, Replicator
 
 Take = Callable[[], Sequence[dict[str, Any]]]
 """What has come since it was last asked: records, none, or fewer than a batch."""
@@ -44,20 +47,15 @@ def run(settings: Settings, take: Take, events: int, seconds: float) -> Replicat
     that takes longer, or when any of them was not copied at once."""
     reader, stop = MadeUp(take), threading.Event()
     control, home = MemoryControl(), MemoryStorage()
-    links = [
-        Link(
-            settings.region,
-            peer,
-            home,
-            DynamoStorage(settings, peer),
-            Backlog(control, f"{settings.region}>{peer}"),
-            Quarantine(control, f"{settings.region}>{peer}"),
-            patience=seconds,  # a stream that waits has nothing to lose here, and a backlog would have to be read at home
-        )
-        for peer in settings.peers
-    ]
-    own = Quarantine(control, settings.region)
-    replicator = Replicator(settings.region, cast(StreamReader, reader), home, links, own, settings.poll_interval)
+
+    def link(peer: str) -> LinkThread:
+        backlog, pool = TableBacklog(control, f"{settings.region}>{peer}"), ThreadPoolExecutor(4)
+        policy = Link.connect(settings, peer, home, control, backlog, pool, log_metrics)
+        return LinkThread(policy, patience=seconds)  # a stream that waits has nothing to lose, and reading a backlog would
+
+    links = [link(peer) for peer in settings.peers]
+    refusals = Refusals(settings.region, control, (), log_metrics)
+    replicator = Replicator(settings.region, cast(StreamReader, reader), home, links, refusals, settings.poll_interval)
     thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)
     end = time.monotonic() + seconds
     thread.start()

@@ -47,7 +47,7 @@ def run_worker(among: Among, projections: Projections = None, sinks: Sinks = Non
     The first sink decides how far events are read; one of the others that does not answer catches up when it is back.
     """
     from projectors.sinks.opening import open_sink
-    from projectors.worker import Projector
+    from projectors.worker import ProjectorWorker
 
     chosen, places = read_projections(projections), read_sinks(sinks)
     settings = among.settings()
@@ -56,7 +56,7 @@ def run_worker(among: Among, projections: Projections = None, sinks: Sinks = Non
     tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
     for table in tables:
         aws.require_table(settings, settings.region, table)
-    Projector.connect(settings, chosen, places).run(stop_on_signals())
+    ProjectorWorker.connect(settings, chosen, places).run(stop_on_signals())
 
 
 @app.command()

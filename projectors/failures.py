@@ -23,6 +23,17 @@ class Failure:
     projection: str
     event_id: str
     reason: str
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """What it is recorded as: a version after the first is named, as it may digest what another one cannot."""
+        return f"{named(self.projection, self.version)} {self.event_id}"
+
+
+def named(projection: str, version: int) -> str:
+    """A projection's version, as records name it."""
+    return projection if version == 1 else f"{projection}@{version}"
 
 
 class LanesWait(RegionUnavailable):
@@ -65,14 +76,15 @@ class Report:
     """What was not folded, and why."""
 
     failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
-    """By projection and event: a view that is folded again reports once."""
+    """By projection's version and event: a view that is folded again reports once."""
     waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
     why: str = ""
 
     def add(self, projection: type[Projection], event_id: str, reason: str) -> None:
         """Note that a view stands before this event."""
         log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
-        self.failures[(projection.name, event_id)] = Failure(projection.name, event_id, reason)
+        failure = Failure(projection.name, event_id, reason, projection.version)
+        self.failures[(failure.key, event_id)] = failure
 
     def fail(
         self,

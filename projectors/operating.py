@@ -15,14 +15,18 @@ from projectors import looking
 from projectors import rebuild as rebuilding
 from projectors.here import Here, versions_in
 from projectors.options import Name, Projections, Sink, Version
+from projectors.poison import Poison
 from projectors.settings import find_projection, given_projections, read_projections
 from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from projectors.sinks.port import ReadDirectly
 from projectors.sinks.port import Sink as Port
 from projectors.versions import Build, NotSwitched, Versions
 from replicator.console import Alone, Among, err, options, out
+from replicator.control import DynamoControl, Quarantine
 from replicator.ending import stop_on_signals
 from replicator.errors import DamagedEvent
+from replicator.queues import VIEWS
+from replicator.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +58,9 @@ def rebuild(
         build, failures = work.run(stop, again=again)
     for line in rebuilding.describe(failures):
         err.print(line, highlight=False, markup=False, soft_wrap=True)
-    if not build.built:
+    if build.built:
+        _poison(here.settings).forget(name, projection.version, failures)
+    else:
         err.print(f"stopped after {build.streams:,} streams; run the same command again to go on")
         raise typer.Exit(130)
     out.print(f"{name}@{projection.version}: {build.streams:,} streams, {build.events:,} events in {build.seconds:.1f} s")
@@ -134,7 +140,13 @@ def drop(
         for gone in place.drop(name, version):
             bar.update(task, completed=gone)
     known.dropped(name, version)
+    _poison(settings).forget(name, version)
     out.print(f"{settings.region}: {gone:,} views of {name}@{version} removed")
+
+
+def _poison(settings: Settings) -> Poison:
+    link = f"{settings.region}>{VIEWS}"
+    return Poison(Quarantine(DynamoControl(settings), link), link)
 
 
 def _is_somewhere(known: Versions, place: Port, name: str, version: int) -> bool:

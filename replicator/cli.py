@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,13 +11,16 @@ import typer
 
 from replicator import aws, operating
 from replicator.console import Alone, Among, err, options, out, run
-from replicator.control import DynamoControl, Quarantine
+from replicator.control import DynamoControl, Quarantine, Value, event_of, lane_of, projection_of, select
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
 from replicator.ending import stop_on_signals
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, RegionUnavailable
 from replicator.settings import Settings
 from replicator.store import EventStore
+
+_NAMED = 5
+"""So many events, lanes and projections an error names."""
 
 app = typer.Typer(
     help="Append immutable events in a region and copy them to every other. Settings come from MERIDIAN_* variables.",
@@ -192,27 +196,40 @@ def forget(
 def quarantine(
     among: Among,
     release: Annotated[
-        str | None, typer.Option(help="Take this event out, as listed: it has been dealt with.", metavar="EVENT")
+        str | None,
+        typer.Option(
+            help="Take these out: an event, a lane, or all of a projection. They have been dealt with.", metavar="WHAT"
+        ),
     ] = None,
 ) -> None:
     """List what this region refused to copy or could not project, one JSON object a line. Empty is good.
 
-    With --release, take one out of the list and so end its alarm. What is still wrong comes back with its lane's next event.
+    With --release, take some out of the list and so end their alarm. What is still wrong comes back with its lane's next
+    event.
     """
     settings = among.settings()
     aws.require_table(settings, settings.region, settings.control_table)
     control = DynamoControl(settings)
-    released = 0
-    for link in (settings.region, *(f"{settings.region}>{target}" for target in (*settings.peers, "views", "external"))):
-        kept = Quarantine(control, link)
-        for event_id, value in kept.records():
-            if release is None or event_id == release:
-                _json({"link": link, "event": event_id, **value})
-            if event_id == release:
-                kept.release({event_id: value})
-                released += 1
-    if release is not None and not released:
-        raise InvalidConfig(f"--release {release!r} is not in quarantine; give an event as `replicator quarantine` lists it")
+    links = (settings.region, *(f"{settings.region}>{target}" for target in (*settings.peers, "views", "external")))
+    listed = {link: dict(Quarantine(control, link).records()) for link in links}
+    chosen = {link: found if release is None else select(found, release) for link, found in listed.items()}
+    if release is not None and not any(chosen.values()):
+        raise InvalidConfig(f"--release {release!r} names nothing in quarantine; {_releasable(listed.values())}")
+    for link, found in chosen.items():
+        for event_id, value in found.items():
+            _json({"link": link, "event": event_id, **value})
+        if release is not None:
+            Quarantine(control, link).release(found)
+
+
+def _releasable(listed: Iterable[Mapping[str, Value]]) -> str:
+    """What could be named instead."""
+    keys = [key for found in listed for key in found]
+    lanes = [lane.key for key in keys if (lane := lane_of(key)) is not None]
+    kinds = {"event": map(event_of, keys), "lane": lanes, "projection": filter(None, map(projection_of, keys))}
+    found = {kind: sorted(set(names)) for kind, names in kinds.items()}
+    named = [f"{k} ({', '.join(names[:_NAMED])}{' …' if names[_NAMED:] else ''})" for k, names in found.items() if names]
+    return f"give one of its {' or '.join(named)}" if keys else "quarantine is empty: there is nothing to release"
 
 
 @app.command()

@@ -1,5 +1,5 @@
-"""Control state of a region: checkpoints, the backlog of each link, quarantine. It says where copying stands; it never
-holds a payload, and losing it costs only work: everything in it can be found again by comparing lanes."""
+"""Control state of a region: checkpoints, quarantine, and whatever else is kept in scopes. It says where copying stands; it
+never holds a payload, and losing it costs only work: everything in it can be found again by comparing lanes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import json
 import math
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicator import aws
-from replicator.domain.event import Event
-from replicator.domain.names import LaneId
-from replicator.errors import RegionRefuses, RegionUnavailable
+from replicator.domain.names import DELIMITER, LaneId
+from replicator.errors import InvalidName, RegionRefuses, RegionUnavailable
 from replicator.retries import Transient
 from replicator.settings import Settings
 from replicator.storage import Guard, control_text
@@ -246,34 +245,6 @@ class Checkpoints:
         return float(value["mark"]) if value.get("stream") == stream_arn and "mark" in value else -math.inf
 
 
-class Backlog:
-    """What a peer still has to be given: pointers to lanes, never payloads. One pointer a lane, however much waits."""
-
-    def __init__(self, control: ControlStorage, link: str) -> None:
-        self._control = control
-        self._scope = f"backlog#{link}"
-
-    def defer(self, spans: dict[LaneId, tuple[int, int]]) -> None:
-        """Note that sequences `from`..`to` of each lane were not copied."""
-        found = {fitting(lane.key): (lane, low, high) for lane, (low, high) in spans.items()}
-        self._control.put(
-            self._scope,
-            {
-                key: {"from": low, "to": high, **({} if key == lane.key else {"lane": lane.key})}
-                for key, (lane, low, high) in found.items()
-            },
-        )
-
-    def page(self, limit: int, after: LaneId | None = None) -> dict[LaneId, Value]:
-        """Up to `limit` lanes that wait, in key order behind `after`, with their pointers."""
-        found = self._control.get_all(self._scope, limit, fitting(after.key) if after else "")
-        return {LaneId.from_key(value.get("lane", key)): value for key, value in found}
-
-    def done(self, pointers: dict[LaneId, Value]) -> None:
-        """Take these pointers back, unless they were renewed meanwhile."""
-        self._control.delete(self._scope, {fitting(lane.key): value for lane, value in pointers.items()})
-
-
 class Quarantine:
     """Events that were refused: forks, damaged events, records that change or remove one. One record an event."""
 
@@ -298,15 +269,49 @@ class Quarantine:
         """(event id, {reason, held, refused}) of everything that was refused and not released since."""
         return [(value.get("item", key), value) for key, value in self._control.get_all(self._scope)]
 
+    def lanes(self) -> dict[LaneId, dict[str, Value]]:
+        """The records of events and heads by their lane. Records that name none are left out."""
+        found: dict[LaneId, dict[str, Value]] = {}
+        for key, value in self.records():
+            if (lane := lane_of(key)) is not None:
+                found.setdefault(lane, {})[key] = value
+        return found
+
+    def count(self) -> int:
+        """How many events were refused: one that several projections cannot digest is one."""
+        return len({event_of(key) for key, _ in self.records()})
+
     def release(self, records: Mapping[str, Value]) -> None:
         """Take these records out, unless they were renewed meanwhile: what they say has been dealt with."""
         self._control.delete(self._scope, {fitting(key): value for key, value in records.items()})
 
 
-def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:
-    """The lowest and highest sequence of each lane among `events`."""
-    found: dict[LaneId, tuple[int, int]] = {}
-    for event in events:
-        low, high = found.get(event.lane, (event.sequence, event.sequence))
-        found[event.lane] = (min(low, event.sequence), max(high, event.sequence))
-    return found
+def event_of(key: str) -> str:
+    """The event that a record is about, without the projection that refused it. The key itself where it names no event."""
+    head, delimiter, rest = key.partition(DELIMITER)
+    return f"{head.rpartition(' ')[2]}{delimiter}{rest}" if delimiter else key
+
+
+def lane_of(key: str) -> LaneId | None:
+    """The lane of the event that a record is about, None where it names none."""
+    try:
+        return LaneId.from_key(event_of(key).rpartition(DELIMITER)[0])
+    except InvalidName:
+        return None
+
+
+def projection_of(key: str) -> str:
+    """The projection that refused the event of a record; empty where none did."""
+    head, delimiter, _ = key.partition(DELIMITER)
+    return head.rpartition(" ")[0] if delimiter else ""
+
+
+def select(records: Mapping[str, Value], what: str) -> dict[str, Value]:
+    """The records that `what` names: one as listed, an event, a lane, or a projection (`name`, or `name@version`)."""
+
+    def names(key: str) -> set[str]:
+        projection, lane = projection_of(key), lane_of(key)
+        item = event_of(key).rpartition(" ")[0]  # of a record that changes an event: its lane
+        return {key, event_of(key), lane.key if lane else item, projection, projection.partition("@")[0]} - {""}
+
+    return {key: value for key, value in records.items() if what in names(key)}

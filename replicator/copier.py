@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,6 +46,7 @@ class Copier:
     monotonic: Callable[[], float] = time.monotonic
     _heads: Heads = field(init=False)
     _blocked: set[LaneId] = field(default_factory=set)
+    _refused: set[tuple[str, str]] = field(default_factory=set)
     _throttled: set[LaneId] = field(default_factory=set)
     _ahead: set[LaneId] = field(default_factory=set)
     _answered: bool = False
@@ -85,12 +86,12 @@ class Copier:
         """That of the peer's table, as it was looked at last; None where it could not be."""
         return self._identity
 
-    def know_peer(self) -> None:
+    def know_peer(self, at_once: bool = False) -> None:
         """Forget where the peer's lanes end when its table is another one: what was remembered of an emptied or restored
-        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes. Raises
-        RegionUnavailable."""
+        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes, or `at_once`.
+        Raises RegionUnavailable."""
         now = self.monotonic()
-        if len(self._heads) and now - self._looked < _SAME_PEER_SECONDS:
+        if not at_once and len(self._heads) and now - self._looked < _SAME_PEER_SECONDS:
             return
         try:
             identity: str | None = self.peer.identity()
@@ -104,6 +105,11 @@ class Copier:
             self._heads.clear()
             self._blocked.clear()
         self._identity, self._looked = identity, now
+
+    @property
+    def stopped(self) -> Collection[LaneId]:
+        """The lanes of which an event was refused: nothing behind it is copied."""
+        return self._blocked
 
     def look_again(self) -> None:
         """Forget which lanes were stopped: somebody may have mended them. What is still wrong is refused anew."""
@@ -352,8 +358,10 @@ class Copier:
         self.quarantine.add(event_id, reason, ours, theirs)  # first: should it fail, the lane is not stopped in silence
         self._blocked.add(lane)
         self._heads.forget(lane)
-        self.state.quarantined += 1
-        self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
+        if (event_id, reason) not in self._refused:  # a lane that is stopped is tried again and again
+            self._refused.add((event_id, reason))
+            self.state.quarantined += 1
+            self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
 
 
 def _fitting(run: list[Event]) -> list[Event]:

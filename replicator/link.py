@@ -1,240 +1,290 @@
-"""One link: events of this region copied to one peer, in lane order, at the peer's own pace.
+"""The policy of a link: what becomes of this region's events on their way to one peer.
 
-A link owns one thread. What it cannot copy now becomes pointers in its backlog, from which it is caught up by reading
-the lanes. A link that is down, slow or throttled therefore holds up nobody else.
+Events are copied, or pointers to them are put on the backlog: nothing that was taken is ever only in memory. A driver hands
+events over and says when there is time for the backlog: a thread (replicator/worker.py), or a function's invocation
+(replicator/outbound.py). What they share, and what holds for both, is here.
 """
 
 from __future__ import annotations
 
 import math
-import queue
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
+from itertools import islice
 
 import structlog
 
-from replicator.control import Backlog, Quarantine, spans
+from replicator.backlog import Backlog, Part, Rounds
+from replicator.control import ControlStorage, Quarantine
 from replicator.copier import Copier
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
+from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.linkstate import LinkState
+from replicator.metrics import Emit
 from replicator.peers import PeerTables
-from replicator.retries import full_jitter
+from replicator.pointers import Spans, spans
+from replicator.settings import Settings
 from replicator.storage import LaneStorage
+from replicator.wallclock import wall_clock
 
-_DRAIN_LANES = 50
-_LOOK_SECONDS = 30.0
-"""So often a link that has nothing to copy looks whether its peer's table is still the same."""
+REST_SECONDS = 20.0
+"""The circuit breaker: a peer that did not answer is left alone for so long. Its events go straight to the backlog, and are
+tried again from there."""
+LOOK_SECONDS = 30.0
+"""So often a link looks at what no event tells of: a replaced table, a mended lane, pointers that others deferred."""
+SLICE = 50
+"""So many lanes are caught up at once."""
+_PART = 1000
+
+Fits = Callable[[], bool]
+"""Whether there is time for another slice of work."""
 
 
 class Link:
-    """Runs a Copier in a thread of its own, with a bounded queue in front of it and the backlog behind it.
+    """Copies events of one region to one peer. `wall` is in milliseconds since the epoch.
 
-    The queue takes `max_queued` events and `max_bytes` of payloads and metadata; one batch that is more than that it takes
-    alone. `patience` is in seconds.
+    Of `deliver`, `bring`, `step` and `look` only one is at the peer at a time. `defer` and `overtake` may be called at any
+    time, from any thread.
     """
 
     def __init__(
         self,
         source: str,
         target: str,
-        home: LaneStorage,
-        peer: LaneStorage,
+        copier: Copier,
         backlog: Backlog,
-        quarantine: Quarantine,
-        peers: PeerTables | None = None,
-        *,
-        max_queued: int = 10_000,
-        max_bytes: int = 64 * 1024 * 1024,
-        patience: float = 2.0,
-        parallel: int = 4,
-        monotonic: Callable[[], float] = time.monotonic,
+        peers: PeerTables,
+        emit: Emit,
+        wall: Callable[[], int] = wall_clock,
     ) -> None:
         self.name = f"{source}>{target}"
+        self.state = copier.state
+        self.copier = copier
+        self.failures = 0
+        """Attempts in vain since the peer answered last."""
         self._source, self._target = source, target
-        self._home = home
         self._peers = peers
-        self.state = LinkState()
+        self._emit = emit
+        self._wall, self._monotonic = wall, copier.monotonic
+        self._rounds = Rounds(backlog, SLICE, copier.monotonic)
         self._log = structlog.get_logger().bind(region=source, link=self.name)
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix=f"link-{target}")
-        self._copier = Copier(home, peer, quarantine, self._pool, self.state, self._log, monotonic)
-        self._backlog = backlog
-        self._queue: queue.Queue[tuple[Sequence[Event], Callable[[], None]]] = queue.Queue()
-        self._queued = 0
-        self._queued_bytes = 0
-        self._max_queued, self._max_bytes = max_queued, max_bytes
-        self._patience = patience
-        self._room = threading.Condition()
-        self._lagging = False
-        self._waiting = True  # whether the backlog may hold something; unknown at the start
-        self._cursor: LaneId | None = None
-        self._failures = 0
-        self._monotonic = monotonic
-        self._looked = -math.inf
-        self._stop = threading.Event()  # `start` may put its caller's in this place
-        self._thread = threading.Thread(target=self._run, name=f"link-{self.name}", daemon=True)
+        self._down_at = self._slow_until = self._looked = -math.inf
+        self._mended_to: LaneId | None = None
+        self._busy = threading.Lock()
 
-    def start(self, stop: threading.Event | None = None) -> None:
-        """Begin copying. Once `stop` is set nothing waits any more, here or in `offer`."""
-        self._stop = stop or self._stop
-        self._thread.start()
+    @classmethod
+    def connect(
+        cls, settings: Settings, peer: str, home: LaneStorage, control: ControlStorage, backlog: Backlog,
+        pool: ThreadPoolExecutor, emit: Emit,
+    ) -> Link:  # fmt: skip
+        """The link of the settings' region to a peer, which need not be up."""
+        name = f"{settings.region}>{peer}"
+        log = structlog.get_logger().bind(region=settings.region, link=name)
+        copier = Copier(home, DynamoStorage(settings, peer), Quarantine(control, name), pool, LinkState(), log)
+        return cls(settings.region, peer, copier, backlog, PeerTables(control), emit)
 
-    def stop(self, timeout: float = 30.0) -> None:
-        """Finish the batch at hand and end the thread. What is queued has not been checkpointed and comes again."""
-        self._stop.set()
-        with self._room:
-            self._room.notify_all()
-        self._thread.join(timeout)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    # -- events ------------------------------------------------------------------------------------------------------
 
-    def offer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
-        """Take events to copy; `done` is called once they are copied or safely in the backlog.
+    @property
+    def admits(self) -> bool:
+        """Whether events may be delivered now. If not, they are to be deferred: the peer is down, or was overtaken."""
+        return not self._broken and self._monotonic() >= self._slow_until
 
-        Returns at once unless the queue is full. Then it waits a bounded time, once, and uses the backlog until the
-        queue has emptied: a slow peer costs the others `patience` seconds at most.
-        """
+    @property
+    def _broken(self) -> bool:
+        return self._monotonic() - self._down_at < REST_SECONDS
+
+    def deliver(self, events: Sequence[Event]) -> list[Event]:
+        """Copy these events, or put pointers to them on the backlog. Returns those of which neither could be done."""
         if not events:
-            done()
-            return
-        with self._room:
-            if self.state.up and not self._lagging:
-                self._room.wait_for(lambda: self._fits(events) or not self.state.up, self._patience)
-            if self.state.up and not self._lagging and self._fits(events):
-                self._queued, self._queued_bytes = self._queued + len(events), self._queued_bytes + _bytes(events)
-                self._queue.put((events, done))
-                return
-            self._lagging = True
-        if self._defer(events):
-            done()
+            return []
+        copied, known = self.state.copied, self.state.known
+        left = self._copy(events)
+        lost = self._defer(left)
+        lag = max(0, self._wall() - _oldest(events))
+        self._report(ReplicationLag=lag, EventsCopied=self.state.copied - copied, EventsKnown=self.state.known - known,
+                     EventsDeferred=len(left))  # fmt: skip
+        return lost
 
-    def defer_lanes(self, lanes: dict[LaneId, tuple[int, int]]) -> None:
-        """Put whole lanes on the backlog, to be compared with the peer: used when the stream may have lost records.
+    def defer(self, events: Sequence[Event]) -> list[Event]:
+        """Put pointers to these events on the backlog. Returns the events when it takes nothing."""
+        if events:
+            self._report(ReplicationLag=max(0, self._wall() - _oldest(events)), EventsDeferred=len(events))
+        return self._defer(events)
 
-        Raises RegionUnavailable when the own region's control table cannot take them."""
-        self._backlog.defer(lanes)
-        self._waiting = True
-
-    def _fits(self, events: Sequence[Event]) -> bool:
-        fits = self._queued + len(events) <= self._max_queued and self._queued_bytes + _bytes(events) <= self._max_bytes
-        return self._queued == 0 or fits
-
-    def _defer(self, events: Sequence[Event]) -> bool:
-        """Put pointers to these events on the backlog, for as long as it takes. False when stopped before that."""
-        found, failures = spans(events), 0
-        while not self._stop.is_set():
+    def _defer(self, events: Sequence[Event]) -> list[Event]:
+        if events:
+            found = spans(events)
             try:
-                self._backlog.defer(found)
-            except RegionUnavailable as error:  # the own region is down: nothing else can go on here either
-                self._log.warning("backlog.unavailable", error=str(error))
-                failures += 1
-                self._stop.wait(full_jitter(failures))
-            else:
-                self._waiting = True
-                self.state.deferred += len(events)
-                self._log.info("link.deferred", events=len(events), lanes=len(found))
-                return True
-        return False
+                self._rounds.defer(found, _oldest(events))
+            except RegionUnavailable as error:
+                self._log.error("backlog.unavailable", error=str(error))
+                return list(events)
+            self.state.deferred += len(events)
+            self._log.info("link.deferred", events=len(events), lanes=len(found))
+        return []
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            if rest := self.turn():
-                self._stop.wait(rest)
+    def defer_lanes(self, lanes: Spans) -> None:
+        """Put whole lanes on the backlog, to be compared with the peer. Raises RegionUnavailable."""
+        self._rounds.defer(lanes, self._wall())
 
-    def turn(self) -> float:
-        """Do what is next, and return how many seconds to rest before the next turn. For the link's own thread, or for a
-        scheduler in its place."""
+    def overtake(self, events: Sequence[Event], seconds: float = REST_SECONDS) -> list[Event]:
+        """Others have gone on without this link: leave these events to the backlog, and what comes in the next `seconds` or
+        until it has caught up. A delivery under way may end as it likes: copying twice adds nothing. Returns the events that
+        could not be deferred."""
+        self._log.warning("link.overtaken", events=len(events))
+        self._slow_until = self._monotonic() + seconds
+        return self.defer(events)
+
+    def caught_up(self) -> None:
+        """The link is no slower than others any more."""
+        self._slow_until = -math.inf
+
+    def _copy(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns what was not copied."""
+        if self._broken:
+            return events
+        left: list[Event] = []
+
+        def copy() -> None:
+            left.extend(self.copier.copy(events))
+            self._meet()  # what is said to be copied is in a table that is known
+
+        return left if self._at_peer(copy) else events
+
+    def _at_peer(self, work: Callable[[], None]) -> bool:
+        """Do this alone at the peer. False when it could not be done, or not all of it."""
+        if not self._busy.acquire(blocking=False):  # an overtaken delivery hangs there yet
+            return False
         try:
-            busy = self._step()
+            self.copier.look_again()  # a lane that was stopped may have been mended
+            work()
         except RegionUnavailable as error:
-            self._failures += 1
-            if self._failures == 1:
-                self._log.warning("link.down", error=str(error))
-            self._go(up=False)
-            return full_jitter(self._failures)
-        except Exception:
-            # Unforeseen: say so and go on from the backlog. Ending the thread would end the link in silence.
-            self._failures += 1
+            self.down(str(error))
+            return False
+        except Exception as error:  # no table there yet, no right to write, a mistake: it concerns this link alone
             self._log.exception("link.failed")
-            self._go(up=False)
-            return full_jitter(self._failures)
-        if self.state.up and self._failures:
-            self._log.info("link.up", after_failures=self._failures)
-            self._failures = 0
-        return 0.0 if busy else 0.02
-
-    def _go(self, up: bool) -> None:
-        with self._room:
-            self.state.up = up
-            self._room.notify_all()
-
-    def _step(self) -> bool:
-        """Copy one queued batch, or drain a part of the backlog. True when there was something to do."""
-        self._meet()
-        try:
-            events, done = self._queue.get_nowait()
-        except queue.Empty:
-            self._lagging = False
-            return self._drain() if self._waiting else self._look()
-        try:
-            self._copy_or_defer(events, done)
+            self.down(f"{type(error).__name__}: {error}")
+            return False
         finally:
-            with self._room:
-                self._queued, self._queued_bytes = self._queued - len(events), self._queued_bytes - _bytes(events)
-                self._room.notify_all()
+            self._busy.release()
+        self._up()
         return True
 
-    def _look(self) -> bool:
-        """Now and then, whether the peer's table is still the same. False: there is nothing to do."""
-        now = self._monotonic()
-        if now - self._looked >= _LOOK_SECONDS:
-            self._looked = now
-            with suppress(RegionUnavailable):  # nothing waits for it: it is no news that it is down
-                self._copier.know_peer()
-        return False
+    def down(self, why: str) -> None:
+        """An attempt failed: leave the peer alone for a while."""
+        self.failures += 1
+        self._down_at = self._monotonic()
+        if self.state.up:
+            self._log.warning("link.down", error=why)
+        self.state.up = False
+
+    def _up(self) -> None:
+        if not self.state.up:
+            self._log.info("link.up", after_failures=self.failures)
+        self.state.up, self.failures, self._down_at = True, 0, -math.inf
+
+    # -- the backlog -------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Bring the next part of the backlog over. Returns whether there may be more to do at once. Raises RegionUnavailable
+        when the backlog does not answer."""
+        return self._rounds.step(self.bring)
+
+    def drain(self, fits: Fits) -> None:
+        """Go once round the backlog, as long as the time `fits`. Raises RegionUnavailable as `step`."""
+        self._rounds.drain(partial(self.bring, fits=fits), lambda: self.state.up and fits())
+
+    def bring(self, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
+        """Bring these lanes over, as long as the time `fits`. What cannot be done now waits on; returns it.
+
+        Raises RegionUnavailable when the backlog does not take that: the part is still there then.
+        """
+        names = sorted(part.lanes, key=lambda lane: lane.key)
+        copied, failed, rest = self.state.copied, list[LaneId](), list[LaneId]()
+
+        def catch_up(lanes: Sequence[LaneId]) -> None:
+            left = self.copier.catch_up(lanes)
+            self._meet()
+            failed.extend(left)
+
+        for start in range(0, len(names), SLICE):
+            if start and not fits():  # the first slice always has its turn: a short time limit is no reason to stand still
+                rest = names[start:]
+                break
+            if not self._at_peer(partial(catch_up, names[start : start + SLICE])):
+                failed += names[start:]
+                break
+        self._rounds.backlog.done(part, failed, rest)
+        age = max(0, self._wall() - part.since) if failed or rest else 0
+        self._report(BacklogAge=age / 1000, ReplicationLag=age, EventsCopied=self.state.copied - copied)
+        return [*failed, *rest]
+
+    # -- what no event tells of ----------------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to `look`."""
+        return self._monotonic() - self._looked >= LOOK_SECONDS
+
+    def look(self) -> None:
+        """Now and then: notice that the peer's table was replaced, take mended lanes out of quarantine, and look whether
+        anybody else has put lanes on the backlog."""
+        if not self.due:
+            return
+        self._looked = self._monotonic()
+        self._rounds.behind = True
+        if self._busy.acquire(blocking=False):
+            try:
+                self.copier.know_peer()
+                self._meet()
+                self._mend()
+            except RegionUnavailable:
+                pass  # nothing waits for it, so it is no news that the peer is down
+            except Exception:
+                self._log.exception("link.failed")
+            finally:
+                self._busy.release()
 
     def _meet(self) -> None:
-        """Put all lanes on the backlog where the peer's table is another one than this region has copied to. In the link's
-        own thread, as everything that takes pointers back."""
-        table = self._copier.identity
-        if self._peers is None or not table or not self._peers.replaced(self._target, table):
+        """Put all lanes on the backlog where the peer's table is another one than this region has copied to. The table is
+        noted as known once all of them are there."""
+        if not (table := self.copier.identity) or not self._peers.replaced(self._target, table):
             return
-        lanes = {lane: (1, last) for lane, last in self._home.lanes() if lane.region == self._source}
-        self._log.warning("link.peer_replaced", lanes=len(lanes))
-        self.defer_lanes(lanes)
+        self.copier.know_peer(at_once=True)  # what is remembered may be older than what another process has noted
+        table = self.copier.identity
+        if not table or not self._peers.replaced(self._target, table) or not self._peers.claim(self._target, table):
+            return
+        lanes, count = self.copier.home.index(self._source), 0
+        while part := list(islice(lanes, _PART)):
+            self.defer_lanes(dict.fromkeys(part, (1, 1)))  # whatever a pointer names, its lane is compared whole
+            count += len(part)
         self._peers.keep(self._target, table)
+        self._log.warning("link.peer_replaced", lanes=count)
 
-    def _copy_or_defer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
-        left: Sequence[Event] = events
-        try:
-            if self.state.up:  # a link that is down is probed by draining, not with every batch
-                kept = self._copier.copy(events)
-                self._meet()  # what is said to be copied is in a table that is known
-                left = kept
-        finally:
-            if not left or self._defer(left):
-                done()
+    def _mend(self) -> None:
+        """Try lanes in quarantine again, some at a time, and take those out that are whole at the peer."""
+        listed = {lane: records for lane, records in self.copier.quarantine.lanes().items() if lane.region == self._source}
+        names = sorted(listed, key=lambda lane: lane.key)
+        behind = [lane for lane in names if self._mended_to is None or lane.key > self._mended_to.key]
+        chosen = (behind or names)[:SLICE]
+        if not chosen:
+            return
+        self._mended_to = chosen[-1]
+        self.copier.look_again()
+        left = self.copier.catch_up(chosen)
+        whole = [lane for lane in chosen if lane not in left and lane not in self.copier.stopped]
+        if released := {key: value for lane in whole for key, value in listed[lane].items()}:
+            self.copier.quarantine.release(released)
+            self._log.info("link.released", events=sorted(released))
 
-    def _drain(self) -> bool:
-        self._waiting = False  # before looking: whoever defers from now on sets it again
-        try:
-            pointers = self._backlog.page(_DRAIN_LANES, after=self._cursor)
-            wrapped, self._cursor = self._cursor is None, max(pointers, key=lambda lane: lane.key, default=None)
-            if not pointers:
-                self._waiting = self._waiting or not wrapped
-                return False
-            left = self._copier.catch_up(list(pointers))
-            self._backlog.done({lane: value for lane, value in pointers.items() if lane not in left})
-        except BaseException:
-            self._waiting = True
-            raise
-        self._waiting = True
-        self._go(up=True)
-        return len(left) < len(pointers)
+    def _report(self, **values: float) -> None:
+        self._emit({"region": self._source, "link": self.name}, values)
 
 
-def _bytes(events: Sequence[Event]) -> int:
-    return sum(len(event.payload_text) + len(event.metadata_text) for event in events)
+def _oldest(events: Sequence[Event]) -> int:
+    return min(event.hlc.ms for event in events)

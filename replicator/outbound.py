@@ -1,71 +1,34 @@
-"""All links of a region as functions have them: stream batches out, backlogs drained. Holds nothing between invocations
-that could not be lost."""
+"""Links driven by a function's invocations: stream batches out, backlogs drained. Holds nothing between invocations that
+could not be lost."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache, partial
 
 import structlog
 
 from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
-from replicator.control import ControlStorage, DynamoControl, Quarantine
-from replicator.copier import Copier
-from replicator.courier import Courier
+from replicator.control import DynamoControl
 from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import Adopter
-from replicator.linkstate import LinkState
+from replicator.link import Link
 from replicator.metrics import Emit, emit
-from replicator.queues import EXTERNAL, VIEWS, QueueBacklog
+from replicator.queues import QueueBacklog, merged
 from replicator.records import read_records
+from replicator.refusals import Refusals
 from replicator.settings import Settings
-from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 
-_TELL_MS = 30_000
 _ADOPT_SECONDS = 20.0
 _PATIENCE = 2.0
-
-
-@dataclass(slots=True)
-class Refusals:
-    """How many events this region has in quarantine, as a metric: an alarm stands until it says 0 again."""
-
-    region: str
-    control: ControlStorage
-    scopes: Sequence[str]
-    emit: Emit
-    wall: Callable[[], int] = wall_clock
-    _told: int | None = None
-
-    def report(self, now: bool = False) -> None:
-        """Count and tell, at most every half minute unless `now`: the alarm needs no more."""
-        at = self.wall()
-        if not now and self._told is not None and at - self._told < _TELL_MS:
-            return
-        try:
-            count = sum(len(Quarantine(self.control, scope).records()) for scope in self.scopes)
-        except Exception as error:  # a metric is no reason to fail a batch that has been dealt with
-            log.warning("quarantine.not_counted", error=f"{type(error).__name__}: {error}")
-            return
-        self.emit({"region": self.region}, {"Quarantined": count})
-        self._told = at
-
-    @classmethod
-    def connect(cls, settings: Settings, control: ControlStorage, report: Emit) -> Refusals:
-        """Of everything that the settings' region keeps in quarantine: its own, each link's, its views' and, where
-        external events are published, theirs."""
-        own = settings.region
-        targets = [*settings.peers, VIEWS, *([EXTERNAL] if settings.external else [])]
-        scopes = [own, *(f"{own}>{target}" for target in targets)]
-        return cls(own, control, scopes, report)
 
 
 @dataclass(slots=True)
@@ -73,10 +36,8 @@ class Outbound:
     """Copies this region's events to every peer."""
 
     region: str
-    couriers: Mapping[str, Courier]
-    quarantine: Quarantine
+    links: Mapping[str, Link]
     refusals: Refusals
-    emit: Emit
     partial: bool = True
     adopter: Callable[[], Adopter] | None = None
     """Makes it, when it is needed first."""
@@ -85,37 +46,29 @@ class Outbound:
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pool = ThreadPoolExecutor(2 * max(len(self.couriers), 1) + 1, thread_name_prefix="courier")
+        self._pool = ThreadPoolExecutor(2 * max(len(self.links), 1) + 1, thread_name_prefix="link")
 
     @classmethod
     def connect(cls, settings: Settings, report: Emit = emit) -> Outbound:
         """Wire the settings' region with all its peers. No peer need be up."""
         home, control = DynamoStorage(settings), DynamoControl(settings)
         pool = ThreadPoolExecutor(8, thread_name_prefix="copier")
-        couriers = {}
-        for peer in settings.peers:
-            link = f"{settings.region}>{peer}"
-            bound = log.bind(region=settings.region, link=link)
-            copier = Copier(home, DynamoStorage(settings, peer), Quarantine(control, link), pool, LinkState(), bound)
-            backlog = QueueBacklog.connect(settings, peer)
-            couriers[link] = Courier(link, settings.region, copier, backlog, report, wall_clock)
+        links = [
+            Link.connect(settings, peer, home, control, QueueBacklog.connect(settings, peer), pool, report)
+            for peer in settings.peers
+        ]
         refusals = Refusals.connect(settings, control, report)
-        own = Quarantine(control, settings.region)
         adopter = cache(partial(Adopter.connect, settings, home))
-        return cls(settings.region, couriers, own, refusals, report, partial_batches(settings), adopter)
+        return cls(settings.region, {each.name: each for each in links}, refusals, partial_batches(settings), adopter)
 
     def replicate(self, records: Sequence[Message]) -> Answer:
         """Copy a stream batch over every link at once. The answer names the first record that some link could neither
         copy nor defer. Raises BatchFailed when the whole batch is to come again, RegionUnavailable likewise."""
         self._adopt()
         events, refused = read_records(records, self.region)
-        for each in refused:
-            self.quarantine.add(each.item, each.reason)
-            log.error("replicator.quarantined", item=each.item, reason=each.reason)
+        self.refusals.refuse(refused)
         lost = self._deliver(events)
-        if refused:
-            changed = sum(each.changed for each in refused)
-            self.emit({"region": self.region}, {"EventsRefused": len(refused), "EventsChanged": changed})
+        self._look()
         self.refusals.report(now=bool(refused))
         return stream_answer(records, lost, self.partial)
 
@@ -138,21 +91,32 @@ class Outbound:
     def _deliver(self, events: Sequence[Event]) -> list[Event]:
         """Every link at once. When the first is done the others have as long again three times, and two seconds at least:
         what a slower one has not copied by then waits on its backlog. Returns what some link could not even defer."""
-        running = {self._pool.submit(courier.deliver, events): courier for courier in self.couriers.values()}
+        links = self.links.values()
+        running = {self._pool.submit(each.deliver if each.admits else each.defer, events): each for each in links}
         began = time.monotonic()
         wait(running, return_when=FIRST_COMPLETED)
         done, slow = wait(running, timeout=max(_PATIENCE, 3 * (time.monotonic() - began)))
         lost = [event for each in done for event in each.result()]
         return lost + [event for each in slow for event in running[each].overtake(events)]
 
+    def _look(self) -> None:
+        """Every link looks at what no event tells of. One that is slow goes on beside the work."""
+        looks: list[Future[None]] = [self._pool.submit(link.look) for link in self.links.values() if link.due]
+        wait(looks, timeout=_PATIENCE)
+
     def catch_up(self, messages: Sequence[Message], fits: Fits) -> Answer:
-        """Bring over what messages of the backlogs point to. The answer names the messages that are to be kept."""
-        found, failed = read_messages(messages, self.couriers)
+        """Bring over what messages of the backlogs point to. The answer names the messages that are to be kept. Without
+        messages (an invocation on a schedule), bring over what the backlogs hold."""
+        found, failed = read_messages(messages, self.links)
         for link, parts in found.items():
             try:
-                self.couriers[link].catch_up([(p.lanes, p.since, p.tries) for _, p in parts], fits)
+                self.links[link].bring(merged([pointers for _, pointers in parts]), fits)
             except RegionUnavailable as error:
                 log.error("backlog.unavailable", link=link, error=str(error))
                 failed += [message_id for message_id, _ in parts]
+        self._look()
+        if not messages:
+            for each in self.links.values():
+                each.drain(fits)
         self.refusals.report()
         return item_failures(failed)

@@ -4,10 +4,11 @@ nothing about them goes stale: whoever takes one reads the lane again."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.errors import InvalidName, MeridianError
 
@@ -80,6 +81,15 @@ class Pointers:
             size += weight
         if part:
             yield Pointers(self.link, part, self.since, self.tries, self.cause)
+
+
+def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:
+    """The lowest and highest sequence of each lane among `events`."""
+    found: dict[LaneId, tuple[int, int]] = {}
+    for event in events:
+        low, high = found.get(event.lane, (event.sequence, event.sequence))
+        found[event.lane] = (min(low, event.sequence), max(high, event.sequence))
+    return found
 
 
 def join(spans: Iterable[Spans]) -> dict[LaneId, tuple[int, int]]:

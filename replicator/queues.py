@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from types import MappingProxyType
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from replicator import aws
+from replicator.backlog import NO_CAUSE, Part
+from replicator.domain.names import LaneId
 from replicator.errors import InvalidConfig, RegionRefuses
-from replicator.pointers import Pointers, Spans
+from replicator.pointers import InvalidPointers, Pointers, Spans, join
 from replicator.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ EXTERNAL = "external"
 """The end of the publisher's link: `us-east-1>external`."""
 VIEWS = "views"
 """The link from a region's events to its own views: `us-east-1>views`."""
-NO_CAUSE: Mapping[str, str] = MappingProxyType({})
 LONG_POLL = 1
 """Seconds to wait for a message before a queue counts as empty. Without waiting, SQS asks only some of its servers."""
 MAX_DELAY = 30
@@ -94,11 +96,12 @@ class Queue:
 
 
 class QueueBacklog:
-    """What a link still has to bring over, on its queue. A pointer that fails is sent anew and so never ages away."""
+    """A backlog on an SQS queue. A pointer that fails is sent anew and so never ages away."""
 
     def __init__(self, link: str, queue: Queue) -> None:
         self.link = link
         self._queue = queue
+        self._taking: Iterator[tuple[str, str]] | None = None
 
     @classmethod
     def connect(cls, settings: Settings, target: str) -> QueueBacklog:
@@ -106,13 +109,48 @@ class QueueBacklog:
         return cls(f"{settings.region}>{target}", Queue(settings, f"backlog-{target}"))
 
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
-        """Note that these sequences wait since `since` (ms). After `tries` in vain they rest up to MAX_DELAY seconds.
-        `cause` is that of a dead letter which is replayed: what fails again goes back there.
-
-        Raises RegionUnavailable when the queue takes nothing; deferring again is harmless."""
+        """As Backlog.defer. After `tries` in vain they rest up to MAX_DELAY seconds. What fails again of a dead letter that
+        is replayed goes back there, with its `cause`."""
         delay = random.randint(1, min(MAX_DELAY, 2 ** min(tries, 10))) if tries else 0
         for part in Pointers(self.link, lanes, since, tries, cause).split():
             self._queue.send(str(part), delay)
+
+    def take(self, limit: int) -> Part | None:
+        """Up to ten messages, however many lanes they name."""
+        if self._taking is None:
+            self._taking = self._queue.take()
+        while messages := list(islice(self._taking, 10)):
+            if part := part_of(self.link, messages):
+                return part
+        self._taking = None
+        return None
+
+    def done(self, part: Part, failed: Collection[LaneId] = (), rest: Collection[LaneId] = ()) -> None:
+        for lanes, tries in ((failed, part.tries + 1), (rest, part.tries)):
+            if first := {lane: part.lanes[lane] for lane in lanes if lane not in part.causes}:
+                self.defer(first, part.since, tries)
+            for lane in part.causes.keys() & set(lanes):
+                self.defer({lane: part.lanes[lane]}, part.since, tries, part.causes[lane])
+        for receipt in part.receipt or ():
+            self._queue.done(receipt)
+
+
+def part_of(link: str, messages: Iterable[tuple[str, str]]) -> Part | None:
+    """The pointers of this link in (text, receipt) of messages, as one part. Other messages are left to the dead letters."""
+    found: list[tuple[Pointers, str]] = []
+    for text, receipt in messages:
+        with suppress(InvalidPointers):
+            pointers = Pointers.parse(text)
+            if pointers.link == link:
+                found.append((pointers, receipt))
+    return merged([each for each, _ in found], [receipt for _, receipt in found]) if found else None
+
+
+def merged(pointers: Sequence[Pointers], receipts: Sequence[str] = ()) -> Part:
+    """The pointers of some messages as one part."""
+    causes = {lane: each.cause for each in pointers if each.cause for lane in each.lanes}
+    since, tries = min(each.since for each in pointers), max(each.tries for each in pointers)
+    return Part(join(each.lanes for each in pointers), since, tries, causes, list(receipts))
 
 
 def dead_letters(settings: Settings) -> Queue:
@@ -124,17 +162,16 @@ def replay(settings: Settings, letters: Queue) -> Iterator[tuple[str, Pointers |
     """Send every dead letter back to the backlog of its link. Yields each text with its pointers, or with None where it
     is not pointers: those stay."""
     links = {f"{settings.region}>{target}": target for target in (*settings.peers, VIEWS)}
-    backlogs: dict[str, QueueBacklog] = {}
+    queues = {target: Queue(settings, f"backlog-{target}") for target in links.values()}
     for text, receipt in letters.take():
         try:
             pointers: Pointers | None = Pointers.parse(text)
         except ValueError:
             pointers = None
-        if pointers is None or pointers.link not in links:
+        way = ">".join(pointers.link.split(">")[:2]) if pointers else ""  # secondary sinks' links go on behind the views'
+        if pointers is None or way not in links or (way != pointers.link and links[way] != VIEWS):
             yield text, None
             continue
-        if pointers.link not in backlogs:
-            backlogs[pointers.link] = QueueBacklog.connect(settings, links[pointers.link])
-        backlogs[pointers.link].defer(pointers.lanes, pointers.since, cause=pointers.cause)
+        QueueBacklog(pointers.link, queues[links[way]]).defer(pointers.lanes, pointers.since, cause=pointers.cause)
         letters.done(receipt)
         yield text, pointers

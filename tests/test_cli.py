@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from chaos.world.world import free_ports
+from replicator.control import DynamoControl, Quarantine
 from replicator.settings import Settings
 from tests.commands import Answer, command
 from tests.processes import HANGING_SECONDS
@@ -313,6 +314,35 @@ def test_what_is_appended_is_read_back(settings: Settings) -> None:
         assert [json.loads(line) for line in result.stdout.splitlines()] == expected
     result = command("replicator", "quarantine", **environment)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.emulator
+def test_what_has_been_dealt_with_is_released_by_event_by_lane_and_by_projection(settings: Settings) -> None:
+    environment, link = environment_of(settings), f"{settings.region}>views"
+    lane = "us-east-1#user#homer"
+    for key in (
+        f"place {lane}#{1:016d}",
+        f"place {lane}#{2:016d}",
+        f"tags {lane}#{2:016d}",
+        f"tags us-east-1#user#lisa#{1:016d}",
+    ):
+        Quarantine(DynamoControl(settings), link).add(key, "KeyError at views.py:7")
+
+    def listed(*options: str) -> list[str]:
+        result = command("replicator", "quarantine", *options, **environment)
+        assert (result.returncode, result.stderr) == (0, "")
+        return [json.loads(line)["event"] for line in result.stdout.splitlines()]
+
+    for nothing in ("homer", "us-east-1#user#bart", ""):
+        result = command("replicator", "quarantine", "--release", nothing, **environment)
+        check(result, f"--release '{nothing}' names nothing in quarantine", "projection (place, tags)")
+    assert len(listed()) == 4
+    assert listed("--release", f"{lane}#{2:016d}") == [f"place {lane}#{2:016d}", f"tags {lane}#{2:016d}"]
+    assert listed("--release", lane) == [f"place {lane}#{1:016d}"]
+    assert listed("--release", "tags") == [f"tags us-east-1#user#lisa#{1:016d}"]
+    check(
+        command("replicator", "quarantine", "--release", "tags", **environment), "quarantine is empty", "nothing to release"
+    )
 
 
 @pytest.mark.emulator

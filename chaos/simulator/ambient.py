@@ -19,7 +19,6 @@ import tenacity.wait
 
 import projectors.engine
 import projectors.queries
-import projectors.worker
 import replicator.appending
 import replicator.audit.comparison
 import replicator.audit.mending
@@ -28,7 +27,6 @@ import replicator.aws
 import replicator.fencing.connecting
 import replicator.freshness
 import replicator.items
-import replicator.link
 import replicator.records
 import replicator.retries
 import replicator.runbooks.parts
@@ -73,7 +71,7 @@ class _Chance:
         return (low + high) / 2
 
 
-class _Pool:
+class Pool:
     """An executor that does each thing when it is given."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
@@ -180,14 +178,14 @@ def simulated(world: Timed) -> Iterator[None]:
         *(
             (module, "time", clock)
             for module in (
-                replicator.freshness, replicator.saving, projectors.queries, projectors.worker, tenacity, tenacity.nap,
+                replicator.freshness, replicator.saving, projectors.queries, tenacity, tenacity.nap,
             )
         ),
         *((module, "random", _Chance) for module in (replicator.retries, tenacity.wait)),
         *(
-            (module, "ThreadPoolExecutor", _Pool)
+            (module, "ThreadPoolExecutor", Pool)
             for module in (
-                replicator.link, replicator.freshness, replicator.system, replicator.audit.mending,
+                replicator.freshness, replicator.system, replicator.audit.mending,
                 replicator.audit.comparison, replicator.runbooks.parts, replicator.fencing.connecting,
             )
         ),

@@ -31,7 +31,7 @@ from chaos.simulator.sessions import stream_of
 from chaos.simulator.world import BEGIN, Options, World
 from replicator.appending import Write
 from replicator.domain.event import Event
-from replicator.link import Link
+from replicator.worker import LinkThread
 
 T = TypeVar("T")
 Turn = Callable[[], float]
@@ -185,7 +185,7 @@ def _write(world: _Growing, region: Region, streams: Iterator[int], wanted: int,
     return _AT_ONCE * len(world.regions) / A_SECOND
 
 
-def _link(world: _Growing, link: Link) -> float:
+def _link(world: _Growing, link: LinkThread) -> float:
     return max(link.turn(), world.network.crossed * REQUEST_SECONDS)
 
 

@@ -17,7 +17,7 @@ from projectors.crdt import Assign, LwwRegister, OrSet, PnCounter, Remove
 from projectors.folding import Wanted, fold_lanes
 from replicator import copier, link, worker
 from replicator.appending import Appender
-from replicator.control import Backlog
+from replicator.backlog import TableBacklog
 from replicator.copying import Plan, plan
 from replicator.domain.clock import ZERO, HybridLogicalClock
 from replicator.domain.event import Event, Head
@@ -175,7 +175,7 @@ def _gaps_jumped() -> Iterator[None]:
 
 @_mutant("what cannot be copied now is not noted in the backlog", "lost", range(1, 9))
 def _pointers_dropped() -> Iterator[None]:
-    with _instead(Backlog, "defer", lambda self, spans: None):
+    with _instead(TableBacklog, "defer", lambda self, *_: None):
         yield
 
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
+from chaos.simulator.ambient import Pool
 from chaos.simulator.axe import Killed
 from chaos.simulator.stores import Reached, ReachedControl
 from chaos.things import Thing
 from projectors.engine import Engine
+from projectors.feed import Feed
+from projectors.poison import Poison
+from projectors.projector import Projector
 from projectors.queries import Query
 from projectors.sinks.memory import MemorySink
 from projectors.sinks.port import Change
 from projectors.view import View, ViewKey
 from projectors.worker import READER as PROJECTOR
-from projectors.worker import Projector
-from replicator.control import Backlog, Checkpoints, Quarantine
+from projectors.worker import ProjectorWorker
+from replicator.backlog import TableBacklog
+from replicator.control import Checkpoints, Quarantine
+from replicator.copier import Copier
 from replicator.domain.clock import HybridLogicalClock
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import Adopter
@@ -25,12 +33,14 @@ from replicator.fencing.checkin import Heard
 from replicator.fencing.connecting import ask
 from replicator.fencing.fence import Fence
 from replicator.link import Link
+from replicator.linkstate import LinkState
 from replicator.peers import PeerTables
+from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.streams import StreamReader
 from replicator.worker import READER as REPLICATOR
-from replicator.worker import Replicator
+from replicator.worker import LinkThread, Replicator
 
 if TYPE_CHECKING:
     from chaos.simulator.region import Region
@@ -114,19 +124,25 @@ class ReplicatorProcess:
     def __init__(self, world: World, there: Region) -> None:
         name = there.name
         control, home = ReachedControl(world, name, there), Reached(world, name, there)
-        self.links = {
-            peer.name: Link(
-                name, peer.name, home, Reached(world, name, peer, name), Backlog(control, f"{name}>{peer.name}"),
-                Quarantine(control, f"{name}>{peer.name}"), PeerTables(control), max_queued=world.options.queue,
-                patience=0.0, monotonic=lambda: world.now,
-            )
-            for peer in world.regions.values()
-            if peer is not there
-        }  # fmt: skip
-        for link in self.links.values():
-            link._stop = _Waiting()
+        wall = partial(_wall, world)
+
+        def link(peer: Region) -> LinkThread:
+            way = f"{name}>{peer.name}"
+            pool: Any = Pool()
+            copier = Copier(
+                home, Reached(world, name, peer, name), Quarantine(control, way), pool, LinkState(),
+                structlog.get_logger(), lambda: world.now,
+            )  # fmt: skip
+            peers = PeerTables(control, wall, world.nonce())
+            policy = Link(name, peer.name, copier, TableBacklog(control, way, wall), peers, _told, wall)
+            return LinkThread(policy, max_queued=world.options.queue, patience=0.0)
+
+        self.links = {peer.name: link(peer) for peer in world.regions.values() if peer is not there}
+        for each in self.links.values():
+            each._stop = _Waiting()
         reader = _reader(world, there, Checkpoints(control, REPLICATOR))
-        self.worker = Replicator(name, reader, home, list(self.links.values()), Quarantine(control, name), POLL_SECONDS)
+        refusals = Refusals(name, control, (), _told, wall)
+        self.worker = Replicator(name, reader, home, list(self.links.values()), refusals, POLL_SECONDS)
         peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
         self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
 
@@ -140,10 +156,21 @@ class ProjectorProcess:
         store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
         reader = _reader(world, there, Checkpoints(control, PROJECTOR))
         self.engine = Engine([Thing], store, _sink(Views(world, there)), watch=world.options.watched)
-        waiting = Backlog(control, f"{name}>views")
-        self.worker = Projector(
-            name, reader, store, self.engine, Quarantine(control, f"{name}>views"), POLL_SECONDS, waiting
+        link, wall = f"{name}>views", partial(_wall, world)
+        feed = Feed(self.engine, TableBacklog(control, link, wall), monotonic=lambda: world.now)
+        refusals = Refusals(name, control, (), _told, wall)
+        projector = Projector(
+            store, [feed], Poison(Quarantine(control, link), link), refusals, wall=wall, monotonic=lambda: world.now
         )
+        self.worker = ProjectorWorker(reader, projector, POLL_SECONDS)
+
+
+def _wall(world: World) -> int:
+    return int(world.now * 1000)
+
+
+def _told(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
+    """Metrics: nobody looks at them here."""
 
 
 def _reader(world: World, there: Region, checkpoints: Checkpoints) -> StreamReader:

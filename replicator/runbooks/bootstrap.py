@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from replicator.fencing.roles import REBUILDING
-from replicator.runbooks.bringing import BringUp
+from replicator.runbooks.recovery import Recovery
 from replicator.runbooks.runbook import Going, Step
 from replicator.runbooks.runs import Found
 from replicator.runbooks.summary import Summary
 
 
-class Bootstrap(BringUp):
+class Bootstrap(Recovery):
     """Bring every lane to `region` from its peers, its own included, prove it, and let it take appends.
 
     Live replication goes on meanwhile.
@@ -30,7 +30,7 @@ class Bootstrap(BringUp):
         ]
 
     def _fence(self, going: Going) -> Found:
-        return self._close(going, REBUILDING)
+        return self._shut(going, REBUILDING)
 
     def summary(self, going: Going) -> Summary:
         return Summary(going.run, self.kind, 0.0, notes=self._notes(going))

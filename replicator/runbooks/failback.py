@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from replicator.control import ControlStorage
 from replicator.fencing.roles import FENCED, REBUILDING
 from replicator.runbooks import parts
-from replicator.runbooks.bringing import BringUp
+from replicator.runbooks.recovery import Recovery
 from replicator.runbooks.runbook import Going, Step
 from replicator.runbooks.runs import Found, Header, headers, steps_of
 from replicator.runbooks.summary import Summary
@@ -15,10 +15,11 @@ from replicator.steering.port import Steering
 from replicator.system import System
 
 
-class Failback(BringUp):
+class Failback(Recovery):
     """Fence `region`, copy both ways until every lane's head and digest agree, prove it, unfence it, move its writers back.
 
-    A region that came back empty or from a backup is brought up from its peers on the way, its own lanes included.
+    A region that came back empty or from a backup is brought up from its peers on the way, its own lanes included. The
+    `options` are those of Recovery.
     """
 
     kind: ClassVar[str] = "failback"
@@ -42,7 +43,7 @@ class Failback(BringUp):
 
     def _fence(self, going: Going) -> Found:
         empty = parts.rebuilt(self.system.at(self.region))
-        return {**self._close(going, REBUILDING if empty else FENCED), "rebuilt": empty}
+        return {**self._shut(going, REBUILDING if empty else FENCED), "rebuilt": empty}
 
     def _measure(self, going: Going) -> Found:
         left = self._left()
@@ -89,6 +90,5 @@ class Failback(BringUp):
                 f"{self.region} came back without its data: what it had acknowledged and no other region had got is "
                 "lost. Which events those are, only their writers know"
             )
-        notes += self._notes(going)
-        notes.append(found["steer"]["done"])
+        notes += [*self._notes(going), found["steer"]["done"]]
         return Summary(going.run, self.kind, 0.0, rpo=rpo, notes=notes)

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from replicator.audit.keeper import Keeper
 from replicator.audit.ledger import Entry, Share, Sum
 from replicator.audit.threads import at_once
-from replicator.control import ControlStorage
+from replicator.control import ControlStorage, Quarantine
 from replicator.domain.names import LaneId
 from replicator.errors import DamagedEvent, MeridianError
 from replicator.fencing.checkin import Heard, decide
@@ -135,7 +135,7 @@ def _tell(region: str, system: System, depth: Depth) -> _Told:
     role = read_role(control)
     targets = [other for other in system.places if other != region]
     scopes = [*_quarantines(region, system), *(f"backlog#{region}>{target}" for target in targets)]
-    counts = at_once(lambda scope: sum(1 for _ in control.get_all(scope)), scopes)
+    counts = at_once(partial(_count, control), scopes)
     queued = at_once(lambda target: _queued(depth, region, target), targets)
     same = role is None or role.is_of(place.tables())
     return _Told(
@@ -146,6 +146,11 @@ def _tell(region: str, system: System, depth: Depth) -> _Told:
 
 class _Silent(MeridianError):
     """The region does not answer at all, of which there is nothing more to say."""
+
+
+def _count(control: ControlStorage, scope: str) -> int:
+    kind, _, link = scope.partition("#")
+    return Quarantine(control, link).count() if kind == "quarantine" else sum(1 for _ in control.get_all(scope))
 
 
 def _queued(depth: Depth, source: str, target: str) -> int | None:

@@ -19,6 +19,7 @@ from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
 from projectors.view import ViewKey
 from replicator import NewEvent, Settings, aws
+from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event
 from replicator.store import EventStore
 from tests.commands import Answer, command
@@ -96,6 +97,30 @@ def test_a_version_is_built_switched_to_and_dropped(emptied_settings: Settings, 
     assert "3 views of aircraft@1 removed" in ok(emptied_settings, "drop", "aircraft", "1")
     assert list(DynamoSink(emptied_settings).views("aircraft", 1)) == []
     assert len(list(DynamoSink(emptied_settings).views("aircraft", 2))) == 3
+
+
+def test_what_is_built_anew_or_dropped_leaves_quarantine(emptied_settings: Settings, flown: list[Event]) -> None:
+    link, bad = f"{emptied_settings.region}>views", "us-east-1#aircraft#N1#0000000000000001"
+    kept = Quarantine(DynamoControl(emptied_settings), link)
+    others = [f"departures {bad}", f"aircraft-2 {bad}", f"record {bad}"]
+
+    def refused(*projections: str) -> list[str]:
+        for each in projections:
+            kept.add(f"{each} {bad}", "KeyError")
+        return [key for key, _ in kept.records()]
+
+    for other in others:
+        kept.add(other, "KeyError")
+    assert len(refused("aircraft", "aircraft@2")) == 5
+    ok(emptied_settings, "rebuild", "aircraft", "--version", "1", "--again")
+    assert refused() == sorted([*others, f"aircraft@2 {bad}"])
+    (event,) = EventStore.connect(emptied_settings).append("aircraft/N2", NewEvent("departed", {"flight": 7}))
+    kept.add(f"aircraft@2 {event.id}", "KeyError")
+    still = projectors(emptied_settings, "rebuild", "aircraft", "--version", "2")
+    assert still.returncode == 1
+    assert refused() == sorted([*others, f"aircraft@2 {event.id}"]), "what fails still stands"
+    ok(emptied_settings, "drop", "aircraft", "2", "--force")
+    assert refused() == sorted(others)
 
 
 def listed(settings: Settings, *arguments: str, **more: str) -> list[list[str]]:

@@ -6,20 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from replicator.backlog import TableBacklog
 from replicator.control import (
-    Backlog,
     Checkpoints,
     ControlStorage,
     DynamoControl,
     MemoryControl,
     Quarantine,
     fitting,
-    spans,
+    select,
 )
-from replicator.domain.clock import Hlc
-from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
-from replicator.domain.vector import EMPTY
 from replicator.errors import InvalidName, RegionUnavailable
 from replicator.settings import Settings
 
@@ -89,32 +86,6 @@ def test_checkpoints_of_another_stream_or_reader_do_not_count(control: ControlSt
     assert list(checkpoints.load("arn:2")) == ["shard-3"]
 
 
-def test_the_backlog_keeps_one_pointer_a_lane_and_is_walked_in_key_order(control: ControlStorage) -> None:
-    backlog = Backlog(control, "us-east-1>eu-west-1")
-    backlog.defer({lane: (n, n + 5) for n, lane in enumerate(LANES, 1)})
-    backlog.defer({LANES[1]: (1, 9)})
-    ordered = sorted(LANES, key=lambda lane: lane.key)
-    first = backlog.page(2)
-    second = backlog.page(99, after=max(first, key=lambda lane: lane.key))
-    assert [*first, *second] == ordered
-    assert {**first, **second}[LANES[1]]["to"] == 9
-    assert backlog.page(2, after=ordered[-1]) == {}
-    assert Backlog(control, "us-east-1>ap-south-1").page(9) == {}
-
-
-def test_a_pointer_that_was_renewed_meanwhile_is_not_taken_back(control: ControlStorage) -> None:
-    backlog = Backlog(control, "us-east-1>eu-west-1")
-    backlog.defer(dict.fromkeys(LANES, (1, 5)))
-    page = backlog.page(99)
-    backlog.defer({LANES[2]: (6, 7)})
-    backlog.done(page)
-    (left,) = backlog.page(99).items()
-    assert left[0] == LANES[2]
-    assert left[1]["to"] == 7
-    backlog.done(dict([left]))
-    assert backlog.page(99) == {}
-
-
 def test_quarantine_holds_one_record_an_event_with_both_digests(control: ControlStorage) -> None:
     quarantine = Quarantine(control, "us-east-1>eu-west-1")
     for _ in range(2):
@@ -127,21 +98,61 @@ def test_quarantine_holds_one_record_an_event_with_both_digests(control: Control
     assert Quarantine(control, "us-east-1").records() == []
 
 
-def test_spans_are_the_lowest_and_highest_sequence_of_each_lane() -> None:
-    new = NewEvent("x", {})
-    events = [seal(lane, n, Hlc(1, 0), new, EMPTY, GENESIS) for lane, n in ((LANES[0], 7), (LANES[1], 2), (LANES[0], 3))]
-    assert spans(events) == {LANES[0]: (3, 7), LANES[1]: (2, 2)}
-    assert spans([]) == {}
+def refuse(control: ControlStorage, *keys: str) -> Quarantine:
+    quarantine = Quarantine(control, "us-east-1>views")
+    for key in keys:
+        quarantine.add(key, "why")
+    return quarantine
+
+
+HOMER, LISA = "us-east-1#user#homer j", "us-east-1#user#lisa"
+LISTED = [
+    f"a view {HOMER}#0000000000000002", f"place {HOMER}#0000000000000002", f"place {HOMER}#0000000000000007",
+    f"place@2 {HOMER}#0000000000000002", f"{LISA}#head", f"{LISA}#0000000000000003", f"{LISA} 0000000000000004",
+    "region mars", "record 77",
+]  # fmt: skip
+
+
+def test_an_event_that_many_projections_refuse_is_counted_once(control: ControlStorage) -> None:
+    assert refuse(control, *LISTED[:4]).count() == 2
+    assert refuse(control, *LISTED).count() == 7
+
+
+def test_records_are_found_by_lane(control: ControlStorage) -> None:
+    found = refuse(control, *LISTED).lanes()
+    assert {lane.key: sorted(records) for lane, records in found.items()} == {
+        HOMER: sorted(LISTED[:4]),
+        LISA: sorted(LISTED[4:6]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "chosen"),
+    [
+        *((key, [key]) for key in LISTED),
+        (f"{HOMER}#0000000000000002", [LISTED[0], LISTED[1], LISTED[3]]),
+        (HOMER, LISTED[:4]),
+        (LISA, LISTED[4:7]),
+        ("place", LISTED[1:4]),
+        ("place@2", [LISTED[3]]),
+        ("a view", [LISTED[0]]),
+        *((what, []) for what in ("", "us-east-1", "user", "homer", "None", "plac", f"{HOMER}#0000000000000009")),
+    ],
+)
+def test_an_event_a_lane_or_a_projection_names_its_records(what: str, chosen: list[str]) -> None:
+    records = dict(refuse(MemoryControl(), *LISTED).records())
+    assert sorted(select(records, what)) == sorted(chosen)
 
 
 def test_what_a_sort_key_cannot_hold_is_kept_all_the_same(control: ControlStorage) -> None:
     long = LaneId("us-east-1", StreamId("t" * 128, "x" * 1024))
     assert len(long.key) > 1024, "DynamoDB's limit of a sort key"
-    backlog = Backlog(control, "us-east-1>eu-west-1")
-    backlog.defer({long: (3, 9), LANES[0]: (1, 1)})
-    page = backlog.page(10)
-    assert {lane: (value["from"], value["to"]) for lane, value in page.items()} == {long: (3, 9), LANES[0]: (1, 1)}
-    backlog.done(page)
+    backlog = TableBacklog(control, "us-east-1>eu-west-1")
+    backlog.defer({long: (3, 9), LANES[0]: (1, 1)}, 7)
+    part = backlog.take(10)
+    assert part is not None
+    assert part.lanes == {long: (3, 9), LANES[0]: (1, 1)}
+    backlog.done(part)
     assert backlog.page(10) == {}
     quarantine = Quarantine(control, "us-east-1")
     keys = [long.key + "#0000000000000001", "a lone \ud800 in a key", "k" * 9_000]

@@ -13,12 +13,13 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.errors import RegionUnavailable
 from replicator.heads import Heads
 from replicator.storage import Position
-from tests.replicator.test_link import Bench, Faulty, bench, chain  # noqa: F401
+from tests.replicator.links import Table, chain
+from tests.replicator.test_copier import Bench, bench  # noqa: F401
 
 LANES = [LaneId("us-east-1", StreamId("user", f"{n}")) for n in range(300)]
 
 
-class Counted(Faulty):
+class Counted(Table):
     """Counts what it is asked."""
 
     def __init__(self) -> None:
@@ -93,7 +94,7 @@ def test_a_damaged_end_is_told_of_and_the_others_are_learned(peer: Counted, head
 
 
 def test_a_peer_that_does_not_answer_teaches_nothing(peer: Counted, heads: Heads) -> None:
-    peer.down = True
+    peer.error = RegionUnavailable("down")
     with pytest.raises(RegionUnavailable):
         heads.meet({LANES[0]: chain(LANES[0], 3)[1:]})
     assert len(heads) == 0

@@ -1,12 +1,13 @@
-"""A link: whatever happens on the way, the peer's lane is a gap-free prefix of the home lane, and no link delays another."""
+"""The policy of links: every behaviour holds whoever drives them and wherever their backlogs are."""
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,414 +15,658 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.control import Backlog, MemoryControl, Quarantine
-from replicator.copier import Copier
-from replicator.domain.clock import Hlc
-from replicator.domain.event import GENESIS, Event, NewEvent, seal
-from replicator.domain.names import LaneId, StreamId
-from replicator.domain.vector import EMPTY
-from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
-from replicator.link import Link
-from replicator.linkstate import LinkState
+from replicator import logs
+from replicator.backlog import Part
+from replicator.control import Quarantine
+from replicator.errors import RegionUnavailable
+from replicator.link import LOOK_SECONDS, REST_SECONDS
 from replicator.memory import MemoryStorage
-from replicator.storage import Insert, Position
+from replicator.queues import MAX_DELAY
+from replicator.records import read_records
 from tests.processes import HANGING_SECONDS, wait_until
+from tests.replicator.links import (
+    BACKLOGS,
+    DRIVERS,
+    EAST,
+    ERRORS,
+    SOUTH,
+    WEST,
+    Region,
+    Table,
+    chain,
+    everything,
+    lane_of,
+    record,
+)  # fmt: skip
 
-A, B, C = (LaneId("us-east-1", StreamId("user", name)) for name in "abc")
-
-
-def chain(lane: LaneId, count: int, after: Sequence[Event] = (), by: str = "home") -> list[Event]:
-    events = list(after)
-    for sequence in range(len(events) + 1, len(events) + count + 1):
-        prev = events[-1].digest if events else GENESIS
-        events.append(seal(lane, sequence, Hlc(sequence, 0), NewEvent("x", {"by": by}), EMPTY, prev))
-    return events[len(after) :]
-
-
-class Faulty(MemoryStorage):
-    """A storage that can be down, slow, lose answers, throttle lanes, or hold damaged items."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = self.unanswered = False
-        self.slow = 0.0
-        self.throttled: set[LaneId] = set()
-        self.damaged: set[Position] = set()
-
-    def _call(self) -> None:
-        time.sleep(self.slow)
-        if self.down:
-            raise RegionUnavailable("down")
-
-    def insert(self, events: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
-        self._call()
-        if self.unanswered:
-            super().insert(events, guards)
-            raise OutcomeUnknown("no answer", events)
-        if self.throttled & {event.lane for event in events}:
-            raise RegionUnavailable("throttled")
-        try:
-            return super().insert(events, guards)
-        except LaneTaken:
-            self.get({(event.lane, event.sequence) for event in events})  # as DynamoStorage finds out what holds them
-            raise
-
-    def insert_each(self, events: Sequence[Event]) -> list[Insert]:
-        self._call()
-        passing = [event for event in events if event.lane not in self.throttled]
-        if events and not passing:
-            raise RegionUnavailable("throttled")
-        outcomes = dict(zip(passing, super().insert_each(passing), strict=True))
-        return [outcomes.get(event, Insert.NOT_NOW) for event in events]
-
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
-        self._call()
-        for lane, sequence in self.damaged & set(positions):
-            raise DamagedEvent(f"event {lane}#{sequence} does not match its digest")
-        return super().get(positions)
-
-    def read(self, lane: LaneId, *args: Any, **options: Any) -> Iterator[Event]:
-        self._call()
-        for event in super().read(lane, *args, **options):
-            if (lane, event.sequence) in self.damaged:
-                raise DamagedEvent(f"event {event.id} does not match its digest")
-            yield event
+A, B, C = (lane_of(name) for name in "abc")
+NAMES = {"ReplicationLag", "EventsCopied", "EventsKnown", "EventsDeferred", "BacklogAge"}
+EVERY_WAY = [(driver, kind) for driver in DRIVERS for kind in BACKLOGS]
 
 
-@dataclass
-class Bench:
-    """A home, a peer, and what lies between them."""
-
-    home: Faulty = field(default_factory=Faulty)
-    peer: Faulty = field(default_factory=Faulty)
-    control: MemoryControl = field(default_factory=MemoryControl)
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
-
-    def __post_init__(self) -> None:
-        self.quarantine, self.backlog = Quarantine(self.control, "l"), Backlog(self.control, "l")
-        self.state = LinkState()
-        self.copier = self.restarted()
-
-    def restarted(self) -> Copier:
-        return Copier(self.home, self.peer, self.quarantine, self.pool, self.state, structlog.get_logger())
-
-    def link(self, **options: Any) -> Link:
-        return Link("us-east-1", "eu-west-1", self.home, self.peer, self.backlog, self.quarantine, **options)
-
-    def at_home(self, lane: LaneId, count: int) -> list[Event]:
-        """Events that are in the home lane, and nowhere else yet."""
-        events = chain(lane, count, list(self.home.read(lane)))
-        self.home.insert_each(events)
-        return events
-
-    def refused(self) -> list[str]:
-        return [event_id for event_id, _ in self.quarantine.records()]
-
-    def equal(self) -> bool:
-        return everything(self.peer) == everything(self.home)
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Without this every traceback is rendered for a terminal, which takes half a second."""
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.configure(**before)
 
 
-def everything(storage: MemoryStorage) -> dict[LaneId, list[Event]]:
-    return {lane: list(MemoryStorage.read(storage, lane)) for lane, _ in storage.lanes()}
+@pytest.fixture(params=EVERY_WAY, ids=[f"{driver}, {kind}" for driver, kind in EVERY_WAY])
+def east(request: pytest.FixtureRequest) -> Iterator[Region]:
+    made = Region(*request.param)
+    yield made
+    made.close()
 
 
-def until(what: Callable[[], bool]) -> None:
-    wait_until(what, "it has happened")
+# -- copying -----------------------------------------------------------------------------------------------------------
+
+
+def test_own_events_go_over_every_link_in_order_and_what_comes_again_adds_nothing(east: Region) -> None:
+    events = east.append(("a", 7), ("b", 2), ("c", 1))
+    foreign = chain(lane_of("a", WEST), 2)
+    MemoryStorage.insert_each(east.home, foreign)
+    assert east.deliver([foreign[0], *events, foreign[1]])
+    east.restart()  # killed between the copy and the answer
+    assert east.deliver(events)
+    assert east.deliver([*events, *events][3:15])
+    for peer in (WEST, SOUTH):
+        assert everything(east.peers[peer]) == everything(east.home, EAST), "nothing travels on"
+        assert len(east.peers[peer].stream) == 10
+        assert (east.waiting(peer), east.refused(peer)) == ({}, [])
+
+
+@pytest.mark.parametrize("order", [[3, 1, 2], [3], [2, 3], [3, 3, 1]], ids=str)
+def test_a_gap_is_filled_from_home_before_anything_behind_it_is_copied(east: Region, order: list[int]) -> None:
+    events = east.append(("a", 3), ("b", 1))
+    assert east.deliver([*(events[0] if n == 1 else events[n] for n in order), events[1]])
+    assert not east.lacks()
+
+
+def test_a_throttled_lane_waits_alone(east: Region) -> None:
+    events = east.append(("a", 2), ("b", 6), ("c", 1))
+    east.peers[WEST].throttled = {B}
+    assert east.deliver(events)
+    assert everything(east.peers[WEST]).keys() == {A, C}
+    assert east.waiting() == {B: (1, 6)}
+    east.peers[WEST].throttled = set()
+    assert east.deliver(east.append(("b", 1)))  # the next event pulls what is before it
+    assert not east.lacks()
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+@pytest.mark.parametrize("long", [False, True], ids=["inserts", "transactions"])
+def test_what_a_dead_peer_cannot_take_waits_as_pointers_and_is_brought_over_when_it_is_back(
+    east: Region, error: Exception, long: bool
+) -> None:
+    count = 6 if long else 2
+    east.peers[WEST].error = error
+    assert east.deliver(east.append(("a", count), ("b", 1)))
+    assert east.deliver(east.append(("c", 2)))
+    assert east.waiting() == {A: (1, count), B: (1, 1), C: (1, 2)}
+    assert (east.total("EventsDeferred"), east.total("EventsCopied")) == (count + 3, 0)
+    assert not east.lacks(SOUTH), "the other link is not concerned"
+    assert (east.waiting(SOUTH), everything(east.peers[WEST]), east.refused()) == ({}, {}, [])
+    east.peers[WEST].error = None
+    east.drain()
+    assert not east.lacks()
+    assert east.waiting() == {}
+
+
+def test_another_process_brings_over_what_an_earlier_one_left(east: Region) -> None:
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.deliver(east.append(("a", 120), ("b", 1)))
+    east.peers[WEST].error = None
+    east.restart()
+    east.drain()
+    assert not east.lacks()
+    assert east.waiting() == {}
+
+
+# -- the circuit breaker -----------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_failed_is_left_alone_for_a_while_and_then_tried_once(east: Region) -> None:
+    east.peers[WEST].error = RegionUnavailable("down")
+    tried = []
+    for at in (0, 0.1, REST_SECONDS - 0.1, REST_SECONDS, REST_SECONDS + 0.1, 2 * REST_SECONDS - 0.1, 2 * REST_SECONDS):
+        east.at = at
+        for link in east.links.values():
+            link._looked = at
+        events = east.append(("a", 1))
+        before = east.links[WEST].failures
+        assert east.deliver(events)
+        tried.append(east.links[WEST].failures > before)
+    assert tried == [True, False, False, True, False, False, True]
+    assert east.waiting()[A][1] == 7
+    east.peers[WEST].error = None
+    east.at = 3 * REST_SECONDS
+    assert east.deliver(east.append(("a", 1))), "it is back, and the gap is filled on the way"
+    assert not east.lacks()
+    assert east.deliver(east.append(("a", 1)))
+    assert not east.lacks()
+
+
+def test_the_backlog_tries_a_peer_that_the_stream_leaves_alone(east: Region) -> None:
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.deliver(east.append(("a", 2)))
+    east.peers[WEST].error = None
+    east.drain()
+    assert not east.lacks()
+
+
+# -- overtaking --------------------------------------------------------------------------------------------------------
+
+
+def test_a_slow_peer_is_overtaken_and_its_events_wait_on_the_backlog(east: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replicator.outbound._PATIENCE", 0.1)
+    east.options = {"max_queued": 3, "patience": 0.1}
+    east.restart()
+    west, stop = east.peers[WEST], threading.Event()
+    west.gate.clear()
+    if east.driver == "thread":
+        for each in east.threads:
+            each.start(stop)
+    try:
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(4):
+                events = east.append(("a", 2))
+                if east.driver == "function":
+                    assert east.deliver(events)
+                else:
+                    for each in east.threads:
+                        each.offer(events, lambda: None)
+        wait_until(lambda: not east.lacks(SOUTH), "the other peer has everything")
+        assert "link.overtaken" in [line["event"] for line in lines]
+        assert A in east.waiting()
+        assert east.waiting(SOUTH) == {}
+    finally:
+        west.gate.set()
+    if east.driver == "thread":
+        wait_until(lambda: not east.lacks() and not east.waiting(), "the slow one has caught up")
+        stop.set()
+        for each in east.threads:
+            each._thread.join(HANGING_SECONDS)
+    else:
+        wait_until(lambda: not east.links[WEST]._busy.locked(), "the delivery that hung has ended")
+        east.wait(REST_SECONDS)
+        east.drain()
+        assert not east.lacks()
+
+
+# -- nothing is lost ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS.keys())
+def test_what_neither_the_peer_nor_the_backlog_takes_is_not_taken(east: Region, error: Exception) -> None:
+    events = east.append(("a", 2), ("b", 1))
+    east.peers[WEST].error = error
+    east.break_backlog(RegionUnavailable("us-east-1 does not answer"))
+    assert not east.deliver(events)
+    east.break_backlog(None)
+    assert east.deliver(events)
+    assert east.waiting() == {A: (1, 2), B: (1, 1)}
+
+
+def test_pointers_of_a_backlog_that_takes_nothing_stay(east: Region) -> None:
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.deliver(east.append(("a", 2)))
+    east.break_backlog(RegionUnavailable("us-east-1 does not answer"))
+    east.drain()
+    assert east.waiting() == {A: (1, 2)}
+
+
+faults = st.sampled_from(["fine", "fine", "fine", "down", "unanswered", "unknown", "no right", "a mistake"])
+steps = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 7)), min_size=1, max_size=3, unique_by=lambda x: x[0]),
+        st.sampled_from(["deliver", "again", "restart", "drain"]),
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(EVERY_WAY), steps, st.lists(faults, max_size=40), st.lists(st.booleans(), max_size=8))
+def test_whatever_fails_the_peer_is_a_prefix_and_the_backlog_knows_the_rest(
+    way: tuple[str, str], steps: Any, plan: list[str], refusals: list[bool]
+) -> None:
+    east = Region(*way, tables={name: Table() for name in (EAST, WEST)})
+    east.peers[WEST].faults = iter(plan)
+    east.control.errors = east.queues[WEST].errors = iter(refusals)
+    for lanes, what in steps:
+        east.wait(11)
+        events = east.append(*lanes)
+        if what == "restart":
+            east.restart()
+        while not east.deliver(events):  # the stream has it again until it is taken
+            east.check()
+        if what == "again":
+            assert east.deliver(events) or list(refusals)
+        if what == "drain":
+            east.drain()
+        east.check()
+    east.peers[WEST].faults = east.control.errors = east.queues[WEST].errors = iter(())
+    east.restart()
+    for _ in range(5):
+        east.idle()
+    assert not east.lacks()
+    assert (east.waiting(), east.refused()) == ({}, [])
+    east.close()
+
+
+@pytest.mark.parametrize("way", EVERY_WAY, ids=str)
+@pytest.mark.parametrize("down", [None, WEST], ids=["all up", "one down at first"])
+def test_n_regions_write_an_event_n_times_and_then_all_is_quiet(way: tuple[str, str], down: str | None) -> None:
+    tables = {name: Table() for name in (EAST, WEST, SOUTH)}
+    regions = [Region(*way, name, tables) for name in tables]
+    appended = [e for region in regions for e in [*region.append(("homer", 7)), *region.append((f"own-{region.name}", 2))]]
+    read = dict.fromkeys(tables, 0)
+    if down:
+        tables[down].error = RegionUnavailable("down")
+    for turn in range(6):
+        if turn == 3:
+            for table in tables.values():
+                table.error = None
+        for region in regions:
+            region.wait(REST_SECONDS)
+            fresh = region.home.stream[read[region.name] :]
+            read[region.name] = len(region.home.stream)
+            if down != region.name or turn >= 3:
+                assert region.deliver(fresh)
+                region.drain()
+            else:
+                read[region.name] -= len(fresh)
+    written = Counter(event.id for table in tables.values() for event in table.stream)
+    assert written == {event.id: 3 for event in appended}
+    assert everything(tables[EAST]) == everything(tables[WEST]) == everything(tables[SOUTH])
+    assert not any(region.waiting(peer) for region in regions for peer in region.peers)
+    for region in regions:
+        region.close()
+
+
+# -- a replaced peer table -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
-    yield made
-    made.pool.shutdown()
+def replaced(east: Region) -> Region:
+    """East has copied all, nothing happens any more, and then West's table is another one."""
+    assert east.deliver(east.append(*((f"u{n}", 2) for n in range(7))))
+    assert not east.lacks()
+    east.peers[WEST].replace()
+    return east
 
 
-# -- copying ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_peer_whose_table_was_replaced_gets_lanes_in_which_nothing_happens(replaced: Region, restarted: bool) -> None:
+    if restarted:
+        replaced.restart()
+    for _ in range(3):
+        replaced.idle()
+    assert not replaced.lacks()
+    assert replaced.waiting() == {}
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_any_order_and_duplication_gives_equal_gap_free_lanes(data: st.DataObject) -> None:
-    bench = Bench()
-    events = [e for lane in (A, B, C) for e in bench.at_home(lane, data.draw(st.integers(1, 14)))]
-    deliveries = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=10))))
-    while deliveries:
-        size = data.draw(st.integers(1, len(deliveries)))
-        copier = bench.copier if data.draw(st.booleans()) else bench.restarted()
-        assert copier.copy(deliveries[:size]) == []
-        deliveries = deliveries[size:]
-        for lane, copied in everything(bench.peer).items():
-            assert copied == list(bench.home.read(lane))[: len(copied)]
-    bench.pool.shutdown()
-    assert bench.equal()
-    assert bench.refused() == []
+def test_a_replaced_table_is_noticed_with_the_next_event_and_by_one_process_alone(replaced: Region) -> None:
+    processes = [replaced]
+    for _ in range(3):
+        other = Region(replaced.driver, replaced.kind, tables=replaced.tables, at=100.0, now=replaced.now)
+        other.control, other.queues = replaced.control, replaced.queues
+        other.restart()
+        processes.append(other)
+    counted: list[int] = []
+    for each in processes:
+        for link in each.links.values():
+            before = link.defer_lanes
+            link.defer_lanes = lambda lanes, before=before: (counted.append(len(lanes)), before(lanes))[1]  # type: ignore[method-assign]
+    replaced.wait(100.0)
+    for _ in range(3):
+        for each in processes:
+            assert each.deliver(replaced.append(("u0", 1)))
+            each.wait(LOOK_SECONDS)
+    assert counted == [7], "one of them puts all lanes on the backlog, once"
+    for _ in range(3):
+        replaced.idle()
+    assert not replaced.lacks()
+    for each in processes[1:]:
+        each.close()
 
 
-@pytest.mark.parametrize("count", [1, 4, 5, 100, 101, 250])
-def test_a_run_of_any_length_is_copied_and_copying_it_again_adds_nothing(bench: Bench, count: int) -> None:
-    events = bench.at_home(A, count) + bench.at_home(B, 2)
-    bench.copier.copy(events)
-    assert bench.equal()
-    assert bench.state.copied == count + 2
-    bench.copier.copy(events)  # the same process
-    bench.restarted().copy(events)  # killed between the peer's put and the checkpoint
-    assert bench.equal()
-    assert bench.refused() == []
+def test_killed_before_all_lanes_were_on_their_way_another_process_begins_again(
+    replaced: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise RegionUnavailable("down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("replicator.link.Link.defer_lanes", down)
+        replaced.idle()
+    replaced.restart()
+    replaced.idle(61.0)  # the claim of the process that is no more has expired
+    for _ in range(2):
+        replaced.idle()
+    assert not replaced.lacks()
 
 
-def test_a_gap_is_pulled_from_home_however_long_it_is(bench: Bench) -> None:
-    events = bench.at_home(A, 320)
-    bench.copier.copy([events[1], events[3]])
-    assert everything(bench.peer)[A] == events[:4]
-    bench.copier.copy([events[-1]])
-    assert bench.equal()
+def test_a_claim_that_was_taken_over_ends_with_whoever_is_done_first(east: Region) -> None:
+    one, other = (east.link(WEST)._peers for _ in range(2))
+    assert not one.replaced(WEST, "one")
+    assert not other.replaced(WEST, "one")
+    assert one.replaced(WEST, "two")
+    assert one.claim(WEST, "two")
+    assert one.claim(WEST, "two"), "its own claim, after a failure"
+    assert not other.claim(WEST, "two")
+    assert other.replaced(WEST, "two"), "until it has been dealt with"
+    east.wait(61.0)
+    assert other.claim(WEST, "two"), "it took too long, or is no more"
+    one.keep(WEST, "two")
+    other.keep(WEST, "two")
+    assert not one.replaced(WEST, "two")
+    assert not east.link(WEST)._peers.replaced(WEST, "two")
 
 
-def test_whole_lanes_are_caught_up_from_home(bench: Bench) -> None:
-    bench.at_home(A, 250)
-    bench.at_home(B, 1)
-    bench.peer.insert(list(bench.home.read(A, 1, 30)))
-    assert bench.copier.catch_up([A, B, C]) == set()
-    assert bench.equal()
+def test_a_peer_that_does_not_answer_is_not_replaced(east: Region) -> None:
+    east.deliver(east.append(("a", 1)))
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.restart()
+    for _ in range(3):
+        east.idle()
+    assert east.waiting() == {}
 
 
-@pytest.mark.parametrize("arrives", ["at a known position", "after it", "in a long run"])
-def test_a_fork_is_quarantined_once_and_nothing_is_overwritten_while_other_lanes_go_on(bench: Bench, arrives: str) -> None:
-    theirs = chain(A, 3, by="restored from an old backup")
-    bench.peer.insert(theirs)
-    ours = bench.at_home(A, 12)
-    offered = {"at a known position": ours[1:2], "after it": ours[3:5], "in a long run": ours}[arrives]
-    for copier in (bench.copier, bench.copier, bench.restarted()):
-        assert copier.copy([*offered, *bench.at_home(B, 3)]) == []
-    assert everything(bench.peer) == {A: theirs, B: list(bench.home.read(B))}
-    ((event_id, record),) = bench.quarantine.records()
-    refused = next(e for e in ours if e.id == event_id)
-    assert record["refused"] == refused.digest.hex()
-    assert record["held"] == theirs[min(refused.sequence, 3) - 1].digest.hex()
-    assert bench.copier.catch_up([A, B]) == set()
-    assert everything(bench.peer)[A] == theirs
+# -- quarantine --------------------------------------------------------------------------------------------------------
 
 
-def test_what_comes_before_a_fork_in_the_same_batch_is_copied(bench: Bench) -> None:
-    good = bench.at_home(A, 3)
-    forged = chain(A, 4, by="forger")[3]
-    bench.copier.copy([*good, forged])
-    assert everything(bench.peer) == {A: good}
-    assert bench.refused() == [forged.id]
+def test_a_fork_is_never_applied_and_is_recorded_with_both_digests(east: Region) -> None:
+    forged = chain(A, 2, by="somebody else")
+    MemoryStorage.insert_each(east.peers[WEST], forged)
+    events = east.append(("a", 3), ("b", 3))
+    for _ in range(2):
+        assert east.deliver(events)
+        east.restart()
+    assert everything(east.peers[WEST]) == {A: forged, B: everything(east.home)[B]}
+    ((event_id, value),) = east.quarantine().records()
+    ours = next(event for event in events if event.id == event_id)
+    assert value["refused"] == ours.digest.hex()
+    assert value["held"] == forged[ours.sequence - 1].digest.hex()
 
 
-def test_a_damaged_event_at_home_stops_its_lane_before_it_and_no_other(bench: Bench) -> None:
-    events = bench.at_home(A, 9)
-    bench.home.damaged = {(A, 6)}
-    others = bench.at_home(B, 3)
-    assert bench.copier.copy([events[8], *others]) == []
-    assert bench.copier.catch_up([A, B]) == set()
-    assert everything(bench.peer) == {A: events[:5], B: others}
-    assert bench.refused() == [events[5].id]
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (2, 3), (1, 1)])
+def test_a_fork_is_found_also_by_what_waited(east: Region, ours: int, theirs: int) -> None:
+    MemoryStorage.insert_each(east.peers[WEST], chain(A, theirs, by="somebody else"))
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.deliver(east.append(("a", ours)))
+    east.peers[WEST].error = None
+    east.drain()
+    assert [event_id.rpartition("#")[0] for event_id in east.refused()] == [A.key]
 
 
-def test_a_damaged_event_at_the_peer_stops_its_lane_and_no_other(bench: Bench) -> None:
-    events, others = bench.at_home(A, 2), bench.at_home(B, 2)
-    bench.copier.copy([*events, *others])
-    bench.peer.damaged = {(A, 1)}
-    more = bench.at_home(B, 2)
-    bench.copier.copy([events[0], others[0], *more])  # delivered once more
-    assert everything(bench.peer)[B] == [*others, *more]
-    assert bench.refused() == [events[0].id]
+@pytest.mark.parametrize("again", ["stream", "backlog"])
+def test_a_fork_that_was_met_while_the_control_table_was_down_is_recorded_later(east: Region, again: str) -> None:
+    MemoryStorage.insert_each(east.peers[WEST], chain(A, 2, by="somebody else"))
+    events = east.append(("a", 4))
+    east.control.error = RegionUnavailable("us-east-1 does not answer")
+    taken = east.deliver(events)
+    east.control.error = None
+    east.wait(REST_SECONDS + 1)
+    if again == "stream" or not taken:
+        assert east.deliver(events)
+    east.drain()
+    assert [event_id.rpartition("#")[0] for event_id in east.refused()] == [A.key]
 
 
-def test_a_damaged_head_at_the_peer_stops_its_lane_and_no_other(bench: Bench) -> None:
-    bench.copier.copy(bench.at_home(A, 10))
-    bench.peer.damaged = {(A, 10)}
-    more, others = bench.at_home(A, 2), bench.at_home(B, 2)
-    for offered in ([*bench.home.read(A), *others], [*more, *others]):  # a long run, and from the head on
-        bench.restarted().copy(offered)
-    assert everything(bench.peer)[B] == others
-    assert len(everything(bench.peer)[A]) == 10
-    assert 1 <= len(bench.refused()) <= 2
+def test_a_lane_that_was_stopped_goes_on_with_its_next_event_once_it_is_mended(east: Region) -> None:
+    events = east.append(("a", 4))
+    east.home.damaged = {(A, 2)}
+    assert east.deliver([events[3]])
+    assert east.refused() == [events[1].id]
+    assert len(everything(east.peers[WEST])[A]) == 1
+    east.home.damaged = set()
+    assert east.deliver(east.append(("a", 1)))
+    assert not east.lacks(), "nobody restarts a process after a lane has been mended"
 
 
-@pytest.mark.parametrize("run", [3, 12])
-def test_a_throttled_lane_holds_up_no_other(bench: Bench, run: int) -> None:
-    bench.peer.throttled = {A}
-    waiting, others = bench.at_home(A, run), bench.at_home(B, run) + bench.at_home(C, 1)
-    try:
-        left = bench.copier.copy([*waiting, *others])
-    except RegionUnavailable:  # what failed together is tried apart the next time
-        left = bench.copier.copy([*waiting, *others])
-    assert left == waiting
-    assert everything(bench.peer) == {B: others[:run], C: others[run:]}
-    bench.at_home(B, run)
-    assert bench.copier.catch_up([A, B, C]) == {A}
-    bench.peer.throttled = set()
-    assert bench.copier.catch_up([A]) == set()
-    assert bench.equal()
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_lane_that_is_mended_is_brought_over_and_leaves_quarantine_by_itself(east: Region, restarted: bool) -> None:
+    events = east.append(("a", 3), ("b", 3), ("c", 1))
+    east.home.damaged = {(A, 2), (B, 2)}
+    assert east.deliver([event for event in events if event.sequence == 3])
+    assert len(east.refused()) == 2
+    east.idle()
+    assert len(east.refused()) == 2, "what is still wrong stays"
+    east.home.damaged = {(B, 2)}
+    if restarted:
+        east.restart()
+    east.idle()
+    assert [event_id.rpartition("#")[0] for event_id in east.refused()] == [B.key]
+    assert everything(east.peers[WEST])[A] == everything(east.home)[A], "without another event"
+    east.home.damaged = set()
+    east.idle()
+    assert east.refused() == []
 
 
-# -- the link around it ----------------------------------------------------------------------------------------------
+def test_lanes_in_quarantine_have_their_turn_however_many_they_are(east: Region) -> None:
+    events = east.append(*((f"u{n:03}", 2) for n in range(120)))
+    east.home.damaged = {(event.lane, 1) for event in events}
+    assert east.deliver([event for event in events if event.sequence == 2])
+    assert len(east.refused()) == 120
+    east.home.damaged = set()
+    for _ in range(3):
+        east.idle()
+    assert (east.refused(), east.lacks()) == ([], False)
 
 
-def test_while_the_peer_is_down_events_wait_in_the_backlog_and_are_caught_up_afterwards(bench: Bench) -> None:
-    link, done = bench.link(), threading.Event()
-    bench.peer.down = True
-    link.start()
-    link.offer(bench.at_home(A, 7) + bench.at_home(B, 1), done.set)
-    assert done.wait(HANGING_SECONDS)
-    assert set(bench.backlog.page(9)) == {A, B}
-    later = threading.Event()
-    link.offer(bench.at_home(A, 3), later.set)
-    assert later.wait(HANGING_SECONDS)
-    assert everything(bench.peer) == {}
-    bench.peer.down = False
-    until(lambda: bench.equal() and not bench.backlog.page(9))
-    until(lambda: link.state.up)
-    link.stop()
-    assert bench.refused() == []
+def test_what_was_changed_at_home_stays_in_quarantine_until_a_person_has_seen_it(east: Region) -> None:
+    events = east.append(("a", 2))
+    east.deliver(events)
+    east.refusals.refuse(read_records([record(events[1], "MODIFY")], EAST)[1])
+    for _ in range(3):
+        east.idle()
+    assert [key for key, _ in Quarantine(east.control, EAST).records()] == [f"{A.key} 0000000000000002"]
 
 
-def test_a_peer_that_does_not_answer_is_down_and_not_a_failure_of_the_link(bench: Bench) -> None:
-    with structlog.testing.capture_logs() as logs:
-        link, done = bench.link(), threading.Event()
-        bench.peer.unanswered = True
-        link.start()
-        link.offer(bench.at_home(A, 9), done.set)
-        assert done.wait(HANGING_SECONDS)
-        bench.peer.unanswered = False
-        until(lambda: bench.equal() and not bench.backlog.page(9))
-        link.stop()
-    assert "link.down" in [entry["event"] for entry in logs]
-    assert "link.failed" not in [entry["event"] for entry in logs]
+# -- the backlog -------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_link_drains_the_backlog_of_the_one_before(bench: Bench) -> None:
-    bench.at_home(A, 120)
-    bench.at_home(B, 1)
-    bench.backlog.defer({A: (3, 3), B: (1, 1)})
-    link = bench.link()
-    link.start()
-    until(lambda: bench.equal() and not bench.backlog.page(9))
-    link.stop()
+def lanes_of(count: int) -> list[str]:
+    return [f"{n:04}" for n in range(count)]
 
 
-def test_a_throttled_lane_waits_in_the_backlog_while_the_others_arrive(bench: Bench) -> None:
-    bench.peer.throttled = {A}
-    link, done = bench.link(), threading.Event()
-    link.start()
-    waiting, others = bench.at_home(A, 12), bench.at_home(B, 12)
-    link.offer([*waiting, *others], done.set)
-    assert done.wait(HANGING_SECONDS)
-    until(lambda: everything(bench.peer) == {B: others})
-    bench.peer.throttled = set()
-    until(lambda: bench.equal() and not bench.backlog.page(9))
-    link.stop()
+def test_one_damaged_throttled_or_forked_lane_leaves_the_others_alone(east: Region) -> None:
+    names = lanes_of(60)
+    lanes = [lane_of(name) for name in names]
+    east.append(*((name, 3) for name in names))
+    damaged, throttled, forked, at_peer = lanes[10], lanes[20], lanes[30], lanes[40]
+    east.home.damaged = {(damaged, 2)}
+    west = east.peers[WEST]
+    west.throttled, west.damaged = {throttled}, {(at_peer, 2)}
+    MemoryStorage.insert_each(west, [*chain(forked, 1, by="x"), *chain(at_peer, 2)])
+    east.links[WEST].defer_lanes(dict.fromkeys(lanes, (1, 3)))
+    east.drain()
+    good = [lane for lane in lanes if lane not in (damaged, throttled, forked, at_peer)]
+    assert all(everything(west)[lane] == everything(east.home)[lane] for lane in good)
+    assert [event.sequence for event in everything(west)[damaged]] == [1], "what comes before damage is good"
+    assert east.waiting() == {throttled: (1, 3)}
+    assert {event_id.rpartition("#")[0] for event_id in east.refused()} == {damaged.key, forked.key, at_peer.key}
 
 
-@pytest.mark.parametrize("room", [{"max_queued": 10}, {"max_bytes": 300}], ids=["events", "bytes"])
-def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing(room: dict[str, int]) -> None:
-    home, slow, fast = Faulty(), Bench(), Bench()
-    slow.home = fast.home = home
-    answers, call = threading.Event(), slow.peer._call
-    slow.peer._call = lambda: (answers.wait(), call())[1]  # type: ignore[func-returns-value, method-assign]
-    links = [bench.link(**room, patience=0.5) for bench in (slow, fast)]
-    waited: list[bool] = []
-    wait_for = links[0]._room.wait_for
-    links[0]._room.wait_for = lambda *asked: waited.append(wait_for(*asked)) or waited[-1]  # type: ignore[method-assign]
-    for link in links:
-        link.start()
-    done = [0, 0]
-
-    def count(index: int) -> Callable[[], None]:
-        return lambda: done.__setitem__(index, done[index] + 1)
-
-    for _ in range(20):
-        events = fast.at_home(A, 5)
-        assert 10 < sum(len(event.payload_text + event.metadata_text) for event in events) < 300
-        for index, link in enumerate(links):
-            link.offer(events, count(index))
-    assert waited.count(False) == 1, "its patience is spent once"
-    until(lambda: fast.equal() and done[1] == 20)
-    assert slow.backlog.page(9) != {}
-    answers.set()
-    until(lambda: slow.equal() and done[0] == 20 and not slow.backlog.page(9))
-    for link, bench in zip(links, (slow, fast), strict=True):
-        link.stop()
-        bench.pool.shutdown()
+def test_what_another_process_put_on_the_backlog_is_brought_over(east: Region) -> None:
+    east.idle()
+    east.append(("a", 3))
+    east.backlog(WEST).defer({A: (1, 3)}, 5000)  # as `replicator reconcile` does
+    east.idle()
+    assert not east.lacks()
+    assert east.waiting() == {}
 
 
-def test_stopping_does_not_claim_what_was_queued_and_not_copied(bench: Bench) -> None:
-    bench.peer.slow = 0.3
-    link = bench.link()
-    done = []
-    link.start()
-    for n in range(50):
-        link.offer(bench.at_home(A, 1), lambda n=n: done.append(n))  # type: ignore[misc]
-    link.stop()
-    copied = len(everything(bench.peer).get(A, []))
-    assert len(done) <= copied < 50
+def test_lanes_that_come_to_wait_behind_a_round_through_the_backlog_are_not_forgotten(east: Region) -> None:
+    names = lanes_of(75)
+    east.append(*((name, 1) for name in names))
+    link = east.links[WEST]
+    link.defer_lanes({lane_of(name): (1, 1) for name in names})
+    link.step()
+    east.append((names[0], 1))
+    link.defer_lanes({lane_of(names[0]): (2, 2)})
+    while link.step() or link._rounds.behind or link._rounds.under_way:
+        pass
+    assert not east.lacks()
+    assert east.waiting() == {}
 
 
-def test_an_offer_of_nothing_is_done_at_once(bench: Bench) -> None:
-    done = threading.Event()
-    bench.link().offer([], done.set)
-    assert done.is_set()
+def taken(east: Region, tries: int = 0, count: int = 140) -> Part:
+    """All that waits of so many lanes, as one part of the backlog."""
+    names = lanes_of(count)
+    east.append(*((name, 1) for name in names))
+    backlog = east.links[WEST]._rounds.backlog
+    backlog.defer({lane_of(name): (1, 1) for name in names}, 4000, tries)
+    part = backlog.take(1000)
+    assert part is not None
+    return part
 
 
-# -- regions that come back --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("tries", [0, 3])
+def test_what_there_is_no_time_for_waits_on_as_it_was(east: Region, tries: int) -> None:
+    part = taken(east, tries)
+    left = east.links[WEST].bring(part, lambda: len(everything(east.peers[WEST])) < 60)
+    done = everything(east.peers[WEST])
+    assert 60 <= len(done) < 140
+    assert east.told[-1][1] == {"BacklogAge": 6.0, "ReplicationLag": 6000, "EventsCopied": len(done)}
+    assert east.waiting() == {lane: (1, 1) for lane in part.lanes if lane not in done} == dict.fromkeys(left, (1, 1))
+    if east.kind == "queue":
+        assert {(p.since, p.tries) for p in east.queues[WEST].found()} == {(4000, tries)}
 
 
-def test_a_restored_home_s_lane_waits_until_it_is_brought_up_and_goes_on(bench: Bench) -> None:
-    events = chain(A, 5)
-    bench.peer.insert(events)
-    bench.home.insert(events[:2])
-    assert bench.copier.catch_up([A, B]) == {A}
-    assert bench.refused() == []
-    bench.home.insert(events[2:])  # brought up from its peers
-    (sixth,) = bench.at_home(A, 1)
-    assert bench.copier.copy([sixth]) == []
-    assert bench.copier.catch_up([A]) == set()
-    assert bench.equal()
+def test_too_little_time_for_anything_is_still_some_progress(east: Region) -> None:
+    taken(east)
+    link, turns = east.link(WEST), 0
+    while east.waiting():
+        part = link._rounds.backlog.take(1000)
+        if part is not None:
+            link.bring(part, lambda: False)
+            turns += 1
+    assert not east.lacks()
+    assert turns == 3
 
 
-def test_an_emptied_home_s_lane_waits_as_well(bench: Bench) -> None:
-    bench.peer.insert(chain(A, 5))
-    assert bench.copier.catch_up([A]) == {A}
-    assert bench.refused() == []
+def test_a_peer_that_dies_on_the_way_leaves_the_rest_waiting_and_what_was_done_done(east: Region) -> None:
+    part = taken(east)
+    east.peers[WEST].faults = iter([*["fine"] * 70, *["no right"] * 1000])
+    east.links[WEST].bring(part)
+    done = everything(east.peers[WEST])
+    assert 0 < len(done) < 140
+    assert east.waiting().keys() >= part.lanes.keys() - done.keys()
+    if east.kind == "queue":
+        assert {(p.since, p.tries) for p in east.queues[WEST].found()} == {(4000, 1)}
+        assert all(1 <= delay <= 2 for delay in east.queues[WEST].delays()), "it rests, but not for long"
 
 
-def test_a_restored_home_that_wrote_all_the_same_is_a_fork_however_short(bench: Bench) -> None:
-    events = chain(A, 9)
-    bench.peer.insert(events)
-    bench.home.insert(events[:2])
-    (other,) = chain(A, 1, events[:2], by="restored, and wrote")
-    bench.home.insert([other])
-    assert bench.copier.catch_up([A]) == set()
-    assert bench.refused() == [other.id]
+@pytest.mark.parametrize("tries", [1, 2, 5, 10, 1000, 100_000])
+def test_the_rest_between_two_attempts_is_bounded(tries: int) -> None:
+    east = Region("function", "queue")
+    east.append(("a", 1))
+    east.peers[WEST].error = RegionUnavailable("down")
+    for _ in range(30):
+        east.links[WEST].bring(Part({A: (1, 1)}, 4000, tries))
+    delays = east.queues[WEST].delays()
+    assert all(1 <= delay <= MAX_DELAY for delay in delays)
+    assert len(set(delays)) > 1, "not all at one instant"
+    east.close()
 
 
-@pytest.mark.parametrize("noticed", ["by a failure", "after a while"])
-def test_a_peer_that_was_emptied_gets_whole_lanes_not_what_follows_what_it_had(bench: Bench, noticed: str) -> None:
-    now = [100.0]
-    bench.copier.monotonic = lambda: now[0]
-    bench.copier.copy(bench.at_home(A, 3))
-    emptied = Faulty()
-    bench.peer = bench.copier.peer = bench.copier._heads._peer = emptied
-    if noticed == "by a failure":
-        emptied.down = True
-        with pytest.raises(RegionUnavailable):
-            bench.copier.copy(bench.at_home(B, 1))
-        emptied.down = False
-    else:
-        now[0] += 5.0
-    bench.copier.copy(bench.at_home(A, 1))
-    assert [event.sequence for event in bench.peer.read(A)] == [1, 2, 3, 4]
+def test_whole_lanes_are_brought_with_few_requests(east: Region) -> None:
+    east.append(("a", 9), ("b", 2))
+    east.links[WEST].bring(Part({A: (3, 3), B: (1, 1)}, 4000, receipt={} if east.kind == "table" else None))
+    assert not east.lacks()
+    assert east.peers[WEST].calls <= 2 + 1 + 2, "a look at each lane, one transaction, and the short lane's two events"
+    assert east.total("EventsCopied") == 11
 
 
-def test_a_peer_that_may_not_be_looked_at_costs_memory_and_nothing_else(bench: Bench) -> None:
-    class Closed(Faulty):
-        def identity(self) -> str:
-            raise PermissionError("not allowed")
+# -- what it says ------------------------------------------------------------------------------------------------------
 
-    bench.peer = bench.copier.peer = bench.copier._heads._peer = Closed()
-    bench.copier.copy(bench.at_home(A, 3))
-    bench.copier.copy(bench.at_home(A, 1))
-    assert bench.equal()
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_what_came_again_is_counted_as_known_not_as_copied(east: Region, count: int) -> None:
+    events = east.append(("a", count))
+    east.deliver(events)
+    east.restart()
+    east.deliver(events)
+    east.deliver(events)
+    assert (east.total("EventsCopied"), east.total("EventsKnown")) == (count, 2 * count)
+
+
+def provoke(east: Region) -> None:
+    """Everything that a link can say something about, with a secret in every payload."""
+    events = east.append(("a", 6), ("b", 2), ("c", 1))
+    for error in ERRORS.values():
+        east.peers[WEST].error = error
+        east.wait(100)
+        east.deliver(events)
+        east.drain()
+    east.break_backlog(RegionUnavailable("down"))
+    east.deliver(events)
+    east.break_backlog(None)
+    east.peers[WEST].error = None
+    east.wait(100)
+    MemoryStorage.insert_each(east.peers[WEST], chain(A, 2, by="somebody else"))
+    east.home.damaged = {(B, 2)}
+    east.restart()
+    east.deliver(events[:3])
+    east.links[WEST].defer_lanes({A: (1, 6), B: (1, 2), C: (1, 1)})
+    east.drain()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def logged(quiet: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Logs as a process configures them: in Lambda, or on a terminal."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    if request.param == "Lambda":
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "meridian-replicator")
+    logs.configure("debug")
+    structlog.configure(cache_logger_on_first_use=False)
+    return stream
+
+
+@pytest.mark.parametrize("logged", ["Lambda"], indirect=True)
+def test_no_payload_is_in_a_message_a_metric_a_record_or_a_log_line(logged: io.StringIO, east: Region) -> None:
+    provoke(east)
+    said = logged.getvalue()
+    for event in ("link.failed", "link.down", "backlog.unavailable", "link.quarantined"):
+        assert event in said
+    assert "horse" not in said
+    held = [queue.messages() for queue in east.queues.values()]
+    assert "horse" not in json.dumps([east.told, held, east.control._scopes])
+
+
+@pytest.mark.parametrize("logged", ["terminal"], indirect=True)
+def test_no_payload_is_in_a_traceback_on_a_terminal(logged: io.StringIO, east: Region) -> None:
+    east.peers[WEST].error = ERRORS["a mistake"]
+    east.deliver(east.append(("a", 1)))
+    assert "link.failed" in logged.getvalue()
+    assert "horse" not in logged.getvalue()
+
+
+def test_metrics_bear_the_region_and_the_link_and_known_names_alone(east: Region) -> None:
+    provoke(east)
+    of_links = [(dimensions, values) for dimensions, values in east.told if "link" in dimensions]
+    assert {dimensions["link"] for dimensions, _ in of_links} == {f"{EAST}>{WEST}", f"{EAST}>{SOUTH}"}
+    assert all(dimensions.keys() == {"region", "link"} for dimensions, _ in of_links)
+    assert {name for _, values in of_links for name in values} == NAMES
+    assert all(isinstance(v, int | float) and v >= 0 for _, values in of_links for v in values.values())
+
+
+def test_an_event_from_the_future_has_no_negative_lag(east: Region) -> None:
+    east.now = 5
+    east.deliver(east.append(("a", 1)))
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.links[WEST].bring(Part({A: (1, 1)}, 10**13, receipt={} if east.kind == "table" else None))
+    assert {values["ReplicationLag"] for _, values in east.told if "ReplicationLag" in values} == {0}

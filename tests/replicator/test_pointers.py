@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.domain.clock import Hlc
+from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
+from replicator.domain.vector import EMPTY
 from replicator.errors import InvalidName
-from replicator.pointers import MAX_MESSAGE_BYTES, InvalidPointers, Pointers, Spans, join
+from replicator.pointers import MAX_MESSAGE_BYTES, InvalidPointers, Pointers, Spans, join, spans
 
 SQS_LIMIT = 262_144
 SQS_TAKES = re.compile(r"[\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]*")
@@ -38,8 +41,8 @@ lanes = st.builds(
     st.sampled_from(["us-east-1", "eu-west-1", "ap-southeast-2"]),
     st.builds(StreamId, names.map(lambda t: t.replace("/", "|")), names),
 )
-spans = st.tuples(st.integers(1, MAX_SEQUENCE), st.integers(1, MAX_SEQUENCE)).map(lambda pair: (min(pair), max(pair)))
-spans_by_lane = st.dictionaries(lanes, spans, max_size=6)
+ranges = st.tuples(st.integers(1, MAX_SEQUENCE), st.integers(1, MAX_SEQUENCE)).map(lambda pair: (min(pair), max(pair)))
+spans_by_lane = st.dictionaries(lanes, ranges, max_size=6)
 pointers = st.builds(
     Pointers,
     st.sampled_from(["us-east-1>eu-west-1", "us-east-1>views"]),
@@ -216,3 +219,10 @@ def test_any_json_is_pointers_or_refused(value: Any) -> None:
 def test_a_version_that_is_not_known_is_named() -> None:
     with pytest.raises(InvalidPointers, match=r"version 2.*version 1"):
         Pointers.parse(text(v=2))
+
+
+def test_spans_are_the_lowest_and_highest_sequence_of_each_lane() -> None:
+    one, other = (LaneId("us-east-1", StreamId("user", name)) for name in ("apu", "bart"))
+    events = [seal(lane, n, Hlc(1, 0), NewEvent("x", {}), EMPTY, GENESIS) for lane, n in ((one, 7), (other, 2), (one, 3))]
+    assert spans(events) == {one: (3, 7), other: (2, 2)}
+    assert spans([]) == {}

@@ -7,6 +7,7 @@ import time
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,17 +21,21 @@ from projectors.inbound import Inbound
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import ViewKey
 from replicator import aws
+from replicator.backlog import TableBacklog
 from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.link import Link
 from replicator.outbound import Outbound
 from replicator.pointers import Pointers, Spans, join
 from replicator.queues import MAX_DELAY, VIEWS, Queue, QueueBacklog, dead_letters, replay
+from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.tables import create_tables
+from replicator.worker import LinkThread
 from tests.processes import comes_back
 from tests.regions import activate
 
@@ -400,6 +405,36 @@ def test_a_peer_that_is_down_finds_everything_on_its_backlog(region: Region) -> 
     assert whole.catch_up(region.backlog(WEST, 5)["Records"], lambda: True) == ALL_IS_WELL
     assert dict(region.peer.lanes()) == {lane("homer"): 3, lane("marge0"): 1, lane("marge1"): 1, lane("marge2"): 1}
     assert region.backlog(WEST)["Records"] == []
+
+
+@pytest.mark.parametrize("kind", ["table", "queue"])
+@pytest.mark.parametrize("driver", ["thread", "function"])
+def test_every_driver_brings_over_what_waits_on_every_backlog(region: Region, driver: str, kind: str) -> None:
+    control = DynamoControl(region.settings)
+
+    def link(settings: Settings) -> Link:
+        backlog = QueueBacklog.connect(settings, WEST) if kind == "queue" else TableBacklog(control, TO_WEST)
+        return Link.connect(settings, WEST, DynamoStorage(settings), control, backlog, pool, lambda *_: None)
+
+    def waits() -> bool:
+        return bool(bodies(region.settings, f"backlog-{WEST}", keep=True) or TableBacklog(control, TO_WEST).page(1))
+
+    with ThreadPoolExecutor(2) as pool:
+        events = [region.append("homer", "visited", n=n) for n in range(3)]
+        assert link(down(region.settings, WEST)).deliver(events) == []
+        assert list(region.peer.lanes()) == []
+        assert waits()
+        whole = link(region.settings)
+        if driver == "thread":
+            thread = LinkThread(whole)
+            for _ in range(3):
+                thread.turn()
+        else:
+            function = Outbound(EAST, {TO_WEST: whole}, Refusals(EAST, control, [EAST], lambda *_: None))
+            messages = region.backlog(WEST)["Records"] if kind == "queue" else []
+            assert function.catch_up(messages, lambda: True) == ALL_IS_WELL
+        assert list(region.peer.read(lane("homer"))) == events
+        assert not waits()
 
 
 def poison(region: Region) -> Event:

@@ -12,21 +12,29 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
 from replicator import aws
-from replicator.control import Backlog, Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine
+from replicator.backlog import TableBacklog
+from replicator.control import Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine
+from replicator.copier import Copier
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.items import to_item
 from replicator.link import Link
+from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
+from replicator.metrics import log_metrics
+from replicator.peers import PeerTables
+from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.streams import Batch, StreamReader
-from replicator.worker import Replicator
+from replicator.worker import LinkThread, Replicator
 from tests.processes import HANGING_SECONDS, wait_until
+from tests.replicator.links import SOUTH, WEST, Region, everything
 
 HOMER = "user/homer"
 
@@ -67,7 +75,7 @@ class Side:
     def idle(self) -> bool:
         """Nothing waits for the peer, and the stream's reader has noted where it is."""
         link = f"{self.settings.region}>{self.settings.peers[0]}"
-        backlog, checkpoints = Backlog(self.control, link), self.control.get_all("checkpoint#replicator")
+        backlog, checkpoints = TableBacklog(self.control, link), self.control.get_all("checkpoint#replicator")
         return not backlog.page(1) and any(checkpoints)
 
     def refused(self) -> list[str]:
@@ -231,8 +239,11 @@ class _ControlDown(MemoryControl):
 
 
 def wired(reader: _Reader, home: MemoryStorage, peer: MemoryStorage, control: ControlStorage) -> Replicator:
-    link = Link("us-east-1", "eu-west-1", home, peer, Backlog(control, "l"), Quarantine(control, "l"))
-    return Replicator("us-east-1", reader, home, [link], Quarantine(control, "us-east-1"), 0.01)  # type: ignore[arg-type]
+    quarantine, pool = Quarantine(control, "l"), ThreadPoolExecutor(2)
+    copier = Copier(home, peer, quarantine, pool, LinkState(), structlog.get_logger())
+    link = Link("us-east-1", "eu-west-1", copier, TableBacklog(control, "l"), PeerTables(control), log_metrics)
+    refusals = Refusals("us-east-1", control, ["us-east-1"], log_metrics)
+    return Replicator("us-east-1", reader, home, [LinkThread(link)], refusals, 0.01)  # type: ignore[arg-type]
 
 
 def batch_of(*events: Event, trimmed: bool = False) -> Batch:
@@ -255,7 +266,7 @@ def test_it_stops_when_told_also_while_the_own_region_and_a_peer_are_down() -> N
     events = EventStore(home, "us-east-1", []).append(HOMER, *[NewEvent("x", {})] * 2)
     reader = _Reader(*([batch_of(event)] for event in events))
     replicator = wired(reader, home, _Down(), control)
-    replicator.links[0].state.up = False  # as after a failed attempt: what is offered goes to the backlog at once
+    replicator.links[0].link.down("as after a failed attempt: what is offered goes to the backlog at once")
     try:
         with running(replicator):
             time.sleep(0.5)
@@ -263,3 +274,70 @@ def test_it_stops_when_told_also_while_the_own_region_and_a_peer_are_down() -> N
     finally:
         control.up = True
     assert reader.committed == []
+
+
+# -- a link's thread -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", [{"max_queued": 10}, {"max_bytes": 500}], ids=["events", "bytes"])
+def test_a_slow_peer_costs_the_reader_patience_once_and_the_other_link_nothing(room: dict[str, int]) -> None:
+    region = Region("thread", "table", options={**room, "patience": 0.5})
+    waited: list[bool] = []
+    slow, fast = sorted(region.threads, key=lambda each: WEST not in each.name)
+    wait_for = slow._room.wait_for
+    slow._room.wait_for = lambda *asked: waited.append(wait_for(*asked)) or waited[-1]  # type: ignore[method-assign]
+    region.peers[WEST].gate.clear()
+    done, stop = Counter[str](), threading.Event()
+    for each in region.threads:
+        each.start(stop)
+    for _ in range(20):
+        events = region.append(("homer", 5))
+        assert 10 < sum(len(event.payload_text + event.metadata_text) for event in events) < 500
+        for each in region.threads:
+            each.offer(events, lambda name=each.name: done.update([name]))  # type: ignore[misc]
+    assert waited.count(False) == 1, "its patience is spent once"
+    until(lambda: not region.lacks(SOUTH) and done[fast.name] == 20)
+    assert region.waiting() != {}
+    region.peers[WEST].gate.set()
+    until(lambda: not region.lacks() and done[slow.name] == 20 and not region.waiting())
+    for each in region.threads:
+        each.stop()
+    region.close()
+
+
+def test_stopping_does_not_claim_what_was_queued_and_not_copied() -> None:
+    region = Region("thread", "table")
+    (west,) = (each for each in region.threads if WEST in each.name)
+    region.peers[WEST].gate.clear()
+    done: list[int] = []
+    west.start(threading.Event())
+    for n in range(50):
+        west.offer(region.append(("homer", 1)), lambda n=n: done.append(n))  # type: ignore[misc]
+    until(lambda: region.peers[WEST].calls > 0)
+    west._stop.set()
+    region.peers[WEST].gate.set()
+    west.stop()
+    copied = len([event for events in everything(region.peers[WEST]).values() for event in events])
+    assert len(done) <= copied < 50
+    region.close()
+
+
+def test_an_offer_of_nothing_is_done_at_once() -> None:
+    done = threading.Event()
+    region = Region("thread", "table")
+    region.threads[0].offer([], done.set)
+    assert done.is_set()
+    region.close()
+
+
+def test_a_peer_that_does_not_answer_is_down_and_not_a_failure_of_the_link() -> None:
+    region = Region("thread", "table")
+    region.peers[WEST].faults = iter(["unknown"])
+    with structlog.testing.capture_logs() as logs:
+        region.restart()
+        assert region.deliver(region.append(("homer", 9)))
+        region.drain()
+    assert not region.lacks()
+    assert "link.down" in [entry["event"] for entry in logs]
+    assert "link.failed" not in [entry["event"] for entry in logs]
+    region.close()

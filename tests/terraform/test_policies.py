@@ -245,6 +245,15 @@ def test_the_replicator_keeps_what_peers_were_told_of_its_role_and_fence_and_not
     assert plan.decide("replicator", f"dynamodb:PartiQL{verb}", table("control", PEER), keys) == "ImplicitDeny"
 
 
+@pytest.mark.parametrize("role", [role for role in ROLES if role != "operator"])
+@pytest.mark.parametrize("verb", ["Insert", "Update"])
+def test_links_note_which_tables_their_peers_have_and_nobody_else_does(plan: Plan, role: str, verb: str) -> None:
+    decision = "Allow" if role in ("replicator", "catch-up") else "ImplicitDeny"
+    assert plan.decide(role, f"dynamodb:PartiQL{verb}", table("control"), ["peers"]) == decision
+    assert plan.decide(role, f"dynamodb:PartiQL{verb}", table("control", PEER), ["peers"]) == "ImplicitDeny"
+    assert plan.decide(role, f"dynamodb:PartiQL{verb}", table("control"), ["peers", "homes"]) == "ImplicitDeny"
+
+
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in ("writer", "api", "replicator", "operator")])
 def test_nobody_else_begins_a_role_or_a_fence(plan: Plan, role: str) -> None:
     for key in ("role", "fence"):
@@ -302,12 +311,12 @@ NEEDS = {
         ("dynamodb:BatchWriteItem", table("control")),
         *(("dynamodb:DescribeTable", each) for each in (events(PEER), events(OWN), table("control"))),
         ("dynamodb:Query", table("control", PEER)),
-        ("dynamodb:Query", lanes(PEER)),
+        *(("dynamodb:Query", resource) for resource in (lanes(), lanes(PEER))),
         ("sqs:SendMessage", queue("backlog-eu-west-1")),
         ("sqs:SendMessage", queue("failed-batches")),
     ],
     "catch-up": [
-        ("dynamodb:Query", events(OWN)),
+        *(("dynamodb:Query", resource) for resource in (events(OWN), lanes())),
         ("dynamodb:DescribeTable", events(PEER)),
         ("dynamodb:Query", table("control", PEER)),
         ("dynamodb:BatchGetItem", events(PEER)),

@@ -18,6 +18,12 @@ locals {
     local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
   )
 
+  # The tables of peers, as links know them.
+  known_peers = merge(
+    { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["peers"] } },
+    local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
+  )
+
   read_items    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
   send_to       = ["sqs:GetQueueUrl", "sqs:SendMessage"]
   consume       = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
@@ -63,6 +69,13 @@ locals {
       Effect   = "Allow"
       Action   = ["dynamodb:Query", "dynamodb:Scan"]
       Resource = [local.table_arns.events, local.lanes_arn]
+    }
+    # All lanes of the region are compared with a peer whose table was replaced.
+    list_own_lanes = {
+      Sid      = "ListOwnLanes"
+      Effect   = "Allow"
+      Action   = ["dynamodb:Query"]
+      Resource = [local.lanes_arn]
     }
     read_peers = {
       Sid      = "ReadEventsOfPeers"
@@ -129,6 +142,13 @@ locals {
       Action    = ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"]
       Resource  = [local.table_arns.control]
       Condition = local.role_and_fence
+    }
+    know_peers = {
+      Sid       = "KnowTablesOfPeers"
+      Effect    = "Allow"
+      Action    = ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"]
+      Resource  = [local.table_arns.control]
+      Condition = local.known_peers
     }
     describe_own = {
       Sid      = "KnowOwnTables"
@@ -326,11 +346,13 @@ locals {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
       local.can.describe_own, local.can.list_lanes_at_peers, local.can.describe_peers, local.can.read_control_of_peers,
-      local.can.adopt_role, local.can.defer_to_peers, local.can.note_failed_batches,
+      local.can.adopt_role, local.can.know_peers, local.can.list_own_lanes, local.can.defer_to_peers,
+      local.can.note_failed_batches,
     ]
     catch-up = [
       local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
-      local.can.describe_peers, local.can.read_control_of_peers, local.can.defer_to_peers, local.can.consume_peers,
+      local.can.describe_peers, local.can.read_control_of_peers, local.can.know_peers, local.can.list_own_lanes,
+      local.can.defer_to_peers, local.can.consume_peers,
     ]
     redrive = [
       local.can.read_stream, local.can.scan_events, local.can.consume_failed_batches, local.can.defer_to_all,

@@ -23,16 +23,19 @@ from projectors import (
     register,
 )
 from projectors.crdt import MaxRegister
+from projectors.feed import Feed
 from projectors.fields import Field
 from projectors.inbound import Inbound
+from projectors.poison import Poison
 from projectors.projection import REMEDY
+from projectors.projector import Projector
 from projectors.queries import Query
 from projectors.rebuild import Rebuild
 from projectors.rows import read_row
 from projectors.sinks.port import Change, ViewRefused
 from projectors.versions import Versions
 from projectors.view import View, ViewKey
-from projectors.worker import Projector
+from projectors.worker import ProjectorWorker
 from replicator import (
     Event,
     EventStore,
@@ -43,10 +46,11 @@ from replicator import (
     Observed,
     RegionUnavailable,
 )
-from replicator.control import Backlog, MemoryControl, Quarantine
+from replicator.backlog import TableBacklog
+from replicator.control import MemoryControl, Quarantine
 from replicator.items import to_item
-from replicator.outbound import Refusals
 from replicator.queues import QueueBacklog
+from replicator.refusals import Refusals
 from replicator.schemas import Schemas
 from replicator.shards import Batch
 
@@ -214,7 +218,8 @@ class Region:
         """A worker in a process of its own. Every batch is to be committed."""
         reader: Any = Reader([Batch("shard", tuple(map(record, batch)), f"{k}") for k, batch in enumerate(batches)])
         engine = Engine(projections, self.store, self.sink)
-        projector = Projector(EAST, reader, self.store, engine, self.quarantine, 0.0, Backlog(self.control, LINK))
+        feed = Feed(engine, TableBacklog(self.control, LINK))
+        projector = ProjectorWorker(reader, self.projector(feed), 0.0)
         wanted = len(reader.batches)
         while reader.batches:
             projector.turn()
@@ -225,14 +230,15 @@ class Region:
         for batch in batches:
             store: Any = EventStore(self.table, EAST, [WEST])
             queue: Any = Queue()
-            refusals = Refusals(EAST, self.control, [EAST, LINK], lambda *_: None, lambda: 0)
             engine = Engine(projections, store, self.sink)
-            inbound = Inbound(
-                EAST, store, engine, QueueBacklog(LINK, queue), queue, self.quarantine, refusals, lambda *_: None,
-                wall=lambda: 1_763_914_990_000,
-            )  # fmt: skip
+            inbound = Inbound(self.projector(Feed(engine, QueueBacklog(LINK, queue)), queue.send))
             answer = inbound.project([record(event, number) for number, event in enumerate(batch)])
             assert answer == {"batchItemFailures": []}
+
+    def projector(self, feed: Feed, letters: Any = None) -> Projector:
+        refusals = Refusals(EAST, self.control, [EAST, LINK], lambda *_: None, lambda: 0)
+        poison = Poison(self.quarantine, LINK, letters)
+        return Projector(self.store, [feed], poison, refusals, wall=lambda: 1_763_914_990_000)
 
     def refused(self) -> dict[str, str]:
         return {key: value["reason"] for key, value in self.quarantine.records()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replicator.control import Backlog
+from replicator.backlog import TableBacklog
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import InvalidConfig, RegionUnavailable
@@ -223,7 +223,7 @@ def test_status_says_how_far_links_are_behind_and_for_how_long() -> None:
         store.append("user/0", NewEvent("late", {"n": n}))
         memories.now += 10
     memories.copy(EAST, SOUTH)
-    Backlog(memories.controls[EAST], f"{EAST}>{WEST}").defer({LaneId(EAST, StreamId("user", "0")): (3, 5)})
+    TableBacklog(memories.controls[EAST], f"{EAST}>{WEST}").defer({LaneId(EAST, StreamId("user", "0")): (3, 5)}, 7)
     status = gather(memories.system(), "meridian")
     links = {(link.source, link.target): link for link in status.links}
     late = links[(EAST, WEST)]

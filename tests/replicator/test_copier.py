@@ -1,0 +1,242 @@
+"""A copier: in whatever order events come, the peer's lane is a gap-free prefix of the home lane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicator.control import MemoryControl, Quarantine
+from replicator.copier import Copier
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+from replicator.errors import RegionUnavailable
+from replicator.linkstate import LinkState
+from tests.replicator.links import Table, chain, everything, lane_of
+
+A, B, C = (lane_of(name) for name in "abc")
+
+
+@dataclass
+class Bench:
+    """A home, a peer, and what lies between them."""
+
+    home: Table = field(default_factory=Table)
+    peer: Table = field(default_factory=Table)
+    control: MemoryControl = field(default_factory=MemoryControl)
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
+
+    def __post_init__(self) -> None:
+        self.quarantine = Quarantine(self.control, "l")
+        self.state = LinkState()
+        self.copier = self.restarted()
+
+    def restarted(self) -> Copier:
+        return Copier(self.home, self.peer, self.quarantine, self.pool, self.state, structlog.get_logger())
+
+    def at_home(self, lane: LaneId, count: int) -> list[Event]:
+        """Events that are in the home lane, and nowhere else yet."""
+        events = chain(lane, count, list(self.home.read(lane)))
+        self.home.insert_each(events)
+        return events
+
+    def refused(self) -> list[str]:
+        return [event_id for event_id, _ in self.quarantine.records()]
+
+    def equal(self) -> bool:
+        return everything(self.peer) == everything(self.home)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.pool.shutdown()
+
+
+# -- copying ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_order_and_duplication_gives_equal_gap_free_lanes(data: st.DataObject) -> None:
+    bench = Bench()
+    events = [e for lane in (A, B, C) for e in bench.at_home(lane, data.draw(st.integers(1, 14)))]
+    deliveries = data.draw(st.permutations(events + data.draw(st.lists(st.sampled_from(events), max_size=10))))
+    while deliveries:
+        size = data.draw(st.integers(1, len(deliveries)))
+        copier = bench.copier if data.draw(st.booleans()) else bench.restarted()
+        assert copier.copy(deliveries[:size]) == []
+        deliveries = deliveries[size:]
+        for lane, copied in everything(bench.peer).items():
+            assert copied == list(bench.home.read(lane))[: len(copied)]
+    bench.pool.shutdown()
+    assert bench.equal()
+    assert bench.refused() == []
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 100, 101, 250])
+def test_a_run_of_any_length_is_copied_and_copying_it_again_adds_nothing(bench: Bench, count: int) -> None:
+    events = bench.at_home(A, count) + bench.at_home(B, 2)
+    bench.copier.copy(events)
+    assert bench.equal()
+    assert bench.state.copied == count + 2
+    bench.copier.copy(events)  # the same process
+    bench.restarted().copy(events)  # killed between the peer's put and the checkpoint
+    assert bench.equal()
+    assert bench.refused() == []
+
+
+def test_a_gap_is_pulled_from_home_however_long_it_is(bench: Bench) -> None:
+    events = bench.at_home(A, 320)
+    bench.copier.copy([events[1], events[3]])
+    assert everything(bench.peer)[A] == events[:4]
+    bench.copier.copy([events[-1]])
+    assert bench.equal()
+
+
+def test_whole_lanes_are_caught_up_from_home(bench: Bench) -> None:
+    bench.at_home(A, 250)
+    bench.at_home(B, 1)
+    bench.peer.insert(list(bench.home.read(A, 1, 30)))
+    assert bench.copier.catch_up([A, B, C]) == set()
+    assert bench.equal()
+
+
+@pytest.mark.parametrize("arrives", ["at a known position", "after it", "in a long run"])
+def test_a_fork_is_quarantined_once_and_nothing_is_overwritten_while_other_lanes_go_on(bench: Bench, arrives: str) -> None:
+    theirs = chain(A, 3, by="restored from an old backup")
+    bench.peer.insert(theirs)
+    ours = bench.at_home(A, 12)
+    offered = {"at a known position": ours[1:2], "after it": ours[3:5], "in a long run": ours}[arrives]
+    for copier in (bench.copier, bench.copier, bench.restarted()):
+        assert copier.copy([*offered, *bench.at_home(B, 3)]) == []
+    assert everything(bench.peer) == {A: theirs, B: list(bench.home.read(B))}
+    ((event_id, record),) = bench.quarantine.records()
+    refused = next(e for e in ours if e.id == event_id)
+    assert record["refused"] == refused.digest.hex()
+    assert record["held"] == theirs[min(refused.sequence, 3) - 1].digest.hex()
+    assert bench.copier.catch_up([A, B]) == set()
+    assert everything(bench.peer)[A] == theirs
+
+
+def test_what_comes_before_a_fork_in_the_same_batch_is_copied(bench: Bench) -> None:
+    good = bench.at_home(A, 3)
+    forged = chain(A, 4, by="forger")[3]
+    bench.copier.copy([*good, forged])
+    assert everything(bench.peer) == {A: good}
+    assert bench.refused() == [forged.id]
+
+
+def test_a_damaged_event_at_home_stops_its_lane_before_it_and_no_other(bench: Bench) -> None:
+    events = bench.at_home(A, 9)
+    bench.home.damaged = {(A, 6)}
+    others = bench.at_home(B, 3)
+    assert bench.copier.copy([events[8], *others]) == []
+    assert bench.copier.catch_up([A, B]) == set()
+    assert everything(bench.peer) == {A: events[:5], B: others}
+    assert bench.refused() == [events[5].id]
+
+
+def test_a_damaged_event_at_the_peer_stops_its_lane_and_no_other(bench: Bench) -> None:
+    events, others = bench.at_home(A, 2), bench.at_home(B, 2)
+    bench.copier.copy([*events, *others])
+    bench.peer.damaged = {(A, 1)}
+    more = bench.at_home(B, 2)
+    bench.copier.copy([events[0], others[0], *more])  # delivered once more
+    assert everything(bench.peer)[B] == [*others, *more]
+    assert bench.refused() == [events[0].id]
+
+
+def test_a_damaged_head_at_the_peer_stops_its_lane_and_no_other(bench: Bench) -> None:
+    bench.copier.copy(bench.at_home(A, 10))
+    bench.peer.damaged = {(A, 10)}
+    more, others = bench.at_home(A, 2), bench.at_home(B, 2)
+    for offered in ([*bench.home.read(A), *others], [*more, *others]):  # a long run, and from the head on
+        bench.restarted().copy(offered)
+    assert everything(bench.peer)[B] == others
+    assert len(everything(bench.peer)[A]) == 10
+    assert 1 <= len(bench.refused()) <= 2
+
+
+@pytest.mark.parametrize("run", [3, 12])
+def test_a_throttled_lane_holds_up_no_other(bench: Bench, run: int) -> None:
+    bench.peer.throttled = {A}
+    waiting, others = bench.at_home(A, run), bench.at_home(B, run) + bench.at_home(C, 1)
+    try:
+        left = bench.copier.copy([*waiting, *others])
+    except RegionUnavailable:  # what failed together is tried apart the next time
+        left = bench.copier.copy([*waiting, *others])
+    assert left == waiting
+    assert everything(bench.peer) == {B: others[:run], C: others[run:]}
+    bench.at_home(B, run)
+    assert bench.copier.catch_up([A, B, C]) == {A}
+    bench.peer.throttled = set()
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.equal()
+
+
+# -- regions that come back --------------------------------------------------------------------------------------------
+
+
+def test_a_restored_home_s_lane_waits_until_it_is_brought_up_and_goes_on(bench: Bench) -> None:
+    events = chain(A, 5)
+    bench.peer.insert(events)
+    bench.home.insert(events[:2])
+    assert bench.copier.catch_up([A, B]) == {A}
+    assert bench.refused() == []
+    bench.home.insert(events[2:])  # brought up from its peers
+    (sixth,) = bench.at_home(A, 1)
+    assert bench.copier.copy([sixth]) == []
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.equal()
+
+
+def test_an_emptied_home_s_lane_waits_as_well(bench: Bench) -> None:
+    bench.peer.insert(chain(A, 5))
+    assert bench.copier.catch_up([A]) == {A}
+    assert bench.refused() == []
+
+
+def test_a_restored_home_that_wrote_all_the_same_is_a_fork_however_short(bench: Bench) -> None:
+    events = chain(A, 9)
+    bench.peer.insert(events)
+    bench.home.insert(events[:2])
+    (other,) = chain(A, 1, events[:2], by="restored, and wrote")
+    bench.home.insert([other])
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.refused() == [other.id]
+
+
+@pytest.mark.parametrize("noticed", ["by a failure", "after a while"])
+def test_a_peer_that_was_emptied_gets_whole_lanes_not_what_follows_what_it_had(bench: Bench, noticed: str) -> None:
+    now = [100.0]
+    bench.copier.monotonic = lambda: now[0]
+    bench.copier.copy(bench.at_home(A, 3))
+    emptied = Table()
+    bench.peer = bench.copier.peer = bench.copier._heads._peer = emptied
+    if noticed == "by a failure":
+        emptied.error = RegionUnavailable("down")
+        with pytest.raises(RegionUnavailable):
+            bench.copier.copy(bench.at_home(B, 1))
+        emptied.error = None
+    else:
+        now[0] += 5.0
+    bench.copier.copy(bench.at_home(A, 1))
+    assert [event.sequence for event in bench.peer.read(A)] == [1, 2, 3, 4]
+
+
+def test_a_peer_that_may_not_be_looked_at_costs_memory_and_nothing_else(bench: Bench) -> None:
+    class Closed(Table):
+        def identity(self) -> str:
+            raise PermissionError("not allowed")
+
+    bench.peer = bench.copier.peer = bench.copier._heads._peer = Closed()
+    bench.copier.copy(bench.at_home(A, 3))
+    bench.copier.copy(bench.at_home(A, 1))
+    assert bench.equal()
