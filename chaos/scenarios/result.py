@@ -11,6 +11,10 @@ from chaos.scenarios.outage import Figures, rounded
 from chaos.scenarios.scenario import Scenario
 
 _ELSEWHERE = 5
+_PRODUCTION = {
+    "ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction",
+    "CreateTable", "BatchWriteItem",  # a backup that is restored
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -66,6 +70,8 @@ class Result:
     """Of the region whose clients a runbook moved."""
     views: int = 0
     """How many views a region has."""
+    writes: Mapping[str, int] = field(default_factory=dict)
+    """Requests that wrote to events tables, by operation, where emulators of this machine count them."""
     memory_mb: float = 0.0
     """Of all processes at their peaks."""
     series: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +109,8 @@ class Result:
             found.append(f"{self.gone:,} acknowledged events are gone; expect.gone allows {self.scenario.gone:,}")
         if not self.acknowledged:
             found.append("nothing was acknowledged")
+        if others := sorted(self.writes.keys() - _PRODUCTION):
+            found.append(f"events were written by {', '.join(others)}, which is not what runs on AWS")
         return found
 
     @property
@@ -136,6 +144,7 @@ class Result:
             "gone_at_most": self.scenario.gone,
             "why_not": self.why,
             "outage": self.outage.as_json() if self.outage is not None else None,
+            "event_writes": dict(self.writes),
             "load_seconds": rounded(self.load_seconds),
             "converge_seconds": rounded(self.converge_seconds),
             "timeline": [

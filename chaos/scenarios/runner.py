@@ -177,6 +177,7 @@ class Run:
             self._converge()
         finally:
             self._sampler.stop()
+        self.result.writes = self.stage.world.event_writes()
         self.result.memory_mb = self.stage.world.memory_mb() + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self.stage.world.stop_workers()
         spoil(self.stage)

@@ -203,15 +203,17 @@ class World:
         """The sum of every process's peak resident memory, in MB."""
         return sum(process.memory_mb() for process in (*self._workers, *self._emulators))
 
-    def requests(self) -> Counter[str]:
-        """How many write requests came to the regions' emulators, by operation and table (`PutItem meridian-views`). What
-        came to one that was killed is not among them."""
+    def event_writes(self) -> Counter[str]:
+        """How many requests wrote to events tables, by operation. Emulators count them; those that came to one which was
+        killed are not among them, nor those to endpoints elsewhere."""
         counts: Counter[str] = Counter()
         for region in self.regions.values():
             if region.emulator is not None and region.emulator.running and not region.emulator.frozen:
                 with urlopen(f"{region.settings.endpoint(region.name)}{COUNTS_PATH}", timeout=30) as answer:
-                    counts.update(json.load(answer))
-        return counts
+                    for name, count in json.load(answer).items():
+                        operation, _, table = name.partition(" ")
+                        counts[operation] += count if table == region.settings.events_table else 0
+        return +counts
 
     @property
     def _workers(self) -> list[Process]:

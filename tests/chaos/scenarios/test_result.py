@@ -43,6 +43,10 @@ def test_a_run_of_which_nothing_is_wrong_is_kept() -> None:
         ),
         ({"converge_seconds": None}, "everything was everywhere never, not within 60 s"),
         ({"acknowledged": 0}, "nothing was acknowledged"),
+        (
+            {"writes": {"ExecuteStatement": 9, "PutItem": 1}},
+            "events were written by PutItem, which is not what runs on AWS",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_and_the_run_is_not_kept(changed: dict[str, Any], why: str) -> None:
