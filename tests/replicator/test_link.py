@@ -77,6 +77,21 @@ def test_own_events_go_over_every_link_in_order_and_what_comes_again_adds_nothin
         assert (east.waiting(peer), east.refused(peer)) == ({}, [])
 
 
+def test_nothing_to_deliver_asks_nobody_and_tells_nothing(east: Region) -> None:
+    link = east.links[WEST]
+    assert (link.deliver([]), link.defer([])) == ([], [])
+    assert (east.peers[WEST].calls, east.told, east.waiting()) == (0, [], {})
+
+
+def test_what_is_at_the_peer_already_is_done_with_a_look(east: Region) -> None:
+    east.deliver(east.append(("a", 3)))
+    east.restart()
+    east.links[WEST].defer_lanes({A: (1, 3), B: (1, 1)})
+    east.drain()
+    assert (east.waiting(), east.lacks()) == ({}, False)
+    assert east.total("EventsCopied") == 3, "no more than before"
+
+
 @pytest.mark.parametrize("order", [[3, 1, 2], [3], [2, 3], [3, 3, 1]], ids=str)
 def test_a_gap_is_filled_from_home_before_anything_behind_it_is_copied(east: Region, order: list[int]) -> None:
     events = east.append(("a", 3), ("b", 1))
