@@ -176,7 +176,7 @@ def test_the_backlog_tries_a_peer_that_the_stream_leaves_alone(east: Region) -> 
 
 def test_a_slow_peer_is_overtaken_and_its_events_wait_on_the_backlog(east: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("replicator.outbound._PATIENCE", 0.1)
-    east.options = {"max_queued": 3, "patience": 0.1}
+    east.options = {"max_queued": 4, "patience": 0.1}
     east.restart()
     west, stop = east.peers[WEST], threading.Event()
     west.gate.clear()
@@ -192,7 +192,7 @@ def test_a_slow_peer_is_overtaken_and_its_events_wait_on_the_backlog(east: Regio
                 else:
                     for each in east.threads:
                         each.offer(events, lambda: None)
-        wait_until(lambda: not east.lacks(SOUTH), "the other peer has everything")
+                wait_until(lambda: not east.lacks(SOUTH), "the other peer has everything")
         assert "link.overtaken" in [line["event"] for line in lines]
         assert A in east.waiting()
         assert east.waiting(SOUTH) == {}
