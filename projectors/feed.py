@@ -28,6 +28,7 @@ SLICE = 50
 """So many lanes are brought up to date at once."""
 
 Fits = Callable[[], bool]
+Lanes = Callable[[], Spans]
 Fold = Callable[[Engine], list[Failure]]
 
 
@@ -85,17 +86,19 @@ class Feed:
 
     def apply(self, events: Sequence[Event]) -> Folded:
         """Fold these events. Lanes that cannot be folded now are put on the backlog."""
-        return self._fold(lambda engine: engine.apply(events), spans(events), min((e.hlc.ms for e in events), default=0))
+        return self._fold(
+            lambda engine: engine.apply(events), lambda: spans(events), lambda: min((e.hlc.ms for e in events), default=0)
+        )  # fmt: skip
 
     def catch_up(self, lanes: Mapping[LaneId, int], since: int) -> Folded:
         """Bring whole lanes up to their last sequences. As `apply`."""
-        return self._fold(lambda engine: engine.catch_up(lanes), {lane: (1, last) for lane, last in lanes.items()}, since)
+        return self._fold(lambda engine: engine.catch_up(lanes), lambda: whole(lanes), lambda: since)
 
-    def _fold(self, fold: Fold, lanes: Spans, since: int) -> Folded:
-        found = Folded(waits=dict(lanes)) if self.rests else self.attempt(fold, lanes)
+    def _fold(self, fold: Fold, lanes: Lanes, since: Callable[[], int]) -> Folded:
+        found = Folded(waits=dict(lanes())) if self.rests else self.attempt(fold, lanes)
         if found.waits:
             try:
-                self.rounds.defer(found.waits, since)
+                self.rounds.defer(found.waits, since())
             except RegionUnavailable as error:
                 log.error("backlog.unavailable", link=self.link, error=str(error))
                 found.lost = True
@@ -110,7 +113,8 @@ class Feed:
                 brought.rest = names[start:]
                 break
             some = names[start : start + SLICE]
-            found = self.attempt(lambda engine, some=some: catch_up(engine, some), {n: part.lanes[n] for n in some})  # type: ignore[misc]
+            lanes = {name: part.lanes[name] for name in some}
+            found = self.attempt(lambda engine, some=some: catch_up(engine, some), lambda lanes=lanes: lanes)  # type: ignore[misc]
             brought.found.add(found)
             brought.failed += found.waits
             if found.down:
@@ -118,16 +122,17 @@ class Feed:
                 break
         return brought
 
-    def attempt(self, fold: Fold, lanes: Spans) -> Folded:
-        """Fold, without noting what waits."""
+    def attempt(self, fold: Fold, lanes: Lanes) -> Folded:
+        """Fold these lanes, without noting what waits."""
         try:
             return Folded(fold(self.engine))
         except LanesWait as error:
             log.warning("projector.lanes_wait", link=self.link, lanes=len(error.lanes), error=str(error))
             return Folded(error.failures, error.lanes, error.strangers)
         except self._tolerated as error:
-            self._rest(error, len(lanes))
-            return Folded(waits=dict(lanes), down=True)
+            waits = dict(lanes())
+            self._rest(error, len(waits))
+            return Folded(waits=waits, down=True)
 
     def _rest(self, error: Exception, lanes: int) -> None:
         """Leave the sink alone for a while. What only a person can mend is an error."""
@@ -152,6 +157,11 @@ class Feed:
             if self.name:
                 log.info("follower.is_up_to_date", sink=self.name)
         return more
+
+
+def whole(lanes: Mapping[LaneId, int]) -> dict[LaneId, tuple[int, int]]:
+    """Pointers to lanes up to their last sequences."""
+    return {lane: (1, last) for lane, last in lanes.items()}
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import structlog
 
 from projectors.engine import Engine
 from projectors.failures import Failure
-from projectors.feed import PAUSE_SECONDS, SLICE, Feed, Fits, Folded
+from projectors.feed import PAUSE_SECONDS, SLICE, Feed, Fits, Folded, whole
 from projectors.poison import Poison, Send, entries
 from projectors.projection import Projection
 from projectors.settings import sink_id
@@ -202,12 +202,12 @@ class Projector:
         ends = {lane: self._last(lane, 1) for lane in names}
         found = Folded()
         for feed in self.feeds:
-            pointers = {lane: (1, last) for lane, last in ends.items()}
-            found.add(Folded(waits=pointers) if feed.rests else feed.attempt(lambda engine: engine.catch_up(ends), pointers))
+            rests = Folded(waits=whole(ends)) if feed.rests else None
+            found.add(rests or feed.attempt(lambda engine: engine.catch_up(ends), lambda: whole(ends)))
         self._record(found)
         again = {each.key for each in found.failures}
-        whole = [lane for lane in names if lane not in found.waits]
-        self._poison.release({key: value for each in whole for key, value in listed[each].items() if key not in again})
+        done = [lane for lane in names if lane not in found.waits]
+        self._poison.release({key: value for each in done for key, value in listed[each].items() if key not in again})
         return True
 
     # -- what is told --------------------------------------------------------------------------------------------------

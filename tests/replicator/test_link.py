@@ -77,6 +77,21 @@ def test_own_events_go_over_every_link_in_order_and_what_comes_again_adds_nothin
         assert (east.waiting(peer), east.refused(peer)) == ({}, [])
 
 
+def test_nothing_to_deliver_asks_nobody_and_tells_nothing(east: Region) -> None:
+    link = east.links[WEST]
+    assert (link.deliver([]), link.defer([])) == ([], [])
+    assert (east.peers[WEST].calls, east.told, east.waiting()) == (0, [], {})
+
+
+def test_what_is_at_the_peer_already_is_done_with_a_look(east: Region) -> None:
+    east.deliver(east.append(("a", 3)))
+    east.restart()
+    east.links[WEST].defer_lanes({A: (1, 3), B: (1, 1)})
+    east.drain()
+    assert (east.waiting(), east.lacks()) == ({}, False)
+    assert east.total("EventsCopied") == 3, "no more than before"
+
+
 @pytest.mark.parametrize("order", [[3, 1, 2], [3], [2, 3], [3, 3, 1]], ids=str)
 def test_a_gap_is_filled_from_home_before_anything_behind_it_is_copied(east: Region, order: list[int]) -> None:
     events = east.append(("a", 3), ("b", 1))
@@ -161,7 +176,7 @@ def test_the_backlog_tries_a_peer_that_the_stream_leaves_alone(east: Region) -> 
 
 def test_a_slow_peer_is_overtaken_and_its_events_wait_on_the_backlog(east: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("replicator.outbound._PATIENCE", 0.1)
-    east.options = {"max_queued": 3, "patience": 0.1}
+    east.options = {"max_queued": 4, "patience": 0.1}
     east.restart()
     west, stop = east.peers[WEST], threading.Event()
     west.gate.clear()
@@ -177,7 +192,7 @@ def test_a_slow_peer_is_overtaken_and_its_events_wait_on_the_backlog(east: Regio
                 else:
                     for each in east.threads:
                         each.offer(events, lambda: None)
-        wait_until(lambda: not east.lacks(SOUTH), "the other peer has everything")
+                wait_until(lambda: not east.lacks(SOUTH), "the other peer has everything")
         assert "link.overtaken" in [line["event"] for line in lines]
         assert A in east.waiting()
         assert east.waiting(SOUTH) == {}

@@ -15,10 +15,13 @@ import pytest
 
 import projectors.functions
 import replicator.functions
+from chaos.world.servers import postgresql
 from chaos.world.world import World, free_ports
 from projectors import Projection, counter, register
 from projectors.inbound import Inbound
 from projectors.sinks.dynamodb import DynamoSink
+from projectors.sinks.opening import prepare
+from projectors.sinks.postgresql import PostgresSink
 from projectors.view import ViewKey
 from replicator import aws
 from replicator.backlog import TableBacklog
@@ -435,6 +438,32 @@ def test_every_driver_brings_over_what_waits_on_every_backlog(region: Region, dr
             assert function.catch_up(messages, lambda: True) == ALL_IS_WELL
         assert list(region.peer.read(lane("homer"))) == events
         assert not waits()
+
+
+def test_a_function_feeds_a_secondary_sink_and_brings_it_up_by_the_views_queue(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgresql() as server:
+        prepare(server.url, region.settings)
+        monkeypatch.setenv("MERIDIAN_SINKS", f"dynamodb {server.url}")
+        inbound, second = region.inbound(Member), PostgresSink(server.url, region.settings)
+        feed = inbound.projector.feeds[1]
+        region.append("homer", "joined", name="Homer")
+        assert inbound.project(region.records()["Records"]) == ALL_IS_WELL
+        feed._rests_until = float("inf")  # as after a failure
+        region.append("homer", "visited")
+        assert inbound.project(region.records()["Records"]) == ALL_IS_WELL
+
+        def views() -> list[Any]:
+            return [sink.load([ViewKey("member", "member/homer")]) for sink in (region.sink, second)]
+
+        assert views()[0] != views()[1]
+        messages = region.backlog(VIEWS, 5)["Records"]
+        assert [Pointers.parse(message["body"]).link for message in messages] == [feed.link]
+        assert inbound.catch_up(messages, lambda: True) == ALL_IS_WELL
+        assert views()[0] == views()[1]
+        assert region.view("homer") == {"called": "Homer", "visits": 1}
+        second.close()
 
 
 def poison(region: Region) -> Event:
