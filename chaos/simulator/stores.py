@@ -226,7 +226,6 @@ class ReachedControl:
         self._write(lambda control: control.delete(scope, values))
 
     def _write(self, change: Callable[[Control], T]) -> T:
-        self.world.control_requests += 1
         try:
             return self.world.network.cross(
                 self.source, self.there.name, lambda: self.world.axe.swing(lambda: change(self.there.answering().control))
@@ -235,7 +234,6 @@ class ReachedControl:
             raise RegionUnavailable("no answer") from None
 
     def _ask(self, question: Callable[[Control], T]) -> T:
-        self.world.control_requests += 1
         self.world.axe.look()
         try:
             return self.world.network.cross(self.source, self.there.name, lambda: question(self.there.answering().control))

@@ -65,7 +65,7 @@ class World:
         self.mishap = Mishap.NONE
         self.attempted: tuple[Event, ...] = ()
         """What the write that a mishap was meant for would have written."""
-        self.copies = self.events = self.requests = self.control_requests = 0
+        self.copies = self.events = self.requests = 0
         self.disasters = 0
         """How often a region lost its data."""
         self._nonces = count()

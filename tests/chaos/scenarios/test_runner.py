@@ -75,9 +75,9 @@ def test_a_breach_in_the_tables_is_found() -> None:
 
 def test_services_fail_and_clocks_are_wrong_in_a_world_of_which_a_region_is_elsewhere(tmp_path: Path) -> None:
     throttling = {"service": "dynamodb", "probability": 0.2, "error": {"statusCode": 400, "code": "ThrottlingException"}}
-    lost = {"operation": "ExecuteStatement", "probability": 0.5, "meridian": {"effect": "answer-lost", "how": "reset"}}
+    lost = {"operation": "ExecuteTransaction", "probability": 0.5, "meridian": {"effect": "answer-lost", "how": "reset"}}
     method = (
-        Step("fail", {"rules": [{**throttling, "operation": "ExecuteStatement"}]}, 0.5, 2.0),
+        Step("fail", {"rules": [{**throttling, "operation": "ExecuteTransaction"}]}, 0.5, 2.0),
         Step("fail", {"rules": [{**lost, "region": "second"}]}, 1.0, 3.0),
         Step("clock", {"region": "first", "seconds": 60}, 1.0, 2.0),
         Step("slow", {"to": "third", "latency": 0.05, "jitter": 0.02, "loss": 0.01, "direction": "there"}, 1.0, 2.0),
@@ -102,7 +102,7 @@ def test_services_fail_and_clocks_are_wrong_in_a_world_of_which_a_region_is_else
     assert (result.kept, result.verdict.examples, result.unexpected) == (True, [], [])
     assert left["TableNames"] == []
     said = {each.name: each.said for each in result.steps if each.name == "fail"}
-    assert "answer-lost 50%: ExecuteStatement in" in said["fail"]
+    assert "answer-lost 50%: ExecuteTransaction in" in said["fail"]
     said = {each.name: each.said for each in result.steps}
     assert "told the wrong time: clients" in said["clock"]
     assert "pieces delayed" in said["slow"]
