@@ -45,8 +45,8 @@ def require_inserts_shown(settings: Settings, sleep: Callable[[float], None] = t
     elif not shown:
         raise InvalidConfig(
             f"the engine of {settings.region} at {endpoint} leaves PartiQL INSERTs out of its streams: nothing that is "
-            "appended there would ever be copied or projected, and nothing was written. Use one that shows them: `chaos "
-            "emulator` (ministack behind a translation), LocalStack, DynamoDB Local, or AWS"
+            "appended there would ever be copied or projected, and nothing was written. Put `chaos proxy --inserts` in "
+            "front of it, or use `chaos emulator`, DynamoDB Local, or AWS"
         )
 
 

@@ -29,6 +29,9 @@ def proxy(
         Path | None,
         typer.Option(help="Fault rules, as LocalStack's Chaos API has them, to begin with.", metavar="FILE"),
     ] = None,
+    inserts: Annotated[
+        bool, typer.Option("--inserts", help="The target's streams leave PartiQL's INSERTs out: let them show these.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Chooses which requests are struck.", metavar="N")] = 0,
     localstack: Annotated[
         str | None,
@@ -53,7 +56,7 @@ def proxy(
         raise InvalidConfig(f"--listen {listen} is where the target is; choose another port")
     if not _answers(host, port):
         err.print(f"nothing answers at {target} yet; until it does, callers get 502", highlight=False, soft_wrap=True)
-    told = asyncio.run(_run(Door(UNKNOWN, listen, host, port), given, seed))
+    told = asyncio.run(_run(Door(UNKNOWN, listen, host, port, inserts), given, seed))
     _show(told)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,14 +127,23 @@ def _parsed(rules: Iterable[Rule | Mapping[str, Any]]) -> Sequence[Rule]:
 class ServiceProxy:
     """The proxy process in front of regions that listen on these ports of this machine, or at HOST:PORT. No faults at first.
 
-    Where a region does not listen its callers are reset, as they are by a region that was killed; with `gone="502"` they
-    are told so.
+    Streams of those in `inserts` are made to show INSERTs. Where a region does not listen its callers are reset, as they are
+    by a region that was killed; with `gone="502"` they are told so.
     """
 
-    def __init__(self, regions: Mapping[str, int | str], log: Path, *, seed: int = 0, gone: str = "reset") -> None:
+    def __init__(
+        self,
+        regions: Mapping[str, int | str],
+        log: Path,
+        *,
+        seed: int = 0,
+        gone: str = "reset",
+        inserts: Collection[str] = (),
+    ) -> None:
         self._ports = dict(zip(regions, free_ports(len(regions)), strict=True))
         doors = [
             f"{region}={self._ports[region]}:{target if isinstance(target, str) else f'{HOST}:{target}'}"
+            f"{':inserts' * (region in inserts)}"
             for region, target in regions.items()
         ]
         command = [sys.executable, "-m", "chaos.faults.proxy", "--seed", str(seed), "--gone", gone, *doors]

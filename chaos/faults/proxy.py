@@ -1,7 +1,7 @@
 """A proxy in front of any AWS-compatible endpoint that does to requests what the rules say, and passes on the rest byte
 for byte.
 
-    python -m chaos.faults.proxy [--seed N] [--gone reset] us-east-1=LISTEN:HOST:TARGET …
+    python -m chaos.faults.proxy [--seed N] [--gone reset] us-east-1=LISTEN:HOST:TARGET[:inserts] …
 
 One process for all regions; each listens on its port and shares the rules (orders.py says how they are set). Nothing of
 HTTP is understood beyond its framing: 0.2 ms of CPU a request, a third of what a general HTTP library takes.
@@ -15,13 +15,16 @@ import json
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from chaos.faults.asked import Asked, what_is_asked
 from chaos.faults.batches import unprocessed
 from chaos.faults.engine import Engine, Strike
+from chaos.faults.inserts import OPERATIONS, Answer, Inserts
 from chaos.faults.messages import LIMIT, Head, Malformed, Message, answer, read_body, read_head
 from chaos.faults.orders import is_order, obey
 from chaos.faults.records import duplicated, partition_key, reordered
@@ -32,32 +35,40 @@ from replicator.ending import ended, running, stop_on_signals
 from replicator.errors import InvalidConfig
 
 HOST = "127.0.0.1"
+_DYNAMODB = "DynamoDB_20120810."
 _SILENT_SECONDS = 900.0
+_INSERTS = ":inserts"
 _PAGED = (("duplicate-records", SERVICE), ("duplicate-records", "kinesis"), ("reorder-records", "kinesis"))
 """What is done to a page of records here; streams.py does what needs to know more of a stream."""
 
 
+Ask = Callable[[Message], Awaitable[Message]]
+"""Asks the service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where one region is listened for, and where it is. Region names are those of requests that tell none."""
+    """Where one region is listened for, and where it is. Region names are those of requests that tell none. `inserts`: the
+    engine's streams leave INSERTs out, and are made to show them (inserts.py)."""
 
     region: str
     listen: int
     host: str
     target: int
+    inserts: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Door:
         """Invert `str`. Raises InvalidConfig."""
         region, _, rest = text.partition("=")
-        listen, _, target = rest.partition(":")
+        listen, _, target = rest.removesuffix(_INSERTS).partition(":")
         host, _, port = target.rpartition(":")
         if not (region and listen.isdecimal() and host and port.isdecimal()):
-            raise InvalidConfig(f"{text!r} is not of the form us-east-1=LISTEN:HOST:TARGET")
-        return cls(region, int(listen), host, int(port))
+            raise InvalidConfig(f"{text!r} is not of the form us-east-1=LISTEN:HOST:TARGET or …:TARGET:inserts")
+        return cls(region, int(listen), host, int(port), rest.endswith(_INSERTS))
 
     def __str__(self) -> str:
-        return f"{self.region}={self.listen}:{self.host}:{self.target}"
+        return f"{self.region}={self.listen}:{self.host}:{self.target}{_INSERTS * self.inserts}"
 
 
 class Proxy:
@@ -68,12 +79,14 @@ class Proxy:
         self._gone = gone
         self._say = say
         self._streams: dict[Door, Streams] = {}
+        self._inserts: dict[Door, Inserts] = {}
         self._silent: set[Door] = set()
         """Those whose target answered nothing the last time."""
 
     async def listen(self, door: Door) -> asyncio.Server:
         """Serve this door from now on. Raises OSError when its port is taken."""
         self._streams[door] = Streams(self.engine)
+        self._inserts[door] = Inserts()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with suppress(asyncio.CancelledError):  # the proxy ends
@@ -114,13 +127,16 @@ class Proxy:
         if self.engine.latency:
             await asyncio.sleep(self.engine.latency / 1000)
         strike = self.engine.strike(asked)
-        streams = self._streams[door]
+        streams, ask = self._streams[door], upstream.ask
+        inserts = door.inserts and asked.service == "dynamodb" and asked.operation in OPERATIONS
+        if inserts:
+            ask = partial(self._ask_translated, door, asked.operation, upstream)
         try:
-            if strike is None and not streams.concern(asked, request):
+            if strike is None and not inserts and not streams.concern(asked, request):
                 passing = await upstream.relay(request, writer)
                 self._answers(door)
                 return passing and not head.last
-            found = await _struck(request, asked, strike, streams, upstream)
+            found = await _struck(request, asked, strike, streams, ask)
         except Unreachable as error:
             if strike is not None:
                 strike.missed()
@@ -135,6 +151,22 @@ class Proxy:
         writer.write(bytes(found))
         await writer.drain()
         return not head.last and not found.head.last
+
+    async def _ask_translated(self, door: Door, operation: str, upstream: Upstream, request: Message) -> Message:
+        """Ask the engine in such a way that its streams show what is inserted."""
+
+        async def call(operation: str, body: Mapping[str, Any]) -> Answer:
+            made = request.with_json(body)
+            head = Head.parse(made.head.replaced({"x-amz-target": f"{_DYNAMODB}{operation}"}))
+            found = await upstream.ask(Message(head, made.raw))
+            return Answer(found.status, found.json() or {})
+
+        given = request.json()
+        found = await self._inserts[door].answer(operation, given, call) if isinstance(given, dict) else None
+        if found is None:
+            return await upstream.ask(request)
+        headers = {"content-type": request.head.headers.get("content-type", "application/x-amz-json-1.0")}
+        return answer(found.status, "OK" if found.status == 200 else "Bad Request", headers, json.dumps(found.body).encode())
 
     def _answers(self, door: Door) -> None:
         if door in self._silent:
@@ -153,12 +185,8 @@ async def _body(head: Head, reader: asyncio.StreamReader, writer: asyncio.Stream
     return await read_body(reader, head)
 
 
-async def _struck(request: Message, asked: Asked, strike: Strike | None, streams: Streams, upstream: Upstream) -> Message:
-    """The answer to a request that a rule strikes, or that goes through what rules have made of a stream."""
-
-    async def ask(one: Message) -> Message:
-        return await upstream.ask(one)
-
+async def _struck(request: Message, asked: Asked, strike: Strike | None, streams: Streams, ask: Ask) -> Message:
+    """The answer to a request that a rule strikes, that goes through what rules have made of a stream, or that inserts."""
     kind = request.head.headers.get("content-type", "")
     rule = strike.rule if strike is not None else None
     if rule is not None and rule.effect == "error":

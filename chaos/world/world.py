@@ -69,10 +69,10 @@ class World:
         self._elsewhere = {region: url for region, url in (endpoints or {}).items() if region in regions}
         ports = dict(zip(regions, free_ports(len(regions)), strict=True))
         direct = {region: f"http://127.0.0.1:{port}" for region, port in ports.items()} | self._elsewhere
-        struck = regions if faulty else self._elsewhere if proxied else ()
-        targets = {region: _address(region, direct[region]) for region in struck}
-        self.services = ServiceProxy(targets, self.logs / "faults.log", seed=seed) if targets else None
-        """What strikes requests to the regions' services; None: nothing does."""
+        plain = {region for region, url in self._elsewhere.items() if proxied or urlsplit(url).scheme == "http"}
+        targets = {region: _address(region, direct[region]) for region in regions if faulty or region in plain}
+        self.services = ServiceProxy(targets, self.logs / "faults.log", seed=seed, inserts=plain) if targets else None
+        """What strikes requests to the regions' services, and makes streams elsewhere show INSERTs; None: nothing does."""
         front = {region: self.services.port(region) if self.services and region in targets else port
                  for region, port in ports.items()}  # fmt: skip
         fronts = {

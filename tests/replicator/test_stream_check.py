@@ -9,21 +9,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from chaos.faults.control import ServiceProxy
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import await_endpoint, emulator
 from chaos.world.world import World
 from replicator import EventStore, NewEvent, aws
 from replicator.cli import app
-from replicator.control import DynamoControl
+from replicator.control import Checkpoints, DynamoControl, MemoryControl
+from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig
 from replicator.fencing.roles import read_role
 from replicator.settings import Settings
+from replicator.storage import Insert
 from replicator.stream_check import require_inserts_shown
+from replicator.streams import StreamReader
 from replicator.tables import create_tables
 
 EAST = "us-east-1"
@@ -94,6 +99,25 @@ def test_so_does_the_first_append_whoever_made_the_tables(bare: Settings) -> Non
     assert list(store.lanes()) == []
     assert read_role(DynamoControl(settings)) is None
     assert [name for name in tables(settings) if "check" in name] == []
+
+
+def test_behind_a_proxy_that_translates_inserts_it_is_good(bare: Settings, tmp_path: Path) -> None:
+    port = urlsplit(bare.endpoint(EAST) or "").port
+    assert port is not None
+    proxy = ServiceProxy({EAST: port}, tmp_path / "log", inserts=[EAST])
+    proxy.start()
+    try:
+        settings = replace(bare, prefix="translated", endpoints={EAST: proxy.endpoint(EAST)})
+        require_inserts_shown(settings)
+        create_tables(settings)
+        store = EventStore.connect(settings)
+        store.append("user/homer", NewEvent("set", {}))
+        store.append("user/homer", NewEvent("set", {}), NewEvent("set", {}))
+        assert DynamoStorage(settings).insert_each(list(store.read("user/homer"))) == [Insert.TAKEN] * 3
+        batches = StreamReader.connect(settings, Checkpoints(MemoryControl(), "reader")).poll()
+    finally:
+        proxy.stop()
+    assert [record["eventName"] for batch in batches for record in batch.records] == ["INSERT"] * 3
 
 
 def test_a_region_that_has_a_role_is_not_asked_again(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chaos.world.emulator import Statement, parse
+from chaos.faults.inserts import Statement, parse
 from chaos.world.world import World
 from replicator import EventStore, NewEvent, aws
 from replicator.settings import Settings
