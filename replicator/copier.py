@@ -133,6 +133,16 @@ class Copier:
             ]
         return throttled
 
+    def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
+        """Whether home and peer hold the same at these sequences of a lane, undamaged: an equal end does not prove what is
+        stored before it."""
+        positions = {(lane, sequence) for sequence in sequences}
+        try:
+            ours, theirs = self.home.get(positions), self.peer.get(positions)
+        except DamagedEvent:
+            return False
+        return {at: event.digest for at, event in ours.items()} == {at: event.digest for at, event in theirs.items()}
+
     def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
         """What the peer lacks, after a look at the last event that it has: home must hold the same one there."""
         head = self._heads.of(lane)
