@@ -180,6 +180,19 @@ def test_another_process_brings_what_an_earlier_one_left(bench: Bench) -> None:
     assert bench.waiting() == {}
 
 
+def test_a_backlog_that_cannot_be_read_does_not_hold_up_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench("worker", "table")
+
+    def take(limit: int) -> None:
+        raise RegionUnavailable("not to be read")
+
+    monkeypatch.setattr(bench.projector.feeds[0].backlog, "take", take)
+    for count in (1, 2):
+        assert bench.project(batch(*bench.append("homer", "visited")))
+        bench.worker.turn()
+        assert len(bench.reader.committed) == sum(bench.metric("EventsProjected")) == count, "once, and each"
+
+
 def test_while_the_backlog_is_down_too_the_batch_comes_again(bench: Bench) -> None:
     events = bench.append("homer", *["visited"] * 3)
     bench.sink.error = RegionUnavailable("down")
