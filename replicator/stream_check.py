@@ -71,7 +71,10 @@ def _inserts_shown(settings: Settings, sleep: Callable[[float], None]) -> bool |
             return bool(event == "INSERT")
         return None
     finally:
-        client.delete_table(TableName=table)
+        try:
+            client.delete_table(TableName=table)
+        except (BotoCoreError, ClientError) as error:  # what was found out holds all the same
+            log.warning("streams.table_left", region=settings.region, table=table, error=f"{type(error).__name__}: {error}")
 
 
 def _records(streams: Any, arn: str, sleep: Callable[[float], None]) -> Iterator[str]:

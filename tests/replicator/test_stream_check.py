@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -94,6 +95,21 @@ def test_so_does_the_first_append_whoever_made_the_tables(bare: Settings) -> Non
     assert list(store.lanes()) == []
     assert read_role(DynamoControl(settings)) is None
     assert [name for name in tables(settings) if "check" in name] == []
+
+
+def test_so_does_one_that_cannot_delete_the_table_of_the_check(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = aws.dynamodb(bare, EAST)
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DeleteTable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "delete_table", refuse)
+        patch.setattr(aws, "dynamodb", lambda *_: client)
+        with capture_logs() as logs, pytest.raises(InvalidConfig):
+            require_inserts_shown(bare)
+    (left,) = [log["table"] for log in logs if log["event"] == "streams.table_left"]
+    client.delete_table(TableName=left)
 
 
 def test_a_region_that_has_a_role_is_not_asked_again(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
