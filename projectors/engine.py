@@ -71,6 +71,14 @@ class Engine:
         `projectors.conflicts`)."""
         return Counter() if self._recent is None else self._recent.met.copy()
 
+    def knows(self, version: str) -> bool:
+        """Whether a projection's version, as records name it, is folded here, or is an earlier one of what is."""
+        name, _, number = version.rpartition("@")
+        return any(
+            version == each.name or (name == each.name and number.isdecimal() and int(number) <= each.version)
+            for each in self._projections
+        )
+
     def apply(self, events: Iterable[Event]) -> list[Failure]:
         """Bring every view that these events feed up to them. One write per view, however many events it takes.
 
@@ -100,8 +108,12 @@ class Engine:
             entry.add(found, lane.region)
         return self._bring(wanted, strange)
 
-    def catch_up(self, lanes: Mapping[LaneId, int]) -> list[Failure]:
-        """Bring the views of these lanes up to their last sequences, reading the events from the store. As `apply`."""
+    def catch_up(self, lanes: Mapping[LaneId, int], *, anew: bool = False) -> list[Failure]:
+        """Bring the views of these lanes up to their last sequences, reading the events from the store, and the views from
+        the sink where that is to be done `anew`. As `apply`."""
+        for lane in lanes if anew else ():
+            for projection in self._projections:
+                self._views.pop(projection.key(lane.stream), None)
         wanted: dict[StreamId, Wanted] = {}
         strange = {lane: (1, last) for lane, last in lanes.items() if lane.region not in self._store.regions}
         for lane, last in lanes.items():

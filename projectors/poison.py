@@ -72,13 +72,20 @@ class Poison:
                 log.error("projector.quarantined", item=each.key, reason=each.reason)
                 known[each.key] = self._quarantine.add(each.key, each.reason)
 
-    def lanes(self, regions: Iterable[str], replayed: bool = False) -> dict[LaneId, dict[str, Value]]:
+    def lanes(
+        self, regions: Iterable[str], knows: Callable[[str], bool], replayed: bool = False
+    ) -> dict[LaneId, dict[str, Value]]:  # fmt: skip
         """The records by lane. Those of regions that were not known, and are now, are released. A stream record that was
-        sent to the dead letters stands until it is replayed from there."""
+        sent to the dead letters stands until it is replayed from there, and what a projection refused that this process
+        does not know, as another one has newer code, until one that `knows` it has tried again."""
         known, found = {stranger(region) for region in regions}, dict[LaneId, dict[str, Value]]()
         records = dict(self._quarantine.records())
         for key, value in records.items():
-            waits = self._letters is not None and not replayed and projection_of(key) == _RECORD
+            version = projection_of(key)
+            if not version or knows(version):  # a projection may be called `record`, too
+                waits = False
+            else:
+                waits = version != _RECORD or (self._letters is not None and not replayed)
             if (lane := lane_of(key)) is not None and not waits:
                 found.setdefault(lane, {})[key] = value
         self.release({key: value for key, value in records.items() if key in known})

@@ -25,7 +25,7 @@ from projectors.sinks.opening import open_sink
 from replicator import erasure
 from replicator.backlog import Backlog, Part
 from replicator.claims.settling import Settler
-from replicator.control import ControlStorage, Quarantine
+from replicator.control import ControlStorage, Quarantine, sequences_of
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
@@ -191,7 +191,7 @@ class Projector:
     def _mend(self, lanes: Collection[LaneId] | None = None) -> bool:
         """Try lanes in quarantine again in every sink, these or some of all, and release the records of what is folded.
         Returns whether there were any."""
-        listed = self._poison.lanes(self.store.regions, replayed=lanes is not None)
+        listed = self._poison.lanes(self.store.regions, self.feeds[0].engine.knows, replayed=lanes is not None)
         names = sorted((lane for lane in listed if lanes is None or lane in lanes), key=lambda lane: lane.key)
         if lanes is None:
             behind = [lane for lane in names if self._tried_to is None or lane.key > self._tried_to.key]
@@ -199,11 +199,11 @@ class Projector:
             self._tried_to = names[-1] if names else None
         if not names:
             return False
-        ends = {lane: self._last(lane, 1) for lane in names}
+        ends = {lane: self._last(lane, max(sequences_of(listed[lane]), default=1)) for lane in names}
         found = Folded()
         for feed in self.feeds:
             rests = Folded(waits=whole(ends)) if feed.rests else None
-            found.add(rests or feed.attempt(lambda engine: engine.catch_up(ends), lambda: whole(ends)))
+            found.add(rests or feed.attempt(lambda engine: engine.catch_up(ends, anew=True), lambda: whole(ends)))
         self._record(found)
         again = {each.key for each in found.failures}
         done = [lane for lane in names if lane not in found.waits]

@@ -63,14 +63,16 @@ class ProjectorWorker:
         try:
             self._projector.look()
             self._pending = self._pending or self._reader.poll()
+            busy = bool(self._pending)
             self._project(self._pending)
+            self._pending = []  # done with, whatever becomes of the backlogs
             more = self._projector.step()  # a part of each backlog: the stream has its turn in between
         except RegionUnavailable as error:
             self._failures += 1
             self._log.warning("projector.waits", error=str(error))
             return full_jitter(self._failures)
-        busy, self._pending, self._failures = bool(self._pending) or more, [], 0
-        return 0.0 if busy else self._poll_interval
+        self._failures = 0
+        return 0.0 if busy or more else self._poll_interval
 
     def _project(self, batches: Sequence[Batch]) -> None:
         """Fold these batches, then checkpoint them: killed in between, they come again and are skipped by vector."""

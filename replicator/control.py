@@ -7,14 +7,15 @@ import json
 import math
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicator import aws
-from replicator.domain.names import DELIMITER, LaneId
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key
 from replicator.errors import InvalidName, RegionRefuses, RegionUnavailable
 from replicator.retries import Transient
 from replicator.settings import Settings
@@ -298,6 +299,15 @@ def lane_of(key: str) -> LaneId | None:
         return LaneId.from_key(event_of(key).rpartition(DELIMITER)[0])
     except InvalidName:
         return None
+
+
+def sequences_of(keys: Iterable[str]) -> set[int]:
+    """The sequences of the events that records are about, of those that name one."""
+    found: set[int] = set()
+    for key in keys:
+        with suppress(InvalidName):
+            found.add(parse_sequence_key(key.rpartition(DELIMITER)[2]))
+    return found
 
 
 def projection_of(key: str) -> str:

@@ -25,6 +25,8 @@ from replicator.linkstate import LinkState
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
 
 _TRANSACTION_BYTES = 3_500_000
+_READ_BYTES = 1_000_000
+"""So much of a home lane is held at once: many lanes are caught up together."""
 _SAME_PEER_SECONDS = 5.0
 _LONG_RUN = 4
 """Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
@@ -133,6 +135,16 @@ class Copier:
             ]
         return throttled
 
+    def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
+        """Whether home and peer hold the same at these sequences of a lane, undamaged: an equal end does not prove what is
+        stored before it."""
+        positions = {(lane, sequence) for sequence in sequences}
+        try:
+            ours, theirs = self.home.get(positions), self.peer.get(positions)
+        except DamagedEvent:
+            return False
+        return {at: event.digest for at, event in ours.items()} == {at: event.digest for at, event in theirs.items()}
+
     def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
         """What the peer lacks, after a look at the last event that it has: home must hold the same one there."""
         head = self._heads.of(lane)
@@ -168,14 +180,18 @@ class Copier:
         self.log.warning("link.peer_ahead", stream=str(lane.stream), home=last.sequence if last else 0, peer=head.sequence)
 
     def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
-        """Up to 100 events of the home lane, and whether there is more to read behind them.
+        """Up to 100 events and 1 MB of the home lane, and whether there is more to read behind them.
 
         What comes before a damaged event is good; a lane whose next event is damaged is stopped.
         """
         found: list[Event] = []
+        size = 0
         try:
             for event in self.home.read(lane, first, last, limit=MAX_TRANSACTION):
                 found.append(event)
+                size += size_of(event)
+                if size > _READ_BYTES:
+                    return found, True
         except DamagedEvent as error:
             if not found:
                 self._refuse(lane, _id(lane, first), f"damaged at home: {error}")

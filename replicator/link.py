@@ -17,7 +17,7 @@ from itertools import islice
 import structlog
 
 from replicator.backlog import Backlog, Part, Rounds
-from replicator.control import ControlStorage, Quarantine
+from replicator.control import ControlStorage, Quarantine, sequences_of
 from replicator.copier import Copier
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
@@ -36,6 +36,8 @@ REST_SECONDS = 20.0
 tried again from there."""
 LOOK_SECONDS = 30.0
 """So often a link looks at what no event tells of: a replaced table, a mended lane, pointers that others deferred."""
+PAUSE_SECONDS = 1.0
+"""So long lanes that had to wait on, as the peer throttles them or is ahead of their home, are left alone."""
 SLICE = 50
 """So many lanes are caught up at once."""
 _PART = 1000
@@ -70,7 +72,7 @@ class Link:
         self._peers = peers
         self._emit = emit
         self._wall, self._monotonic = wall, copier.monotonic
-        self._rounds = Rounds(backlog, SLICE, copier.monotonic)
+        self._rounds = Rounds(backlog, SLICE, copier.monotonic, PAUSE_SECONDS)
         self._log = structlog.get_logger().bind(region=source, link=self.name)
         self._down_at = self._slow_until = self._looked = -math.inf
         self._mended_to: LaneId | None = None
@@ -277,7 +279,9 @@ class Link:
         self._mended_to = chosen[-1]
         self.copier.look_again()
         left = self.copier.catch_up(chosen)
-        whole = [lane for lane in chosen if lane not in left and lane not in self.copier.stopped]
+        caught_up = [lane for lane in chosen if lane not in left and lane not in self.copier.stopped]
+        agree = self.copier.pool.map(lambda lane: self.copier.agree(lane, sequences_of(listed[lane])), caught_up)
+        whole = [lane for lane, equal in zip(caught_up, agree, strict=True) if equal]
         if released := {key: value for lane in whole for key, value in listed[lane].items()}:
             self.copier.quarantine.release(released)
             self._log.info("link.released", events=sorted(released))

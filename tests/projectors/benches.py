@@ -65,15 +65,15 @@ def batch(*events: Event) -> list[dict[str, Any]]:
 
 
 class Table(MemoryStorage):
-    """An events table that can hold damaged events."""
+    """An events table that can hold damaged events: in a lane, from this sequence on."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.damaged: set[LaneId] = set()
+        self.damaged: dict[LaneId, int] = {}
 
     def read(self, lane: LaneId, *args: Any, **options: Any) -> Iterator[Event]:
         for event in super().read(lane, *args, **options):
-            if lane in self.damaged:
+            if event.sequence >= self.damaged.get(lane, event.sequence + 1):
                 raise DamagedEvent(f"event {event.id} does not match its digest")
             yield event
 

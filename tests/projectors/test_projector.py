@@ -180,6 +180,19 @@ def test_another_process_brings_what_an_earlier_one_left(bench: Bench) -> None:
     assert bench.waiting() == {}
 
 
+def test_a_backlog_that_cannot_be_read_does_not_hold_up_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench("worker", "table")
+
+    def take(limit: int) -> None:
+        raise RegionUnavailable("not to be read")
+
+    monkeypatch.setattr(bench.projector.feeds[0].backlog, "take", take)
+    for count in (1, 2):
+        assert bench.project(batch(*bench.append("homer", "visited")))
+        bench.worker.turn()
+        assert len(bench.reader.committed) == sum(bench.metric("EventsProjected")) == count, "once, and each"
+
+
 def test_while_the_backlog_is_down_too_the_batch_comes_again(bench: Bench) -> None:
     events = bench.append("homer", *["visited"] * 3)
     bench.sink.error = RegionUnavailable("down")
@@ -266,7 +279,7 @@ def test_a_lane_with_a_damaged_end_leaves_the_others_alone(bench: Bench, how: st
     bench.append("homer", "visited")
     bad = lane("bart", WEST)
     bench.table.insert_each([seal(bad, 1, Hlc(1, 0), NewEvent("visited", {"secret": SECRET}), EMPTY, b"x" * 32)])
-    bench.table.damaged = {bad} if how == "damaged" else set()
+    bench.table.damaged = {bad: 1} if how == "damaged" else {}
     bench.backlog().defer({bad: (1, 1), lane("homer"): (1, 1)}, 5000)
     bench.idle()
     assert bench.view("homer", "visits") == {"visits": 1}
@@ -333,7 +346,7 @@ def test_lanes_in_quarantine_have_their_turn_however_many_they_are(bench: Bench)
 
 
 @pytest.mark.parametrize("stream", ["homer", "homer simpson", "homer/simpson", 'ho"mer', "数 é"])
-@pytest.mark.parametrize("name", ["member", "member view"])
+@pytest.mark.parametrize("name", ["member", "member view", "record"])
 def test_quarantine_is_left_whatever_things_are_called(bench: Bench, name: str, stream: str) -> None:
     broken = type("Broken", (Projection,), {"name": name, "stream_type": "member", "n": counter(joined=lambda p: p["n"])})
     mended = type("Mended", (Projection,), {"name": name, "stream_type": "member", "n": counter(joined=lambda p: 1)})
@@ -355,6 +368,49 @@ def test_a_version_that_fails_is_recorded_apart_from_one_that_does_not(bench: Be
     bench.restart(second, third, Visits)
     bench.idle()
     assert [key.partition(" ")[0] for key in bench.refused()] == ["member@3"]
+
+
+def test_what_newer_code_refused_stays_in_quarantine_while_older_code_runs_too(bench: Bench) -> None:
+    bench.restart(Mended, type("Second", (Member,), {"version": 2}), Visits)
+    bench.project(batch(*bench.append("homer", "joined")))
+    for projections in ((Mended, Visits), (Visits,)):
+        bench.restart(*projections)
+        bench.idle()
+        assert [key.partition(" ")[0] for key in bench.refused()] == ["member@2"]
+    bench.restart(Mended, type("Second", (Mended,), {"version": 2}), Visits)
+    bench.idle()
+    assert bench.refused() == []
+
+
+def test_a_damaged_end_of_a_lane_stays_in_quarantine_until_it_is_whole(bench: Bench) -> None:
+    (good,) = bench.append("homer", "visited")
+    (bad,) = bench.append("homer", "visited")
+    bench.table.damaged = {lane("homer"): bad.sequence}
+    bench.project(batch(good))
+    bench.backlog().defer({lane("homer"): (1, 2)}, 5000)
+    for _ in range(3):
+        bench.idle()
+        assert {key.partition(" ")[2] for key in bench.refused()} == {bad.id}
+    bench.table.damaged = {}
+    bench.idle()
+    assert bench.refused() == []
+    assert bench.view("homer", "visits") == {"visits": 2}
+
+
+def test_a_damaged_view_stays_in_quarantine_though_a_process_remembers_it_whole(bench: Bench) -> None:
+    bench.project(batch(*bench.append("homer", "visited")))
+    earlier = bench.projector, bench.inbound, bench.worker
+    bench.restart()
+    bench.sink.damaged = {Visits.key("member/homer")}
+    bench.backlog().defer({lane("homer"): (1, 1)}, 5000)
+    bench.drain()
+    assert len(bench.refused()) == 1
+    bench.projector, bench.inbound, bench.worker = earlier
+    bench.idle()
+    assert len(bench.refused()) == 1
+    bench.sink.damaged = set()
+    bench.idle()
+    assert bench.refused() == []
 
 
 def test_an_event_that_no_projection_digests_is_counted_once(bench: Bench) -> None:

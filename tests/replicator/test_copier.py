@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import structlog
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from replicator.control import MemoryControl, Quarantine
 from replicator.copier import Copier
-from replicator.domain.event import Event
+from replicator.domain.clock import Hlc
+from replicator.domain.event import GENESIS, Event, NewEvent, seal, size_of
 from replicator.domain.names import LaneId
+from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
 from replicator.linkstate import LinkState
 from tests.replicator.links import Table, chain, everything, lane_of
@@ -239,4 +242,32 @@ def test_a_peer_that_may_not_be_looked_at_costs_memory_and_nothing_else(bench: B
     bench.peer = bench.copier.peer = bench.copier._heads._peer = Closed()
     bench.copier.copy(bench.at_home(A, 3))
     bench.copier.copy(bench.at_home(A, 1))
+    assert bench.equal()
+
+
+def test_lanes_of_large_events_are_not_held_in_memory_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    for sequence in range(1, 61):
+        new = NewEvent("x", {"text": "x" * 100_000})
+        events.append(seal(A, sequence, Hlc(sequence, 0), new, EMPTY, events[-1].digest if events else GENESIS))
+    bench.home.insert_each(events)
+    held, most = 0, 0
+    read, insert = bench.home.read, bench.peer.insert
+
+    def reading(*args: Any, **options: Any) -> Iterator[Event]:
+        nonlocal held, most
+        for event in read(*args, **options):
+            held += size_of(event)
+            most = max(most, held)
+            yield event
+
+    def inserting(given: Sequence[Event]) -> bool:
+        nonlocal held
+        held = 0
+        return insert(given)
+
+    monkeypatch.setattr(bench.home, "read", reading)
+    monkeypatch.setattr(bench.peer, "insert", inserting)
+    assert bench.copier.catch_up([A]) == set()
+    assert most < 1_500_000
     assert bench.equal()

@@ -462,6 +462,25 @@ def test_a_lane_that_is_mended_is_brought_over_and_leaves_quarantine_by_itself(e
     assert east.refused() == []
 
 
+@pytest.mark.parametrize("how", ["damaged", "forged"])
+def test_what_is_wrong_at_a_peer_stays_in_quarantine_though_the_lanes_end_is_right(east: Region, how: str) -> None:
+    events = east.append(("a", 3))
+    assert east.deliver(events)
+    peer = east.peers[WEST]
+    if how == "damaged":
+        peer.damaged = {(A, 2)}
+    else:
+        peer._lanes[A][2] = chain(A, 1, events[:1], by="a forger")[0]
+    east.restart()
+    assert east.deliver(events), "they come again"
+    for _ in range(3):
+        assert east.refused() == [events[1].id]
+        east.idle()
+    peer.damaged, peer._lanes[A][2] = set(), events[1]
+    east.idle()
+    assert east.refused() == []
+
+
 def test_lanes_in_quarantine_have_their_turn_however_many_they_are(east: Region) -> None:
     events = east.append(*((f"u{n:03}", 2) for n in range(120)))
     east.home.damaged = {(event.lane, 1) for event in events}
@@ -505,6 +524,22 @@ def test_one_damaged_throttled_or_forked_lane_leaves_the_others_alone(east: Regi
     assert [event.sequence for event in everything(west)[damaged]] == [1], "what comes before damage is good"
     assert east.waiting() == {throttled: (1, 3)}
     assert {event_id.rpartition("#")[0] for event_id in east.refused()} == {damaged.key, forked.key, at_peer.key}
+
+
+def test_a_lane_of_which_the_peer_has_more_is_not_asked_for_over_and_over(east: Region) -> None:
+    events = east.append(("a", 2))
+    assert east.deliver(events)
+    del east.home._lanes[A][2]  # restored from a backup, and not brought up yet
+    east.links[WEST].defer_lanes({A: (1, 1)})
+    east.drain()
+    asked = east.peers[WEST].calls
+    for _ in range(50 if east.driver == "thread" else 0):  # a queue's messages rest by themselves
+        east.threads[0].turn()
+    assert east.peers[WEST].calls == asked
+    MemoryStorage.insert_each(east.home, events[1:])
+    east.wait(1.0)
+    east.drain()
+    assert east.waiting() == {}
 
 
 def test_what_another_process_put_on_the_backlog_is_brought_over(east: Region) -> None:

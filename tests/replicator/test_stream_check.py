@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -118,6 +119,21 @@ def test_behind_a_proxy_that_translates_inserts_it_is_good(bare: Settings, tmp_p
     finally:
         proxy.stop()
     assert [record["eventName"] for batch in batches for record in batch.records] == ["INSERT"] * 3
+
+
+def test_so_does_one_that_cannot_delete_the_table_of_the_check(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = aws.dynamodb(bare, EAST)
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DeleteTable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "delete_table", refuse)
+        patch.setattr(aws, "dynamodb", lambda *_: client)
+        with capture_logs() as logs, pytest.raises(InvalidConfig):
+            require_inserts_shown(bare)
+    (left,) = [log["table"] for log in logs if log["event"] == "streams.table_left"]
+    client.delete_table(TableName=left)
 
 
 def test_a_region_that_has_a_role_is_not_asked_again(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
