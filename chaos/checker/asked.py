@@ -31,8 +31,9 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
             "acknowledged_twice",
             f"{event.lane} {event.sequence} was acknowledged to call {call.number}, and to call {before.number} before",
         )
+    judged: dict[int, list[str]] = {}  # by identity: regions that hold the same event may share it
     for region, final in finals.items():
-        _stored(verdict, known, region, final)
+        _stored(verdict, known, region, final, judged)
 
 
 def _told(verdict: Verdict, call: Call) -> None:
@@ -64,12 +65,14 @@ def _told(verdict: Verdict, call: Call) -> None:
         last[event.lane] = event.sequence
 
 
-def _stored(verdict: Verdict, known: Knowledge, region: str, final: Final) -> None:
+def _stored(verdict: Verdict, known: Knowledge, region: str, final: Final, judged: dict[int, list[str]]) -> None:
     for kept in final.events:
         told = known.acknowledged.get(kept.digest) or known.unknown.get(kept.digest)
         if told is None:  # then it is from nowhere, or gone
             continue
-        for why in _differs(kept, *told):
+        if id(kept) not in judged:
+            judged[id(kept)] = list(_differs(kept, *told))
+        for why in judged[id(kept)]:
             verdict.breach("changed", f"{region}: {kept.lane} {kept.sequence} {why}")
 
 

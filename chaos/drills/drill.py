@@ -88,6 +88,6 @@ def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
 @contextmanager
 def opened_drill(config: DrillConfig, watch: Watcher) -> Iterator[Run]:
     """The drill's run in its world, which is there until this is closed."""
-    with opened(config.scenario, config.seed, watch, terraform=config.terraform) as run:
+    with opened(config.scenario, config.seed, watch, terraform=config.terraform, sampled=False) as run:
         assert isinstance(run, Run)
         yield run

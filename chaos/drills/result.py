@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,43 +211,34 @@ def _seconds(value: float | None, since: str) -> str:
 
 # -- many drills -----------------------------------------------------------------------------------------------------
 
-COLUMNS = (
-    "kind", "events", "RPO events/lanes", "gone", "RTO s", "fail-back s", "lost", "overwritten", "duplicated", "forks",
-    "converged s", "took s",
-)  # fmt: skip
+COLUMNS: dict[str, Callable[[DrillResult], str]] = {
+    "kind": lambda drill: drill.kind.name,
+    "events": lambda drill: f"{drill.result.acknowledged:,}",
+    "RPO events/lanes": lambda drill: f"{drill.figures.rpo_events:,}/{drill.figures.rpo_lanes:,}",
+    "gone": lambda drill: f"{drill.result.gone:,}",
+    "RTO s": lambda drill: _number(drill.figures.rto_seconds),
+    "fail-back s": lambda drill: _number(drill.figures.failback_seconds),
+    "lost": lambda drill: f"{drill.broken('lost'):,}",
+    "overwritten": lambda drill: f"{drill.broken('changed', 'acknowledged_twice'):,}",
+    "duplicated": lambda drill: f"{drill.broken('duplicated'):,}",
+    "forks": lambda drill: f"{drill.broken('forked', 'quarantined'):,}",
+    "converged s": lambda drill: _number(drill.result.converge_seconds),
+    "took s": lambda drill: _number(drill.total_seconds),
+}
 SHORT = ("kind", "RPO", "gone", "RTO s", "fail-back s", "lost/overwritten/ doubled/forks", "promises")
 
 
 def as_markdown(drills: Sequence[DrillResult]) -> str:
     """A Markdown table, a row a drill."""
-    rows = [COLUMNS, ("---", *("---:" for _ in COLUMNS[1:])), *map(_row, drills)]
+    told = ([figure(drill) for figure in COLUMNS.values()] for drill in drills)
+    rows = [list(COLUMNS), ["---", *("---:" for _ in list(COLUMNS)[1:])], *told]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def short_figures(drill: DrillResult) -> Sequence[str]:
     """What fits on a terminal, in the order of SHORT but for its last."""
-    figures = drill.figures
-    return (
-        drill.kind.name, f"{figures.rpo_events:,}", f"{drill.result.gone:,}", _number(figures.rto_seconds),
-        _number(figures.failback_seconds), "/".join(f"{count:,}" for count in _breaches(drill)),
-    )  # fmt: skip
-
-
-def _row(drill: DrillResult) -> Sequence[str]:
-    """In the order of COLUMNS."""
-    figures = drill.figures
-    return (
-        drill.kind.name, f"{drill.result.acknowledged:,}", f"{figures.rpo_events:,}/{figures.rpo_lanes:,}",
-        f"{drill.result.gone:,}", _number(figures.rto_seconds), _number(figures.failback_seconds),
-        *(f"{count:,}" for count in _breaches(drill)), _number(drill.result.converge_seconds), _number(drill.total_seconds),
-    )  # fmt: skip
-
-
-def _breaches(drill: DrillResult) -> tuple[int, int, int, int]:
-    return (
-        drill.broken("lost"), drill.broken("changed", "acknowledged_twice"), drill.broken("duplicated"),
-        drill.broken("forked", "quarantined"),
-    )  # fmt: skip
+    kind, _, rpo, gone, rto, failback, *breaches = (figure(drill) for figure in COLUMNS.values())
+    return kind, rpo.partition("/")[0], gone, rto, failback, "/".join(breaches[:4])
 
 
 def _number(value: float | None) -> str:

@@ -62,9 +62,10 @@ def opened(
     history_file: Path | None = None,
     endpoints: Mapping[str, str] | None = None,
     terraform: bool = False,
+    sampled: bool = True,
 ) -> Iterator[Run | NotRun]:
     """A run of the scenario in a world of its own, which is there until this is closed. `terraform`: a world on which
-    Terraform deployed what does the work."""
+    Terraform deployed what does the work; `sampled`: what arrives is looked at while it runs, for a picture."""
     actions = [make_action(step) for step in scenario.method]
     places = place(scenario, seed, endpoints or {}, actions)
     if isinstance(places, NotRun):
@@ -91,14 +92,14 @@ def opened(
                 )
             )
         lines = stack.enter_context(history_file.open("w")) if history_file is not None else None
-        looked_at = {each: world.direct(each) for each in regions if kind.sampled}
+        looked_at = {each: world.direct(each) for each in regions if sampled}
         sampler = Sampler(looked_at, time.monotonic, kind.type, kind.views)
 
         def told(line: Mapping[str, Any]) -> None:
             _write(lines, line)
             sampler.hear(line)
 
-        sink = told if kind.sampled or lines is not None else None
+        sink = told if sampled or lines is not None else None
         stage = Stage(regions, world, watch, sink, scenario.kills, seed)
         stage.workload = kind(stage, scenario, seed)
         stage.outage = _outage(stage, actions)

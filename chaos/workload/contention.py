@@ -237,7 +237,7 @@ class Contending(Workload):
     projection = "chaos.workload.contention:Tally"
     type = TALLY
     views = f"{Tally.name}@{Tally.version}"
-    endless = sampled = False
+    endless = False
     phase = "writing"
     read_timeout = 30.0
 
@@ -331,7 +331,7 @@ def run_contention(plan: Contention, watch: Watcher) -> Outcome:
     """Run it in a world of two regions and check what came of it. Stops everything it starts, also after an error."""
     cut = [Step("freeze-worker", {"region": each}, 0.0, when="cut", until="joined") for each in ("first", "second")]
     scenario = Scenario("contention", "Contention", "", (), 2, 0, 0.0, plan, (), tuple(cut), _CONVERGE_SECONDS)
-    with opened(scenario, plan.seed, watch) as run:
+    with opened(scenario, plan.seed, watch, sampled=False) as run:
         assert isinstance(run, Run)
         result, load = run.go(), run.stage.workload
         assert isinstance(load, Contending)

@@ -177,7 +177,7 @@ class Flights(Workload):
     projection = PROJECTION
     type = TYPE
     views = f"{Aircraft.name}@{Aircraft.version}"
-    endless = sampled = False
+    endless = False
     measured = True
     phase = "appending"
 

@@ -33,8 +33,6 @@ class Workload(ABC):
     """What the views' keys begin with."""
     endless: ClassVar[bool] = True
     """The clients go on until they are told to finish. Else they have so much to do, and are waited for."""
-    sampled: ClassVar[bool] = True
-    """What arrives is looked at while it runs, for a picture."""
     phase: ClassVar[str] = "timeline"
     measured: ClassVar[bool] = False
     """The outage of the first region is measured also where no runbook moves clients."""

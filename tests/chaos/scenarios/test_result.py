@@ -10,10 +10,18 @@ import pytest
 from chaos.checker.history import History, Written
 from chaos.checker.verdict import Verdict
 from chaos.scenarios.evidence import events_by_region, writers
+from chaos.scenarios.outage import Figures
 from chaos.scenarios.result import Done, Result
 from chaos.scenarios.scenario import find_scenario
 
 EAST, WEST = "us-east-1", "eu-west-1"
+FIELDS = [
+    "scenario", "title", "description", "seed", "regions", "endpoints", "kept", "broken", "not_looked_at",
+    "expected_untested", "converge_within", "promises", "calls", "unknown_at_first", "acknowledged_events",
+    "acknowledged_by_region", "silent_regions", "unanswered_sessions", "unfinished_sessions", "gone_events", "gone_at_most",
+    "why_not", "outage", "load_seconds", "converge_seconds", "timeline", "series",
+]  # fmt: skip
+"""Of the JSON of `chaos run`, which other programs read."""
 
 
 def good(**changed: Any) -> Result:
@@ -27,6 +35,11 @@ def good(**changed: Any) -> Result:
 
 def test_a_run_of_which_nothing_is_wrong_is_kept() -> None:
     assert (good().kept, good().why) == (True, [])
+    assert list(good().as_json()) == FIELDS
+    assert list(good(outage=Figures(EAST, rto_seconds=1.234)).as_json()["outage"].items()) == [
+        ("region", EAST), ("rpo_events", 0), ("rpo_lanes", 0), ("rpo_events_by_runbook", None), ("rto_seconds", 1.23),
+        ("failback_seconds", None),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
