@@ -19,6 +19,7 @@ from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent, Opera
 from replicator.claims import Claim, OptimisticClaims
 from replicator.items import to_item
 from tests.chaos.quiet import Quiet
+from tests.regions import copy
 
 EAST, WEST = "us-east-1", "eu-west-1"
 TALLY, HOMED, EMAIL, NICK = "tally/t-1", "tally/t-0", "email/e-1", "nickname/n-1"
@@ -81,10 +82,7 @@ class Run:
             value = {"id": f"{stream}.{region}", "stream": stream, "owner": owner}  # type: ignore[assignment]
             clients[region].save(name, value, lambda claim=claim, region=region: stores[region].save(claim))  # type: ignore[misc]
         for _ in range(2):
-            for home, there in ((EAST, WEST), (WEST, EAST)):
-                for lane, _ in list(held[home].lanes()):
-                    if lane.region == home:
-                        held[there].insert_each(list(held[home].read(lane)))
+            copy(held)
             for store in stores.values():
                 OptimisticClaims(store).settle(NICK)
         owner = str(OptimisticClaims(stores[EAST]).owner(NICK).owner)

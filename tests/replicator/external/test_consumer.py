@@ -31,14 +31,11 @@ from replicator.external.waves import partition_key
 from replicator.memory import MemoryStorage
 from replicator.settings import Settings
 from replicator.store import EventStore
+from tests.replicator.memories import Killed
 
 from externals import Accounts, FakeKinesis  # isort: skip
 
 SETTINGS = Settings("us-east-1", batch_size=2, attempts=1)
-
-
-class Killed(Exception):
-    """The process was killed here."""
 
 
 @dataclass

@@ -19,6 +19,7 @@ from chaos.world.world import free_ports
 from replicator.steering import SteeringFailed, read_steering
 from replicator.steering.route53 import Route53
 from tests.processes import HANGING_SECONDS, comes_back
+from tests.replicator.memories import Killed
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 NAME = "www.example.com"
@@ -249,10 +250,6 @@ class Interrupted:
         answer = self._client.change_resource_record_sets(**request)
         self._after()
         return answer
-
-
-class Killed(BaseException):
-    """kill -9, as far as this process can do it to itself."""
 
 
 def _die() -> None:
