@@ -612,11 +612,9 @@ class Rooms(Projection):
 @pytest.mark.parametrize("payload", [{}, {"room": "a#b"}, {"room": "hall", "times": "many"}])
 def test_what_no_row_could_count_is_refused_before_it_is_written(payload: dict[str, Any]) -> None:
     client = alone(Rooms, Sums)
-    answer = client.post("/streams/user/homer/events", json={"events": [{"type": "moved", "payload": payload}]})
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:meridian:invalid-event")
-    assert client.get("/streams/user/homer/events").json()["events"] == []
-    good = client.post("/streams/user/homer/events", json={"events": [{"type": "moved", "payload": {"room": "hall"}}]})
-    assert good.status_code == 201
+    problem(append(client, event("moved", **payload)), 422, "invalid-event")
+    assert client.get(EVENTS).json()["events"] == []
+    assert append(client, event("moved", room="hall")).status_code == 201
     assert client.get("/streams/user/homer/value").json()["projection"] == "sums", "rows are no streams' values"
 
 

@@ -215,8 +215,7 @@ def test_a_move_killed_at_any_step_and_run_again_never_lets_two_own() -> None:
     moves = [((EAST, WEST), ()), ((SOUTH,), ()), ((EAST, SOUTH), ()), ((WEST,), ())]
     killed = 0
     for kill_at in range(1, 60):
-        system = System()
-        system.mover().move([EAST])
+        system = System.at_home(EAST)
         clients = {region: system.claims(region) for region in REGIONS}
         turn = 0
 
@@ -283,8 +282,7 @@ def test_moves_at_once_never_let_two_own_however_their_steps_fall() -> None:
     """Three operators move the homes to different regions, each starting again when it is told of another."""
     refused = 0
     for seed in range(30):
-        chance, system = random.Random(seed), System()
-        system.mover().move([EAST])
+        chance, system = random.Random(seed), System.at_home(EAST)
         clients = {region: system.claims(region) for region in REGIONS}
         moves = [Move(system, to) for to in ((WEST,), (SOUTH,), (EAST, WEST))]
         for turn in range(80):

@@ -371,13 +371,9 @@ def test_the_example_of_a_function_handles_each_event_once_and_keeps_its_marks()
     batch = {"Records": [{"kinesis": {"data": b64encode(event.encode()).decode()}} for event in events]}
     for _ in range(2):
         defined = example(
-            "function.py",
-            Deduplicator=Deduplicator,
-            ControlMarks=ControlMarks,
-            control=bench.control,
-            from_lambda=from_lambda,
-            handle=handled.append,
-        )
+            "function.py", Deduplicator=Deduplicator, ControlMarks=ControlMarks, control=bench.control,
+            from_lambda=from_lambda, handle=handled.append,
+        )  # fmt: skip
         defined["handler"](batch, None)
         assert handled == events
 
