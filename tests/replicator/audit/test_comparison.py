@@ -263,10 +263,6 @@ def grown(memories: Memories, region: str, count: int, name: str) -> None:
         last = event
 
 
-def ends(memories: Memories, region: str, name: str) -> int:
-    return sum(event.type == name for event in memories.tables[region].read(LANE))
-
-
 @pytest.mark.parametrize(("ours", "theirs"), [(4, 2), (2, 4), (3, 3)])
 def test_a_fork_is_not_spread_to_a_region_that_holds_only_what_came_before(ours: int, theirs: int) -> None:
     memories = loaded()

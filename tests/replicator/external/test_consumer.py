@@ -147,8 +147,9 @@ def test_a_restart_goes_on_and_calls_the_handler_for_nothing_again() -> None:
     assert bench.by_lane() == bench.expected
 
 
+@pytest.mark.parametrize("restarted", [True, False], ids=["another consumer", "the same one"])
 @pytest.mark.parametrize("die_at", [1, 2, 5, 12, 13, 20])
-def test_what_the_handler_raises_ends_it_and_that_event_comes_again(die_at: int) -> None:
+def test_what_the_handler_raises_ends_it_and_that_event_comes_again(die_at: int, restarted: bool) -> None:
     bench = Bench()
     bench.publish(*STREAMS, times=2)
     bench.publish(*STREAMS)
@@ -157,19 +158,8 @@ def test_what_the_handler_raises_ends_it_and_that_event_comes_again(die_at: int)
         bench.drain()
     bench.die_at = 0
     assert bench.handled.pop() not in bench.handled
-    bench.restart()
-    bench.drain()
-    assert bench.by_lane() == bench.expected
-
-
-def test_the_same_consumer_may_go_on_after_what_its_handler_raised() -> None:
-    bench = Bench()
-    bench.publish(*STREAMS)
-    bench.die_at = 4
-    with pytest.raises(Killed):
-        bench.drain()
-    bench.handled.pop()
-    bench.die_at = 0
+    if restarted:
+        bench.restart()
     bench.drain()
     assert bench.by_lane() == bench.expected
 
