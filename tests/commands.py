@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import atexit
 import json
-import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from chaos.world.processes import dying_with_this_process
+from tests.regions import CLEAN
 
 ROOT = Path(__file__).parents[1]
 Answer = subprocess.CompletedProcess[str]
@@ -45,26 +45,16 @@ for line in sys.stdin:
         texts = [os.pread(file.fileno(), 10_000_000, 0).decode() for file in (out, err)]
         print(json.dumps([code, *texts]), flush=True)
 """
-_ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))},
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "COLUMNS": "250",
-}
+_ENVIRONMENT = {**CLEAN, "COLUMNS": "250"}
 
 
 @cache
 def _server() -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        stdin=pipe,
-        stdout=pipe,
-        text=True,
-        cwd=ROOT,
-        env=_ENVIRONMENT,
-        preexec_fn=dying_with_this_process(),
-    )
+        [sys.executable, "-c", _SERVER], stdin=pipe, stdout=pipe, text=True, cwd=ROOT,
+        env=_ENVIRONMENT, preexec_fn=dying_with_this_process(),
+    )  # fmt: skip
     atexit.register(_stop, server)
     return server
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from benchmarks.measure import Goal, Of, Pair, Row, Task, at_least, at_most
 from benchmarks.working import MadeUp
 from replicator.errors import InvalidConfig, RegionUnavailable
 from tests.processes import HANGING_SECONDS, started, still_alive
+from tests.regions import CLEAN
 
 ROOT = Path(__file__).parents[1]
 GOALS: dict[str, dict[str, list[str]]] = {
@@ -53,10 +53,7 @@ GOALS: dict[str, dict[str, list[str]]] = {
     "memory": {"memory of the worker, 300,000 events": ["count <= 1.1x"]},
     "starting": {"cold start of the replicator, two peers": ["CPU <= 1.3x"]},
 }
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))},
-    "COLUMNS": "250",
-}
+ENVIRONMENT = {**CLEAN, "COLUMNS": "250"}
 
 
 @pytest.fixture(autouse=True)

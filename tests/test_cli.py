@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,13 +15,9 @@ from replicator.control import DynamoControl, Quarantine
 from replicator.settings import Settings
 from tests.commands import Answer, command
 from tests.processes import HANGING_SECONDS
+from tests.regions import CLEAN, environment_of
 
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))},
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "COLUMNS": "200",
-}
+ENVIRONMENT = {**CLEAN, "COLUMNS": "200"}
 
 
 def python(code: str, *arguments: str, **environment: str) -> Answer:
@@ -44,18 +39,7 @@ HELP = {
         *("failover", "failback", "switchover", "bootstrap", "runs", "verify", "repair", "forks", "status"),
     ),
     "projectors": (
-        "init",
-        "run",
-        "serve",
-        "show",
-        "rebuild",
-        "switch",
-        "versions",
-        "drop",
-        "verify",
-        "conflicts",
-        "replay",
-        "row",
+        *("init", "run", "serve", "show", "rebuild", "switch", "versions", "drop", "verify", "conflicts", "replay", "row"),
     ),
     "chaos": ("drill", "contend", "views"),
     "replicator init": WHERE,
@@ -91,16 +75,18 @@ HELP = {
     "projectors serve": (*WHERE, "--peers", "--projection", "--host", "--port"),
     "projectors show": (*WHERE, "projection", "stream", "--version", "--sink"),
     "chaos drill": (
-        "--events",
-        "--regions",
-        "--seed",
-        "--kills",
-        "--json",
-        "--break",
-        "lost",
-        "truth_matches",
-        "--kind",
-        "--markdown",
+        *(
+            "--events",
+            "--regions",
+            "--seed",
+            "--kills",
+            "--json",
+            "--break",
+            "lost",
+            "truth_matches",
+            "--kind",
+            "--markdown",
+        ),
     ),
     "chaos contend": ("--operations", "--writers", "--streams", "--seed", "--json"),
     "chaos views": ("--events", "--seed", "--every"),
@@ -273,16 +259,6 @@ run(app)
 # -- on the emulator -------------------------------------------------------------------------------------------------
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    return {
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PEERS": ",".join(settings.peers),
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_READ_TIMEOUT": "30",
-    }
-
-
 @pytest.mark.emulator
 def test_a_missing_table_is_named_with_its_remedy(settings: Settings) -> None:
     lines = (
@@ -293,13 +269,15 @@ def test_a_missing_table_is_named_with_its_remedy(settings: Settings) -> None:
         "projectors show aircraft aircraft/N1",
         "projectors run --projection chaos.workload.flights:Aircraft",
     )
-    for result in commands(*((f"{line} --prefix absent", environment_of(settings)) for line in lines)):
+    for result in commands(
+        *((f"{line} --prefix absent", environment_of(settings, MERIDIAN_READ_TIMEOUT="30")) for line in lines)
+    ):
         check(result, "table absent-", "init|terraform apply")
 
 
 @pytest.mark.emulator
 def test_what_is_appended_is_read_back(settings: Settings) -> None:
-    environment = environment_of(settings)
+    environment = environment_of(settings, MERIDIAN_READ_TIMEOUT="30")
     appended = []
     for name in ("Homer [bold]", "Zoë 🦄"):
         result = command("replicator", "append", "user/homer", "renamed", json.dumps({"name": name}), **environment)
@@ -318,7 +296,7 @@ def test_what_is_appended_is_read_back(settings: Settings) -> None:
 
 @pytest.mark.emulator
 def test_what_has_been_dealt_with_is_released_by_event_by_lane_and_by_projection(settings: Settings) -> None:
-    environment, link = environment_of(settings), f"{settings.region}>views"
+    environment, link = environment_of(settings, MERIDIAN_READ_TIMEOUT="30"), f"{settings.region}>views"
     lane = "us-east-1#user#homer"
     for key in (
         f"place {lane}#{1:016d}",
@@ -347,7 +325,7 @@ def test_what_has_been_dealt_with_is_released_by_event_by_lane_and_by_projection
 
 @pytest.mark.emulator
 def test_homes_are_named_moved_and_printed(settings: Settings) -> None:
-    environment = environment_of(settings)
+    environment = environment_of(settings, MERIDIAN_READ_TIMEOUT="30")
     before = command("replicator", "homes", **environment)
     assert [json.loads(line)["epoch"] for line in before.stdout.splitlines()] == [None, None]
     for regions, epoch in (("us-east-1,eu-west-1", 1), ("eu-west-1", 2), ("eu-west-1", 2)):
@@ -366,6 +344,6 @@ def test_homes_are_named_moved_and_printed(settings: Settings) -> None:
 
 @pytest.mark.emulator
 def test_init_makes_the_tables_once(settings: Settings) -> None:
-    environment = environment_of(settings) | {"MERIDIAN_PREFIX": f"{settings.prefix}-new"}
+    environment = environment_of(settings, MERIDIAN_READ_TIMEOUT="30") | {"MERIDIAN_PREFIX": f"{settings.prefix}-new"}
     assert [command("replicator", "init", **environment).stdout.split()[1] for _ in range(2)] == ["created", "tables"]
     assert [command("projectors", "init", **environment).stdout for _ in range(2)] == ["us-east-1: dynamodb is ready\n"] * 2

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from replicator.cli import app as replicator
 from replicator.external.kinesis import create_streams
 from replicator.tables import create_tables
 from tests.processes import started
-from tests.regions import activate
+from tests.regions import CLEAN, activate, environment_of
 
 pytestmark = [pytest.mark.emulator, pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")]
 
@@ -150,15 +151,8 @@ def _leg(hour: int) -> NewEvent:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    return {
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PEERS": ",".join(settings.peers),
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_READ_TIMEOUT": "60",
-        "MERIDIAN_PROJECTIONS": PROJECTION,
-        "MERIDIAN_EXTERNAL": settings.external,
-    }
+    more = {"MERIDIAN_READ_TIMEOUT": "60", "MERIDIAN_PROJECTIONS": PROJECTION, "MERIDIAN_EXTERNAL": settings.external}
+    return environment_of(settings, **more)
 
 
 @pytest.fixture
@@ -169,15 +163,15 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def interrupted(command: str, environment: dict[str, str], moment: float, number: signal.Signals, folder: Path) -> Ended:
+def interrupted(
+    command: str, environment: dict[str, str], folder: Path, moment: float, number: signal.Signals, port: int
+) -> Ended:
     """Start a command, send it a signal so many seconds later, and wait until it has ended."""
-    (port,) = free_ports(1)
     program, *words = f"{command} {LONG[command].format(port=port)}".split()
     log = folder / f"{uuid.uuid4().hex}.log"
     with log.open("w") as output:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))}
-        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "TMPDIR": str(folder), "PYTHONPATH": PATH}
-        with started([str(BIN / program), *words], {**inherited, **keys, **environment}, stdout=output, stderr=output) as it:
+        given = {**CLEAN, "TMPDIR": str(folder), "PYTHONPATH": PATH, **environment}
+        with started([str(BIN / program), *words], given, stdout=output, stderr=output) as it:
             time.sleep(moment)
             it.family()  # known by then, also where they change their environment
             by_itself = not it.running
@@ -200,11 +194,14 @@ def _line(pid: int) -> str:
         return str(pid)
 
 
-def tried(command: str, environment: dict[str, str], moments: int, seconds: float, folder: Path) -> None:
-    """Try so many random moments within the first seconds of a command, each with one of the two signals."""
+def tried(command: str, environment: dict[str, str], moments: int, seconds: float, folder: Path, together: int = 1) -> None:
+    """Try so many random moments within the first seconds of a command, each with one of the two signals: one after the
+    other, or so many of them at once."""
     chance = random.Random(f"{command}/{moments}")
-    plan = [(chance.uniform(0, seconds), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(moments)]
-    found = [interrupted(command, environment, moment, number, folder) for moment, number in plan]
+    ports = free_ports(moments)
+    plan = [(chance.uniform(0, seconds), (signal.SIGINT, signal.SIGTERM)[n % 2], port) for n, port in enumerate(ports)]
+    with ThreadPoolExecutor(together) as pool:
+        found = list(pool.map(lambda each: interrupted(command, environment, folder, *each), plan))
     codes = Counter("by itself" if each.by_itself else each.code for each in found)
     figures = {"slowest": round(max(each.seconds for each in found), 2), "codes": {str(k): n for k, n in codes.items()}}
     figures |= {"command": command, "moments": moments, "left": sum(bool(each.left) for each in found)}
@@ -220,7 +217,7 @@ def test_at_some_moments(command: str, environment: dict[str, str], folder: Path
 
 @pytest.mark.parametrize("command", OF_ITS_OWN)
 def test_at_some_moments_of_a_world_of_its_own(command: str, folder: Path) -> None:
-    tried(command, {}, 2, 6.0, folder)
+    tried(command, {}, 2, 6.0, folder, together=2)
 
 
 @pytest.mark.soak

@@ -11,11 +11,9 @@ import pytest
 
 from replicator import EventStore, NewEvent, Settings
 from tests.processes import started
-from tests.regions import activate
+from tests.regions import CLEAN, activate, environment_of
 
 BIN = Path(sys.executable).parent
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))} | KEYS
 WORKER = """
 import sys, threading, time
 from replicator import console, ending
@@ -76,13 +74,7 @@ def test_head_takes_the_first_lines_and_nothing_is_said(settings: Settings) -> N
     store = EventStore.connect(settings)
     for n in range(30):
         store.append(f"user/u{n}", NewEvent("set", {"text": "x" * 4_000}))
-    environment = {
-        **CLEAN,
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PEERS": ",".join(settings.peers),
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-    }
+    environment = {**CLEAN, **environment_of(settings)}
     for line in (("verify", "--wait", "0"), ("verify", "--wait", "0", "--json"), ("status",), ("read", "user/u1")):
         code, said = closed(str(BIN / "replicator"), *line, environment=environment)
         assert (code, "Traceback" in said, "error" in said) == (141, False, False), said

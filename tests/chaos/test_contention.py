@@ -15,10 +15,11 @@ from chaos.checker.verdict import Verdict
 from chaos.workload.client import Client
 from chaos.workload.contention import Contention, run_contention
 from chaos.world.reading import kept_of
-from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent, Operation
+from replicator import InvalidConfig, MemoryStorage, NewEvent, Operation
 from replicator.claims import Claim, OptimisticClaims
 from replicator.items import to_item
 from tests.chaos.quiet import Quiet
+from tests.regions import copy, stores_over
 
 EAST, WEST = "us-east-1", "eu-west-1"
 TALLY, HOMED, EMAIL, NICK = "tally/t-1", "tally/t-0", "email/e-1", "nickname/n-1"
@@ -63,7 +64,7 @@ class Run:
     def __init__(self) -> None:
         self.history = History(lambda: 0.0)
         held = {region: MemoryStorage() for region in (EAST, WEST)}
-        stores = {region: EventStore(held[region], region, [EAST, WEST]) for region in held}
+        stores = stores_over(held)
         clients = {region: Client(f"w{number}", region, self.history) for number, region in enumerate(held)}
         for total in (1, 2, 3):
             for stream in (TALLY, HOMED):
@@ -81,10 +82,7 @@ class Run:
             value = {"id": f"{stream}.{region}", "stream": stream, "owner": owner}  # type: ignore[assignment]
             clients[region].save(name, value, lambda claim=claim, region=region: stores[region].save(claim))  # type: ignore[misc]
         for _ in range(2):
-            for home, there in ((EAST, WEST), (WEST, EAST)):
-                for lane, _ in list(held[home].lanes()):
-                    if lane.region == home:
-                        held[there].insert_each(list(held[home].read(lane)))
+            copy(held)
             for store in stores.values():
                 OptimisticClaims(store).settle(NICK)
         owner = str(OptimisticClaims(stores[EAST]).owner(NICK).owner)

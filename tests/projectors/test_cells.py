@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,11 +17,12 @@ from projectors.projection import ProjectionFailed
 from projectors.rows import read_row
 from projectors.sinks.port import Change
 from projectors.view import ViewKey
-from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed
+from replicator import Event, MemoryStorage, NewEvent, Observed
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData
 from replicator.errors import InvalidConfig, RegionUnavailable
+from tests.projectors.histories import REGIONS, deliveries, digests, histories, store_of
+from tests.projectors.histories import engine_over as over
 
-REGIONS = ("ap-south-1", "eu-west-1", "us-east-1")
 USERS = ("user/bart", "user/homer", "user/lisa")
 GROUPS = ("bowling", "jazz/club")
 
@@ -47,35 +47,19 @@ class Visits(Projection):
 ALL = (Members, Visits)
 
 
-def store_of(storage: MemoryStorage, region: str = "us-east-1") -> EventStore:
-    return EventStore(storage, region, REGIONS, HybridLogicalClock(lambda: 1_763_914_981_123))
+def payload(user: str, group: str) -> dict[str, Any]:
+    return {"group": group, "groups": list(GROUPS), "name": user.partition("/")[2]}
 
 
-@st.composite
-def histories(draw: st.DrawFn) -> list[Event]:
-    """Events of three regions; each writer has received some prefix of what the others wrote."""
-    storages = {region: MemoryStorage() for region in REGIONS}
-    stores = {region: store_of(storage, region) for region, storage in storages.items()}
-    history: list[Event] = []
-    for _ in range(draw(st.integers(1, 14))):
-        region, stream, other = draw(st.sampled_from(REGIONS)), draw(st.sampled_from(USERS)), draw(st.sampled_from(REGIONS))
-        lane = [e for e in history if e.region == other and str(e.stream) == stream]
-        storages[region].insert_each(lane[: draw(st.integers(0, len(lane)))])
-        kind = draw(st.sampled_from(["joined", "joined", "left", "noise", "merged"]))
-        payload = {"group": draw(st.sampled_from(GROUPS)), "groups": list(GROUPS), "name": stream.partition("/")[2]}
-        observed = Observed.of(stores[region].read(stream))
-        history += stores[region].append(stream, NewEvent(kind, payload), observed=observed)
-    return history
+HISTORIES = histories(
+    USERS,
+    ["joined", "joined", "left", "noise", "merged"],
+    {user: st.sampled_from([payload(user, group) for group in GROUPS]) for user in USERS},
+)
 
 
 def engine_over(events: Sequence[Event], sink: MemorySink, projections: Sequence[type[Projection]] = ALL) -> Engine:
-    storage = MemoryStorage()
-    storage.insert_each(list(events))
-    return Engine(projections, store_of(storage), sink)
-
-
-def digests(sink: MemorySink) -> dict[ViewKey, bytes]:
-    return {view.id: view.digest for each in ALL for view in sink.views(each.name)}
+    return over(events, sink, projections)
 
 
 def in_one_go(history: Sequence[Event]) -> MemorySink:
@@ -84,14 +68,8 @@ def in_one_go(history: Sequence[Event]) -> MemorySink:
     return sink
 
 
-def deliveries(data: st.DataObject, history: Sequence[Event]) -> list[list[Event]]:
-    order = data.draw(st.permutations([*history, *data.draw(st.lists(st.sampled_from(history), max_size=6))]))
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(order)), max_size=6)) | {0, len(order)})
-    return [order[a:b] for a, b in pairwise(cuts)]
-
-
 @trials(max_examples=120)
-@given(histories(), st.data())
+@given(HISTORIES, st.data())
 def test_any_order_duplication_and_batching_gives_the_same_cells_and_rows(history: list[Event], data: Any) -> None:
     expected, sink = in_one_go(history), MemorySink()
     engine = engine_over(history, sink)
@@ -99,12 +77,12 @@ def test_any_order_duplication_and_batching_gives_the_same_cells_and_rows(histor
         assert engine.apply(batch) == []
         if data.draw(st.booleans()):
             engine = engine_over(history, sink)  # another process
-    assert digests(sink) == digests(expected)
+    assert digests(sink, ALL) == digests(expected, ALL)
     assert [read_row(Members, sink, row) for row in GROUPS] == [read_row(Members, expected, row) for row in GROUPS]
 
 
 @trials(max_examples=60)
-@given(histories(), st.data())
+@given(HISTORIES, st.data())
 def test_rows_are_right_while_lanes_are_still_arriving(history: list[Event], data: Any) -> None:
     lanes = {e.lane: iter([x for x in history if x.lane == e.lane]) for e in history}
     order = [next(lanes[lane]) for lane in data.draw(st.permutations([e.lane for e in history]))]
@@ -113,11 +91,11 @@ def test_rows_are_right_while_lanes_are_still_arriving(history: list[Event], dat
     for upto, event in enumerate(order, 1):
         storage.insert_each([event])
         engine.apply([event, data.draw(st.sampled_from(order[:upto]))])
-    assert digests(sink) == digests(in_one_go(history))
+    assert digests(sink, ALL) == digests(in_one_go(history), ALL)
 
 
 @trials(max_examples=60)
-@given(histories())
+@given(HISTORIES)
 def test_rows_agree_with_the_plain_history(history: list[Event]) -> None:
     sink = in_one_go(history)
     for row in GROUPS:
@@ -184,7 +162,7 @@ def test_two_projectors_of_the_same_streams_count_everything_once() -> None:
             return shared.save(changes)
 
     engine_over(events, Racing()).apply(events)
-    assert digests(shared) == digests(in_one_go(events))
+    assert digests(shared, ALL) == digests(in_one_go(events), ALL)
     assert read_row(Members, shared, "bowling").value["joins"] == 20
 
 
@@ -317,7 +295,7 @@ def test_a_store_that_does_not_answer_leaves_no_half_counted_event() -> None:
     with pytest.raises(RegionUnavailable):
         Engine(ALL, store_of(storage), Down()).apply(events)
     Engine(ALL, store_of(storage), sink).apply(events)
-    assert digests(sink) == digests(in_one_go(events))
+    assert digests(sink, ALL) == digests(in_one_go(events), ALL)
 
 
 def test_a_sink_that_lost_everything_under_a_running_projector_counts_what_was_there_before() -> None:

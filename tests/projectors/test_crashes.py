@@ -18,6 +18,7 @@ from projectors.view import View, ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed, Settings
 from replicator.domain.names import LaneId
 from replicator.domain.vector import VersionVector
+from tests.replicator.memories import Killed
 
 REGIONS = ("eu-west-1", "us-east-1")
 
@@ -38,10 +39,6 @@ class Members(Projection):
 
 
 ALL = (Member, Members)
-
-
-class Killed(BaseException):
-    """No `except Exception` saves anything from it."""
 
 
 @dataclass

@@ -18,7 +18,6 @@ from projectors.failures import LanesWait
 from projectors.projection import ProjectionFailed
 from projectors.queries import Query
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.sinks.port import Change
 from projectors.view import ViewKey
 from replicator import (
     Accept,
@@ -47,6 +46,8 @@ from replicator.erasure import (
 )
 from replicator.errors import InvalidConfig
 from replicator.history import AtSequence
+from tests.cuttable import Cuttable
+from tests.projectors.histories import CrashingSink
 
 EAST, WEST = "us-east-1", "eu-west-1"
 REGIONS = (EAST, WEST)
@@ -81,28 +82,6 @@ ALL = (Account, Emails)
 
 def secret_of(subject: str) -> str:
     return SECRET if subject == HOMER else OTHER
-
-
-class Cuttable:
-    """Keys of a region as others see it: perhaps down."""
-
-    def __init__(self, keys: KeyStorage) -> None:
-        self.keys = keys
-        self.down = False
-
-    def _reached(self) -> KeyStorage:
-        if self.down:
-            raise RegionUnavailable("the region does not answer")
-        return self.keys
-
-    def get(self, subject: str) -> SubjectKeys:
-        return self._reached().get(subject)
-
-    def add(self, subject: str, key_id: str, wrapped: bytes) -> bool:
-        return self._reached().add(subject, key_id, wrapped)
-
-    def forget(self, subject: str) -> None:
-        self._reached().forget(subject)
 
 
 class Region:
@@ -457,23 +436,6 @@ STEPS = st.lists(
     min_size=3,
     max_size=25,
 )
-
-
-class CrashingSink(MemorySink):
-    """Loses the process around a save, as planned."""
-
-    def __init__(self, plan: Sequence[str]) -> None:
-        super().__init__()
-        self._plan = iter(plan)
-
-    def save(self, changes: Sequence[Change]) -> list[bool]:
-        crash = next(self._plan, "no")
-        if crash == "before":
-            raise RegionUnavailable("crashed before the save")
-        saved = super().save(changes)
-        if crash == "after":
-            raise RegionUnavailable("crashed after the save")
-        return saved
 
 
 def brought(region: Region, events: Sequence[Event], restart: bool = True) -> None:

@@ -25,6 +25,7 @@ from replicator.store import EventStore
 from tests.commands import Answer, command
 from tests.processes import wait_until
 from tests.projectors.fleet import Aircraft2
+from tests.regions import environment_of
 
 pytestmark = pytest.mark.emulator
 
@@ -32,16 +33,8 @@ CLASSES = ("chaos.workload.flights:Aircraft", "tests.projectors.fleet:Aircraft2"
 
 
 def projectors(settings: Settings, *arguments: str, **more: str) -> Answer:
-    environment = {
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PEERS": ",".join(settings.peers),
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_READ_TIMEOUT": "30",
-        "MERIDIAN_PROJECTIONS": ",".join(CLASSES),
-        **more,
-    }
-    return command("projectors", *arguments, **environment)
+    environment = environment_of(settings, MERIDIAN_READ_TIMEOUT="30", MERIDIAN_PROJECTIONS=",".join(CLASSES))
+    return command("projectors", *arguments, **{**environment, **more})
 
 
 def ok(settings: Settings, *arguments: str, **more: str) -> str:
@@ -328,9 +321,7 @@ def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, databas
     ok(settings, "init", "--sink", database)
     environment = {
         **os.environ,
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
+        **environment_of(settings, MERIDIAN_PEERS=""),
         "MERIDIAN_PROJECTIONS": CLASSES[0],
         "MERIDIAN_SINKS": f"dynamodb {database}",
         "MERIDIAN_POLL_INTERVAL": "0.1",

@@ -22,7 +22,6 @@ from replicator import (
     DamagedEvent,
     Event,
     EventStore,
-    HybridLogicalClock,
     InvalidConfig,
     MemoryStorage,
     NewEvent,
@@ -39,8 +38,8 @@ from replicator import (
 from replicator.history import AtSequence
 from replicator.schemas import Schemas
 from replicator.settings import Settings
+from tests.regions import EAST, WEST, copy, stores_over
 
-EAST, WEST = "us-east-1", "eu-west-1"
 REGIONS = (EAST, WEST)
 HOMER = StreamId("user", "homer")
 START = 1_763_914_981_000
@@ -75,10 +74,7 @@ class Counted(MemoryStorage):
 def two() -> tuple[dict[str, Counted], dict[str, EventStore]]:
     held = {region: Counted() for region in REGIONS}
     now = iter(range(START, START + 10_000_000, 1000))
-    return held, {
-        region: EventStore(held[region], region, REGIONS, HybridLogicalClock(lambda: next(now)), peer=held.__getitem__)
-        for region in REGIONS
-    }
+    return held, stores_over(held, lambda: next(now))
 
 
 def save(store: EventStore, *events: NewEvent, after: Any = None) -> Saved:
@@ -377,18 +373,11 @@ def test_a_sum_that_cannot_be_written_down_is_the_projection_s_failure() -> None
 # -- moments and what has not arrived ----------------------------------------------------------------------------------
 
 
-def copy(held: dict[str, Counted]) -> None:
-    for home, there in ((EAST, WEST), (WEST, EAST)):
-        for lane, _ in list(held[home].lanes()):
-            if lane.region == home:
-                held[there].insert_each(list(held[home].read(lane)))
-
-
 def test_a_sequence_has_all_that_its_writer_had_observed_though_it_has_not_arrived() -> None:
     south = "ap-southeast-2"
     regions = (*REGIONS, south)
     held = {region: MemoryStorage() for region in regions}
-    stores = {region: EventStore(held[region], region, regions, peer=held.__getitem__) for region in regions}
+    stores = stores_over(held)
     save(stores[WEST], LOGIN, after=save(stores[EAST], email("e@x")).token)
     for lane, _ in list(held[WEST].lanes()):
         held[south].insert_each(list(held[WEST].read(lane)))

@@ -30,6 +30,7 @@ from replicator.control import DynamoControl
 from replicator.domain.names import StreamId
 from tests.processes import HANGING_SECONDS, Started, started
 from tests.projectors.fleet import Aircraft2
+from tests.regions import environment_of
 
 pytestmark = pytest.mark.soak
 
@@ -40,14 +41,7 @@ REGIONS = ("ap-south-1", "eu-west-1", "us-east-1")
 
 @contextmanager
 def rebuilding(settings: Settings, history: Path) -> Iterator[Started]:
-    environment = {
-        **os.environ,
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PEERS": ",".join(settings.peers),
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_READ_TIMEOUT": "60",
-    }
+    environment = {**os.environ, **environment_of(settings, MERIDIAN_READ_TIMEOUT="60")}
     line = [sys.executable, "-m", "tests.projectors.rebuilding", str(history)]
     with started(line, environment, cwd=ROOT, stdout=subprocess.DEVNULL) as running:
         yield running

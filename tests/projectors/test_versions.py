@@ -23,6 +23,7 @@ from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
 from replicator.control import MemoryControl
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
+from tests.replicator.memories import Killed
 
 EAST, WEST = REGIONS = ("us-east-1", "eu-west-1")
 
@@ -84,10 +85,6 @@ def test_a_version_is_built_whole_beside_the_one_that_readers_see() -> None:
     assert [each.build.streams for each in bench.told] == [3, 6, 9, 12]
     assert bench.told[-1].remaining == 0
     assert bench.versions.all() == [("account", 2, build)]
-
-
-class Killed(BaseException):
-    pass
 
 
 class Fatal(MemorySink):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
@@ -20,6 +18,7 @@ from replicator.errors import OutcomeUnknown, RegionUnavailable
 from replicator.settings import Settings
 from replicator.storage import Insert
 from replicator.wire import Wire
+from tests.replicator.servers import Engine, Reply, serving
 
 REGION = "us-east-1"
 LANE = LaneId(REGION, StreamId("user", "homer"))
@@ -31,39 +30,21 @@ ANSWERS = {
 }
 
 
-class Broken(ThreadingHTTPServer):
-    """Answers every request alike, and counts them."""
+class Broken(Engine):
+    """Answers every request alike."""
 
-    status = 500
-    body = b""
-    asked = 0
+    status, body = 500, b""
 
-
-class Handler(BaseHTTPRequestHandler):
-    server: Broken
-
-    def do_POST(self) -> None:
-        self.server.asked += 1
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.write(self.server.body)
-
-    def log_message(self, *args: object) -> None:
-        pass
+    def reply(self, operation: str, body: bytes) -> Reply:
+        return self.status, self.body
 
 
 @pytest.fixture(params=ANSWERS)
 def broken(request: pytest.FixtureRequest) -> Iterator[Broken]:
-    with Broken(("127.0.0.1", 0), Handler) as server:
+    with serving(Broken()) as server:
         server.status, told = ANSWERS[request.param]
         server.body = b"<html>no good</html>" if told is None else json.dumps(told).encode()
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -119,7 +100,7 @@ ERRORS = [NoCredentialsError(), CredentialRetrievalError(provider="sts", error_m
 def test_without_credentials_the_region_is_unavailable_and_nothing_is_sent(
     error: BotoCoreError, monkeypatch: pytest.MonkeyPatch, event: Event
 ) -> None:
-    with Broken(("127.0.0.1", 0), Handler) as server:  # nobody is served
+    with Broken() as server:  # nobody is served
         storage = stored(server, monkeypatch)
         monkeypatch.setattr(storage.wire, "_credentials", Tired(storage.wire, 0, error))
         for call in (
@@ -137,65 +118,47 @@ def test_without_credentials_the_region_is_unavailable_and_nothing_is_sent(
 def test_an_append_that_was_sent_is_unknown_also_where_credentials_end_before_it_is_settled(
     error: BotoCoreError, monkeypatch: pytest.MonkeyPatch, event: Event
 ) -> None:
-    with Broken(("127.0.0.1", 0), Handler) as server:
-        server.status, server.body = 500, b"{}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            storage = stored(server, monkeypatch)
-            tired = Tired(storage.wire, 2, error)
-            monkeypatch.setattr(storage.wire, "_credentials", tired)
+    with serving(Broken()) as server:
+        server.body = b"{}"
+        storage = stored(server, monkeypatch)
+        tired = Tired(storage.wire, 2, error)
+        monkeypatch.setattr(storage.wire, "_credentials", tired)
 
-            def second(*_: object) -> None:  # the second attempt is told that the place is taken
-                server.status = 400
-                server.body = b'{"__type":"com.amazonaws.dynamodb.v20120810#DuplicateItemException"}'
+        def second(*_: object) -> None:  # the second attempt is told that the place is taken
+            server.status = 400
+            server.body = b'{"__type":"com.amazonaws.dynamodb.v20120810#DuplicateItemException"}'
 
-            monkeypatch.setattr("tenacity.nap.time.sleep", second)
-            with pytest.raises(OutcomeUnknown) as unknown:
-                storage.insert([event])
-            assert list(unknown.value.events) == [event]
-        finally:
-            server.shutdown()
-            thread.join()
+        monkeypatch.setattr("tenacity.nap.time.sleep", second)
+        with pytest.raises(OutcomeUnknown) as unknown:
+            storage.insert([event])
+        assert list(unknown.value.events) == [event]
 
 
 def test_credentials_that_fail_in_between_cost_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seventy-five events are three requests; what the third needs can be had the second time."""
 
-    class Taking(Handler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            told = json.dumps({"Responses": [{}] * body.count(b'"Statement"')}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(told)))
-            self.end_headers()
-            self.wfile.write(told)
+    class Taking(Engine):
+        def reply(self, operation: str, body: bytes) -> Reply:
+            return 200, json.dumps({"Responses": [{}] * body.count(b'"Statement"')}).encode()
 
-    with Broken(("127.0.0.1", 0), Taking) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            storage = stored(server, monkeypatch)
-            held, turns = storage.wire._credentials, iter([False, False, True])
+    with serving(Taking()) as server:
+        storage = stored(server, monkeypatch)
+        held, turns = storage.wire._credentials, iter([False, False, True])
 
-            def credentials() -> object:
-                if next(turns, False):
-                    raise CredentialRetrievalError(provider="sts", error_msg="away")
-                return held()
+        def credentials() -> object:
+            if next(turns, False):
+                raise CredentialRetrievalError(provider="sts", error_msg="away")
+            return held()
 
-            monkeypatch.setattr(storage.wire, "_credentials", credentials)
-            events = [
-                seal(LaneId(REGION, StreamId("user", f"{n}")), 1, Hlc(n, 0), NewEvent("x", {}), EMPTY, GENESIS)
-                for n in range(75)
-            ]
-            assert storage.insert_each(events) == [Insert.ADDED] * 75
-        finally:
-            server.shutdown()
-            thread.join()
+        monkeypatch.setattr(storage.wire, "_credentials", credentials)
+        events = [
+            seal(LaneId(REGION, StreamId("user", f"{n}")), 1, Hlc(n, 0), NewEvent("x", {}), EMPTY, GENESIS)
+            for n in range(75)
+        ]
+        assert storage.insert_each(events) == [Insert.ADDED] * 75
 
 
-def stored(server: Broken, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
+def stored(server: Engine, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    endpoints = {REGION: f"http://127.0.0.1:{server.server_port}"}
-    return DynamoStorage(Settings(REGION, endpoints=endpoints, attempts=2))
+    return DynamoStorage(Settings(REGION, endpoints={REGION: server.url}, attempts=2))

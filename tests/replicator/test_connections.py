@@ -33,6 +33,7 @@ from replicator.connections import Answer, Direct, Post, ThroughBotocore, _trust
 from replicator.settings import Settings
 from replicator.wire import Wire
 from tests.processes import wait_until
+from tests.replicator.servers import serving as run
 
 REGION = "us-east-1"
 
@@ -112,15 +113,11 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.seen.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with run(server):
+        try:
+            yield server
+        finally:
+            server.seen.over.set()
 
 
 @pytest.fixture

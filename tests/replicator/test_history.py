@@ -28,8 +28,8 @@ from replicator.domain.clock import milliseconds_of
 from replicator.domain.vector import EMPTY
 from replicator.feed import changes
 from replicator.history import AtSequence, AuditEntry, audit, moment_of, signed, vector_at
+from tests.regions import EAST, WEST, copy, stores_over
 
-EAST, WEST = "us-east-1", "eu-west-1"
 HOMER = StreamId("user", "homer")
 START = 1_763_914_981_000
 
@@ -40,12 +40,7 @@ class Two:
     def __init__(self) -> None:
         self.now = START
         self.held = {region: MemoryStorage() for region in (EAST, WEST)}
-        self.stores = {
-            region: EventStore(
-                self.held[region], region, [EAST, WEST], HybridLogicalClock(lambda: self.now), peer=self.held.__getitem__
-            )
-            for region in (EAST, WEST)
-        }
+        self.stores = stores_over(self.held, lambda: self.now)
 
     def append(self, region: str, *events: NewEvent, after: Saved | None = None) -> Saved:
         self.now += 1000
@@ -55,10 +50,7 @@ class Two:
         return result
 
     def copy(self) -> None:
-        for home, there in ((EAST, WEST), (WEST, EAST)):
-            for lane, _ in list(self.held[home].lanes()):
-                if lane.region == home:
-                    self.held[there].insert_each(list(self.held[home].read(lane)))
+        copy(self.held)
 
 
 def new(n: int) -> NewEvent:

@@ -17,6 +17,7 @@ from replicator.errors import RegionUnavailable
 from replicator.settings import Settings
 from replicator.store import EventStore
 from tests.commands import Answer, command
+from tests.regions import environment_of
 
 pytestmark = pytest.mark.emulator
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -25,13 +26,7 @@ Run = Callable[..., Answer]
 
 @pytest.fixture
 def run(settings: Settings, tmp_path: Path) -> Run:
-    environment = {
-        "MERIDIAN_REGION": EAST,
-        "MERIDIAN_PEERS": WEST,
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_STEERING": f"file:{tmp_path}/steering.json",
-    }
+    environment = environment_of(settings, MERIDIAN_STEERING=f"file:{tmp_path}/steering.json")
     return lambda *words, **more: command("replicator", *words, **{**environment, **more})
 
 

@@ -40,28 +40,19 @@ from replicator.dynamodb import DynamoStorage
 from replicator.reducer import Reducer
 from replicator.settings import Settings
 from tests.processes import HANGING_SECONDS
+from tests.regions import BACKENDS, EAST, WEST, stores_in_memory, stores_on
 
-EAST, WEST = "us-east-1", "eu-west-1"
 HOMER, MARGE = StreamId("user", "homer"), StreamId("user", "marge")
 SET = NewEvent("name_set", {"value": "Homer"})
 OF_MARGE = ConsistencyToken({MARGE: VersionVector({EAST: 1})})
 OF_NOWHERE = ConsistencyToken({HOMER: VersionVector({"sa-east-1": 1})})
-BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]
 TOTAL: Reducer[int] = Reducer(0, {"added": lambda total, payload: total + payload["n"]})
-
-
-def regions_in_memory() -> dict[str, EventStore]:
-    held = {region: MemoryStorage() for region in (EAST, WEST)}
-    return {region: EventStore(held[region], region, [EAST, WEST], peer=held.__getitem__) for region in held}
 
 
 @pytest.fixture(params=BACKENDS)
 def stores(request: pytest.FixtureRequest) -> dict[str, EventStore]:
     """Two regions that nothing copies between: each sees the other's events only by pulling them."""
-    if request.param == "memory":
-        return regions_in_memory()
-    settings: Settings = request.getfixturevalue("emptied_settings")
-    return {region: EventStore.connect(settings.at(region)) for region in (EAST, WEST)}
+    return stores_on(request, request.param)
 
 
 @pytest.fixture
@@ -180,7 +171,7 @@ def test_a_token_that_nobody_can_satisfy_is_said_so_in_bounded_time_and_nothing_
 def test_many_streams_that_lack_what_tokens_name_wait_no_longer_than_one() -> None:
     streams = [StreamId("user", f"u{n}") for n in range(20)]
     beyond = [Operation(s, SET, AtToken(ConsistencyToken({s: VersionVector({WEST: 5})}))) for s in streams]
-    east, asked = regions_in_memory()[EAST], []
+    east, asked = stores_in_memory()[EAST], []
     pull = east.pull
 
     def pulled(stream: StreamId, at_least: ConsistencyToken | str | None, timeout: float = 2.0) -> Any:
@@ -208,7 +199,7 @@ def test_many_streams_that_lack_what_tokens_name_wait_no_longer_than_one() -> No
 def test_what_cannot_be_carried_out_is_refused_and_nothing_is_written(
     operations: list[Operation], error: type[Exception], says: str
 ) -> None:
-    east = regions_in_memory()[EAST]
+    east = stores_in_memory()[EAST]
     with pytest.raises(error, match=says):
         east.save(*operations)
     assert list(east.lanes()) == []

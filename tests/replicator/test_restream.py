@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from replicator import (
     EventStore,
-    HybridLogicalClock,
     InvalidEvent,
     InvalidOperation,
     MemoryStorage,
@@ -25,15 +24,10 @@ from replicator.appending import Write
 from replicator.domain.event import Event
 from replicator.restream import MOVED, ORIGIN, Restream
 from replicator.schemas import Schemas
-from replicator.settings import Settings
+from tests.regions import BACKENDS, EAST, WEST, stores_on, stores_over
+from tests.replicator.memories import Killed
 
-EAST, WEST = "us-east-1", "eu-west-1"
 DIRECTORY = StreamId("directory", "springfield")
-BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]
-
-
-class Killed(Exception):
-    pass
 
 
 class Mortal(MemoryStorage):
@@ -66,10 +60,7 @@ def fill(store: EventStore, count: int, stream: StreamId = DIRECTORY) -> None:
 
 @pytest.fixture(params=BACKENDS)
 def store(request: pytest.FixtureRequest) -> EventStore:
-    if request.param == "memory":
-        return EventStore(MemoryStorage(), EAST, [EAST, WEST])
-    settings: Settings = request.getfixturevalue("emptied_settings")
-    return EventStore.connect(settings)
+    return stores_on(request, request.param)[EAST]
 
 
 def test_a_split_moves_each_event_to_its_stream_in_order_and_says_where_it_came_from(store: EventStore) -> None:
@@ -96,7 +87,7 @@ def test_a_second_run_moves_nothing_and_new_events_go_on_from_there(store: Event
 def test_a_merge_puts_many_streams_into_one_in_the_order_of_their_times() -> None:
     held = {region: MemoryStorage() for region in (EAST, WEST)}
     now = 1_763_914_981_000
-    stores = {r: EventStore(held[r], r, [EAST, WEST], HybridLogicalClock(lambda: now)) for r in held}
+    stores = stores_over(held, lambda: now)
     for n in range(12):
         now += 10
         stores[(EAST, WEST)[n % 2]].append(f"user/u{n % 3}", NewEvent("seen", {"n": n}))
@@ -235,7 +226,7 @@ def test_events_that_are_routed_nowhere_have_checkpoints_too() -> None:
 
 def test_another_region_does_not_move_everything_again() -> None:
     held = {region: MemoryStorage() for region in (EAST, WEST)}
-    stores = {region: EventStore(held[region], region, [EAST, WEST]) for region in held}
+    stores = stores_over(held)
     fill(stores[EAST], 4)
     Restream(stores[EAST], "split", [DIRECTORY], by_user).run()
     for lane, _ in list(held[EAST].lanes()):

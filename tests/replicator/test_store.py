@@ -31,10 +31,9 @@ from replicator.memory import MemoryStorage
 from replicator.settings import Settings, read_settings
 from replicator.storage import MAX_EVENTS, LaneStorage
 from replicator.store import EventStore
+from tests.regions import BACKENDS, EAST, WEST
 
-EAST, WEST = "us-east-1", "eu-west-1"
 HOMER = StreamId("user", "homer")
-BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]
 
 
 @pytest.fixture(params=BACKENDS)

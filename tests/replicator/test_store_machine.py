@@ -21,7 +21,6 @@ from replicator import (
     EventStore,
     IfEmpty,
     LaneId,
-    MemoryStorage,
     NewEvent,
     Operation,
     Reject,
@@ -34,8 +33,8 @@ from replicator import (
 from replicator.feed import changes
 from replicator.reducer import Reducer
 from replicator.settings import Settings
+from tests.regions import EAST, WEST, stores_in_memory
 
-EAST, WEST = "us-east-1", "eu-west-1"
 REGIONS = (EAST, WEST)
 COUNT: Reducer[int] = Reducer(0, {"added": lambda count, _: count + 1})
 regions = st.sampled_from(REGIONS)
@@ -179,13 +178,8 @@ def drive(connect: Any, examples: int, steps: int) -> None:
     )
 
 
-def in_memory() -> dict[str, EventStore]:
-    held = {region: MemoryStorage() for region in REGIONS}
-    return {region: EventStore(held[region], region, REGIONS, peer=held.__getitem__) for region in REGIONS}
-
-
 def test_the_store_in_memory_behaves_as_the_model() -> None:
-    drive(in_memory, examples=60, steps=30)
+    drive(stores_in_memory, examples=60, steps=30)
 
 
 @pytest.mark.emulator
@@ -196,11 +190,11 @@ def test_the_store_on_the_emulator_behaves_as_the_model(emptied_settings: Settin
 
 @pytest.mark.soak
 def test_the_store_in_memory_behaves_as_the_model_for_long() -> None:
-    drive(in_memory, examples=1000, steps=60)
+    drive(stores_in_memory, examples=1000, steps=60)
 
 
 @pytest.mark.parametrize("precondition", [IfEmpty, AtToken, When])
 def test_the_machine_finds_a_store_that_forgets_a_precondition(monkeypatch: pytest.MonkeyPatch, precondition: type) -> None:
     monkeypatch.setattr(precondition, "judge", lambda self, state: Accept())
     with pytest.raises(AssertionError):
-        drive(in_memory, examples=60, steps=20)
+        drive(stores_in_memory, examples=60, steps=20)

@@ -4,10 +4,8 @@ write is not understood, what is at the keys decides."""
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -22,19 +20,19 @@ from replicator.errors import GuardFailed, LaneTaken, MeridianError, OutcomeUnkn
 from replicator.items import to_item
 from replicator.settings import Settings
 from replicator.storage import Guard, Insert, control_text
+from tests.replicator.servers import Engine, Reply, serving
 
 REGION = "us-east-1"
 LANE = LaneId(REGION, StreamId("user", "homer"))
 GUARD = Guard("fences", "one", {"open": True})
 READS = ("BatchGetItem", "Query", "Scan", "DescribeTable")
-Answer = tuple[int, bytes]
 
 
-def refusal(code: object, **more: object) -> Answer:
+def refusal(code: object, **more: object) -> Reply:
     return 400, json.dumps({"__type": code, "message": "no", **more}).encode()
 
 
-def cancelled(reasons: object) -> Answer:
+def cancelled(reasons: object) -> Reply:
     return refusal("com.amazonaws.dynamodb.v20120810#TransactionCanceledException", CancellationReasons=reasons)
 
 
@@ -48,7 +46,7 @@ REASONS: dict[str, object] = {
     "DynamoDB Local": [{"Code": "ValidationError", "Message": "Duplicate primary key exists in table"}, {"Code": "None"}],
     "throttled": [{"Code": "ThrottlingError"}],
 }  # fmt: skip
-ANSWERS: dict[str, Answer] = {
+ANSWERS: dict[str, Reply] = {
     **{code: refusal(code) for code in CODES},
     **{f"reasons: {name}": cancelled(reasons) for name, reasons in REASONS.items()},
     "reasons: missing": refusal("TransactionCanceledException"),
@@ -74,18 +72,15 @@ ANSWERS: dict[str, Answer] = {
 }
 
 
-class Engine(ThreadingHTTPServer):
+class Strange(Engine):
     """Answers writes by `write`, and reads by what it holds, or by `read` where that is given."""
 
-    write: Answer = (200, b"{}")
-    read: Answer | None = None
+    write: Reply = (200, b"{}")
+    read: Reply | None = None
     events: tuple[Event, ...] = ()
     guard: Guard | None = None
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Whoever has heard enough hangs up."""
-
-    def answer(self, operation: str) -> Answer:
+    def reply(self, operation: str, body: bytes) -> Reply:
         if operation not in READS:
             return self.write
         if self.read is not None:
@@ -103,43 +98,24 @@ def _sent(value: dict[str, Any]) -> dict[str, Any]:
     return {kind: b64encode(held).decode() if kind == "B" else held for kind, held in value.items()}
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Engine
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        status, body = self.server.answer(self.headers["X-Amz-Target"].partition(".")[2])
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def server() -> Iterator[Engine]:
-    with Engine(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+def server() -> Iterator[Strange]:
+    with serving(Strange()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
-def engine(server: Engine) -> Engine:
+def engine(server: Strange) -> Strange:
     server.write, server.read, server.events, server.guard = (200, b"{}"), None, (), None
     return server
 
 
 @pytest.fixture(scope="module")
-def settings(server: Engine) -> Iterator[Settings]:
+def settings(server: Strange) -> Iterator[Settings]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        yield Settings(REGION, endpoints={REGION: f"http://127.0.0.1:{server.server_port}"}, attempts=1)
+        yield Settings(REGION, endpoints={REGION: server.url}, attempts=1)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +159,7 @@ def calls(storage: DynamoStorage, control: DynamoControl) -> dict[str, Callable[
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_only_errors_of_meridian_leave_the_store(
-    engine: Engine, storage: DynamoStorage, control: DynamoControl, name: str
+    engine: Strange, storage: DynamoStorage, control: DynamoControl, name: str
 ) -> None:
     for read in (None, ANSWERS[name]):
         engine.write, engine.read = ANSWERS[name], read
@@ -209,9 +185,9 @@ GUARDS = pytest.mark.parametrize("guards", [(), (GUARD,)], ids=["unguarded", "gu
 
 
 @GUARDS
-@pytest.mark.parametrize("name", [*NOT_UNDERSTOOD, "html 403", "redirect", *UNDERSTOOD])
+@pytest.mark.parametrize("name", [*NOT_UNDERSTOOD, "html 403", "redirect", *sorted(UNDERSTOOD)])
 def test_a_write_that_is_there_has_succeeded_and_one_whose_place_is_taken_has_lost(
-    engine: Engine, storage: DynamoStorage, name: str, guards: tuple[Guard, ...]
+    engine: Strange, storage: DynamoStorage, name: str, guards: tuple[Guard, ...]
 ) -> None:
     engine.write, engine.guard = ANSWERS[name], GUARD
     engine.events = tuple(chain(2))
@@ -223,7 +199,7 @@ def test_a_write_that_is_there_has_succeeded_and_one_whose_place_is_taken_has_lo
 
 
 @pytest.mark.parametrize("name", NOT_UNDERSTOOD)
-def test_where_nothing_is_there_the_refusal_says_why(engine: Engine, storage: DynamoStorage, name: str) -> None:
+def test_where_nothing_is_there_the_refusal_says_why(engine: Strange, storage: DynamoStorage, name: str) -> None:
     engine.write, engine.guard = ANSWERS[name], GUARD
     wanted = RegionRefuses if name in CERTAIN else (RegionRefuses, OutcomeUnknown)
     for guards in ((), (GUARD,)):
@@ -233,7 +209,7 @@ def test_where_nothing_is_there_the_refusal_says_why(engine: Engine, storage: Dy
         storage.insert_each(chain(2))
 
 
-def test_a_refusal_says_what_the_engine_said_and_what_to_do(engine: Engine, storage: DynamoStorage) -> None:
+def test_a_refusal_says_what_the_engine_said_and_what_to_do(engine: Strange, storage: DynamoStorage) -> None:
     for name, said in {
         "reasons: DynamoDB Local": "Duplicate primary key exists in table.*engine",
         "AccessDeniedException": "AccessDeniedException; no.*policies",
@@ -245,7 +221,7 @@ def test_a_refusal_says_what_the_engine_said_and_what_to_do(engine: Engine, stor
 
 
 @pytest.mark.parametrize("name", ["html 403", "html 404", "redirect", "empty 400"])
-def test_what_a_proxy_answers_says_nothing_about_a_write(engine: Engine, storage: DynamoStorage, name: str) -> None:
+def test_what_a_proxy_answers_says_nothing_about_a_write(engine: Strange, storage: DynamoStorage, name: str) -> None:
     engine.write = ANSWERS[name]
     with pytest.raises(OutcomeUnknown) as unknown:
         storage.insert(chain(2), [GUARD] if engine.guard else [])
@@ -254,7 +230,7 @@ def test_what_a_proxy_answers_says_nothing_about_a_write(engine: Engine, storage
 
 @pytest.mark.parametrize("name", NOT_UNDERSTOOD)
 def test_a_guard_that_does_not_hold_is_named_whatever_the_engine_calls_it(
-    engine: Engine, storage: DynamoStorage, name: str
+    engine: Strange, storage: DynamoStorage, name: str
 ) -> None:
     engine.write = ANSWERS[name]
     for engine.guard in (None, Guard("fences", "one", {"open": False})):
@@ -263,7 +239,7 @@ def test_a_guard_that_does_not_hold_is_named_whatever_the_engine_calls_it(
 
 
 @pytest.mark.parametrize("name", [name for name in NOT_UNDERSTOOD if name not in UNREADABLE])
-def test_a_swap_is_settled_by_what_is_there(engine: Engine, control: DynamoControl, name: str) -> None:
+def test_a_swap_is_settled_by_what_is_there(engine: Strange, control: DynamoControl, name: str) -> None:
     engine.write = ANSWERS[name]
     engine.guard = Guard("scope", "one", {"a": 2})
     assert control.swap("scope", "one", {"a": 1}, {"a": 2})

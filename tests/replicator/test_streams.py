@@ -127,6 +127,16 @@ def numbers(batches: Sequence[Batch]) -> list[int]:
     return [int(record["dynamodb"]["SequenceNumber"]) for batch in batches for record in batch.records]
 
 
+HOUR = 3600.0
+
+
+def away(bench: Bench, hours: float) -> None:
+    """The reader ends, and another starts so much later."""
+    bench.now += hours * HOUR
+    bench.restart()
+    bench.trimmed = 0
+
+
 def test_parents_are_read_to_their_end_before_their_children() -> None:
     shards = {
         "c": Shard([5, 6, 7], parent="a"),
@@ -200,8 +210,7 @@ def test_a_restart_goes_on_after_the_last_commit_and_says_nothing_is_lost() -> N
     bench = Bench(fake)
     assert bench.read(polls=2) == [1, 2, 3, 4, 5, 6]
     assert bench.read(polls=1, commit=False) == [7, 8]
-    bench.restart()
-    bench.trimmed = 0
+    away(bench, 0)
     assert bench.read() == [7, 8]
     bench.restart()
     assert bench.read() == []
@@ -212,8 +221,7 @@ def test_trimmed_records_are_said_to_be_lost_and_reading_goes_on_with_what_is_le
     fake = FakeStreams({"a": Shard([1, 2, 3, 4, 5, 6])})
     bench = Bench(fake)
     assert bench.read(polls=1) == [1, 2]
-    bench.restart()
-    bench.trimmed = 0
+    away(bench, 0)
     fake.shards["a"].trimmed = 4
     assert bench.read() == [5, 6]
     assert bench.trimmed == 1
@@ -230,39 +238,18 @@ def test_an_iterator_that_was_trimmed_under_the_reader_is_said_so() -> None:
     assert bench.trimmed == 1
 
 
-def test_a_shard_without_a_record_yet_that_was_not_read_for_a_day_may_have_lost_some() -> None:
+@pytest.mark.parametrize(("seconds", "trimmed"), [(1200, 0), (25 * HOUR, 1)])
+def test_a_shard_without_a_record_yet_may_have_lost_some_when_not_read_for_a_day(seconds: float, trimmed: int) -> None:
     """It has no position by which the stream could tell that it trimmed what came and went meanwhile."""
     fake = FakeStreams({"a": Shard([1]), "b": Shard([])})
     bench = Bench(fake)
     assert bench.read() == [1]
     bench.trimmed = 0
-    fake.shards["b"] = Shard([2, 3], trimmed=1)
+    fake.shards["b"] = Shard([2, 3], trimmed=trimmed)
     fake.failures["b"] = ["ExpiredIteratorException"]
-    bench.now = 25 * 3600.0
-    assert bench.read() == [3]
-    assert bench.trimmed == 1
-
-
-def test_a_shard_without_a_record_yet_whose_iterator_expires_soon_has_lost_nothing() -> None:
-    fake = FakeStreams({"a": Shard([1]), "b": Shard([])})
-    bench = Bench(fake)
-    assert bench.read() == [1]
-    bench.trimmed = 0
-    fake.shards["b"] = Shard([2])
-    fake.failures["b"] = ["ExpiredIteratorException"]
-    bench.now = 1200.0
-    assert bench.read() == [2]
-    assert bench.trimmed == 0
-
-
-HOUR = 3600.0
-
-
-def away(bench: Bench, hours: float) -> None:
-    """The reader ends, and another starts so much later."""
-    bench.now += hours * HOUR
-    bench.restart()
-    bench.trimmed = 0
+    bench.now = seconds
+    assert bench.read() == [2, 3][trimmed:]
+    assert bench.trimmed == trimmed
 
 
 @pytest.mark.parametrize(("hours", "trimmed"), [(5, 0), (22, 0), (25, 1)])
@@ -304,18 +291,6 @@ def test_an_empty_page_is_not_taken_for_the_end_of_a_shard() -> None:
     assert bench.trimmed == 1
 
 
-def test_a_shard_that_was_read_to_its_end_and_not_dealt_with_keeps_its_age() -> None:
-    bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
-    assert bench.read() == [1]
-    bench.fake.shards["b"] = Shard([2, 3], closed=True)
-    away(bench, 20)
-    assert bench.read(commit=False) == [2, 3]
-    away(bench, 5)
-    bench.fake.shards["b"].trimmed = 1
-    assert bench.read() == [3]
-    assert bench.trimmed == 1
-
-
 def test_empty_pages_make_no_shard_young_while_it_runs_either() -> None:
     bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
     assert bench.read() == [1]
@@ -343,10 +318,11 @@ def test_how_long_a_reader_was_away_counts_also_when_a_shard_cannot_be_read_at_f
     assert bench.trimmed == 1
 
 
-def test_what_was_read_and_not_dealt_with_keeps_its_age() -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_was_read_and_not_dealt_with_keeps_its_age(closed: bool) -> None:
     bench = Bench(FakeStreams({"a": Shard([1]), "b": Shard([])}))
     assert bench.read() == [1]
-    bench.fake.shards["b"] = Shard([2, 3])
+    bench.fake.shards["b"] = Shard([2, 3], closed=closed)
     away(bench, 20)
     assert bench.read(commit=False) == [2, 3]  # killed before it has dealt with them
     away(bench, 5)
@@ -425,37 +401,21 @@ def test_a_shard_that_vanished_before_its_end_is_said_to_be_lost() -> None:
     assert bench.trimmed >= 1
 
 
-def test_an_open_shard_that_vanished_between_two_runs_is_said_to_be_lost() -> None:
-    fake = FakeStreams({"a": Shard([1, 2])})
-    bench = Bench(fake)
-    assert bench.read() == [1, 2]
-    bench.restart()
-    bench.trimmed = 0
-    fake.shards = {"c": Shard([7], parent="b")}
+@pytest.mark.parametrize(
+    ("closed", "parent", "lost"),
+    [
+        pytest.param(False, "b", True, id="an open shard vanished"),
+        pytest.param(True, "b", True, id="a child of a closed shard held records and has aged out"),
+        pytest.param(True, "a", False, id="the next generation is there"),
+    ],
+)
+def test_shards_that_came_or_went_between_two_runs_are_said_to_be_lost(closed: bool, parent: str, lost: bool) -> None:
+    bench = Bench(FakeStreams({"a": Shard([1, 2], closed=closed)}))
+    assert bench.read() == [1, 2]  # where it is closed, its end is committed
+    away(bench, 0)
+    bench.fake.shards = {"c": Shard([7], parent=parent)}
     assert bench.read() == [7]
-    assert bench.trimmed >= 1
-
-
-def test_a_whole_generation_that_came_and_went_between_two_runs_is_said_to_be_lost() -> None:
-    fake = FakeStreams({"a": Shard([1, 2], closed=True)})
-    bench = Bench(fake)
-    assert bench.read() == [1, 2]  # and its end is committed
-    bench.restart()
-    bench.trimmed = 0
-    fake.shards = {"c": Shard([7], parent="b")}  # b, a's child, held records and has aged out
-    assert bench.read() == [7]
-    assert bench.trimmed >= 1
-
-
-def test_the_next_generation_after_a_closed_shard_is_nothing_lost() -> None:
-    fake = FakeStreams({"a": Shard([1, 2], closed=True)})
-    bench = Bench(fake)
-    assert bench.read() == [1, 2]
-    bench.restart()
-    bench.trimmed = 0
-    fake.shards = {"b": Shard([3], parent="a")}
-    assert bench.read() == [3]
-    assert bench.trimmed == 0
+    assert (bench.trimmed >= 1) == lost
 
 
 def test_checkpoints_of_a_table_made_anew_do_not_count() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from replicator.domain.vector import VersionVector
 from replicator.items import from_item, insert_statement, parameters, to_item
 from replicator.settings import Settings
 from replicator.wire import Wire
+from tests.replicator.servers import serving
 from tests.replicator.test_records import as_json, payloads
 
 REGION = "us-east-1"
@@ -83,12 +83,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a token")
     aws.session.cache_clear()  # it keeps the credentials that it found first
     aws._session.cache_clear()
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(Server()) as server:
         yield server
-        server.shutdown()
-        thread.join()
     aws.session.cache_clear()
     aws._session.cache_clear()
 

@@ -29,8 +29,8 @@ def run(events: int, seed: int, file: Path) -> None:
 
 
 @pytest.mark.emulator
-def test_some_hundred_hostile_inputs_are_refused_or_quarantined_and_nothing_else_stops(tmp_path: Path) -> None:
-    run(400, 2, tmp_path / "result.json")
+def test_two_hundred_hostile_inputs_are_refused_or_quarantined_and_nothing_else_stops(tmp_path: Path) -> None:
+    run(200, 2, tmp_path / "result.json")
 
 
 @pytest.mark.soak

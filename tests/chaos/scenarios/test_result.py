@@ -19,7 +19,7 @@ FIELDS = [
     "scenario", "title", "description", "seed", "regions", "endpoints", "kept", "broken", "not_looked_at",
     "expected_untested", "converge_within", "promises", "calls", "unknown_at_first", "acknowledged_events",
     "acknowledged_by_region", "silent_regions", "unanswered_sessions", "unfinished_sessions", "gone_events", "gone_at_most",
-    "why_not", "outage", "load_seconds", "converge_seconds", "timeline", "series",
+    "why_not", "outage", "event_writes", "load_seconds", "converge_seconds", "timeline", "series",
 ]  # fmt: skip
 """Of the JSON of `chaos run`, which other programs read."""
 
@@ -76,6 +76,12 @@ def test_an_emulator_that_is_not_ours_may_be_slower() -> None:
 def test_a_fault_that_met_nothing_is_not_kept() -> None:
     result = good(steps=[Done("hole", {}, 1.0, 2.0, "nothing passed these links", struck=False)])
     assert (result.kept, [each.name for each in result.unstruck]) == (False, ["hole"])
+
+
+def test_a_run_with_a_broken_promise_is_not_kept() -> None:
+    result = good()
+    result.verdict.breach("changed", "one event")
+    assert (result.kept, result.why, result.unstruck) == (False, [], [])
 
 
 def test_so_many_may_be_gone_as_the_scenario_says() -> None:

@@ -39,9 +39,7 @@ from replicator.errors import LaneTaken, RegionBehind
 from replicator.fencing import RegionFenced, Role
 from replicator.history import moment_of
 from replicator.settings import Settings
-
-EAST, WEST = "us-east-1", "eu-west-1"
-BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]
+from tests.regions import BACKENDS, EAST, WEST, stores_in_memory
 
 
 class Account(Projection):
@@ -67,9 +65,7 @@ PROJECTIONS = [Account, Activity, Names]
 def clients(request: pytest.FixtureRequest, backend: str) -> dict[str, TestClient]:
     """Two regions' APIs; nothing copies between the regions."""
     if backend == "memory":
-        held = {region: MemoryStorage() for region in (EAST, WEST)}
-        stores = {r: EventStore(held[r], r, [EAST, WEST], peer=held.__getitem__) for r in held}
-        services = {r: Service(stores[r], PROJECTIONS, MemorySink(), timeout=0.2) for r in held}
+        services = {r: Service(s, PROJECTIONS, MemorySink(), timeout=0.2) for r, s in stores_in_memory().items()}
     else:
         settings: Settings = request.getfixturevalue("emptied_settings")
         services = {
@@ -577,8 +573,7 @@ def test_a_stream_that_cannot_be_digested_answers_500_quotes_no_payload_and_stil
 
 
 def test_a_sum_over_regions_that_cannot_be_written_down_is_said_so() -> None:
-    held = {region: MemoryStorage() for region in (EAST, WEST)}
-    stores = {r: EventStore(held[r], r, [EAST, WEST], peer=held.__getitem__) for r in held}
+    stores = stores_in_memory()
     east, west = (alone(Sums, store=stores[region]) for region in (EAST, WEST))
     token = append(east, event("added", n=2**53 - 1)).json()["token"]
     assert append(west, event("added", n=2**53 - 1)).status_code == 201
@@ -617,11 +612,9 @@ class Rooms(Projection):
 @pytest.mark.parametrize("payload", [{}, {"room": "a#b"}, {"room": "hall", "times": "many"}])
 def test_what_no_row_could_count_is_refused_before_it_is_written(payload: dict[str, Any]) -> None:
     client = alone(Rooms, Sums)
-    answer = client.post("/streams/user/homer/events", json={"events": [{"type": "moved", "payload": payload}]})
-    assert (answer.status_code, answer.json()["type"]) == (422, "urn:meridian:invalid-event")
-    assert client.get("/streams/user/homer/events").json()["events"] == []
-    good = client.post("/streams/user/homer/events", json={"events": [{"type": "moved", "payload": {"room": "hall"}}]})
-    assert good.status_code == 201
+    problem(append(client, event("moved", **payload)), 422, "invalid-event")
+    assert client.get(EVENTS).json()["events"] == []
+    assert append(client, event("moved", room="hall")).status_code == 201
     assert client.get("/streams/user/homer/value").json()["projection"] == "sums", "rows are no streams' values"
 
 

@@ -60,7 +60,7 @@ def fuzz(app: Starlette, examples: int) -> int:
 
 def test_no_request_makes_the_api_in_memory_fail() -> None:
     store = EventStore(MemoryStorage(), "us-east-1", ["us-east-1", "eu-west-1"])
-    assert fuzz(application(Service(store, [Account], MemorySink(), timeout=0.01)), examples=15) > 120
+    assert fuzz(application(Service(store, [Account], MemorySink(), timeout=0.01)), examples=8) > 60
 
 
 @pytest.mark.emulator

@@ -86,12 +86,17 @@ def test_what_nobody_noticed_is_found_by_reading_everything() -> None:
     assert (finding.kind, finding.region, finding.lane, finding.first) == (DAMAGED, WEST, LANE, 2)
 
 
-def test_an_event_taken_from_the_end_of_a_lane_is_missing_and_copied_again() -> None:
+@pytest.mark.parametrize(
+    ("region", "taken"), [(WEST, (4,)), (EAST, (1, 2, 3, 4))], ids=["the end of a lane", "a lane from its own region"]
+)
+def test_what_is_gone_is_missing_and_copied_again(region: str, taken: tuple[int, ...]) -> None:
     memories = loaded()
     compared(memories)
-    memories.tables[WEST].take_out(LANE, 4)
-    assert short(compared(memories)) == [(MISSING, WEST, LANE.key, 4, 4)]
-    assert mended(memories).copied == {f"{EAST}>{WEST}": 1}
+    for sequence in taken:
+        memories.tables[region].take_out(LANE, sequence)
+    assert short(compared(memories)) == [(MISSING, region, LANE.key, taken[0], 4)]
+    found = mended(memories)
+    assert (found.events, sum(n for link, n in found.copied.items() if link.endswith(f">{region}"))) == (len(taken),) * 2
     assert compared(memories).equal
 
 
@@ -101,16 +106,6 @@ def test_an_event_taken_from_the_middle_of_a_lane_is_put_back() -> None:
     memories.tables[WEST].take_out(LANE, 2)
     assert not compared(memories).equal
     assert mended(memories).filled == 1
-    assert compared(memories).equal
-
-
-def test_a_lane_that_is_gone_from_a_region_comes_back() -> None:
-    memories = loaded()
-    compared(memories)
-    for sequence in (1, 2, 3, 4):
-        memories.tables[EAST].take_out(LANE, sequence)
-    assert short(compared(memories)) == [(MISSING, EAST, LANE.key, 1, 4)]
-    assert mended(memories).events == 4
     assert compared(memories).equal
 
 
@@ -266,10 +261,6 @@ def grown(memories: Memories, region: str, count: int, name: str) -> None:
         event = seal(LANE, last.sequence + 1, last.hlc, NewEvent(name, {"n": n}), EMPTY, last.digest)
         memories.tables[region].insert([event])
         last = event
-
-
-def ends(memories: Memories, region: str, name: str) -> int:
-    return sum(event.type == name for event in memories.tables[region].read(LANE))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(4, 2), (2, 4), (3, 3)])

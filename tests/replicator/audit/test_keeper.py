@@ -59,6 +59,25 @@ def keeper_of(memories: Memories, region: str = EAST, connect: Callable[[], Any]
     return keeper
 
 
+def refreshed(memories: Memories) -> Keeper:
+    keeper = keeper_of(memories)
+    keeper.refresh()
+    return keeper
+
+
+def killed_at(memories: Memories, at: int, after: bool) -> bool:
+    """Refresh, and be killed at a write, unless there are fewer. An hour passes."""
+    axe = memories.axe = memories.controls[EAST].axe = Axe(at, after)
+    try:
+        refreshed(memories)
+    except Killed:
+        return True
+    finally:
+        axe.at = None
+        memories.now += 3600
+    return False
+
+
 @dataclass
 class Pages(TableChanges):
     """Changes that count their polls. `between` comes after every one."""
@@ -227,8 +246,7 @@ def test_what_a_refresh_that_failed_had_read_is_read_again_by_the_next_one() -> 
     memories.store(EAST).append("user/9", NewEvent("set", {}))
     memories.now += 100
     keeper.refresh()
-    again = keeper_of(memories)
-    again.refresh()
+    again = refreshed(memories)
     assert held(again) == there(memories, EAST)
 
 
@@ -255,24 +273,14 @@ def test_killed_at_any_write_of_the_ledger_one_refresh_of_another_process_stores
     for at in range(1, 60):
         memories = Memories()
         load(memories, 8, 1)
-        axe = memories.axe = Axe(at, after)
-        memories.controls[EAST].axe = axe
-        try:
-            keeper_of(memories).refresh()
-        except Killed:
-            killed = True
-        else:
-            killed = False
-        axe.at = None
-        memories.now += 3600
+        killed = killed_at(memories, at, after)
         store = memories.store(EAST)
         for n in range(8):
             store.append(f"user/{n}", NewEvent("set", {}))
         keeper_of(memories).refresh()
         assert stored(memories, EAST) == len(there(memories, EAST)) == 8
         memories.tables[EAST].reads = 0
-        again = keeper_of(memories)
-        again.refresh()
+        again = refreshed(memories)
         assert held(again) == there(memories, EAST)
         assert memories.tables[EAST].reads == 0, "the position was stored, too"
         if not killed:
@@ -294,16 +302,9 @@ def test_a_removal_that_a_killed_process_had_noticed_in_a_range_without_a_sum_is
         first.refresh()
     memories.store(EAST).append("user/0", NewEvent("set", {}))
     memories.now += 100
-    second = keeper_of(memories)
-    second.refresh()
+    second = refreshed(memories)
     assert list(second.damage) == [LANE]
-    assert sum(each.suspects for each in keeper_sums(memories).values()) == 1
-
-
-def keeper_sums(memories: Memories) -> Mapping[int, Sum]:
-    keeper = keeper_of(memories)
-    keeper.refresh()
-    return keeper.sums
+    assert sum(each.suspects for each in refreshed(memories).sums.values()) == 1
 
 
 def test_the_first_look_reads_no_range_that_nobody_has_stored() -> None:
@@ -413,18 +414,8 @@ def test_killed_between_two_parts_the_next_refresh_loses_no_lane(after: bool, mo
         store = memories.store(EAST)
         for n in range(8):
             store.append(f"user/{n}", NewEvent("set", {}))
-        axe = memories.axe = Axe(at, after)
-        memories.controls[EAST].axe = axe
-        try:
-            keeper_of(memories).refresh()
-        except Killed:
-            killed = True
-        else:
-            killed = False
-        axe.at = None
-        memories.now += 3600
-        again = keeper_of(memories)
-        again.refresh()
+        killed = killed_at(memories, at, after)
+        again = refreshed(memories)
         assert held(again) == there(memories, EAST)
         assert stored(memories, EAST) == 14
         assert len(dict(memories.controls[EAST].get_all("ledger#007"))) > 3
@@ -452,15 +443,13 @@ def test_what_the_control_table_refuses_is_not_stored_and_stops_nobody() -> None
     control.swap = refuse  # type: ignore[method-assign]
     for _ in range(3):
         memories.now += 100
-        keeper = keeper_of(memories)
-        keeper.refresh()
+        keeper = refreshed(memories)
         keeper.refresh()
         assert held(keeper) == there(memories, EAST)
     control.swap = swapping  # type: ignore[method-assign]
     memories.now += 100
     keeper.refresh()
-    again = keeper_of(memories)
-    again.refresh()
+    again = refreshed(memories)
     assert held(again) == there(memories, EAST)
     assert again.sums == keeper.sums
 

@@ -32,14 +32,12 @@ from replicator.claims import Claim, HomedClaims, Homes, Release
 from replicator.claims.homes import HomeMover, HomesNotMoved
 from replicator.control import MemoryControl
 from tests.processes import HANGING_SECONDS
+from tests.regions import copy
+from tests.replicator.memories import Killed
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 REGIONS = (EAST, WEST, SOUTH)
 EMAILS = [StreamId("email", f"user{n}@example.com") for n in range(30)]
-
-
-class Killed(Exception):
-    pass
 
 
 def homes(epoch: int, *regions: str) -> Homes:
@@ -55,6 +53,13 @@ class System:
     steps: int = 0
     owners: dict[StreamId, str] = field(default_factory=dict)
     """Who owns what, as everybody was told in turn."""
+
+    @classmethod
+    def at_home(cls, region: str) -> System:
+        """A system whose claims all have their home in a region."""
+        system = cls()
+        system.mover().move([region])
+        return system
 
     def store(self, region: str) -> EventStore:
         return EventStore(self.held[region], region, REGIONS)
@@ -75,10 +80,7 @@ class System:
             raise Killed
 
     def copy(self) -> None:
-        for home in REGIONS:
-            for lane, _ in list(self.held[home].lanes()):
-                for there in REGIONS if lane.region == home else ():
-                    self.held[there].insert_each(list(self.held[home].read(lane)))
+        copy(self.held)
 
     def claim(self, client: HomedClaims, email: StreamId, owner: str) -> bool:
         """Claim, and hold the answer against what everybody was told before, also when nothing was written."""
@@ -146,8 +148,7 @@ def test_nothing_can_be_claimed_before_homes_are_named() -> None:
 
 
 def test_a_stale_client_is_fenced_and_looks_again() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     client = system.claims(WEST)
     assert system.claim(client, EMAILS[0], "user/homer")
     system.copy()
@@ -160,8 +161,7 @@ def test_a_stale_client_is_fenced_and_looks_again() -> None:
 
 
 def test_claims_that_have_not_arrived_keep_homes_closed_and_the_next_run_finishes() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     assert system.claim(system.claims(WEST), EMAILS[0], "user/homer")
     with pytest.raises(HomesNotMoved, match="1 lanes of claims have not arrived"):
         system.mover().move([WEST], wait=0.05)
@@ -173,8 +173,7 @@ def test_claims_that_have_not_arrived_keep_homes_closed_and_the_next_run_finishe
 
 
 def test_what_a_lost_region_granted_is_brought_to_the_new_home_by_the_move() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     assert system.claim(system.claims(EAST), EMAILS[0], "user/homer")
     lane = LaneId(EAST, EMAILS[0])
     system.held[WEST].insert(list(system.held[EAST].read(lane)))  # it reached one region, not the new home
@@ -216,8 +215,7 @@ def test_a_move_killed_at_any_step_and_run_again_never_lets_two_own() -> None:
     moves = [((EAST, WEST), ()), ((SOUTH,), ()), ((EAST, SOUTH), ()), ((WEST,), ())]
     killed = 0
     for kill_at in range(1, 60):
-        system = System()
-        system.mover().move([EAST])
+        system = System.at_home(EAST)
         clients = {region: system.claims(region) for region in REGIONS}
         turn = 0
 
@@ -284,8 +282,7 @@ def test_moves_at_once_never_let_two_own_however_their_steps_fall() -> None:
     """Three operators move the homes to different regions, each starting again when it is told of another."""
     refused = 0
     for seed in range(30):
-        chance, system = random.Random(seed), System()
-        system.mover().move([EAST])
+        chance, system = random.Random(seed), System.at_home(EAST)
         clients = {region: system.claims(region) for region in REGIONS}
         moves = [Move(system, to) for to in ((WEST,), (SOUTH,), (EAST, WEST))]
         for turn in range(80):
@@ -312,8 +309,7 @@ def test_moves_at_once_never_let_two_own_however_their_steps_fall() -> None:
 
 def test_a_mover_that_was_overtaken_opens_nothing() -> None:
     """The other has closed, moved and opened everything between this one's closing and its opening."""
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     moved: list[Homes] = []
 
     def step(text: str) -> None:
@@ -326,8 +322,7 @@ def test_a_mover_that_was_overtaken_opens_nothing() -> None:
 
 
 def test_an_epoch_that_was_opened_is_finished_only_where_nobody_has_gone_beyond_it() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
 
     def dies(text: str) -> None:
         if text.startswith(f"{WEST}: opening"):
@@ -347,8 +342,7 @@ def test_an_epoch_that_was_opened_is_finished_only_where_nobody_has_gone_beyond_
 
 def test_what_two_moves_have_closed_for_one_epoch_is_closed_anew_for_the_next() -> None:
     """Both died before they had closed every region; neither may open anything any more."""
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     for region, to in ((EAST, WEST), (SOUTH, SOUTH)):
         closed = Homes(2, (EAST,), False, ("email",), (to,))
         assert system.control(region).swap("homes", "claims", homes(1, EAST).value, closed.value)
@@ -368,8 +362,7 @@ def test_a_move_that_does_not_know_a_home_names_it_and_changes_nothing() -> None
 
 def test_a_move_that_does_not_know_where_another_leads_names_it() -> None:
     """It was killed after closing: whether it will open the new home yet nobody knows."""
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
 
     def dies(text: str) -> None:
         if text.startswith("waiting"):
@@ -404,8 +397,7 @@ def test_a_move_takes_all_types_along_or_says_which_it_would_leave() -> None:
 @pytest.mark.usefixtures("hasty")
 def test_a_client_that_knows_only_old_homes_is_told_nothing_old() -> None:
     """Claims that are already their owner's and refusals write nothing, so no guard can find out that the homes moved."""
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     assert system.claim(system.claims(SOUTH), EMAILS[0], "user/homer")
 
     def stale() -> HomedClaims:
@@ -428,8 +420,7 @@ def test_a_client_that_knows_only_old_homes_is_told_nothing_old() -> None:
 
 @pytest.mark.usefixtures("hasty")
 def test_a_region_that_no_move_has_told_follows_the_homes_that_were_told() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     some = {region: system.held[region] for region in (EAST, WEST)}
     controls = {region: each.control for region, each in some.items()}
     HomeMover(controls, some, frozenset({"email"})).move([WEST])
@@ -442,8 +433,7 @@ def test_a_region_that_no_move_has_told_follows_the_homes_that_were_told() -> No
 
 @pytest.mark.usefixtures("hasty")
 def test_a_new_home_that_is_open_is_asked_though_the_own_region_is_still_closed() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     checked = []
 
     def step(text: str) -> None:
@@ -458,8 +448,7 @@ def test_a_new_home_that_is_open_is_asked_though_the_own_region_is_still_closed(
 
 @pytest.mark.usefixtures("hasty")
 def test_a_new_home_that_has_everything_answers_before_it_is_opened() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     assert system.claim(system.claims(EAST), EMAILS[0], "user/homer")
     system.copy()
     checked = []
@@ -488,8 +477,7 @@ def test_a_region_without_homes_says_so_and_is_told_by_the_next_move() -> None:
 
 @pytest.mark.usefixtures("hasty")
 def test_a_home_that_lost_its_control_state_grants_and_answers_nothing_until_homes_are_set_again() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     assert system.claim(system.claims(WEST), EMAILS[0], "user/homer")
     system.control(EAST).delete("homes", {"claims": homes(1, EAST).value})
     client = system.claims(WEST)
@@ -503,8 +491,7 @@ def test_a_home_that_lost_its_control_state_grants_and_answers_nothing_until_hom
 
 
 def test_a_write_without_an_answer_that_never_landed_never_will_once_homes_have_moved() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     client = HomedClaims(WEST, system.control, lambda region: EventStore(Silent(system, lands=False), region, REGIONS))
     with pytest.raises(OutcomeUnknown) as never:
         client.save([Claim(EMAILS[0], "user/homer")])
@@ -534,8 +521,7 @@ class Silent(MemoryStorage):
 
 
 def test_a_home_that_is_gone_is_not_asked_again_once_its_claims_have_moved() -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     gone: list[str] = []
 
     def store(region: str) -> EventStore:
@@ -559,8 +545,7 @@ def test_a_home_that_is_gone_is_not_asked_again_once_its_claims_have_moved() -> 
 
 @pytest.mark.parametrize(("more", "fewer"), [(SOUTH, WEST), (WEST, SOUTH)])
 def test_of_those_who_hold_a_lost_region_s_claims_the_one_that_holds_most_counts(more: str, fewer: str) -> None:
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     east = system.claims(EAST)
     assert system.claim(east, EMAILS[0], "user/homer")
     system.release(east, EMAILS[0], "user/homer")
@@ -574,8 +559,7 @@ def test_of_those_who_hold_a_lost_region_s_claims_the_one_that_holds_most_counts
 
 def test_a_claim_that_is_kept_together_with_something_holds_its_stream() -> None:
     """Between the decision and the write another process releases it, and somebody else claims it."""
-    system = System()
-    system.mover().move([EAST])
+    system = System.at_home(EAST)
     assert system.claim(system.claims(EAST), EMAILS[0], "user/homer")
     assert system.claims(EAST).save([Claim(EMAILS[0], "user/homer")]).events == ()  # type: ignore[union-attr]
     overtaking = Overtaking(system)

@@ -31,11 +31,9 @@ from replicator.control import DynamoControl
 from replicator.dynamodb import DynamoStorage
 from replicator.settings import Settings
 from tests.processes import HANGING_SECONDS
-from tests.regions import activate
+from tests.regions import BACKENDS, EAST, WEST, activate, stores_on
 
-EAST, WEST = "us-east-1", "eu-west-1"
 REGIONS = (EAST, WEST)
-BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]
 
 
 def email_homed_in(region: str, n: int = 0) -> StreamId:
@@ -46,16 +44,10 @@ def email_homed_in(region: str, n: int = 0) -> StreamId:
 
 @pytest.fixture(params=BACKENDS)
 def stores(request: pytest.FixtureRequest) -> dict[str, EventStore]:
-    if request.param == "memory":
-        held = {region: MemoryStorage() for region in REGIONS}
-        stores = {region: EventStore(held[region], region, REGIONS) for region in REGIONS}
-        controls: Any = {region: storage.control for region, storage in held.items()}
-    else:
-        settings: Settings = request.getfixturevalue("emptied_settings")
-        stores = {region: EventStore.connect(settings.at(region)) for region in REGIONS}
-        controls = {region: DynamoControl(settings.at(region)) for region in REGIONS}
-    storages = {region: store._storage for region, store in stores.items()}
-    HomeMover(controls, storages, frozenset({"email"})).move(REGIONS)
+    stores = stores_on(request, request.param)
+    kept: Any = {region: store._storage for region, store in stores.items()}
+    controls = {r: s.control if request.param == "memory" else DynamoControl(s._settings) for r, s in kept.items()}
+    HomeMover(controls, kept, frozenset({"email"})).move(REGIONS)
     for region, store in stores.items():
         store.homed = HomedClaims(region, controls.__getitem__, stores.__getitem__)  # type: ignore[attr-defined]
     return stores

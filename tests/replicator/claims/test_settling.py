@@ -28,9 +28,9 @@ from replicator.fencing.roles import ACTIVE, FENCED
 from replicator.runbooks.parts import set_role
 from replicator.settings import Settings, read_settings
 from tests.processes import wait_until
+from tests.regions import EAST, WEST, copy, stores_over
 from tests.replicator.memories import Memories
 
-EAST, WEST = "us-east-1", "eu-west-1"
 NICK = StreamId("nickname", "el-barto")
 
 
@@ -40,19 +40,12 @@ def compensate(claim: StreamId, lost: Lost) -> list[NewEvent]:
 
 def conflict(*claims: StreamId) -> dict[str, EventStore]:
     held = {region: MemoryStorage() for region in (EAST, WEST)}
-    stores = {region: EventStore(held[region], region, [EAST, WEST]) for region in held}
+    stores = stores_over(held)
     for region in stores:
         for claim in claims or (NICK,):
             OptimisticClaims(stores[region]).save([Claim(claim, f"user/{region}")])
     copy(held)
     return stores
-
-
-def copy(held: dict[str, MemoryStorage]) -> None:
-    for home, there in ((EAST, WEST), (WEST, EAST)):
-        for lane, _ in list(held[home].lanes()):
-            if lane.region == home:
-                held[there].insert_each(list(held[home].read(lane)))
 
 
 def test_the_event_that_brings_a_conflict_has_it_settled_in_the_loser_s_region() -> None:

@@ -35,6 +35,10 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(canonical, "orjson", None)
 
 
+once = pytest.mark.parametrize("_parser", [True], indirect=True, ids=["orjson"])
+"""What does not depend on the parser, or compares the two, is tried once."""
+
+
 def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(levels - 1):
@@ -150,6 +154,7 @@ written = st.lists(
 ).map("".join)  # fmt: skip
 
 
+@once
 @settings(max_examples=400, deadline=None)
 @given(written | payloads.map(json.dumps) | payloads.map(encode_json))
 def test_whoever_parses_it_it_is_the_same(text: str) -> None:
@@ -178,6 +183,7 @@ def test_what_is_no_json_is_none(text: str | bytes) -> None:
         loads(text)
 
 
+@once
 def test_netstrings_are_bernsteins() -> None:
     assert netstrings(b"hello world!", b"", "é".encode()) == b"12:hello world!,0:,2:\xc3\xa9,"
 
@@ -185,6 +191,7 @@ def test_netstrings_are_bernsteins() -> None:
 fields = st.lists(st.binary(max_size=3) | st.sampled_from([b"", b"0:,", b"1:a,", b",", b"1:"]), max_size=4)
 
 
+@once
 @settings(max_examples=200)
 @given(fields, fields)
 def test_no_two_lists_of_fields_share_netstrings(left: list[bytes], right: list[bytes]) -> None:
@@ -223,6 +230,7 @@ DISTINCT: list[Any] = [
 ]  # fmt: skip
 
 
+@once
 @pytest.mark.parametrize("left", range(len(DISTINCT)))
 def test_values_are_the_same_json_only_where_their_texts_are(left: int) -> None:
     for right in range(len(DISTINCT)):
@@ -230,6 +238,7 @@ def test_values_are_the_same_json_only_where_their_texts_are(left: int) -> None:
         assert same_json([DISTINCT[left]], [DISTINCT[right]]) is (left == right)
 
 
+@once
 def test_the_order_of_names_and_the_kind_of_mapping_make_no_other_json() -> None:
     assert same_json({"a": 1, "b": {"c": 2, "d": 3}}, OrderedDict([("b", MappingProxyType({"d": 3, "c": 2})), ("a", 1)]))
     assert same_json((1, 2), [1, 2])

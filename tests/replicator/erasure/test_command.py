@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +12,9 @@ from replicator import EventStore, NewEvent
 from replicator.erasure import FORGOTTEN, PersonalData
 from replicator.erasure.dynamodb import DynamoKeys
 from replicator.settings import Settings
-from tests.processes import HANGING_SECONDS
-from tests.regions import activate
+from tests.commands import Answer
+from tests.commands import command as run
+from tests.regions import activate, environment_of
 
 pytestmark = pytest.mark.emulator
 
@@ -25,20 +23,8 @@ HOMER = "user/homer"
 SECRET = "4929 1234 horse"
 
 
-def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("MERIDIAN_", "AWS_"))},
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "COLUMNS": "200",
-        "MERIDIAN_REGION": settings.region,
-        "MERIDIAN_PEERS": ",".join(settings.peers),
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_ATTEMPTS": "1",
-    }
-    line = [sys.executable, "-c", "from replicator.cli import main; main()", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=HANGING_SECONDS, env=environment)
+def command(settings: Settings, *arguments: str) -> Answer:
+    return run("replicator", *arguments, **environment_of(settings, MERIDIAN_ATTEMPTS="1"))
 
 
 @pytest.fixture

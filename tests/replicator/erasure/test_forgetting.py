@@ -21,23 +21,11 @@ from replicator.erasure import (
     forgotten_subject,
 )
 from replicator.errors import InvalidName, RegionUnavailable
+from tests.cuttable import Cuttable
 
 EAST, WEST = "us-east-1", "eu-west-1"
 HOMER = "user/homer"
 SECRET = "4929 1234 horse"
-
-
-class Down:
-    """Keys of a region that does not answer."""
-
-    def get(self, subject: str) -> SubjectKeys:
-        raise RegionUnavailable("eu-west-1 does not answer")
-
-    def add(self, subject: str, key_id: str, wrapped: bytes) -> bool:
-        raise RegionUnavailable("eu-west-1 does not answer")
-
-    def forget(self, subject: str) -> None:
-        raise RegionUnavailable("eu-west-1 does not answer")
 
 
 @pytest.fixture
@@ -102,8 +90,8 @@ def test_a_region_that_is_down_is_pending_and_running_it_again_finishes(
     wrapped = keys[EAST].get(HOMER).keys
     for key_id, key in wrapped.items():
         keys[WEST].add(HOMER, key_id, key)
-    first = forget(store, {EAST: keys[EAST], WEST: Down()}, HOMER)
-    assert (first.complete, first.destroyed, dict(first.pending)) == (False, (EAST,), {WEST: "eu-west-1 does not answer"})
+    first = forget(store, {EAST: keys[EAST], WEST: Cuttable(down=True)}, HOMER)
+    assert (first.complete, first.destroyed, dict(first.pending)) == (False, (EAST,), {WEST: "the region does not answer"})
     assert not keys[WEST].get(HOMER).forgotten
     again = forget(store, keys, HOMER)
     assert (again.complete, again.destroyed, again.events) == (True, (EAST, WEST), first.events)

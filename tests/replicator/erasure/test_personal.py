@@ -15,7 +15,6 @@ from replicator.domain.canonical import decode_json, encode_json
 from replicator.erasure import (
     MARKER,
     FieldForgotten,
-    KeyStorage,
     KeyUnavailable,
     LocalWrapping,
     MemoryKeys,
@@ -24,37 +23,13 @@ from replicator.erasure import (
     SubjectKeys,
     connect,
 )
-from replicator.errors import DamagedEvent, InvalidConfig, InvalidName, MeridianError, RegionUnavailable
+from replicator.errors import DamagedEvent, InvalidConfig, InvalidName, MeridianError
 from replicator.settings import Settings, read_settings
+from tests.cuttable import Cuttable
 
 EAST, SOUTH, WEST = "us-east-1", "ap-south-1", "eu-west-1"
 HOMER = "user/homer"
 SECRET = "4929 1234 horse"
-
-
-class Cuttable:
-    """Keys of a region that may be down: as others see it."""
-
-    def __init__(self, keys: KeyStorage) -> None:
-        self.keys = keys
-        self.down = False
-        self.error: MeridianError = RegionUnavailable("the region does not answer")
-        self.asked = 0
-
-    def _reached(self) -> KeyStorage:
-        self.asked += 1
-        if self.down:
-            raise self.error
-        return self.keys
-
-    def get(self, subject: str) -> SubjectKeys:
-        return self._reached().get(subject)
-
-    def add(self, subject: str, key_id: str, wrapped: bytes) -> bool:
-        return self._reached().add(subject, key_id, wrapped)
-
-    def forget(self, subject: str) -> None:
-        self._reached().forget(subject)
 
 
 class Regions:

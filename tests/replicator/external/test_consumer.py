@@ -31,14 +31,11 @@ from replicator.external.waves import partition_key
 from replicator.memory import MemoryStorage
 from replicator.settings import Settings
 from replicator.store import EventStore
+from tests.replicator.memories import Killed
 
 from externals import Accounts, FakeKinesis  # isort: skip
 
 SETTINGS = Settings("us-east-1", batch_size=2, attempts=1)
-
-
-class Killed(Exception):
-    """The process was killed here."""
 
 
 @dataclass
@@ -150,8 +147,9 @@ def test_a_restart_goes_on_and_calls_the_handler_for_nothing_again() -> None:
     assert bench.by_lane() == bench.expected
 
 
+@pytest.mark.parametrize("restarted", [True, False], ids=["another consumer", "the same one"])
 @pytest.mark.parametrize("die_at", [1, 2, 5, 12, 13, 20])
-def test_what_the_handler_raises_ends_it_and_that_event_comes_again(die_at: int) -> None:
+def test_what_the_handler_raises_ends_it_and_that_event_comes_again(die_at: int, restarted: bool) -> None:
     bench = Bench()
     bench.publish(*STREAMS, times=2)
     bench.publish(*STREAMS)
@@ -160,19 +158,8 @@ def test_what_the_handler_raises_ends_it_and_that_event_comes_again(die_at: int)
         bench.drain()
     bench.die_at = 0
     assert bench.handled.pop() not in bench.handled
-    bench.restart()
-    bench.drain()
-    assert bench.by_lane() == bench.expected
-
-
-def test_the_same_consumer_may_go_on_after_what_its_handler_raised() -> None:
-    bench = Bench()
-    bench.publish(*STREAMS)
-    bench.die_at = 4
-    with pytest.raises(Killed):
-        bench.drain()
-    bench.handled.pop()
-    bench.die_at = 0
+    if restarted:
+        bench.restart()
     bench.drain()
     assert bench.by_lane() == bench.expected
 
@@ -374,13 +361,9 @@ def test_the_example_of_a_function_handles_each_event_once_and_keeps_its_marks()
     batch = {"Records": [{"kinesis": {"data": b64encode(event.encode()).decode()}} for event in events]}
     for _ in range(2):
         defined = example(
-            "function.py",
-            Deduplicator=Deduplicator,
-            ControlMarks=ControlMarks,
-            control=bench.control,
-            from_lambda=from_lambda,
-            handle=handled.append,
-        )
+            "function.py", Deduplicator=Deduplicator, ControlMarks=ControlMarks, control=bench.control,
+            from_lambda=from_lambda, handle=handled.append,
+        )  # fmt: skip
         defined["handler"](batch, None)
         assert handled == events
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.system import System
 from tests.processes import started
+from tests.regions import CLEAN, environment_of
 
 pytestmark = [pytest.mark.emulator, pytest.mark.soak]
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -29,16 +29,7 @@ STEPS = {
 
 def run(settings: Settings, steering: Path, kill_at: str | None, *words: str) -> tuple[int, list[str], str]:
     """Run `replicator words…`, killed when it says that it begins a step: exit code, what it said, its answer."""
-    environment = {
-        **os.environ,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "MERIDIAN_REGION": EAST,
-        "MERIDIAN_PEERS": WEST,
-        "MERIDIAN_PREFIX": settings.prefix,
-        "MERIDIAN_ENDPOINTS": ",".join(f"{region}={url}" for region, url in settings.endpoints.items()),
-        "MERIDIAN_STEERING": f"file:{steering}",
-    }
+    environment = {**CLEAN, **environment_of(settings, MERIDIAN_STEERING=f"file:{steering}")}
     program = "from replicator.cli import main; main()"
     line, pipe = [sys.executable, "-u", "-c", program, *words, "--yes", "--json"], subprocess.PIPE
     said: list[str] = []

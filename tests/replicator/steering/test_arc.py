@@ -16,6 +16,7 @@ from botocore.stub import Stubber
 from chaos.world.world import free_ports
 from replicator.steering import SteeringFailed, read_steering
 from replicator.steering.arc import Arc
+from tests.replicator.servers import serving
 
 ACCOUNT = "arn:aws:route53-recovery-control::123456789012"
 CLUSTER = f"{ACCOUNT}:cluster/5678abcd-abcd-5678-abcd-5678abcdefgh"
@@ -76,15 +77,8 @@ def endpoint(cluster: Cluster, where: str, failure: tuple[int, str] | None = Non
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield where, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from chaos.world.world import free_ports
 from replicator.steering import SteeringFailed, read_steering
 from replicator.steering.route53 import Route53
 from tests.processes import HANGING_SECONDS, comes_back
+from tests.replicator.memories import Killed
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 NAME = "www.example.com"
@@ -87,14 +88,8 @@ class Zone:
 
 
 def weighted(region: str, weight: int, kind: str = "A", value: str = "192.0.2.1", name: str = NAME) -> dict[str, Any]:
-    return {
-        "Name": name,
-        "Type": kind,
-        "SetIdentifier": region,
-        "Weight": weight,
-        "TTL": 30,
-        "ResourceRecords": [{"Value": value}],
-    }
+    said = {"Name": name, "Type": kind, "SetIdentifier": region, "Weight": weight}
+    return {**said, "TTL": 30, "ResourceRecords": [{"Value": value}]}
 
 
 def alias(region: str, weight: int) -> dict[str, Any]:
@@ -134,11 +129,33 @@ def test_both_verbs_can_be_repeated_by_another_process(zone: Zone) -> None:
         assert zone.records() == before
 
 
-def test_a_stand_by_takes_over_and_stands_by_again(zone: Zone) -> None:
-    zone.put(weighted(EAST, 100), weighted(WEST, 0))
+@pytest.mark.parametrize(
+    ("kind", "records", "away"),
+    [
+        pytest.param(
+            None, [weighted(EAST, 100), weighted(WEST, 0)], {f"{EAST} A": 0, f"{WEST} A": 100}, id="a stand-by takes over"
+        ),
+        pytest.param(
+            None,
+            [weighted(region, *more) for region in (EAST, WEST) for more in ((5,), (6, "AAAA", "2001:db8::1"))],
+            {f"{EAST} A": 0, f"{EAST} AAAA": 0, f"{WEST} A": 5, f"{WEST} AAAA": 6},
+            id="all types of the name move together",
+        ),
+        pytest.param(
+            "CNAME",
+            [weighted(region, 5, "CNAME", f"{region}.example.net") for region in (EAST, WEST)],
+            {f"{EAST} CNAME": 0, f"{WEST} CNAME": 5},
+            id="CNAMEs",
+        ),
+    ],
+)
+def test_writers_go_to_the_other_region_and_back(
+    zone: Zone, kind: str | None, records: list[dict[str, Any]], away: dict[str, int]
+) -> None:
+    zone.put(*records)
     before = zone.records()
-    zone.steering().away(EAST, WEST)
-    assert zone.weights() == {f"{EAST} A": 0, f"{WEST} A": 100}
+    zone.steering(kind).away(EAST, WEST)
+    assert zone.weights() == away
     zone.steering().back(EAST)
     assert zone.records() == before
 
@@ -161,30 +178,11 @@ def test_who_is_sent_on_to_another_leaves_nothing_with_the_first(zone: Zone) -> 
     assert zone.records() == before
 
 
-def test_all_types_of_the_name_move_together(zone: Zone) -> None:
-    zone.put(*(weighted(region, 5, kind) for region in (EAST, WEST) for kind in ("A",)))
-    zone.put(*(weighted(region, 6, "AAAA", "2001:db8::1") for region in (EAST, WEST)))
-    before = zone.records()
-    zone.steering().away(EAST, WEST)
-    assert zone.weights() == {f"{EAST} A": 0, f"{EAST} AAAA": 0, f"{WEST} A": 5, f"{WEST} AAAA": 6}
-    zone.steering().back(EAST)
-    assert zone.records() == before
-
-
 def test_one_type_alone_moves_where_it_is_named(zone: Zone) -> None:
     zone.put(*(weighted(region, 5) for region in (EAST, WEST)))
     zone.put(weighted(EAST, 6, "AAAA", "2001:db8::1"))
     zone.steering("A").away(EAST, WEST)
     assert zone.weights() == {f"{EAST} A": 0, f"{EAST} AAAA": 6, f"{WEST} A": 5}
-
-
-def test_cnames_move(zone: Zone) -> None:
-    zone.put(*(weighted(region, 5, "CNAME", f"{region}.example.net") for region in (EAST, WEST)))
-    before = zone.records()
-    zone.steering("CNAME").away(EAST, WEST)
-    assert zone.weights() == {f"{EAST} CNAME": 0, f"{WEST} CNAME": 5}
-    zone.steering().back(EAST)
-    assert zone.records() == before
 
 
 def test_aliases_keep_their_targets(zone: Zone) -> None:
@@ -249,10 +247,6 @@ class Interrupted:
         answer = self._client.change_resource_record_sets(**request)
         self._after()
         return answer
-
-
-class Killed(BaseException):
-    """kill -9, as far as this process can do it to itself."""
 
 
 def _die() -> None:
