@@ -214,7 +214,7 @@ def test_a_move_killed_at_any_step_and_run_again_never_lets_two_own() -> None:
     """Every step of every move is a place to be killed; clients with stale homes claim at every one of them."""
     moves = [((EAST, WEST), ()), ((SOUTH,), ()), ((EAST, SOUTH), ()), ((WEST,), ())]
     killed = 0
-    for kill_at in range(1, 60):
+    for kill_at in range(1, 77):
         system = System.at_home(EAST)
         clients = {region: system.claims(region) for region in REGIONS}
         turn = 0
@@ -241,7 +241,7 @@ def test_a_move_killed_at_any_step_and_run_again_never_lets_two_own() -> None:
         for email in system.owners:
             for region in REGIONS:
                 system.look(system.claims(region), email)
-    assert killed > 20
+    assert killed == 76, "as many steps as the moves have"
 
 
 class Move(threading.Thread):
