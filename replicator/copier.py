@@ -28,6 +28,8 @@ _TRANSACTION_BYTES = 3_500_000
 _READ_BYTES = 1_000_000
 """So much of a home lane is held at once: many lanes are caught up together."""
 _SAME_PEER_SECONDS = 5.0
+_BACKWARDS = 8
+"""So many events at once where a lane is filled backwards: as many of the largest as one transaction takes."""
 _LONG_RUN = 4
 """Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
 
@@ -126,6 +128,8 @@ class Copier:
         for lane in wanted:  # what the peer has now, not what we remember: something may have been taken from it
             self._heads.forget(lane)
         self._heads.learn(wanted)
+        throttled.update(lane for lane in self._without_beginning(wanted) if not self._begin(lane))
+        wanted = [lane for lane in wanted if lane not in self._blocked | throttled]
         while wanted:
             pages = list(self.pool.map(self._tail, wanted))
             throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
@@ -134,6 +138,43 @@ class Copier:
                 lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
             ]
         return throttled
+
+    def _without_beginning(self, lanes: Sequence[LaneId]) -> list[LaneId]:
+        """The lanes of which the peer has an end and no first event. A process that stood still, and took an emptied table
+        for the one before, went on in it where that one had ended."""
+        begun = [lane for lane in lanes if self._heads.of(lane).sequence > 1 and lane not in self._blocked]
+        try:
+            held = self.peer.get([(lane, 1) for lane in begun]) if begun else {}
+        except DamagedEvent:  # it is there; whoever compares it says what is wrong
+            return []
+        return [lane for lane in begun if (lane, 1) not in held]
+
+    def _begin(self, lane: LaneId) -> bool:
+        """Copy what the peer lacks before its first event of this lane, the first event last: killed on the way, the lane is
+        known to be without a beginning still. False when the lane has to wait."""
+        try:
+            first = next(self.peer.read(lane, limit=1), None)
+        except DamagedEvent:
+            return True  # what is behind it is compared, and refused
+        end = first.sequence - 1 if first is not None else 0
+        while end:
+            low = max(1, end - _BACKWARDS + 1)
+            part, _ = self._home_events(lane, low, end)
+            if len(part) != end - low + 1:
+                self._refuse(lane, _id(lane, low + len(part)), "missing from its home lane, or damaged there")
+                return True
+            answer = self._try_insert([part])
+            if isinstance(answer, RegionUnavailable):
+                return False
+            if not answer:  # another process fills it, too
+                outcomes = dict(zip(part, self.peer.insert_each(part), strict=True))
+                self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
+                if lane in self._blocked or Insert.NOT_NOW in outcomes.values():
+                    return lane in self._blocked
+            end = low - 1
+        self._heads.forget(lane)
+        self._heads.learn([lane])
+        return True
 
     def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
         """Whether home and peer hold the same at these sequences of a lane, undamaged: an equal end does not prove what is

@@ -21,6 +21,7 @@ from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
 from replicator.linkstate import LinkState
 from tests.replicator.links import Table, chain, everything, lane_of
+from tests.replicator.memories import Killed
 
 A, B, C = (lane_of(name) for name in "abc")
 
@@ -271,3 +272,56 @@ def test_lanes_of_large_events_are_not_held_in_memory_whole(bench: Bench, monkey
     assert bench.copier.catch_up([A]) == set()
     assert most < 1_500_000
     assert bench.equal()
+
+
+# -- a process that stood still ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 11, 130])
+def test_a_lane_that_was_gone_on_with_in_an_emptied_table_gets_its_beginning(bench: Bench, count: int) -> None:
+    """It remembered where the lane had ended, and inserted behind that when the table was another one already."""
+    events, whole = bench.at_home(A, count), bench.at_home(B, 3)
+    bench.peer.insert_each([events[-1]])
+    bench.peer.insert_each(whole)
+    assert bench.restarted().catch_up([A, B]) == set()
+    assert bench.equal()
+    assert bench.refused() == []
+    later = bench.at_home(A, 1)
+    assert bench.copier.copy(later) == []
+    assert bench.equal()
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_what_gives_a_lane_its_beginning_may_be_killed_at_any_request(
+    bench: Bench, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, left, insert = bench.at_home(A, 30), iter(range(calls)), bench.peer.insert
+    bench.peer.insert_each(events[-1:])
+
+    def dying(*arguments: Any) -> bool:
+        if next(left, None) is None:
+            raise Killed
+        return insert(*arguments)
+
+    monkeypatch.setattr(bench.peer, "insert", dying)
+    with pytest.raises(Killed):
+        bench.copier.catch_up([A])
+    monkeypatch.undo()
+    assert bench.restarted().catch_up([A]) == set()
+    assert bench.equal()
+    assert bench.refused() == []
+
+
+def test_two_that_give_a_lane_its_beginning_at_once_end_with_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    events, insert = bench.at_home(A, 20), bench.peer.insert
+    bench.peer.insert_each(events[-1:])
+
+    def late(part: Sequence[Event], guards: Sequence[Any] = ()) -> bool:
+        monkeypatch.undo()
+        bench.peer.insert_each(part[1:])
+        return insert(part, guards)
+
+    monkeypatch.setattr(bench.peer, "insert", late)
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.equal()
+    assert bench.refused() == []
