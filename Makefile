@@ -9,6 +9,7 @@ SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1
 SOAK_MOMENTS ?= 50
 SOAK_PART ?= 1/1
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format lambda terraform-test deploy-test policy clean
@@ -29,8 +30,8 @@ demo: $(READY)  ## Three regions, real flights, one region frozen: the drill (EV
 example-identity: $(READY)  ## The identity platform, step by step, in two regions
 	$(BIN)/python -m examples.identity
 
-test: $(READY)  ## All tests but the soaks, a file at a time on each core
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+test: $(READY)  ## All tests but the soaks, a file at a time, in twice as many processes as there are cores (8 at most)
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)  ## kill -9 and signals fifty times, more seeds; then every scenario for an hour (SOAK_MINUTES=60 SOAK_SEED=1 SOAK_MOMENTS=50 SOAK_PART=1/1)
 	MERIDIAN_TEST_MOMENTS=$(SOAK_MOMENTS) MERIDIAN_TEST_PART=$(SOAK_PART) $(BIN)/pytest -m soak

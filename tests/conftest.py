@@ -17,6 +17,11 @@ from replicator import aws
 from replicator.settings import Settings
 from tests.engines import dynamodb_local
 
+_LONG = (
+    "chaos/scenarios/", "test_endings.py", "chaos/drills/", "claims/", "sinks/", "chaos/", "api/", "test_cli.py",
+    "runbooks/", "test_link.py",
+)  # fmt: skip
+
 # How fast examples are drawn depends on the machine and on chance: no reason to fail.
 hypothesis.register_profile(
     "meridian", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
@@ -30,7 +35,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     soaks = [item for item in items if item.get_closest_marker("soak")]
     others = {item for at, item in enumerate(soaks) if (at - int(number)) % int(parts)}
     config.hook.pytest_deselected(items=list(others))
-    items[:] = [item for item in items if item not in others]
+    items[:] = sorted((item for item in items if item not in others), key=_later)
+
+
+def _later(item: pytest.Item) -> int:
+    """Files that take minutes begin first, or one process would be at them when all others are done."""
+    return next((at for at, name in enumerate(_LONG) if f"/{name}" in str(item.path)), len(_LONG))
 
 
 @pytest.fixture(scope="session")
