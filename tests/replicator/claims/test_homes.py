@@ -490,7 +490,7 @@ def test_a_home_that_lost_its_control_state_grants_and_answers_nothing_until_hom
     assert system.claim(client, EMAILS[1], "user/homer")
 
 
-def test_a_write_without_an_answer_that_never_landed_never_will_once_homes_have_moved() -> None:
+def test_an_unanswered_write_that_never_landed_never_will_once_homes_have_moved() -> None:
     system = System.at_home(EAST)
     client = HomedClaims(WEST, system.control, lambda region: EventStore(Silent(system, lands=False), region, REGIONS))
     with pytest.raises(OutcomeUnknown) as never:
