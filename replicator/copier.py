@@ -159,9 +159,13 @@ class Copier:
         end = first.sequence - 1 if first is not None else 0
         while end:
             low = max(1, end - _BACKWARDS + 1)
-            part, _ = self._home_events(lane, low, end)
+            try:
+                part = list(self.home.read(lane, low, end))
+            except DamagedEvent as error:
+                self._refuse(lane, _id(lane, low), f"damaged at home: {error}")
+                return True
             if len(part) != end - low + 1:
-                self._refuse(lane, _id(lane, low + len(part)), "missing from its home lane, or damaged there")
+                self._refuse(lane, _id(lane, low + len(part)), "missing from its home lane")
                 return True
             answer = self._try_insert([part])
             if isinstance(answer, RegionUnavailable):

@@ -98,6 +98,11 @@ def from_item(item: dict[str, Any]) -> Event:
     return _looked_at(item) if event is None else event
 
 
+def event_of(item: EventItem) -> Event:
+    """The event of an item that was read by the model. Raises DamagedEvent."""
+    return from_item(item.serialize())
+
+
 def _looked_at(item: dict[str, Any]) -> Event:
     """The event in an item with which something may be wrong. Raises DamagedEvent, which says what."""
     try:

@@ -81,8 +81,8 @@ class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
 class EventItem(Model):
     """An event as an item. The partition key begins with the region that wrote it; the sort key is the sequence.
 
-    Applications may query it, bound to their table by `bind`; `event` is the event of an item that was read. Events are
-    written by the store alone: it never replaces one.
+    Applications may query it, bound to their table by `bind`; `items.event_of` is the event of an item that was read. Events
+    are written by the store alone: it never replaces one.
     """
 
     pk = Text(Source("lane", attrgetter("key"), LaneId.from_key), hash_key=True)
@@ -98,13 +98,6 @@ class EventItem(Model):
     begins = Text(None, null=True)
     """Only the first event of a lane has it, so only that one is in the index."""
     lanes = LanesIndex()
-
-    @property
-    def event(self) -> Event:
-        """The event. Raises DamagedEvent."""
-        from replicator.items import from_item
-
-        return from_item(self.serialize())
 
 
 _SOURCES = {

@@ -291,6 +291,15 @@ def test_a_lane_that_was_gone_on_with_in_an_emptied_table_gets_its_beginning(ben
     assert bench.equal()
 
 
+def test_large_events_are_filled_in_too(bench: Bench) -> None:
+    events = [*chain(A, 20, [], "x" * 380_000)]
+    bench.home.insert_each(events)
+    bench.peer.insert_each(events[-1:])
+    assert bench.copier.catch_up([A]) == set()
+    assert bench.equal()
+    assert bench.refused() == []
+
+
 @pytest.mark.parametrize("calls", range(4))
 def test_what_gives_a_lane_its_beginning_may_be_killed_at_any_request(
     bench: Bench, calls: int, monkeypatch: pytest.MonkeyPatch
