@@ -13,6 +13,8 @@ from replicator.pointers import Spans
 from replicator.wallclock import wall_clock
 
 NO_CAUSE: Mapping[str, str] = MappingProxyType({})
+_AGES = 100_000
+"""Of so many lanes that wait it is remembered since when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +54,21 @@ class TableBacklog:
         self._control = control
         self._scope = f"backlog#{link}"
         self._wall = wall
+        self._since: dict[LaneId, int] = {}
         self._after: LaneId | None = None
         self._ended = False
 
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
-        found = {fitting(lane.key): (lane, low, high) for lane, (low, high) in lanes.items()}
-        self._control.put(
-            self._scope,
-            {
-                key: {"from": low, "to": high, "since": since, **({} if key == lane.key else {"lane": lane.key})}
-                for key, (lane, low, high) in found.items()
-            },
-        )
+        """As Backlog.defer. A pointer that is renewed keeps its age: a lane that is written to all the time waits as long as
+        any other."""
+        self._remember({lane: since for lane in lanes if lane not in self._since})
+        pointers: dict[str, Value] = {}
+        for lane, (low, high) in lanes.items():
+            key, first = fitting(lane.key), self._since.get(lane, since)
+            older = {} if first >= since else {"first": first}
+            named = {} if key == lane.key else {"lane": lane.key}
+            pointers[key] = {"from": low, "to": high, "since": since, **older, **named}
+        self._control.put(self._scope, pointers)
 
     def page(self, limit: int, after: LaneId | None = None) -> dict[LaneId, Value]:
         """Up to `limit` lanes that wait, in key order behind `after`, with their pointers."""
@@ -78,13 +83,21 @@ class TableBacklog:
             return None
         now = self._wall()  # pointers of earlier versions do not say since when they wait
         lanes = {lane: (value["from"], value["to"]) for lane, value in page.items()}
-        return Part(lanes, min(value.get("since", now) for value in page.values()), receipt=page)
+        since: dict[LaneId, int] = {lane: int(value.get("first", value.get("since", now))) for lane, value in page.items()}
+        self._remember(since)
+        return Part(lanes, min(since.values()), receipt=page)
 
     def done(self, part: Part, failed: Collection[LaneId] = (), rest: Collection[LaneId] = ()) -> None:
         """Pointers that were renewed meanwhile stay."""
         left = {*failed, *rest}
+        for lane in part.receipt.keys() - left:
+            self._since.pop(lane, None)
         gone = {fitting(lane.key): value for lane, value in part.receipt.items() if lane not in left}
         self._control.delete(self._scope, gone)
+
+    def _remember(self, since: Mapping[LaneId, int]) -> None:
+        if len(self._since) < _AGES:
+            self._since.update(since)
 
 
 class Rounds:

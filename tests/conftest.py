@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,11 +18,14 @@ from chaos.world.world import World
 from replicator import aws
 from replicator.settings import Settings
 from tests.engines import dynamodb_local
+from tests.processes import HANGING_SECONDS
 
 _LONG = (
     "chaos/scenarios/", "test_endings.py", "chaos/drills/", "claims/", "sinks/", "chaos/", "api/", "test_cli.py",
     "runbooks/", "test_link.py",
 )  # fmt: skip
+
+_OURS = re.compile(r"adopt|operator|(link-.+>|sampler-|session-).+")
 
 # How fast examples are drawn depends on the machine and on chance: no reason to fail.
 hypothesis.register_profile(
@@ -41,6 +46,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _later(item: pytest.Item) -> int:
     """Files that take minutes begin first, or one process would be at them when all others are done."""
     return next((at for at, name in enumerate(_LONG) if f"/{name}" in str(item.path)), len(_LONG))
+
+
+@pytest.fixture(autouse=True)
+def _threads_end() -> Iterator[None]:
+    """The threads that a test starts end with it: one that goes on would take part in the tests after it."""
+    yield
+    for thread in threading.enumerate():
+        if _OURS.fullmatch(thread.name):
+            thread.join(HANGING_SECONDS)
+            assert not thread.is_alive(), f"{thread.name} goes on when the test is over"
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,29 @@ def test_what_is_deferred_is_taken_until_it_is_done(backlog: Backlog) -> None:
     assert taken(backlog) == []
 
 
+def test_a_lane_that_is_written_to_all_the_time_waits_since_its_first_event(backlog: Backlog) -> None:
+    for since in (5_000, 6_000, 7_000):
+        backlog.defer({LANES[0]: (1, since)}, since)
+        parts = taken(backlog)
+        assert min(part.since for part in parts) == 5_000
+        for part in parts:
+            backlog.done(part, failed=part.lanes)
+    for part in taken(backlog):
+        backlog.done(part)
+    backlog.defer({LANES[0]: (8, 8)}, 8_000)
+    assert {part.since for part in taken(backlog)} == {8_000}  # it had come over in between
+
+
+def test_a_table_s_pointers_keep_their_age_when_another_process_renews_them() -> None:
+    control = MemoryControl()
+    TableBacklog(control, LINK).defer({LANES[0]: (1, 1)}, 5_000)
+    later = TableBacklog(control, LINK)
+    (part,) = taken(later)
+    later.done(part, failed=part.lanes)
+    later.defer({LANES[0]: (2, 2)}, 6_000)
+    assert [part.since for part in taken(TableBacklog(control, LINK))] == [5_000]
+
+
 def test_what_failed_and_what_nobody_had_time_for_waits_on(backlog: Backlog) -> None:
     backlog.defer(dict.fromkeys(LANES, (1, 5)), 5_000)
     (part,) = taken(backlog)
