@@ -83,7 +83,9 @@ class TableBacklog:
             return None
         now = self._wall()  # pointers of earlier versions do not say since when they wait
         lanes = {lane: (value["from"], value["to"]) for lane, value in page.items()}
-        since: dict[LaneId, int] = {lane: int(value.get("first", value.get("since", now))) for lane, value in page.items()}
+        since: dict[LaneId, int] = {
+            lane: value["first"] if "first" in value else value.get("since", now) for lane, value in page.items()
+        }
         self._remember(since)
         return Part(lanes, min(since.values()), receipt=page)
 
