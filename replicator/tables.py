@@ -33,6 +33,7 @@ def create_tables(settings: Settings) -> list[str]:
 def create_missing(bound: Any, settings: Settings) -> bool:
     """Create the table of a bound model. True when it was missing. Raises InvalidConfig where it cannot be made."""
     with aws.config_errors(settings, settings.region):
+        aws.share_session(bound._get_connection().connection)
         try:
             if bound.exists():
                 return False
