@@ -10,7 +10,7 @@ import uuid
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -164,7 +164,7 @@ class StoreMachine(RuleBasedStateMachine):
                     assert lane == self.lanes[home, name][: self.arrived[at, home, name]]
 
 
-def drive(connect: Any, examples: int, steps: int) -> None:
+def drive(connect: Any, examples: int, steps: int, **more: Any) -> None:
     machine = type("Machine", (StoreMachine,), {"connect": staticmethod(connect)})
     run_state_machine_as_test(
         machine,
@@ -174,6 +174,7 @@ def drive(connect: Any, examples: int, steps: int) -> None:
             deadline=None,
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
+            **more,
         ),
     )
 
@@ -197,4 +198,4 @@ def test_the_store_in_memory_behaves_as_the_model_for_long() -> None:
 def test_the_machine_finds_a_store_that_forgets_a_precondition(monkeypatch: pytest.MonkeyPatch, precondition: type) -> None:
     monkeypatch.setattr(precondition, "judge", lambda self, state: Accept())
     with pytest.raises(AssertionError):
-        drive(stores_in_memory, examples=60, steps=20)
+        drive(stores_in_memory, examples=200, steps=20, phases=[Phase.generate], derandomize=True)
