@@ -11,6 +11,9 @@ SOAK_MOMENTS ?= 50
 SOAK_PART ?= 1/1
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))')
 
+# Hundreds of processes import the same modules. Without their bytecode each compiles them anew, and the tests' assertions too.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format lambda terraform-test deploy-test policy clean
 
