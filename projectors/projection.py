@@ -128,6 +128,11 @@ class Projection:
         if not isinstance(getattr(cls, "name", None), str):
             raise InvalidConfig(f"projection {cls.__qualname__} has no `name`; set it to a string")
         check_segment(f"name of projection {cls.__qualname__}", cls.name, 128)
+        if "@" in cls.name:
+            raise InvalidConfig(
+                f"projection {cls.__qualname__} has the name {cls.name!r}; '@' stands between a name and its version, so "
+                "leave it out"
+            )
         types = getattr(cls, "stream_type", None)
         if not types or not isinstance(types, str | tuple) or not all(isinstance(each, str) for each in types):
             raise InvalidConfig(

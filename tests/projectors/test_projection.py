@@ -58,6 +58,7 @@ LIFE = [
     ("body", "error", "named"),
     [
         ({"stream_type": "user", "f": counter()}, InvalidConfig, "Wrong has no `name`"),
+        ({"name": "place@2", "stream_type": "user", "f": counter()}, InvalidConfig, "'place@2'; '@' stands between"),
         ({"name": "a", "f": counter()}, InvalidConfig, "Wrong has no `stream_type`"),
         ({"name": 7, "stream_type": "user", "f": counter()}, InvalidConfig, "no `name`"),
         ({"name": "a", "stream_type": "user"}, InvalidConfig, "Wrong declares no field"),

@@ -106,3 +106,14 @@ def test_terraform_makes_the_tables_of_the_model() -> None:
     assert all(getattr(each, f"is_{name}") for name, each in found.items())
     said = dict(re.findall(r'(\w+) = "(\w+)"', re.search(r"^  lanes = \{(.*)\}", text, re.MULTILINE)[1]))  # type: ignore[index]
     assert said == {"name": LanesIndex.Meta.index_name, **{name: each.attr_name for name, each in found.items()}}
+
+
+@pytest.mark.emulator
+def test_tables_are_made_without_reading_botocore_s_models_once_more(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def another() -> None:
+        raise AssertionError("PynamoDB made a session of its own, which takes a tenth of a second for each model")
+
+    monkeypatch.setattr("pynamodb.connection.base.get_session", another)
+    settings = replace(emulated.settings(EAST), prefix="quick")
+    assert create_tables(settings) == ["quick-events", "quick-control", "quick-keys"]
+    assert create_tables(settings) == []
