@@ -24,7 +24,7 @@ from typing import Any
 from chaos.faults.asked import Asked, what_is_asked
 from chaos.faults.batches import unprocessed
 from chaos.faults.engine import Engine, Strike
-from chaos.faults.inserts import OPERATIONS, Answer, Inserts
+from chaos.faults.inserts import OPERATIONS, Answer, Client, Inserts, place_of
 from chaos.faults.messages import LIMIT, Head, Malformed, Message, answer, read_body, read_head
 from chaos.faults.orders import is_order, obey
 from chaos.faults.records import duplicated, partition_key, reordered
@@ -161,8 +161,8 @@ class Proxy:
             found = await upstream.ask(Message(head, made.raw))
             return Answer(found.status, found.json() or {})
 
-        given = request.json()
-        found = await self._inserts[door].answer(operation, given, call) if isinstance(given, dict) else None
+        given, client = request.json(), Client(call, place_of(request.head.headers.get("authorization", "")))
+        found = await self._inserts[door].answer(operation, given, client) if isinstance(given, dict) else None
         if found is None:
             return await upstream.ask(request)
         headers = {"content-type": request.head.headers.get("content-type", "application/x-amz-json-1.0")}

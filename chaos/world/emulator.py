@@ -12,15 +12,17 @@ import json
 import os
 import re
 import resource
+import uuid
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from email.utils import formatdate
 from importlib import import_module
 from typing import Any
 
 import uvicorn
 
-from chaos.faults.inserts import OPERATIONS, Answer, Inserts
+from chaos.faults.inserts import OPERATIONS, Answer, Client, Inserts, place_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -67,8 +69,9 @@ class Emulator:
             request = json.loads(body)
             for table in _tables(operation, request):
                 self._counts[f"{operation} {table}"] += 1
-            answer = await self._inserts.answer(operation, request, call)
-        except (ValueError, LookupError, TypeError, AttributeError):
+            given = next((value for name, value in headers if name.lower() == b"authorization"), b"").decode("latin-1")
+            answer = await self._inserts.answer(operation, request, Client(call, place_of(given)))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass  # malformed: ministack says what is wrong with it
         if answer is None:
             await self._inner(scope, _given(body, receive), send)
@@ -133,6 +136,7 @@ async def _respond(send: Send, answer: Answer) -> None:
     content = json.dumps(answer.body).encode()
     headers = [
         (b"content-type", _JSON), (b"content-length", b"%d" % len(content)), (b"x-amz-crc32", b"%d" % zlib.crc32(content)),
+        (b"x-amzn-requestid", uuid.uuid4().hex.upper().encode()), (b"date", formatdate(usegmt=True).encode()),
     ]  # fmt: skip
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
@@ -150,7 +154,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvicorn.run(
         ministack.app, host=os.environ.get("BIND_HOST", "127.0.0.1"), port=int(os.environ.get("GATEWAY_PORT", "4566")),
-        ws="none", log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=0,
+        ws="none", log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1,
+        date_header=False, server_header=False,  # ministack gives both
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,12 @@ def run_emulator(
     """
     if not 1 <= port <= 65_535:
         raise InvalidConfig(f"--port {port} is no port; choose one from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InvalidConfig(f"cannot listen on port {port}: {error.strerror}; choose another --port") from None
     url = f"http://127.0.0.1:{port}"
     settings = Settings(region, endpoints={region: url})
     stop = stop_on_signals()

@@ -36,6 +36,7 @@ def emulator(region: str, port: int, services: str, logs: Path) -> Process:
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_REGION": region,
         "SERVICES": services,
+        "IOT_MTLS_ENABLED": "0",  # it would listen to the network, whatever the services
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(logs),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from chaos.faults.inserts import Statement, parse
 from chaos.world.world import World
 from replicator import EventStore, NewEvent, aws
 from replicator.settings import Settings
+from tests.commands import command
 from tests.processes import wait_until
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -26,6 +28,10 @@ EAST, WEST = "us-east-1", "eu-west-1"
         ('EXISTS(SELECT * FROM "t" WHERE "pk" = ? AND "v" = ?)', Statement("exists", "t", ("pk", "v"))),
         ("INSERT INTO \"t\" VALUE {'pk': 'literal'}", None),
         ("INSERT INTO \"t\" VALUE {'pk': ?, 'more': [?]}", None),
+        ("INSERT INTO \"t\" VALUE {'pk': ?, 'v': ?, 'v': ?}", None),
+        ("INSERT INTO \"t VALUE {'pk': ?}", None),
+        ("\u0131nsert into t value {'pk': ?}", None),
+        ('EXISTS(SELECT * FROM "t" WHERE "pk" = ? AND "v" = ? AND "v" = ?)', None),
         ('UPDATE "t" SET "v" = ? WHERE "pk" = ?', None),
         ('SELECT * FROM "t" WHERE "pk" = ?', None),
         ('EXISTS(SELECT * FROM "t" WHERE "pk" = ? OR "v" = ?)', None),
@@ -145,6 +151,77 @@ def test_a_table_made_anew_with_other_keys_is_written_by_those(place: Place) -> 
     client.execute_statement(**place.statement("one"))
     with pytest.raises(client.exceptions.DuplicateItemException):
         client.execute_statement(**place.statement("two"))
+
+
+def test_an_insert_that_no_record_would_show_is_refused_and_written_nowhere(place: Place) -> None:
+    client = place.client
+    client.execute_statement(**place.statement("there"))
+    literal = {"Statement": f"INSERT INTO {place.table} VALUE {{'pk': 'one', 'sk': '1', 'v': 'v'}}"}
+    update = {"Statement": f'UPDATE "{place.table}" SET "v" = ? WHERE "pk" = ? AND "sk" = ?',
+              "Parameters": [{"S": "new"}, {"S": "there"}, {"S": "1"}]}  # fmt: skip
+    for call, request in (
+        (client.execute_statement, literal),
+        (client.batch_execute_statement, {"Statements": [place.statement("two"), literal]}),
+        (client.execute_transaction, {"TransactStatements": [place.statement("three"), update]}),
+    ):
+        with pytest.raises(ClientError, match=r"ValidationException.*every value as a parameter"):
+            call(**request)
+    assert place.records() == [("INSERT", "there", "v")]
+    assert len(client.scan(TableName=place.table)["Items"]) == 1
+
+
+def test_where_nobody_follows_a_stream_any_insert_is_taken(emulated: World) -> None:
+    client: Any = aws.dynamodb(emulated.settings(EAST), EAST)
+    table = f"t{uuid.uuid4().hex[:12]}"
+    client.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+    )
+    client.execute_statement(Statement=f"INSERT INTO {table} VALUE {{'pk': 'one'}}")
+    assert client.scan(TableName=table)["Items"] == [{"pk": {"S": "one"}}]
+
+
+def test_tables_of_one_name_in_two_regions_of_an_emulator_have_their_own_keys(emulated: World) -> None:
+    url, table = emulated.settings(EAST).endpoint(EAST), f"t{uuid.uuid4().hex[:12]}"
+    for region, key in ((EAST, "pk"), (WEST, "id")):
+        client: Any = aws.dynamodb(Settings(region, endpoints={region: url or ""}), region)
+        client.create_table(
+            TableName=table,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+        )
+        insert = {"Statement": f"INSERT INTO \"{table}\" VALUE {{'{key}': ?, 'v': ?}}"}
+        client.execute_statement(**insert, Parameters=[{"S": "1"}, {"S": "first"}])
+        with pytest.raises(client.exceptions.DuplicateItemException):
+            client.execute_statement(**insert, Parameters=[{"S": "1"}, {"S": "second"}])
+        assert client.scan(TableName=table)["Items"] == [{key: {"S": "1"}, "v": {"S": "first"}}]
+
+
+def test_a_condition_named_twice_is_judged_as_both(place: Place) -> None:
+    place.client.execute_statement(**place.statement("one"))
+    twice = f'EXISTS(SELECT * FROM "{place.table}" WHERE "pk" = ? AND "sk" = ? AND "v" = ? AND "v" = ?)'
+    check = {"Statement": twice, "Parameters": [{"S": "one"}, {"S": "1"}, {"S": "no"}, {"S": "v"}]}
+    with pytest.raises(ClientError, match=r"ValidationException|TransactionCanceled"):
+        place.client.execute_transaction(TransactStatements=[place.statement("two"), check])
+    assert [name for _, name, _ in place.records()] == ["one"]
+
+
+def test_an_answer_has_a_request_id_and_one_date(place: Place) -> None:
+    for told in (place.client.execute_statement(**place.statement("one")), place.client.scan(TableName=place.table)):
+        assert told["ResponseMetadata"]["RequestId"]
+        assert told["ResponseMetadata"]["HTTPHeaders"]["date"].count("GMT") == 1
+
+
+def test_the_command_refuses_a_port_that_is_taken_and_says_nothing_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = command("chaos", "emulator", "--port", str(port))
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.count("\n") == 1
+    assert f"cannot listen on port {port}" in answer.stderr
 
 
 def test_a_world_writes_events_by_inserts_alone() -> None:
