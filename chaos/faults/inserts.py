@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-_TABLES = frozenset({"CreateTable", "DeleteTable", "UpdateTable"})
-OPERATIONS = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"}) | _TABLES
+TABLES = frozenset({"CreateTable", "DeleteTable", "UpdateTable"})
+"""What changes tables, and no item."""
+OPERATIONS = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"}) | TABLES
 """The operations of DynamoDB's that `Inserts` is to be asked about."""
 
 _ERRORS = "com.amazonaws.dynamodb.v20120810#"
@@ -120,7 +121,7 @@ class Inserts:
         call = client.call
         if len(request.get("Statements", ())) > _MAX_BATCH or len(request.get("TransactStatements", ())) > _MAX_TRANSACTION:
             raise ValueError("too many statements")
-        if operation in _TABLES:
+        if operation in TABLES:
             self._tables.pop((client.place, str(request["TableName"])), None)
         elif operation == "BatchExecuteStatement":
             return await self._batch(client, request)

@@ -13,7 +13,7 @@ from chaos.scenarios.scenario import Scenario
 _ELSEWHERE = 5
 _PRODUCTION = {
     "ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction",
-    "CreateTable", "BatchWriteItem",  # a backup that is restored
+    "BatchWriteItem",  # a backup that is restored
 }  # fmt: skip
 
 
