@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -23,9 +24,9 @@ from replicator.control import DynamoControl, Quarantine
 from replicator.domain.event import Event
 from replicator.store import EventStore
 from tests.commands import Answer, command
-from tests.processes import wait_until
+from tests.processes import started, wait_until
 from tests.projectors.fleet import Aircraft2
-from tests.regions import environment_of
+from tests.regions import CLEAN, environment_of
 
 pytestmark = pytest.mark.emulator
 
@@ -344,3 +345,28 @@ def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, databas
         sinks[1].close()
     log = (emulated.logs / "two-sinks.log").read_text()
     assert "not-a-secret" not in log
+
+
+def test_a_method_that_no_parser_knows_is_refused_by_the_api_itself(emptied_settings: Settings) -> None:
+    """Also where httptools is installed, as it is here."""
+    import httptools  # noqa: F401
+
+    (port,) = free_ports(1)
+    line = [sys.executable, "-c", "from projectors.cli import main; main()", "serve", "--port", str(port)]
+    environment = environment_of(emptied_settings, MERIDIAN_PROJECTIONS=CLASSES[0])
+    with started(line, {**CLEAN, **environment}) as server:
+
+        def answer() -> tuple[int, str | None] | None:
+            assert server.running
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            try:
+                connection.request("FLY", "/streams/aircraft/N1/events")
+                response = connection.getresponse()
+                return response.status, response.getheader("content-type")
+            except ConnectionRefusedError:
+                return None
+            finally:
+                connection.close()
+
+        wait_until(answer, "the API answers")
+        assert answer() == (405, "application/problem+json")
