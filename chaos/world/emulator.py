@@ -155,7 +155,7 @@ def main() -> None:
     uvicorn.run(
         ministack.app, host=os.environ.get("BIND_HOST", "127.0.0.1"), port=int(os.environ.get("GATEWAY_PORT", "4566")),
         ws="none", log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1,
-        date_header=False, server_header=False,  # ministack gives both
+        date_header=False,  # ministack gives one
     )  # fmt: skip
 
 

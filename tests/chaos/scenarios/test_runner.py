@@ -139,10 +139,6 @@ def test_clients_that_hang_fail_the_run_and_are_named(monkeypatch: pytest.Monkey
         result = run(scenario, 1)
     finally:
         freed.set()
-        for thread in threading.enumerate():
-            if thread.name.startswith("session-"):
-                thread.join(60.0)  # its call ends: the world is gone
-                assert not thread.is_alive(), thread.name
     hung = ["ap-southeast-2-0", "eu-west-1-0"]
     assert (result.unfinished, result.unanswered) == (hung, hung)
     assert set(result.silent) <= {"ap-southeast-2", "eu-west-1"}
