@@ -39,7 +39,7 @@ BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[1]
 PACKAGES = ("replicator", "projectors", "chaos")
 PATH = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "replicator" / "external")))
 APPS = {"replicator": replicator, "projectors": projectors, "chaos": chaos}
-MOMENTS = int(os.environ.get("MERIDIAN_TEST_MOMENTS", "50"))
+MOMENTS = int(os.environ.get("MERIDIAN_TEST_MOMENTS", "5"))
 """How many of each command the soak tries."""
 LEFT_SECONDS = 60.0
 """What is alive so long after the command is left for good."""
