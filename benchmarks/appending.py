@@ -11,7 +11,8 @@ from benchmarks.bench import EAST, Bench
 from benchmarks.counting import counting
 from benchmarks.events import NEW
 from benchmarks.measure import Of, Pair, Row, Task, at_most
-from replicator import EventStore, Settings, StreamId, Write, aws
+from replicator import Settings, StreamId, Write, aws
+from replicator.connect import connect_store
 from replicator.domain.event import Event
 from replicator.items import to_item
 from replicator.storage import MAX_EVENTS
@@ -32,7 +33,7 @@ _CONDITION = "attribute_not_exists(pk)"
 def rows(bench: Bench) -> Iterator[Row]:
     with bench.regions(EAST) as settings:
         client = aws.dynamodb(settings, settings.region)
-        (sample,) = EventStore.connect(settings).append("user/sample", NEW)
+        (sample,) = connect_store(settings).append("user/sample", NEW)
         numbers = count()
 
         def put_one() -> None:
@@ -47,7 +48,7 @@ def rows(bench: Bench) -> Iterator[Row]:
                 ]
                 client.transact_write_items(TransactItems=puts)
 
-        store = EventStore.connect(settings)
+        store = connect_store(settings)
         writes = [Write(StreamId("user", f"many-{n}"), (NEW,) * 14) for n in range(MAX_EVENTS // 14)]
 
         def append_one() -> None:
@@ -68,7 +69,7 @@ def requests_an_append(settings: Settings) -> float:
     a few appends are looked at, and the fewest of three times count."""
     region, appends, found = settings.region, 20, []
     with counting(settings.endpoint(region) or "") as counter:
-        store = EventStore.connect(replace(settings, endpoints={region: counter.url}))
+        store = connect_store(replace(settings, endpoints={region: counter.url}))
         store.append("user/counted", NEW)
         for _ in range(3):
             counter.clear()

@@ -20,10 +20,10 @@ from benchmarks.events import Chains
 from benchmarks.measure import Of, Pair, Row, Task, at_most
 from replicator import Settings, aws
 from replicator.backlog import TableBacklog
-from replicator.control import DynamoControl
+from replicator.connect import connect_replicator
+from replicator.control_table import DynamoControl
 from replicator.domain.event import Event, NewEvent, size_of
 from replicator.items import to_item
-from replicator.worker import Replicator
 
 EVENTS, LANES = 5000, 1000
 _SECONDS = 120.0
@@ -71,7 +71,7 @@ def _put(settings: Settings, events: list[Event]) -> None:
 def _run(bench: Bench, settings: Settings, inside: Settings, events: int, name: str) -> None:
     """A replicator until it has copied these events and its backlog is empty: one that finds no checkpoint compares every
     lane with the peer, which is none of the steady state."""
-    replicator, stop = Replicator.connect(inside), threading.Event()
+    replicator, stop = connect_replicator(inside), threading.Event()
     backlog = TableBacklog(DynamoControl(settings), f"{EAST}>{WEST}")
     thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)
     state, end = replicator.links[0].state, time.monotonic() + _SECONDS

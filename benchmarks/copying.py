@@ -14,12 +14,13 @@ from benchmarks.events import Chains, record
 from benchmarks.measure import Of, Row, Task, at_least, at_most
 from benchmarks.peer import peer
 from replicator import MemoryStorage, Settings, aws
-from replicator.control import MemoryControl, Quarantine
 from replicator.copier import Copier
 from replicator.domain.event import Event
 from replicator.dynamodb import DynamoStorage
 from replicator.items import to_item
 from replicator.linkstate import LinkState
+from replicator.memory_control import MemoryControl
+from replicator.quarantine import Quarantine
 from replicator.records import read_records
 
 LANES = 1000

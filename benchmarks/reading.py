@@ -11,7 +11,8 @@ from benchmarks.bench import EAST, Bench
 from benchmarks.copying import chunks
 from benchmarks.events import Chains
 from benchmarks.measure import Of, Row, Task, at_most
-from replicator import EventStore, aws
+from replicator import aws
+from replicator.connect import connect_store
 from replicator.items import to_item
 
 EVENTS = 10_000
@@ -26,7 +27,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         for events in chunks(chains.grow(EVENTS), 25):
             puts: list[Any] = [{"PutRequest": {"Item": to_item(event)}} for event in events]
             client.batch_write_item(RequestItems={settings.events_table: puts})
-        store = EventStore.connect(settings)
+        store = connect_store(settings)
 
         def ours() -> None:
             found = [(event.payload, event.metadata) for event in store.read_lane(lane.stream)]

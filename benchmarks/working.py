@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from replicator.backlog import TableBacklog
-from replicator.control import MemoryControl
-from replicator.link import Link
+from replicator.batch_reader import Batch
+from replicator.connect import connect_link
 from replicator.memory import MemoryStorage
+from replicator.memory_control import MemoryControl
 from replicator.metrics import log_metrics
 from replicator.refusals import Refusals
 from replicator.settings import Settings
-from replicator.streams import Batch, StreamReader
+from replicator.streams import StreamReader
 from replicator.worker import LinkThread, Replicator
 
 Take = Callable[[], Sequence[dict[str, Any]]]
@@ -50,7 +51,7 @@ def run(settings: Settings, take: Take, events: int, seconds: float) -> Replicat
 
     def link(peer: str) -> LinkThread:
         backlog, pool = TableBacklog(control, f"{settings.region}>{peer}"), ThreadPoolExecutor(4)
-        policy = Link.connect(settings, peer, home, control, backlog, pool, log_metrics)
+        policy = connect_link(settings, peer, home, control, backlog, pool, log_metrics)
         return LinkThread(policy, patience=seconds)  # a stream that waits has nothing to lose, and reading a backlog would
 
     links = [link(peer) for peer in settings.peers]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from projectors import operating
+from projectors.connect import connect_projector_worker, connect_service
 from projectors.options import Projections, Sink, Sinks
 from projectors.settings import read_projections, read_sinks
 from projectors.view import ViewKey
@@ -47,7 +48,6 @@ def run_worker(among: Among, projections: Projections = None, sinks: Sinks = Non
     The first sink decides how far events are read; one of the others that does not answer catches up when it is back.
     """
     from projectors.sinks.opening import open_sink
-    from projectors.worker import ProjectorWorker
 
     chosen, places = read_projections(projections), read_sinks(sinks)
     settings = among.settings()
@@ -56,7 +56,7 @@ def run_worker(among: Among, projections: Projections = None, sinks: Sinks = Non
     tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
     for table in tables:
         aws.require_table(settings, settings.region, table)
-    ProjectorWorker.connect(settings, chosen, places).run(stop_on_signals())
+    connect_projector_worker(settings, chosen, places).run(stop_on_signals())
 
 
 @app.command()
@@ -97,13 +97,13 @@ def serve(
     """Serve the HTTP API of a region until SIGTERM or Ctrl-C: streams, values, tokens as ETags. See /openapi.json."""
     import uvicorn
 
-    from projectors.api import Service, application
+    from projectors.api import application
 
     chosen = read_projections(projections)
     settings = among.settings()
     for table in (settings.events_table, settings.views_table, settings.control_table):
         aws.require_table(settings, settings.region, table)
-    served = application(Service.connect(settings, chosen))
+    served = application(connect_service(settings, chosen))
     # By httptools, which uvicorn prefers where it is installed, a method that it does not know never reaches the API.
     uvicorn.run(
         served, host=host, port=port, http="h11", log_level="warning", timeout_graceful_shutdown=_FINISH_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from projectors.connect import connect_inbound
 from projectors.inbound import Inbound
 from projectors.settings import read_projections
 from replicator import logs
@@ -27,7 +28,7 @@ def catch_up(event: Message, context: Any) -> Answer:
 def _inbound() -> Inbound:
     with starting():
         logs.configure()
-        return Inbound.connect(read_settings(), read_projections())
+        return connect_inbound(read_settings(), read_projections())
 
 
 if loaded_for(__name__):

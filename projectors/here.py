@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from projectors.settings import given_projections, sink_id
 from projectors.versions import Versions
-from replicator import aws, erasure
-from replicator.control import DynamoControl
+from replicator import aws
+from replicator.connect import connect_store, given_personal_data
+from replicator.control_table import DynamoControl
 from replicator.erasure import PersonalData
 from replicator.settings import Settings
 from replicator.store import EventStore
@@ -25,7 +26,7 @@ class Here:
     @classmethod
     def connect(cls, settings: Settings) -> Here:
         aws.require_table(settings, settings.region, settings.events_table)
-        return cls(settings, EventStore.connect(settings), erasure.connect(settings))
+        return cls(settings, connect_store(settings), given_personal_data(settings))
 
 
 def versions_in(sink: str, settings: Settings) -> Versions:

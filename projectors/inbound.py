@@ -12,16 +12,10 @@ from dataclasses import dataclass
 import structlog
 
 from projectors.feed import Fits
-from projectors.projection import Projection
 from projectors.projector import Projector
-from projectors.settings import read_sinks
-from projectors.sinks.opening import DYNAMODB
-from replicator.batches import Answer, Message, item_failures, partial_batches, read_messages, stream_answer
-from replicator.control import DynamoControl
+from replicator.batches import Answer, Message, item_failures, read_messages, stream_answer
 from replicator.errors import RegionUnavailable
-from replicator.metrics import Emit, emit
-from replicator.queues import VIEWS, Queue, QueueBacklog, dead_letters, merged
-from replicator.settings import Settings
+from replicator.queues import merged
 
 log = structlog.get_logger()
 
@@ -32,17 +26,6 @@ class Inbound:
 
     projector: Projector
     partial: bool = True
-
-    @classmethod
-    def connect(cls, settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
-        """Wire the settings' region. Views are kept in DynamoDB first, and in every other sink that is named."""
-        queue, letters = Queue(settings, f"backlog-{VIEWS}"), dead_letters(settings)
-        sinks = [DYNAMODB, *(each for each in read_sinks() if each != DYNAMODB)]
-        projector = Projector.connect(
-            settings, projections, sinks, DynamoControl(settings), lambda link: QueueBacklog(link, queue), report,
-            letters.send, pause=0.0,
-        )  # fmt: skip
-        return cls(projector, partial_batches(settings))
 
     def project(self, records: Sequence[Message]) -> Answer:
         """Fold a stream batch. Lanes go to the backlog where a sink cannot be reached. Raises BatchFailed or

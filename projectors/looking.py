@@ -21,6 +21,7 @@ from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from projectors.summary import Difference, Fingerprint
 from projectors.verify import Folded, Place, Verdict, compare
 from replicator import aws
+from replicator.connect import connect_store
 from replicator.console import Among, err, options, out
 from replicator.domain.canonical import same_json
 from replicator.domain.event import Event
@@ -28,7 +29,6 @@ from replicator.domain.names import StreamId, sequence_key
 from replicator.errors import DamagedEvent, InvalidConfig
 from replicator.history import AtSequence, Moment
 from replicator.settings import Settings
-from replicator.store import EventStore
 
 _SHOWN = 100
 
@@ -258,6 +258,6 @@ def row(
     settings = among.settings()
     place = _place(settings, sink).sink
     seen = version or seen_by_readers(name, sink, settings, projections)
-    found = read_row(find_projection(read_projections(projections), name, seen), place, row, EventStore.connect(settings))
+    found = read_row(find_projection(read_projections(projections), name, seen), place, row, connect_store(settings))
     shown = {"value": found.value, "streams": found.streams, "digest": found.digest.hex()}
     typer.echo(json.dumps(shown, ensure_ascii=False))

@@ -21,11 +21,12 @@ from projectors.sinks.opening import DYNAMODB, name_of, open_sink
 from projectors.sinks.port import ReadDirectly
 from projectors.sinks.port import Sink as Port
 from projectors.versions import Build, NotSwitched, Versions
+from replicator.backlog import VIEWS
 from replicator.console import Alone, Among, err, options, out
-from replicator.control import DynamoControl, Quarantine
+from replicator.control_table import DynamoControl
 from replicator.ending import stop_on_signals
 from replicator.errors import DamagedEvent
-from replicator.queues import VIEWS
+from replicator.quarantine import Quarantine
 from replicator.settings import Settings
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import structlog
 
 from projectors.failures import Failure, named, stranger
-from replicator.control import Quarantine, Value, lane_of, projection_of
+from replicator.control import Value
 from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
 from replicator.pointers import Pointers, Spans
+from replicator.quarantine import Quarantine, lane_of, projection_of
 from replicator.records import Refused
 from replicator.wallclock import wall_clock
 

@@ -17,24 +17,16 @@ import structlog
 
 from projectors.engine import Engine
 from projectors.failures import Failure
-from projectors.feed import PAUSE_SECONDS, SLICE, Feed, Fits, Folded, whole
-from projectors.poison import Poison, Send, entries
-from projectors.projection import Projection
-from projectors.settings import sink_id
-from projectors.sinks.opening import open_sink
-from replicator import erasure
-from replicator.backlog import Backlog, Part
+from projectors.feed import SLICE, Feed, Fits, Folded, whole
+from projectors.poison import Poison, entries
+from replicator.backlog import Part
 from replicator.claims.settling import Settler
-from replicator.control import ControlStorage, Quarantine, sequences_of
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId
-from replicator.dynamodb import DynamoStorage
 from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.metrics import Emit
-from replicator.queues import VIEWS
+from replicator.quarantine import sequences_of
 from replicator.records import Record, Refused, read_records
 from replicator.refusals import Refusals
-from replicator.settings import Settings
 from replicator.store import EventStore
 from replicator.wallclock import wall_clock
 
@@ -66,27 +58,6 @@ class Projector:
         self._wall, self._monotonic = wall, monotonic
         self._looked = -math.inf
         self._tried_to: LaneId | None = None
-
-    @classmethod
-    def connect(
-        cls, settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str], control: ControlStorage,
-        backlog: Callable[[str], Backlog], emit: Emit, letters: Send | None = None, pause: float = PAUSE_SECONDS,
-    ) -> Projector:  # fmt: skip
-        """Wire the settings' region. `backlog` makes that of a link, `pause` is that of the first sink."""
-        store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
-        personal = erasure.connect(settings)
-        link = f"{settings.region}>{VIEWS}"
-
-        def engine(address: str, watch: bool = False) -> Engine:
-            # What conflict rules discard is the same in every sink: the first one's count is enough.
-            return Engine(projections, store, open_sink(address, settings), personal, watch=watch)
-
-        first, *others = sinks
-        feeds = [Feed(engine(first, watch=True), backlog(link), pause=pause)]
-        feeds += [Feed(partial(engine, each), backlog(f"{link}>{sink_id(each)}"), sink_id(each)) for each in others]
-        poison = Poison(Quarantine(control, link), link, letters)
-        refusals = Refusals.connect(settings, control, emit)
-        return cls(store, feeds, poison, refusals, Settler.connect(settings, store))
 
     # -- events ------------------------------------------------------------------------------------------------------
 

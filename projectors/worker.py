@@ -8,17 +8,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from projectors.projection import Projection
 from projectors.projector import Projector
-from projectors.sinks.opening import DYNAMODB
-from replicator import aws
-from replicator.backlog import TableBacklog
-from replicator.control import Checkpoints, DynamoControl
+from replicator.batch_reader import Batch, BatchReader
 from replicator.errors import RegionUnavailable
-from replicator.metrics import Emit, log_metrics
 from replicator.retries import full_jitter
-from replicator.settings import Settings
-from replicator.streams import Batch, StreamReader
 
 READER = "projector"
 
@@ -26,28 +19,13 @@ READER = "projector"
 class ProjectorWorker:
     """Drives the projector of one region."""
 
-    def __init__(self, reader: StreamReader, projector: Projector, poll_interval: float) -> None:
+    def __init__(self, reader: BatchReader, projector: Projector, poll_interval: float) -> None:
         self._reader = reader
         self._projector = projector
         self._poll_interval = poll_interval
         self._pending: list[Batch] = []
         self._failures = 0
         self._log = structlog.get_logger().bind(region=projector.region)
-
-    @classmethod
-    def connect(
-        cls, settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str] = (DYNAMODB,),
-        emit: Emit = log_metrics,
-    ) -> ProjectorWorker:  # fmt: skip
-        """Wire the projector of the settings' region."""
-        control = DynamoControl(settings)
-        if settings.personal_key:
-            aws.require_table(settings, settings.region, settings.keys_table)
-        reader = StreamReader.connect(settings, Checkpoints(control, READER))
-        projector = Projector.connect(
-            settings, projections, sinks, control, lambda link: TableBacklog(control, link), emit
-        )  # fmt: skip
-        return cls(reader, projector, settings.poll_interval)
 
     def run(self, stop: threading.Event) -> None:
         """Project until `stop` is set. The region's outages are waited out; nothing else ends it."""

@@ -9,18 +9,20 @@ from typing import Any
 
 _NAMES = {
     "appending": "Write",
+    "connect": "connect_consumer connect_homed_claims connect_personal_data connect_store",
     "domain.clock": "Hlc HybridLogicalClock",
     "domain.event": "Event NewEvent Observed",
     "domain.names": "LaneId StreamId",
     "domain.token": "ConsistencyToken TokenCodec",
     "domain.vector": "VersionVector",
-    "errors": "AppendContention ClockAhead DamagedEvent GuardFailed InvalidConfig InvalidEvent "
-    "InvalidName InvalidOperation InvalidToken MeridianError NotHereYet OutcomeUnknown RegionUnavailable",
+    "errors": "ClockAhead DamagedEvent InvalidConfig InvalidEvent InvalidName InvalidOperation InvalidToken MeridianError "
+    "RegionUnavailable",
     "fencing": "RegionFenced",
     "memory": "MemoryStorage",
     "operation": "Accept Always AtToken GaveUp IfEmpty Operation Precondition Reject Rejected Result Saved When",
     "settings": "Settings read_settings",
     "store": "EventStore",
+    "store_errors": "AppendContention GuardFailed NotHereYet OutcomeUnknown",
 }
 """By module, what it gives."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

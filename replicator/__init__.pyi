@@ -1,24 +1,21 @@
 """Meridian's events and how they travel: the event store, and the copy to every other region."""
 
 from replicator.appending import Write
+from replicator.connect import connect_consumer, connect_homed_claims, connect_personal_data, connect_store
 from replicator.domain.clock import Hlc, HybridLogicalClock
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import VersionVector
 from replicator.errors import (
-    AppendContention,
     ClockAhead,
     DamagedEvent,
-    GuardFailed,
     InvalidConfig,
     InvalidEvent,
     InvalidName,
     InvalidOperation,
     InvalidToken,
     MeridianError,
-    NotHereYet,
-    OutcomeUnknown,
     RegionUnavailable,
 )
 from replicator.fencing import RegionFenced
@@ -39,6 +36,7 @@ from replicator.operation import (
 )
 from replicator.settings import Settings, read_settings
 from replicator.store import EventStore
+from replicator.store_errors import AppendContention, GuardFailed, NotHereYet, OutcomeUnknown
 
 __all__ = [
     "Accept",
@@ -81,5 +79,9 @@ __all__ = [
     "VersionVector",
     "When",
     "Write",
+    "connect_consumer",
+    "connect_homed_claims",
+    "connect_personal_data",
+    "connect_store",
     "read_settings",
 ]

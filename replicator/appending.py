@@ -9,24 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 from threading import Condition, Lock
+from typing import Protocol
 
+from replicator.control import Guard
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import (
-    AppendContention,
-    GuardFailed,
-    InvalidEvent,
-    InvalidOperation,
-    LaneTaken,
-    OutcomeUnknown,
-    RegionUnavailable,
-    Sent,
-    shown,
-)
-from replicator.fencing.fence import Fence
+from replicator.errors import InvalidEvent, InvalidOperation, RegionUnavailable, shown
 from replicator.retries import contention
-from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, Guard, LaneStorage
+from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, LaneStorage
+from replicator.store_errors import AppendContention, GuardFailed, LaneTaken, OutcomeUnknown, Sent
 
 _HEADS_KEPT = 100_000
 _AROUND_TEXTS = 10_000
@@ -55,6 +47,22 @@ class Write:
             )
 
 
+class WriteFence(Protocol):
+    """What lets appends through, or not: the region's fence (replicator/fencing/fence.py)."""
+
+    def guards(self, types: Collection[str]) -> tuple[Guard, ...]:
+        """What a write to streams of these types has to check. Raises RegionFenced."""
+
+    def epoch(self) -> int:
+        """That of the region's role."""
+
+    def holds(self, guards: Collection[Guard]) -> bool:
+        """Whether what `guards` gave still stands."""
+
+    def failed(self) -> None:
+        """A write could not be made: look anew before the next one."""
+
+
 class _FenceMoved(LaneTaken):
     """Internal: the fence that a write checked is another one now."""
 
@@ -72,7 +80,7 @@ class Appender:
         clock: HybridLogicalClock,
         attempts: int,
         nonce: Callable[[], str] | None = None,
-        fence: Fence | None = None,
+        fence: WriteFence | None = None,
     ) -> None:
         self.attempts = attempts
         self._fence = fence
@@ -149,7 +157,7 @@ class Appender:
         if self._fence is None:
             return ()
         guards = self._fence.guards({stream.type for stream in streams})
-        epoch = self._fence.role().epoch
+        epoch = self._fence.epoch()
         if epoch != self._epoch:
             with self._lock:
                 self._heads.clear()  # between two epochs the lanes may have been brought up again from elsewhere

@@ -13,6 +13,10 @@ from replicator.pointers import Spans
 from replicator.wallclock import wall_clock
 
 NO_CAUSE: Mapping[str, str] = MappingProxyType({})
+EXTERNAL = "external"
+"""The end of the publisher's link: `us-east-1>external`."""
+VIEWS = "views"
+"""The link from a region's events to its own views: `us-east-1>views`."""
 _AGES = 100_000
 """Of so many lanes that wait it is remembered since when."""
 

@@ -10,12 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from replicator import aws, operating
+from replicator.connect import connect_publish_worker, connect_replicator, connect_store
 from replicator.console import Alone, Among, err, options, out, run
-from replicator.control import DynamoControl, Quarantine, Value, event_of, lane_of, projection_of, select
+from replicator.control import Value
+from replicator.control_table import DynamoControl
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
 from replicator.ending import stop_on_signals
 from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, RegionUnavailable
+from replicator.quarantine import Quarantine, event_of, lane_of, projection_of, select
 from replicator.settings import Settings
 from replicator.store import EventStore
 
@@ -54,11 +57,10 @@ def init(alone: Alone) -> None:
 @options
 def run_worker(among: Among) -> None:
     """Copy this region's events to its peers until SIGTERM or Ctrl-C. May be killed at any instant."""
-    from replicator.worker import Replicator
 
     settings = among.settings()
     aws.require_table(settings, settings.region, settings.control_table)
-    Replicator.connect(settings).run(stop_on_signals())
+    connect_replicator(settings).run(stop_on_signals())
 
 
 @app.command()
@@ -71,13 +73,12 @@ def publish(
     ] = None,
 ) -> None:
     """Publish this region's events as external ones until SIGTERM or Ctrl-C. May be killed at any instant."""
-    from replicator.external.worker import PublishWorker
 
     settings = among.settings()
     if external is not None:
         settings = replace(settings, external=external)
     aws.require_table(settings, settings.region, settings.control_table)
-    PublishWorker.connect(settings).run(stop_on_signals())
+    connect_publish_worker(settings).run(stop_on_signals())
 
 
 @app.command()
@@ -178,7 +179,7 @@ def forget(
 
     Prints a line for each region. Exits with 1 when some are pending: they follow by themselves, or run it again.
     """
-    from replicator.erasure import connect_keys
+    from replicator.connect import connect_keys
     from replicator.erasure import forget as forget_subject
 
     settings = among.settings()
@@ -265,8 +266,9 @@ def reconcile(
 
     For a peer that was added later, or when in doubt. Reads every key of the events table once.
     """
+    from replicator.backlog import VIEWS
     from replicator.dynamodb import DynamoStorage
-    from replicator.queues import VIEWS, QueueBacklog
+    from replicator.queues import QueueBacklog
     from replicator.redrive import reconcile as put_on_backlogs
     from replicator.wallclock import wall_clock
 
@@ -287,7 +289,7 @@ operating.register(app)
 
 def _store(settings: Settings) -> EventStore:
     aws.require_table(settings, settings.region, settings.events_table)
-    return EventStore.connect(settings)
+    return connect_store(settings)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -14,15 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from replicator import ending, logs
-from replicator.errors import (
-    AppendContention,
-    InvalidConfig,
-    InvalidEvent,
-    InvalidName,
-    MeridianError,
-    RegionUnavailable,
-)
+from replicator.errors import InvalidConfig, InvalidEvent, InvalidName, MeridianError, RegionUnavailable
 from replicator.settings import Settings, read_settings
+from replicator.store_errors import AppendContention
 
 _Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. (env: MERIDIAN_REGION)", metavar="NAME")]
 _Peers = Annotated[

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from replicator.control import Quarantine
 from replicator.copying import Plan, follow, plan
 from replicator.domain.event import Event, Head, size_of
 from replicator.domain.names import DELIMITER, LaneId, sequence_key
-from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionRefuses, RegionUnavailable
+from replicator.errors import DamagedEvent, RegionRefuses, RegionUnavailable
 from replicator.heads import Heads
 from replicator.linkstate import LinkState
+from replicator.quarantine import Quarantine
 from replicator.storage import MAX_TRANSACTION, Insert, LaneStorage
+from replicator.store_errors import LaneTaken, OutcomeUnknown
 
 _TRANSACTION_BYTES = 3_500_000
 _READ_BYTES = 1_000_000

@@ -10,14 +10,16 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicator import aws
+from replicator.control import Guard, control_text
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.errors import GuardFailed, InvalidName, LaneTaken, OutcomeUnknown, RegionRefuses, RegionUnavailable
+from replicator.errors import InvalidName, RegionRefuses, RegionUnavailable
 from replicator.items import from_item, insert_statement, parameters
 from replicator.models import INDEX_PARTS, LANES_INDEX, index_key
 from replicator.retries import Transient, transient
 from replicator.settings import Settings
-from replicator.storage import Guard, Insert, Position, check_transaction, control_text
+from replicator.storage import Insert, Position, check_transaction
+from replicator.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
 from replicator.wire import Wire
 
 T = TypeVar("T")

@@ -15,9 +15,10 @@ import structlog
 from replicator.domain.event import NO_EVENTS, Event, Head
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, NotHereYet
+from replicator.errors import DamagedEvent
 from replicator.retries import arriving
 from replicator.storage import LaneStorage
+from replicator.store_errors import NotHereYet
 
 log = structlog.get_logger()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicator import logs
 from replicator.batches import Answer, Message, time_left
+from replicator.connect import connect_outbound, connect_publish_batches, connect_redrive
 from replicator.settings import read_settings
 from replicator.starting import loaded_for, starting
 
@@ -46,28 +47,22 @@ def redrive(event: Message, context: Any) -> Answer:
 @cache
 def _outbound() -> Outbound:
     with starting():
-        from replicator.outbound import Outbound
-
         logs.configure()
-        return Outbound.connect(read_settings())
+        return connect_outbound(read_settings())
 
 
 @cache
 def _published() -> PublishBatches:
     with starting():
-        from replicator.external.batch import PublishBatches
-
         logs.configure()
-        return PublishBatches.connect(read_settings())
+        return connect_publish_batches(read_settings())
 
 
 @cache
 def _redrive() -> Redrive:
     with starting():
-        from replicator.redrive import Redrive
-
         logs.configure()
-        return Redrive.connect(read_settings())
+        return connect_redrive(read_settings())
 
 
 _PARTS: dict[str, Callable[[], object]] = {

@@ -10,25 +10,20 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
 import structlog
 
 from replicator.backlog import Backlog, Part, Rounds
-from replicator.control import ControlStorage, Quarantine, sequences_of
 from replicator.copier import Copier
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
-from replicator.linkstate import LinkState
 from replicator.metrics import Emit
 from replicator.peers import PeerTables
 from replicator.pointers import Spans, spans
-from replicator.settings import Settings
-from replicator.storage import LaneStorage
+from replicator.quarantine import sequences_of
 from replicator.wallclock import wall_clock
 
 REST_SECONDS = 20.0
@@ -77,17 +72,6 @@ class Link:
         self._down_at = self._slow_until = self._looked = -math.inf
         self._mended_to: LaneId | None = None
         self._busy = threading.Lock()
-
-    @classmethod
-    def connect(
-        cls, settings: Settings, peer: str, home: LaneStorage, control: ControlStorage, backlog: Backlog,
-        pool: ThreadPoolExecutor, emit: Emit,
-    ) -> Link:  # fmt: skip
-        """The link of the settings' region to a peer, which need not be up."""
-        name = f"{settings.region}>{peer}"
-        log = structlog.get_logger().bind(region=settings.region, link=name)
-        copier = Copier(home, DynamoStorage(settings, peer), Quarantine(control, name), pool, LinkState(), log)
-        return cls(settings.region, peer, copier, backlog, PeerTables(control), emit)
 
     # -- events ------------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ import threading
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from replicator.control import MemoryControl
+from replicator.control import Guard
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.errors import GuardFailed, LaneTaken
-from replicator.storage import Guard, Insert, Position, check_transaction
+from replicator.memory_control import MemoryControl
+from replicator.storage import Insert, Position, check_transaction
+from replicator.store_errors import GuardFailed, LaneTaken
 
 
 class MemoryStorage:

@@ -14,6 +14,7 @@ from replicator import looking
 from replicator.audit.comparison import compare
 from replicator.audit.forks import salvage
 from replicator.audit.mending import Mender
+from replicator.connect import connect_store
 from replicator.console import Among, err, options, out
 from replicator.environment import given
 from replicator.errors import InvalidConfig, MeridianError
@@ -22,7 +23,6 @@ from replicator.runbooks import Bootstrap, Failback, Failover, Runbook, Summary,
 from replicator.runbooks.runs import Header, headers, note_header, steps_of
 from replicator.settings import Settings
 from replicator.steering import read_steering
-from replicator.store import EventStore
 from replicator.system import System
 
 Capacity = Annotated[
@@ -203,7 +203,7 @@ def forks(
     if source is None or into is None:
         raise InvalidConfig("--salvage needs --from (whose history) and --into (where its events go), as the list says it")
     system.at(source), system.at(into)
-    store = EventStore.connect(settings.at(into))
+    store = connect_store(settings.at(into))
     count = salvage(lane_named(salvage_lane), system.places, source, store)
     out.print(f"{count:,} events of {salvage_lane} were appended in {into}", highlight=False)
 

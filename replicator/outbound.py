@@ -8,22 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cache, partial
 
 import structlog
 
-from replicator.batches import Answer, Fits, Message, item_failures, partial_batches, read_messages, stream_answer
-from replicator.control import DynamoControl
+from replicator.batches import Answer, Fits, Message, item_failures, read_messages, stream_answer
 from replicator.domain.event import Event
-from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import Adopter
 from replicator.link import Link
-from replicator.metrics import Emit, emit
-from replicator.queues import QueueBacklog, merged
+from replicator.queues import merged
 from replicator.records import read_records
 from replicator.refusals import Refusals
-from replicator.settings import Settings
 
 log = structlog.get_logger()
 
@@ -47,19 +42,6 @@ class Outbound:
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(2 * max(len(self.links), 1) + 1, thread_name_prefix="link")
-
-    @classmethod
-    def connect(cls, settings: Settings, report: Emit = emit) -> Outbound:
-        """Wire the settings' region with all its peers. No peer need be up."""
-        home, control = DynamoStorage(settings), DynamoControl(settings)
-        pool = ThreadPoolExecutor(8, thread_name_prefix="copier")
-        links = [
-            Link.connect(settings, peer, home, control, QueueBacklog.connect(settings, peer), pool, report)
-            for peer in settings.peers
-        ]
-        refusals = Refusals.connect(settings, control, report)
-        adopter = cache(partial(Adopter.connect, settings, home))
-        return cls(settings.region, {each.name: each for each in links}, refusals, partial_batches(settings), adopter)
 
     def replicate(self, records: Sequence[Message]) -> Answer:
         """Copy a stream batch over every link at once. The answer names the first record that some link could neither

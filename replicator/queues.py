@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from replicator import aws
-from replicator.backlog import NO_CAUSE, Part
+from replicator.backlog import NO_CAUSE, VIEWS, Part
 from replicator.domain.names import LaneId
 from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.pointers import InvalidPointers, Pointers, Spans, join
@@ -19,10 +19,6 @@ from replicator.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-EXTERNAL = "external"
-"""The end of the publisher's link: `us-east-1>external`."""
-VIEWS = "views"
-"""The link from a region's events to its own views: `us-east-1>views`."""
 LONG_POLL = 1
 """Seconds to wait for a message before a queue counts as empty. Without waiting, SQS asks only some of its servers."""
 MAX_DELAY = 30

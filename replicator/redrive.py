@@ -13,14 +13,13 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicator import aws
+from replicator.backlog import VIEWS
 from replicator.batches import Answer, Message, item_failures
 from replicator.domain.names import LaneId
-from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.pointers import Spans, join
-from replicator.queues import VIEWS, QueueBacklog
+from replicator.queues import QueueBacklog
 from replicator.records import position, read_records
-from replicator.settings import Settings
 from replicator.storage import LaneStorage
 from replicator.wallclock import wall_clock
 
@@ -43,15 +42,6 @@ class Redrive:
     streams: Any
     backlogs: Mapping[str, QueueBacklog]
     wall: Callable[[], int] = wall_clock
-
-    @classmethod
-    def connect(cls, settings: Settings) -> Redrive:
-        return cls(
-            settings.region,
-            DynamoStorage(settings),
-            aws.streams(settings, settings.region),
-            {target: QueueBacklog.connect(settings, target) for target in (*settings.peers, VIEWS)},
-        )
 
     def redrive(self, messages: Sequence[Message]) -> Answer:
         """Deal with messages of the failed batches' queue. The answer names those that are to be kept."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from replicator.control import ControlStorage, Quarantine
+from replicator.backlog import EXTERNAL, VIEWS
+from replicator.control import ControlStorage
 from replicator.metrics import Emit
-from replicator.queues import EXTERNAL, VIEWS
+from replicator.quarantine import Quarantine
 from replicator.records import Refused
 from replicator.settings import Settings
 from replicator.wallclock import wall_clock

@@ -15,13 +15,14 @@ from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
 from replicator.domain.personal import Protected, holds_personal
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import AppendContention, InvalidOperation
+from replicator.errors import InvalidOperation
 from replicator.history import CAUSATION
 from replicator.operation import Accept, Operation, Reject, Rejected, Saved, Verdict, When
 from replicator.reducer import Reducer
 from replicator.schemas import PLAIN, Schemas
 from replicator.storage import MAX_EVENTS, MAX_EVENTS_BYTES
 from replicator.store import EventStore
+from replicator.store_errors import AppendContention
 
 _ROOM_BYTES = 4096  # what an event takes beside its payload and metadata
 _ROUTED = MAX_EVENTS - 1  # events of one transaction, beside the checkpoint

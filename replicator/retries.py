@@ -13,7 +13,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from replicator.errors import LaneTaken
+from replicator.store_errors import LaneTaken
 
 
 class Transient(Exception):

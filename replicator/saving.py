@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from replicator.appending import Appender, Write
+from replicator.control import Guard
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import StreamId
 from replicator.domain.token import ConsistencyToken
-from replicator.errors import AppendContention, InvalidOperation, RegionBehind
+from replicator.errors import InvalidOperation
 from replicator.operation import Accept, GaveUp, Operation, Reject, Rejected, Result, Saved
 from replicator.state import StreamState
-from replicator.storage import Guard
+from replicator.store_errors import AppendContention, RegionBehind
 
 if TYPE_CHECKING:
     from replicator.store import EventStore

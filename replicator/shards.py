@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import structlog
 
 from replicator import aws
-from replicator.control import Checkpoints
+from replicator.batch_reader import AGAIN, FAILED, WAITING, Batch
+from replicator.checkpoints import Checkpoints
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
 from replicator.succession import Source, Succession
@@ -31,22 +32,6 @@ _MARK_SECONDS = 3600.0
 _MARK_AGAIN_SECONDS = 60.0
 _SURE_SECONDS = 23 * 3600.0
 """Streams keep records for 24 hours at least. What is younger than this is certainly there still."""
-FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for its parent"
-"""Why a poll did not read a shard: it failed or was throttled, its iterator is no longer good, or its parents come first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Consecutive records of one shard. `position` is the last one's sequence number; `closed` means it was the
-    shard's end; `trimmed` means that records before this batch may have been lost from the stream. `stream` is the one that
-    they were read from (empty: the reader's)."""
-
-    shard: str
-    records: tuple[dict[str, Any], ...]
-    position: str | None
-    closed: bool = False
-    trimmed: bool = False
-    stream: str = ""
 
 
 @dataclass(slots=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
+from replicator.control import Guard
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 
@@ -29,24 +28,6 @@ MAX_EVENTS_BYTES = MAX_TRANSACTION_BYTES - GUARDS * 32 * 1024
 
 Position = tuple[LaneId, int]
 """A lane and a sequence in it: what identifies an event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """What a write depends on, checked in its own transaction: the region's control state under `scope` and `key` is
-    exactly `value`. What fences are made of."""
-
-    scope: str
-    key: str
-    value: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return f"control {self.scope} {self.key} is {control_text(self.value)}"
-
-
-def control_text(value: Mapping[str, Any]) -> str:
-    """How a piece of control state is written: equal values are equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def check_transaction(events: Sequence[Event], guards: Sequence[Guard]) -> None:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
-from functools import cache, reduce
+from functools import reduce
 from itertools import islice
 
 import structlog
 
-from replicator.appending import Appender, Write
+from replicator.appending import Appender, Write, WriteFence
+from replicator.control import Guard
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import GENESIS, Event, Head, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidToken, check_limit
-from replicator.fencing.fence import Fence
 from replicator.freshness import Peer, Puller
 from replicator.operation import Operation, Result
 from replicator.saving import Saving
-from replicator.settings import Settings
 from replicator.state import StreamState
-from replicator.storage import MAX_EVENTS, Guard, LaneStorage
+from replicator.storage import MAX_EVENTS, LaneStorage
 from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
@@ -47,7 +45,7 @@ class EventStore:
         *,
         peer: Peer | None = None,
         tokens: TokenCodec | None = None,
-        fence: Fence | None = None,
+        fence: WriteFence | None = None,
         nonce: Callable[[], str] | None = None,
     ) -> None:
         self.region = region
@@ -57,19 +55,6 @@ class EventStore:
         self._clock = clock or HybridLogicalClock(wall_clock)
         self._appender = Appender(storage, region, self._clock, attempts, nonce, fence)
         self._puller = Puller([each for each in self.regions if each != region], peer)
-
-    @classmethod
-    def connect(cls, settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
-        """The event store of the settings' own region, on DynamoDB."""
-        from replicator.dynamodb import DynamoStorage
-        from replicator.fencing.connecting import connect_fence
-
-        patient = DynamoStorage(settings)
-        hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout))
-        peer = cache(lambda region: DynamoStorage(hasty, region))
-        tokens = TokenCodec(settings.prefix, settings.token_keys)
-        fence = connect_fence(settings, patient)
-        return cls(patient, settings.region, settings.regions, clock, peer=peer, tokens=tokens, fence=fence)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

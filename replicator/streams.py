@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicator import aws
-from replicator.control import Checkpoints
+from replicator.batch_reader import Batch
+from replicator.checkpoints import Checkpoints
 from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.settings import Settings
-from replicator.shards import Batch, Shard, ShardReader
+from replicator.shards import Shard, ShardReader
 from replicator.succession import NO_STREAM, Source, Succession
 from replicator.wire import Wire
 

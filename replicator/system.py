@@ -15,7 +15,9 @@ import structlog
 from replicator import aws
 from replicator.audit.keeper import READER, Changes, Keeper
 from replicator.audit.metering import Meter
-from replicator.control import Checkpoints, ControlStorage, DynamoControl
+from replicator.checkpoints import Checkpoints
+from replicator.control import ControlStorage
+from replicator.control_table import DynamoControl
 from replicator.domain.names import check_region
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig, InvalidName, RegionRefuses, RegionUnavailable

@@ -12,28 +12,22 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 
 import structlog
 
-from replicator.backlog import TableBacklog
-from replicator.control import Checkpoints, ControlStorage, DynamoControl
+from replicator.batch_reader import Batch, BatchReader
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.dynamodb import DynamoStorage
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import ADOPT_SECONDS, Adopter
 from replicator.link import Link
-from replicator.metrics import Emit, log_metrics
 from replicator.records import read_records
 from replicator.refusals import Refusals
 from replicator.retries import full_jitter
-from replicator.settings import Settings
 from replicator.storage import LaneStorage
-from replicator.streams import Batch, StreamReader
 
 READER = "replicator"
 _IDLE_SECONDS = 0.02
@@ -176,7 +170,7 @@ class Replicator:
     """The replicator of one region: one reader, one link per peer."""
 
     def __init__(
-        self, region: str, reader: StreamReader, home: LaneStorage, links: Sequence[LinkThread], refusals: Refusals,
+        self, region: str, reader: BatchReader, home: LaneStorage, links: Sequence[LinkThread], refusals: Refusals,
         poll_interval: float, adopter: Adopter | None = None,
     ) -> None:  # fmt: skip
         self.region = region
@@ -190,23 +184,6 @@ class Replicator:
         self._tickets: deque[_Ticket] = deque()
         self._failures = 0
         self._log = structlog.get_logger().bind(region=region)
-
-    @classmethod
-    def connect(cls, settings: Settings, emit: Emit = log_metrics) -> Replicator:
-        """Wire the replicator of the settings' region. Peers need not be up; the own region must be."""
-        control: ControlStorage = DynamoControl(settings)
-        reader = StreamReader.connect(settings, Checkpoints(control, READER))
-        home = DynamoStorage(settings)
-
-        def link(peer: str) -> LinkThread:
-            pool = ThreadPoolExecutor(4, thread_name_prefix=f"link-{peer}")
-            backlog = TableBacklog(control, f"{settings.region}>{peer}")
-            return LinkThread(Link.connect(settings, peer, home, control, backlog, pool, emit))
-
-        links = [link(peer) for peer in settings.peers]
-        refusals = Refusals.connect(settings, control, emit)
-        adopter = Adopter.connect(settings, home)
-        return cls(settings.region, reader, home, links, refusals, settings.poll_interval, adopter)
 
     def run(self, stop: threading.Event) -> None:
         """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""

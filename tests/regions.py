@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from replicator import EventStore, HybridLogicalClock, MemoryStorage
-from replicator.control import DynamoControl
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.dynamodb import DynamoStorage
 from replicator.fencing.roles import ACTIVE, Role, change_role, read_role
 from replicator.settings import Settings
@@ -60,7 +61,7 @@ def stores_on(request: pytest.FixtureRequest, backend: str) -> dict[str, EventSt
     if backend == "memory":
         return stores_in_memory()
     settings: Settings = request.getfixturevalue("emptied_settings")
-    return {region: EventStore.connect(settings.at(region)) for region in (EAST, WEST)}
+    return {region: connect_store(settings.at(region)) for region in (EAST, WEST)}
 
 
 def copy(held: Mapping[str, Any]) -> None:

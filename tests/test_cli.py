@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from chaos.world.world import free_ports
-from replicator.control import DynamoControl, Quarantine
+from replicator.control_table import DynamoControl
+from replicator.quarantine import Quarantine
 from replicator.settings import Settings
 from tests.commands import Answer, command
 from tests.processes import HANGING_SECONDS

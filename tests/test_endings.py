@@ -25,8 +25,9 @@ from chaos.world.processes import free_ports
 from chaos.world.world import World
 from projectors.cli import app as projectors
 from projectors.sinks.dynamodb import DynamoSink
-from replicator import EventStore, NewEvent, Settings
+from replicator import NewEvent, Settings
 from replicator.cli import app as replicator
+from replicator.connect import connect_store
 from replicator.external.kinesis import create_streams
 from replicator.tables import create_tables
 from tests.processes import started
@@ -139,7 +140,7 @@ def environment(world: World, request: pytest.FixtureRequest) -> Iterator[dict[s
     create_streams(settings)
     activate(settings, EAST, WEST)
     for n in range(12):
-        EventStore.connect(settings).append(f"aircraft/N{n}", *(_leg(hour) for hour in range(6)))
+        connect_store(settings).append(f"aircraft/N{n}", *(_leg(hour) for hour in range(6)))
     assert world.services is not None
     world.services.faults.effects(SLOW_MS)
     yield _environment(settings)

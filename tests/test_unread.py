@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from replicator import EventStore, NewEvent, Settings
+from replicator import NewEvent, Settings
+from replicator.connect import connect_store
 from tests.processes import started
 from tests.regions import CLEAN, activate, environment_of
 
@@ -71,7 +72,7 @@ def test_whoever_writes_and_however(body: str) -> None:
 @pytest.mark.emulator
 def test_head_takes_the_first_lines_and_nothing_is_said(settings: Settings) -> None:
     activate(settings, settings.region, *settings.peers)
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     for n in range(30):
         store.append(f"user/u{n}", NewEvent("set", {"text": "x" * 4_000}))
     environment = {**CLEAN, **environment_of(settings)}

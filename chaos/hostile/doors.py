@@ -19,9 +19,11 @@ from chaos.hostile.stored import FORK, record_of, valid_item
 from chaos.things import PROJECTION, added
 from chaos.world.processes import Process, free_ports
 from chaos.world.world import World
+from projectors.connect import connect_inbound
 from projectors.inbound import Inbound
 from projectors.settings import load_projections
 from replicator import aws
+from replicator.connect import connect_outbound
 from replicator.errors import MeridianError
 from replicator.items import to_item
 from replicator.outbound import Outbound
@@ -59,8 +61,8 @@ class Doors:
             for region in self.world.regions:
                 self._make_queues(region)
                 settings = self.world.settings(region)
-                inbound = Inbound.connect(settings, load_projections([PROJECTION]), _quiet)
-                self._functions[region] = (Outbound.connect(settings, _quiet), inbound)
+                inbound = connect_inbound(settings, load_projections([PROJECTION]), _quiet)
+                self._functions[region] = (connect_outbound(settings, _quiet), inbound)
         except BaseException:
             self._stack.close()
             raise

@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError, ParamValidationError
 from chaos.hostile.kinds import HARMLESS, QUARANTINED, REFUSED, STREAM, Became, Hostile
 from chaos.hostile.stored import FORK, position_of
 from chaos.world.reading import StoredView, content_digest
-from replicator.errors import AppendContention, MeridianError, OutcomeUnknown, RegionUnavailable
+from replicator.errors import MeridianError, RegionUnavailable
+from replicator.store_errors import AppendContention, OutcomeUnknown
 
 WRONG = "wrong"
 _MARK = re.compile(r"h[0-9]{6}")

@@ -24,7 +24,7 @@ import replicator.audit.comparison
 import replicator.audit.mending
 import replicator.audit.threads
 import replicator.aws
-import replicator.fencing.connecting
+import replicator.connect
 import replicator.freshness
 import replicator.items
 import replicator.records
@@ -34,7 +34,7 @@ import replicator.saving
 import replicator.system
 from chaos.simulator.stream import Image
 from replicator.domain.event import Event
-from replicator.errors import LaneTaken
+from replicator.store_errors import LaneTaken
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -186,7 +186,7 @@ def simulated(world: Timed) -> Iterator[None]:
             (module, "ThreadPoolExecutor", Pool)
             for module in (
                 replicator.freshness, replicator.system, replicator.audit.mending,
-                replicator.audit.comparison, replicator.runbooks.parts, replicator.fencing.connecting,
+                replicator.audit.comparison, replicator.runbooks.parts, replicator.connect,
             )
         ),
         (replicator.audit.threads, "threading", _Threading),

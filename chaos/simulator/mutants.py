@@ -21,13 +21,14 @@ from replicator.backlog import TableBacklog
 from replicator.copying import Plan, plan
 from replicator.domain.clock import ZERO, HybridLogicalClock
 from replicator.domain.event import Event, Head
-from replicator.errors import InvalidConfig, OutcomeUnknown, RegionRefuses, RegionUnavailable
+from replicator.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.fencing.fence import Fence
 from replicator.records import read_records
 from replicator.runbooks import Failback
 from replicator.shards import Shard
 from replicator.storage import Insert
 from replicator.store import EventStore
+from replicator.store_errors import OutcomeUnknown
 from replicator.streams import StreamReader
 
 Plant = Callable[[], AbstractContextManager[object]]
@@ -211,7 +212,7 @@ def _unknown_is_failed() -> Iterator[None]:
 
 @_mutant("a write without an answer is made again, as a new one", "duplicated from_nowhere", range(2, 10))
 def _unknown_is_repeated() -> Iterator[None]:
-    from replicator.errors import LaneTaken
+    from replicator.store_errors import LaneTaken
 
     with _instead(Appender, "_insert", _after_unknown(lambda error: LaneTaken(error.events))):
         yield

@@ -11,7 +11,7 @@ from chaos.simulator.processes import settings_of
 from chaos.simulator.region import Region
 from chaos.simulator.stores import Reached, ReachedControl
 from replicator.audit.keeper import READER, Changes, Keeper
-from replicator.control import Checkpoints
+from replicator.checkpoints import Checkpoints
 from replicator.errors import MeridianError
 from replicator.fencing.roles import read_role
 from replicator.runbooks import Failback, Failover

@@ -24,17 +24,17 @@ from projectors.view import View, ViewKey
 from projectors.worker import READER as PROJECTOR
 from projectors.worker import ProjectorWorker
 from replicator.backlog import TableBacklog
-from replicator.control import Checkpoints, Quarantine
+from replicator.checkpoints import Checkpoints
 from replicator.copier import Copier
 from replicator.domain.clock import HybridLogicalClock
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import Adopter
-from replicator.fencing.checkin import Heard
-from replicator.fencing.connecting import ask
+from replicator.fencing.checkin import Heard, ask
 from replicator.fencing.fence import Fence
 from replicator.link import Link
 from replicator.linkstate import LinkState
 from replicator.peers import PeerTables
+from replicator.quarantine import Quarantine
 from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore

@@ -9,10 +9,11 @@ from chaos.simulator.processes import App, ProjectorProcess, ReplicatorProcess
 from chaos.simulator.stores import Control, Table
 from chaos.simulator.stream import TableStream
 from projectors.sinks.memory import MemorySink
+from replicator.control import Guard
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.errors import GuardFailed, LaneTaken, RegionUnavailable
-from replicator.storage import Guard
+from replicator.errors import RegionUnavailable
+from replicator.store_errors import GuardFailed, LaneTaken
 
 if TYPE_CHECKING:
     from chaos.simulator.world import World

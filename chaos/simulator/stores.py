@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from chaos.simulator.network import Mishap, Unanswered
-from replicator.control import MemoryControl, Value
+from replicator.control import Guard, Value
 from replicator.domain.event import NO_EVENTS, Event, Head
 from replicator.domain.names import LaneId
-from replicator.errors import OutcomeUnknown, RegionUnavailable
+from replicator.errors import RegionUnavailable
 from replicator.memory import MemoryStorage
-from replicator.storage import Guard, Insert, Position
+from replicator.memory_control import MemoryControl
+from replicator.storage import Insert, Position
+from replicator.store_errors import OutcomeUnknown
 
 if TYPE_CHECKING:
     from chaos.simulator.region import Region

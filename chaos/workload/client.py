@@ -19,8 +19,9 @@ from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import VersionVector
-from replicator.errors import AppendContention, ClockAhead, NotHereYet, OutcomeUnknown, RegionUnavailable
+from replicator.errors import ClockAhead, RegionUnavailable
 from replicator.operation import GaveUp, Rejected, Result, Saved
+from replicator.store_errors import AppendContention, NotHereYet, OutcomeUnknown
 
 T = TypeVar("T")
 

@@ -30,7 +30,8 @@ from chaos.workload.sessions import Session
 from projectors import Projection, counter
 from replicator.claims import Claim, HomedClaims, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover, Homes
-from replicator.control import DynamoControl
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
 from replicator.dynamodb import DynamoStorage
@@ -310,7 +311,7 @@ class Contending(Workload):
 
     def store(self, region: str) -> EventStore:
         """A new one, as another process would have."""
-        return EventStore.connect(self.stage.world.settings(region))
+        return connect_store(self.stage.world.settings(region))
 
     def control(self, region: str) -> DynamoControl:
         return DynamoControl(self.stage.world.settings(region))

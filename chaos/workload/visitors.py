@@ -20,7 +20,8 @@ from projectors.queries import Query
 from projectors.sinks.dynamodb import DynamoSink
 from replicator.claims import Claim, HomedClaims, Release
 from replicator.claims.homes import HomeMover
-from replicator.control import DynamoControl
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
@@ -196,7 +197,7 @@ class Visits(Workload):
         world = self.stage.world
         own = world.clocks.get(home)
         clock = HybridLogicalClock(own.wall if own is not None else wall_clock)
-        stores = cache(lambda region: EventStore.connect(world.settings(region), clock))
+        stores = cache(lambda region: connect_store(world.settings(region), clock))
         controls = cache(lambda region: DynamoControl(world.settings(region)))
 
         def opened(region: str) -> Doors:

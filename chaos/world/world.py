@@ -29,6 +29,7 @@ from chaos.world.emulator import COUNTS_PATH
 from chaos.world.network import Network
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import RegionProcesses, emulator, worker
+from replicator.connect import connect_store
 from replicator.console import err
 from replicator.domain.clock import HybridLogicalClock
 from replicator.ending import undisturbed
@@ -197,7 +198,7 @@ class World:
 
     def store(self, region: str, clock: HybridLogicalClock | None = None) -> EventStore:
         """The event store of a region, as an application there would use it."""
-        return EventStore.connect(self.settings(region), clock)
+        return connect_store(self.settings(region), clock)
 
     def memory_mb(self) -> float:
         """The sum of every process's peak resident memory, in MB."""

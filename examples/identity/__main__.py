@@ -27,16 +27,16 @@ from examples.identity.model import SCHEMAS
 from examples.identity.platform import Identity
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import ViewKey
-from replicator import EventStore, NewEvent, Operation, Rejected, Saved, logs
+from replicator import NewEvent, Operation, Rejected, Saved, logs
 from replicator.claims import HomedClaims
 from replicator.claims.homes import HomeMover
-from replicator.control import DynamoControl, MemoryControl
+from replicator.connect import connect_consumer, connect_personal_data, connect_publish_worker, connect_store
+from replicator.control_table import DynamoControl
 from replicator.dynamodb import DynamoStorage
-from replicator.erasure import PersonalData
-from replicator.external import ExternalConsumer, ExternalEvent
+from replicator.external import ExternalEvent
 from replicator.external.kinesis import create_streams
-from replicator.external.worker import PublishWorker
 from replicator.history import audit
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -56,7 +56,7 @@ def main() -> int:
         # The workers are processes: they inherit where the key for personal data is.
         os.environ["MERIDIAN_PERSONAL_KEY"] = f"file:{Path(folder) / 'personal.key'}"
         os.environ["MERIDIAN_EXTERNAL"] = "examples.identity.model:Directory"
-        PersonalData.connect(Settings(EAST, personal_key=os.environ["MERIDIAN_PERSONAL_KEY"]))  # makes the key file
+        connect_personal_data(Settings(EAST, personal_key=os.environ["MERIDIAN_PERSONAL_KEY"]))  # makes the key file
         with World([EAST, WEST], PROJECTIONS, services="dynamodb,dynamodbstreams,kinesis") as world:
             try:
                 Story(world).tell()
@@ -77,13 +77,13 @@ class Story:
             )
             for region in (EAST, WEST)
         }
-        store = cache(lambda region: EventStore.connect(self.settings[region]))
+        store = cache(lambda region: connect_store(self.settings[region]))
         control = cache(lambda region: DynamoControl(self.settings[region]))
         self.regions = {
             region: Identity(
                 store(region),
                 HomedClaims(region, control, store),
-                PersonalData.connect(settings),
+                connect_personal_data(settings),
                 DynamoSink(settings),
             )
             for region, settings in self.settings.items()
@@ -172,8 +172,8 @@ class Story:
     def outside(self) -> None:
         self.step("what other teams see", "declared external events from Kinesis, without names and addresses")
         seen: list[ExternalEvent] = []
-        consumer = ExternalConsumer.connect(self.settings[EAST], "newsletter", seen.append, MemoryControl())
-        publisher = PublishWorker.connect(self.settings[EAST])
+        consumer = connect_consumer(self.settings[EAST], "newsletter", seen.append, MemoryControl())
+        publisher = connect_publish_worker(self.settings[EAST])
 
         def arrived() -> bool:
             publisher.step()

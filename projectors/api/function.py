@@ -8,7 +8,7 @@ from typing import Any
 from mangum import Mangum
 
 from projectors.api.app import application
-from projectors.api.service import Service
+from projectors.connect import connect_service
 from projectors.settings import read_projections
 from replicator import logs
 from replicator.settings import read_settings
@@ -22,4 +22,4 @@ def handler(event: Any, context: Any) -> Any:
 @cache
 def _asgi() -> Mangum:
     logs.configure()
-    return Mangum(application(Service.connect(read_settings(), read_projections())), lifespan="off")
+    return Mangum(application(connect_service(read_settings(), read_projections())), lifespan="off")

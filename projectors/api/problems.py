@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 from projectors.api.paths import route_path
 from projectors.projection import ProjectionFailed
 from replicator.errors import (
-    AppendContention,
     ClockAhead,
     DamagedEvent,
     InvalidConfig,
@@ -22,12 +21,10 @@ from replicator.errors import (
     InvalidOperation,
     InvalidToken,
     MeridianError,
-    NotHereYet,
-    OutcomeUnknown,
-    RegionBehind,
     RegionUnavailable,
 )
 from replicator.fencing import RegionFenced
+from replicator.store_errors import AppendContention, NotHereYet, OutcomeUnknown, RegionBehind
 
 log = structlog.get_logger()
 

@@ -10,11 +10,9 @@ from projectors.api.carried import MAX_PAGE_BYTES, Entries, check_answer, check_
 from projectors.api.problems import Problem
 from projectors.projection import Projection, ProjectionFailed
 from projectors.queries import Query, Snapshot
-from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.port import Sink
 from projectors.versions import Versions
-from replicator import aws, erasure
-from replicator.control import DynamoControl, MemoryControl
+from replicator import aws
 from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, Hlc
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_SEQUENCE, StreamId
@@ -23,6 +21,7 @@ from replicator.domain.vector import VersionVector
 from replicator.errors import DamagedEvent, InvalidOperation, InvalidToken
 from replicator.feed import changes
 from replicator.history import AuditEntry, Moment, moment_of
+from replicator.memory_control import MemoryControl
 from replicator.operation import GaveUp, Operation, Rejected
 from replicator.settings import Settings
 from replicator.store import EventStore
@@ -60,14 +59,6 @@ class Service:
         every = {each: Query(each, store, sink, reveal=reveal) for each in projections}
         self._queries = {each: query for each, query in every.items() if not each.rows}
         self._checks = tuple(every.values())
-
-    @classmethod
-    def connect(cls, settings: Settings, projections: Sequence[type[Projection]]) -> Service:
-        """The settings' region, on DynamoDB."""
-        store, personal = EventStore.connect(settings), erasure.connect(settings)
-        reveal = personal.reveal if personal is not None else None
-        versions = Versions(DynamoControl(settings))
-        return cls(store, projections, DynamoSink(settings), reveal=reveal, settings=settings, versions=versions)
 
     def value(self, stream: StreamId, projection: str | None, moment: Moment | None, at_least: str | None) -> Answer:
         """A stream's value now, or at a moment."""

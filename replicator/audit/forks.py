@@ -13,11 +13,12 @@ from replicator.audit.walking import parting
 from replicator.domain.event import Event, NewEvent, size_of
 from replicator.domain.names import LaneId
 from replicator.domain.personal import Protected
-from replicator.errors import AppendContention, DamagedEvent, InvalidConfig
+from replicator.errors import DamagedEvent, InvalidConfig
 from replicator.operation import Accept, Operation, Reject, Saved, Verdict, When
 from replicator.state import StreamState
 from replicator.storage import MAX_EVENTS, MAX_EVENTS_BYTES
 from replicator.store import EventStore
+from replicator.store_errors import AppendContention
 
 SALVAGED = "salvaged"
 """The key of metadata that says which event a salvaged one was: its id, `@` and its digest."""

@@ -19,11 +19,11 @@ import structlog
 from replicator.audit.ledger import RANGES, SUMS, Entry, Range, Sum, by_range, range_of
 from replicator.audit.threads import at_once
 from replicator.audit.walking import head_of, walk
+from replicator.batch_reader import WAITING, Batch
 from replicator.control import ControlStorage, Value
 from replicator.domain.names import LaneId
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.records import read_records
-from replicator.shards import WAITING, Batch
 from replicator.storage import LaneStorage
 
 log = structlog.get_logger()

@@ -17,14 +17,15 @@ from replicator.audit.comparison import Place, holder_of
 from replicator.audit.ledger import RANGES, Entry, short
 from replicator.audit.threads import at_once
 from replicator.audit.walking import head_of
-from replicator.control import ControlStorage, Quarantine
+from replicator.control import ControlStorage, Guard
 from replicator.copier import Copier
 from replicator.domain.clock import ZERO
 from replicator.domain.event import GENESIS, Event, Head, size_of
 from replicator.domain.names import MAX_SEQUENCE, LaneId
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.linkstate import LinkState
-from replicator.storage import Guard, Insert, LaneStorage, Position
+from replicator.quarantine import Quarantine
+from replicator.storage import Insert, LaneStorage, Position
 
 Work = dict[tuple[str, str], list[LaneId]]
 _SEGMENT = 200

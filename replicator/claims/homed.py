@@ -7,18 +7,17 @@ else of Meridian goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import TypeVar
 
 from replicator.claims.homes import Homes, HomesNotMoved
 from replicator.claims.ownership import OWNERSHIP, Claim, Ownership, Release, operations_of
-from replicator.control import ControlStorage, DynamoControl
+from replicator.control import ControlStorage
 from replicator.domain.names import StreamId
-from replicator.errors import GuardFailed, InvalidConfig, InvalidOperation, OutcomeUnknown, RegionUnavailable
+from replicator.errors import InvalidConfig, InvalidOperation, RegionUnavailable
 from replicator.operation import GaveUp, Operation, Result, Saved
 from replicator.retries import MOVED_HOMES_ATTEMPTS, moved_homes
-from replicator.settings import Settings
 from replicator.store import EventStore
+from replicator.store_errors import GuardFailed, OutcomeUnknown
 
 T = TypeVar("T")
 
@@ -39,16 +38,6 @@ class HomedClaims:
         self._controls = controls
         self._stores = stores
         self._homes: Homes | None = None  # those of the last call; the write itself finds out when they have moved
-
-    @classmethod
-    def connect(cls, settings: Settings) -> HomedClaims:
-        """The claims of the settings' region, on DynamoDB. Its role needs to append, and to read control state, in every
-        home region."""
-        return cls(
-            settings.region,
-            cache(lambda region: DynamoControl(settings.at(region))),
-            cache(lambda region: EventStore.connect(settings.at(region))),
-        )
 
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
         """Claims and releases, and operations on other streams, in one transaction in the claims' home region.

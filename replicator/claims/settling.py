@@ -9,11 +9,12 @@ import structlog
 from replicator.claims.optimistic import Compensation, OptimisticClaims, told_plainly
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId
-from replicator.errors import AppendContention, InvalidConfig, OutcomeUnknown, RegionUnavailable, place
+from replicator.errors import InvalidConfig, RegionUnavailable, place
 from replicator.fencing.fence import RegionFenced
 from replicator.loading import load
 from replicator.settings import Settings
 from replicator.store import EventStore
+from replicator.store_errors import AppendContention, OutcomeUnknown
 
 log = structlog.get_logger()
 

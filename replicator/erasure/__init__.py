@@ -6,7 +6,7 @@ from replicator.erasure.forgetting import Forgetting, forget
 from replicator.erasure.forgotten import FORGOTTEN, KeyUnavailable, SubjectForgotten, forgotten_subject
 from replicator.erasure.keys import KeyStorage, MemoryKeys, SubjectKeys
 from replicator.erasure.payload import FieldForgotten, Revealed
-from replicator.erasure.personal import PersonalData, connect, connect_keys
+from replicator.erasure.personal import PersonalData
 from replicator.erasure.wrapping import LocalWrapping, Wrapping
 
 __all__ = [
@@ -25,8 +25,6 @@ __all__ = [
     "SubjectForgotten",
     "SubjectKeys",
     "Wrapping",
-    "connect",
-    "connect_keys",
     "forget",
     "forgotten_subject",
     "holds_personal",

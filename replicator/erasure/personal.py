@@ -10,15 +10,13 @@ from typing import Any
 from replicator.domain.names import StreamId
 from replicator.domain.personal import Path, Protected
 from replicator.erasure.cache import KeyCache
-from replicator.erasure.envelope import KEY_BYTES, NONCE_BYTES, Envelope, aes, close, open_
+from replicator.erasure.envelope import NONCE_BYTES, Envelope, close, open_
 from replicator.erasure.forgetting import Forgetting, forget
 from replicator.erasure.forgotten import SubjectForgotten, check_subject
 from replicator.erasure.keyring import Keyring
 from replicator.erasure.keys import KeyStorage
 from replicator.erasure.payload import FieldForgotten, Revealed, protect_fields, reveal_fields
-from replicator.erasure.wrapping import LocalWrapping, Wrapping
-from replicator.errors import InvalidConfig
-from replicator.settings import Settings
+from replicator.erasure.wrapping import Wrapping
 from replicator.store import EventStore
 
 FILE = "file:"
@@ -45,16 +43,6 @@ class PersonalData:
         self._keys = dict(keys)
         self._cache = KeyCache(now, seconds, _KEYS_KEPT)
         self._ring = Keyring(region, self._keys, wrapping, self._cache, now)
-
-    @classmethod
-    def connect(cls, settings: Settings) -> PersonalData:
-        """As the settings say: keys on DynamoDB, wrapped by KMS or by a local key file. Raises InvalidConfig."""
-        if not settings.personal_key:
-            raise InvalidConfig(
-                "no key for personal data given; set MERIDIAN_PERSONAL_KEY to a KMS key's id or alias, or to file:/path"
-            )
-        aes(bytes(KEY_BYTES))  # says at once, not at the first personal event, that the library is missing
-        return cls(settings.region, connect_keys(settings), _wrapping(settings))
 
     def protect(self, subject: str, payload: Mapping[str, Any], fields: Iterable[str]) -> Protected:
         """The payload with these fields encrypted for `subject`, whose key is made when there is none yet.
@@ -106,23 +94,3 @@ class PersonalData:
     def destroy(self, subject: str) -> None:
         """Destroy the subject's keys in this region alone, as its projector does when it meets the event. Idempotent."""
         self._ring.destroy(subject)
-
-
-def _wrapping(settings: Settings) -> Wrapping:
-    if settings.personal_key.startswith(FILE):
-        return LocalWrapping(settings.personal_key.removeprefix(FILE))
-    from replicator.erasure.kms import KmsWrapping
-
-    return KmsWrapping(settings)
-
-
-def connect_keys(settings: Settings) -> dict[str, KeyStorage]:
-    """The key storages on DynamoDB of the settings' region and its peers, by region."""
-    from replicator.erasure.dynamodb import DynamoKeys
-
-    return {region: DynamoKeys(settings, region) for region in (settings.region, *settings.peers)}
-
-
-def connect(settings: Settings) -> PersonalData | None:
-    """`PersonalData.connect` where MERIDIAN_PERSONAL_KEY is set, None elsewhere."""
-    return PersonalData.connect(settings) if settings.personal_key else None

@@ -9,13 +9,11 @@ from typing import Any
 
 import structlog
 
-from replicator.batches import Answer, Fits, Message, answer_from, item_failures, partial_batches
+from replicator.batches import Answer, Fits, Message, answer_from, item_failures
 from replicator.errors import RegionUnavailable
 from replicator.external.bus import BusRecord, read_bus
 from replicator.external.publisher import Publisher
-from replicator.external.worker import connect_publisher
-from replicator.metrics import Emit, emit
-from replicator.settings import Settings
+from replicator.metrics import Emit
 from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
@@ -31,11 +29,6 @@ class PublishBatches:
     partial: bool = True
     wall: Callable[[], int] = wall_clock
     _resumed: bool = False
-
-    @classmethod
-    def connect(cls, settings: Settings, report: Emit = emit) -> PublishBatches:
-        """Wire the settings' region."""
-        return cls(connect_publisher(settings), settings.events_table, report, partial_batches(settings))
 
     def publish(self, messages: Sequence[Message], fits: Fits) -> Answer:
         """Publish what the batch names. The answer names the first record of the lanes that are not done. Raises

@@ -16,14 +16,11 @@ from typing import Any
 
 import structlog
 
-from replicator.control import Checkpoints, ControlStorage
+from replicator.batch_reader import Batch, BatchReader
 from replicator.errors import InvalidEvent, RegionUnavailable
 from replicator.external.event import ExternalEvent
-from replicator.external.kinesis import KinesisReader
-from replicator.external.marks import ControlMarks, Deduplicator, Marks, Missed, log_missed
+from replicator.external.marks import Deduplicator
 from replicator.retries import full_jitter
-from replicator.settings import Settings
-from replicator.shards import Batch, ShardReader
 
 Handler = Callable[[ExternalEvent], None]
 NotOurs = Callable[[str, InvalidEvent], None]
@@ -44,7 +41,7 @@ class ExternalConsumer:
     """
 
     def __init__(
-        self, reader: ShardReader, handler: Handler, deduplicator: Deduplicator, *, not_ours: NotOurs = log_not_ours,
+        self, reader: BatchReader, handler: Handler, deduplicator: Deduplicator, *, not_ours: NotOurs = log_not_ours,
         poll_interval: float = 0.25,
     ) -> None:  # fmt: skip
         self._reader = reader
@@ -53,20 +50,6 @@ class ExternalConsumer:
         self._not_ours = not_ours
         self._poll_interval = poll_interval
         self._pending: deque[Batch] = deque()
-
-    @classmethod
-    def connect(
-        cls, settings: Settings, name: str, handler: Handler, control: ControlStorage, *, marks: Marks | None = None,
-        missed: Missed = log_missed, not_ours: NotOurs = log_not_ours,
-    ) -> ExternalConsumer:  # fmt: skip
-        """A consumer of `{prefix}-external` in the settings' region, called `name`.
-
-        `control` holds its checkpoints and, unless `marks` are given, its marks: let it be a table of the consumer's own.
-        To go on in another region, use marks that are there too. Raises InvalidConfig when there is no such stream.
-        """
-        reader = KinesisReader.connect(settings, settings.external_stream, Checkpoints(control, f"consumer#{name}"))
-        deduplicator = Deduplicator(marks or ControlMarks(control, name), missed=missed, alone=True)
-        return cls(reader, handler, deduplicator, not_ours=not_ours, poll_interval=settings.poll_interval)
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop` is set. Outages are waited out; only what the handler raises ends it."""

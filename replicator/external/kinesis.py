@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicator import aws
-from replicator.control import Checkpoints
+from replicator.checkpoints import Checkpoints
 from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.external.waves import Outgoing
 from replicator.settings import Settings

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import structlog
 
-from replicator.control import Quarantine, Value, fitting
+from replicator.backlog import EXTERNAL
+from replicator.control import Value, fitting
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.errors import InvalidName
-from replicator.queues import EXTERNAL
+from replicator.quarantine import Quarantine
 from replicator.records import Refused
 
 log = structlog.get_logger()

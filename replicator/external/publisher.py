@@ -13,7 +13,7 @@ from itertools import repeat
 
 import structlog
 
-from replicator.control import ControlStorage, Quarantine
+from replicator.control import ControlStorage
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.external.poison import LINK, Poison
@@ -21,6 +21,7 @@ from replicator.external.positions import Positions
 from replicator.external.runs import Run, prepare
 from replicator.external.transformation import External
 from replicator.external.waves import Destination, send
+from replicator.quarantine import Quarantine
 from replicator.records import Refused
 from replicator.store import EventStore
 

@@ -10,17 +10,12 @@ import threading
 
 import structlog
 
-from replicator.control import Checkpoints, DynamoControl
+from replicator.batch_reader import Batch, BatchReader
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
 from replicator.external.bus import BusRecord, read_bus
-from replicator.external.kinesis import KinesisDestination, KinesisReader, require_stream
 from replicator.external.publisher import Publisher
-from replicator.external.transformation import load_external
 from replicator.retries import full_jitter
-from replicator.settings import Settings
-from replicator.shards import Batch, ShardReader
-from replicator.store import EventStore
 
 READER = "publisher"
 _BATCHES_AHEAD = 20
@@ -29,7 +24,7 @@ _BATCHES_AHEAD = 20
 class PublishWorker:
     """The publisher of one region as a long-running process."""
 
-    def __init__(self, publisher: Publisher, reader: ShardReader, table: str, poll_interval: float) -> None:
+    def __init__(self, publisher: Publisher, reader: BatchReader, table: str, poll_interval: float) -> None:
         self.publisher = publisher
         self._reader = reader
         self._table = table
@@ -39,14 +34,6 @@ class PublishWorker:
         self._behind: dict[LaneId, int] = {}
         self._resumed = False
         self._log = structlog.get_logger().bind(region=publisher.region)
-
-    @classmethod
-    def connect(cls, settings: Settings) -> PublishWorker:
-        """Wire the publisher of the settings' region. Raises InvalidConfig when a stream or transformation is missing."""
-        require_stream(settings, settings.external_stream)
-        publisher = connect_publisher(settings)
-        reader = KinesisReader.connect(settings, settings.bus_stream, Checkpoints(DynamoControl(settings), READER))
-        return cls(publisher, reader, settings.events_table, settings.poll_interval)
 
     def run(self, stop: threading.Event) -> None:
         """Publish until `stop` is set. Outages of the region are waited out; nothing else ends it."""
@@ -92,15 +79,3 @@ class PublishWorker:
                 self._reader.commit(batch)
             self._pending = []
         return busy
-
-
-def connect_publisher(settings: Settings) -> Publisher:
-    """The publisher of the settings' region, on its streams and tables."""
-    return Publisher(
-        load_external(settings.external),
-        EventStore.connect(settings),
-        DynamoControl(settings),
-        KinesisDestination(settings, settings.external_stream),
-        lanes=settings.external_lanes,
-        attempts=settings.attempts,
-    )

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from replicator.control import ControlStorage, DynamoControl
+from replicator.control import ControlStorage
 from replicator.errors import MeridianError, RegionRefuses
-from replicator.fencing.connecting import connect_fence
 from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role, set_stripes
-from replicator.settings import Settings
-from replicator.storage import LaneStorage
 
 log = structlog.get_logger()
 
@@ -30,12 +27,6 @@ class Adopter:
     peers: Mapping[str, ControlStorage]
     first: Callable[[], object]
     _refused: set[str] = field(default_factory=set)
-
-    @classmethod
-    def connect(cls, settings: Settings, storage: LaneStorage) -> Adopter:
-        control = DynamoControl(settings)
-        peers = {peer: DynamoControl(settings.hasty.at(peer)) for peer in settings.peers}
-        return cls(settings.region, control, peers, connect_fence(settings, storage).role)
 
     def adopt(self) -> None:
         """Take on the latest role that any peer was told of. A peer that does not answer is asked again the next time."""

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from replicator.fencing.roles import ACTIVE, REBUILDING, Role
+from replicator.control import ControlStorage
+from replicator.fencing.roles import ACTIVE, REBUILDING, Role, known_roles
+from replicator.storage import LaneStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,11 @@ class Heard:
 
     role: Role | None
     holds: bool
+
+
+def ask(control: ControlStorage, storage: LaneStorage, region: str) -> Heard:
+    """What a peer with these tables knows of `region`. Raises RegionUnavailable."""
+    return Heard(known_roles(control).get(region), next(storage.index(region), None) is not None)
 
 
 def decide(

@@ -15,11 +15,10 @@ from threading import Lock
 
 import structlog
 
-from replicator.control import ControlStorage
+from replicator.control import ControlStorage, Guard
 from replicator.errors import RegionUnavailable
 from replicator.fencing.checkin import Heard, decide
 from replicator.fencing.roles import FENCE_SCOPE, REBUILDING, ROLE_KEY, ROLE_SCOPE, Role, read_role, set_stripes
-from replicator.storage import Guard
 
 log = structlog.get_logger()
 
@@ -91,6 +90,10 @@ class Fence:
             if self._role is None or now - self._read_at >= self.lease:
                 self._role, self._read_at = self._look(now), now
             return self._role
+
+    def epoch(self) -> int:
+        """The epoch of the region's role. Raises RegionUnavailable."""
+        return self.role().epoch
 
     def guards(self, types: Collection[str]) -> tuple[Guard, ...]:
         """Let a write to streams of these types through: what its transaction has to check. Raises RegionFenced."""

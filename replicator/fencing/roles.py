@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from replicator.control import ControlStorage
+from replicator.control import ControlStorage, Guard
 from replicator.errors import MeridianError
-from replicator.storage import Guard
 
 ACTIVE, DRAINING, FENCED, REBUILDING = "active", "draining", "fenced", "rebuilding"
 ROLE_SCOPE, ROLE_KEY = "role", "self"

@@ -14,8 +14,7 @@ from replicator.claims.homes import HomeMover, Homes
 from replicator.control import ControlStorage
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
-from replicator.fencing.checkin import decide
-from replicator.fencing.connecting import ask
+from replicator.fencing.checkin import ask, decide
 from replicator.fencing.roles import ACTIVE, REBUILDING, Role, RoleChanged, change_role, known_roles, read_role, tell_role
 from replicator.runbooks.runbook import Stopped
 from replicator.runbooks.runs import Found

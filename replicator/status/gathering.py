@@ -17,11 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from replicator.audit.keeper import Keeper
 from replicator.audit.ledger import Entry, Share, Sum
 from replicator.audit.threads import at_once
-from replicator.control import ControlStorage, Quarantine
+from replicator.control import ControlStorage
 from replicator.domain.names import LaneId
 from replicator.errors import DamagedEvent, MeridianError
 from replicator.fencing.checkin import Heard, decide
 from replicator.fencing.roles import Role, known_roles, read_role
+from replicator.quarantine import Quarantine
 from replicator.runbooks.runs import headers, steps_of
 from replicator.status.model import LinkStatus, RegionStatus, RunStatus, Status
 from replicator.system import Place, System

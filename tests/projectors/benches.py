@@ -18,15 +18,15 @@ from projectors.view import View, ViewKey
 from projectors.worker import ProjectorWorker
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
 from replicator.backlog import Backlog, TableBacklog
+from replicator.batch_reader import Batch
 from replicator.batches import BatchFailed
-from replicator.control import Quarantine
 from replicator.domain.names import LaneId, StreamId
 from replicator.erasure import PersonalData
 from replicator.errors import DamagedEvent, InvalidConfig
 from replicator.pointers import Pointers, join
+from replicator.quarantine import Quarantine
 from replicator.queues import QueueBacklog
 from replicator.refusals import Refusals
-from replicator.streams import Batch
 from tests.replicator.links import ALL_IS_WELL, BACKLOGS, EAST, WEST, Control, Queue, record
 
 VIEWS = f"{EAST}>views"

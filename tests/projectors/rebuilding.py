@@ -11,7 +11,7 @@ from projectors.rebuild import Rebuild
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.versions import Versions
 from replicator import EventStore, MemoryStorage
-from replicator.control import DynamoControl
+from replicator.control_table import DynamoControl
 from replicator.settings import read_settings
 from tests.projectors.fleet import Aircraft2
 

@@ -14,7 +14,8 @@ from chaos.world.world import World
 from projectors import Engine, Projection, add, collection, register
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.view import ViewKey
-from replicator import EventStore, NewEvent, Settings, aws
+from replicator import NewEvent, Settings, aws
+from replicator.connect import connect_personal_data, connect_store
 from replicator.erasure import PersonalData, SubjectKeys
 from replicator.erasure.dynamodb import DynamoKeys
 from tests.processes import wait_until
@@ -56,7 +57,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def personal_of(settings: Settings, tmp_path: Path) -> PersonalData:
-    return PersonalData.connect(replace(settings, personal_key=f"file:{tmp_path}/key"))
+    return connect_personal_data(replace(settings, personal_key=f"file:{tmp_path}/key"))
 
 
 def view(settings: Settings) -> Any:
@@ -100,8 +101,8 @@ def kms_world() -> Iterator[World]:
 def test_with_kms_what_is_forgotten_is_unreadable_to_the_kms_key_itself(kms_world: World) -> None:
     settings = kms_world.settings(EAST)
     key = aws.kms(settings, EAST).create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
-    personal = PersonalData.connect(replace(settings, personal_key=key))
-    store, sink = EventStore.connect(settings), DynamoSink(settings)
+    personal = connect_personal_data(replace(settings, personal_key=key))
+    store, sink = connect_store(settings), DynamoSink(settings)
     (event,) = store.append(
         HOMER, NewEvent("registered", personal.protect(HOMER, {"email": SECRET, "plan": "x"}, ["email"]))
     )
@@ -111,7 +112,7 @@ def test_with_kms_what_is_forgotten_is_unreadable_to_the_kms_key_itself(kms_worl
     assert personal.forget(store, HOMER).complete
     assert engine.apply(list(store.read(HOMER))) == []
     assert view(settings).value == {"email": None, "plans": ["x"]}
-    fresh = PersonalData.connect(replace(settings, personal_key=key))
+    fresh = connect_personal_data(replace(settings, personal_key=key))
     assert fresh.reveal(event.payload).forgotten == {"email"}
     scan: Any = aws.dynamodb(settings, EAST).scan(TableName=settings.keys_table)
     assert scan["Items"] == [{"pk": {"S": HOMER}, "forgotten": {"BOOL": True}}]

@@ -9,7 +9,7 @@ import structlog
 from botocore.exceptions import ClientError
 
 from projectors import Projection, register
-from projectors.inbound import Inbound
+from projectors.connect import connect_inbound
 from projectors.settings import sink_id
 from replicator import RegionUnavailable
 from replicator.batches import BatchFailed, item_failures
@@ -187,7 +187,7 @@ def test_functions_feed_dynamodb_first_and_every_other_sink_that_is_named(monkey
     settings = Settings(EAST, (WEST,))
     for named, expected in (("", [""]), ("dynamodb", [""]), (SECOND, ["", SECOND]), (f"{SECOND} dynamodb", ["", SECOND])):
         monkeypatch.setenv("MERIDIAN_SINKS", named)
-        feeds = Inbound.connect(settings, [Visits]).projector.feeds
+        feeds = connect_inbound(settings, [Visits]).projector.feeds
         assert [feed.name for feed in feeds] == expected
         assert [feed.link for feed in feeds] == [VIEWS, f"{VIEWS}>{sink_id(SECOND)}"][: len(expected)]
         assert {feed.backlog._queue for feed in feeds} == {feeds[0].backlog._queue}, "one queue wakes the function"  # type: ignore[attr-defined]

@@ -20,9 +20,10 @@ from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
 from projectors.view import ViewKey
 from replicator import NewEvent, Settings, aws
-from replicator.control import DynamoControl, Quarantine
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.domain.event import Event
-from replicator.store import EventStore
+from replicator.quarantine import Quarantine
 from tests.commands import Answer, command
 from tests.processes import started, wait_until
 from tests.projectors.fleet import Aircraft2
@@ -50,7 +51,7 @@ def leg(kind: str, airport: str, n: int) -> NewEvent:
 
 def fly(settings: Settings) -> list[Event]:
     """Three aircraft; one of them is reported in two regions at once, and both regions have everything."""
-    east, west = EventStore.connect(settings), EventStore.connect(settings.at("eu-west-1"))
+    east, west = connect_store(settings), connect_store(settings.at("eu-west-1"))
     events: list[Event] = []
     for n, tail in enumerate(("N1", "N2", "N3"), 1):
         events += east.append(f"aircraft/{tail}", leg("departed", "JFK", n), leg("arrived", "BOS", n))
@@ -65,7 +66,7 @@ def flown(emptied_settings: Settings) -> list[Event]:
     events = fly(emptied_settings)
     for region in (emptied_settings.region, *emptied_settings.peers):
         here = emptied_settings.at(region)
-        Engine([Aircraft, Departures], EventStore.connect(here), DynamoSink(here)).apply(events)
+        Engine([Aircraft, Departures], connect_store(here), DynamoSink(here)).apply(events)
     return events
 
 
@@ -108,7 +109,7 @@ def test_what_is_built_anew_or_dropped_leaves_quarantine(emptied_settings: Setti
     assert len(refused("aircraft", "aircraft@2")) == 5
     ok(emptied_settings, "rebuild", "aircraft", "--version", "1", "--again")
     assert refused() == sorted([*others, f"aircraft@2 {bad}"])
-    (event,) = EventStore.connect(emptied_settings).append("aircraft/N2", NewEvent("departed", {"flight": 7}))
+    (event,) = connect_store(emptied_settings).append("aircraft/N2", NewEvent("departed", {"flight": 7}))
     kept.add(f"aircraft@2 {event.id}", "KeyError")
     still = projectors(emptied_settings, "rebuild", "aircraft", "--version", "2")
     assert still.returncode == 1
@@ -147,7 +148,7 @@ def test_the_version_that_readers_see_is_the_lowest_loaded_where_nobody_ever_swi
 ) -> None:
     """As where a version was raised and its old class is gone."""
     only_new = {"MERIDIAN_PROJECTIONS": CLASSES[1]}
-    Engine([Aircraft2], EventStore.connect(emptied_settings), DynamoSink(emptied_settings)).apply(flown)
+    Engine([Aircraft2], connect_store(emptied_settings), DynamoSink(emptied_settings)).apply(flown)
     assert "equal (3 views" in ok(emptied_settings, "verify", "aircraft", "--events", "--settle", "0", **only_new)
 
 
@@ -195,7 +196,7 @@ def test_readers_by_sql_change_over_with_a_switch(emptied_settings: Settings, fl
     place = PostgresSink(database, prefixed)
     place.create_tables()
     for projection in (Aircraft, Aircraft2):
-        Engine([projection], EventStore.connect(emptied_settings), place).apply(flown)
+        Engine([projection], connect_store(emptied_settings), place).apply(flown)
     query = "SELECT value ->> 'flights', value ->> 'movements' FROM sql_current WHERE projection = 'aircraft' AND key = %s"
     with psycopg.connect(database) as connection:
         assert connection.execute(query, ("aircraft/N1",)).fetchall() == [("2", None)]
@@ -260,7 +261,7 @@ def test_conflicts_are_listed_with_both_events(emptied_settings: Settings, flown
 
 def test_one_event_that_cannot_be_digested_hides_no_conflict(emptied_settings: Settings, flown: list[Event]) -> None:
     before = ok(emptied_settings, "conflicts", "aircraft/N1", MERIDIAN_PROJECTIONS=CLASSES[0])
-    (bad,) = EventStore.connect(emptied_settings).append("aircraft/N1", NewEvent("departed", {"flight": "not-a-secret"}))
+    (bad,) = connect_store(emptied_settings).append("aircraft/N1", NewEvent("departed", {"flight": "not-a-secret"}))
     result = projectors(emptied_settings, "conflicts", "aircraft/N1", MERIDIAN_PROJECTIONS=CLASSES[0])
     assert result.returncode == 0
     assert result.stdout == before.replace("3 events", "4 events")
@@ -303,7 +304,7 @@ class Dial(Projection):
 
 def test_a_replay_shows_every_change_that_json_sees(emptied_settings: Settings) -> None:
     values = [1, True, 1.0, 1, [1], [True], {"a": 0}, {"a": False}, None, 0, "0"]
-    EventStore.connect(emptied_settings).append("dial/1", *[NewEvent("turned", {"to": value}) for value in values])
+    connect_store(emptied_settings).append("dial/1", *[NewEvent("turned", {"to": value}) for value in values])
     given = {"MERIDIAN_PROJECTIONS": "tests.projectors.test_operating:Dial"}
     lines = ok(emptied_settings, "replay", "dial", "dial/1", **given).splitlines()
     assert [line.partition("→ ")[2] for line in lines] == [json.dumps({"at": value}) for value in values]
@@ -332,7 +333,7 @@ def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, databas
     sinks = (DynamoSink(settings), PostgresSink(database, settings))
     worker.start()
     try:
-        (event,) = EventStore.connect(settings).append("aircraft/N9", leg("departed", "JFK", 1))
+        (event,) = connect_store(settings).append("aircraft/N9", leg("departed", "JFK", 1))
         key = ViewKey("aircraft", "aircraft/N9")
         wait_until(lambda: all(key in sink.load([key]) for sink in sinks) or not worker.running, "both views", pause=0.1)
         assert worker.running, worker.failure("ended")

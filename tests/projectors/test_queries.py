@@ -35,6 +35,7 @@ from replicator import (
     VersionVector,
     When,
 )
+from replicator.connect import connect_store
 from replicator.history import AtSequence
 from replicator.schemas import Schemas
 from replicator.settings import Settings
@@ -408,7 +409,7 @@ def test_the_past_and_the_history_have_at_least_what_a_token_names() -> None:
 
 @pytest.mark.emulator
 def test_on_dynamodb_a_query_keeps_and_uses_its_view(emptied_settings: Settings) -> None:
-    store, sink = EventStore.connect(emptied_settings), DynamoSink(emptied_settings)
+    store, sink = connect_store(emptied_settings), DynamoSink(emptied_settings)
     save(store, *[LOGIN] * 60)
     query = Query(Account, store, sink, keep_after=50)
     assert query.now(HOMER).value["logins"] == 60

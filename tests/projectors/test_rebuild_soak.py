@@ -26,7 +26,7 @@ from projectors.sinks.dynamodb import DynamoSink
 from projectors.verify import Place, compare
 from projectors.versions import Versions
 from replicator import EventStore, MemoryStorage, Settings
-from replicator.control import DynamoControl
+from replicator.control_table import DynamoControl
 from replicator.domain.names import StreamId
 from tests.processes import HANGING_SECONDS, Started, started
 from tests.projectors.fleet import Aircraft2

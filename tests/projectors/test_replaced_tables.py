@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from projectors import Projection, counter
+from projectors.connect import connect_projector_worker
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.worker import ProjectorWorker
 from replicator import aws
 from replicator.domain.event import NewEvent
 from replicator.dynamodb import DynamoStorage
@@ -43,7 +43,7 @@ def test_the_same_projector_goes_on_with_the_table_that_is_there_now(
 
     append("user/before")
     with ThreadPoolExecutor(1) as pool:
-        ran = pool.submit(ProjectorWorker.connect(here, [Visits]).run, stop)
+        ran = pool.submit(connect_projector_worker(here, [Visits]).run, stop)
         try:
             until(lambda: len(viewed()) == 1)
             aws.dynamodb(here, here.region).delete_table(TableName=here.events_table)

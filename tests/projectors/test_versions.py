@@ -20,9 +20,9 @@ from projectors.rebuild import Progress, Rebuild, describe
 from projectors.sinks.port import Change
 from projectors.versions import Build, NotSwitched, Versions
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
-from replicator.control import MemoryControl
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
+from replicator.memory_control import MemoryControl
 from tests.replicator.memories import Killed
 
 EAST, WEST = REGIONS = ("us-east-1", "eu-west-1")

@@ -13,24 +13,26 @@ from botocore.exceptions import ClientError
 
 from replicator.backlog import Backlog, TableBacklog
 from replicator.batches import BatchFailed
-from replicator.control import MemoryControl, Quarantine
 from replicator.copier import Copier
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.errors import DamagedEvent, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.items import to_item
 from replicator.link import Link
 from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
+from replicator.memory_control import MemoryControl
 from replicator.outbound import Outbound
 from replicator.peers import PeerTables
 from replicator.pointers import Pointers, join
+from replicator.quarantine import Quarantine
 from replicator.queues import QueueBacklog
 from replicator.records import read_records
 from replicator.refusals import Refusals
 from replicator.storage import Insert, Position
+from replicator.store_errors import LaneTaken, OutcomeUnknown
 from replicator.worker import LinkThread
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"

@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from replicator.audit.keeper import Keeper
-from replicator.control import MemoryControl, Value
+from replicator.batch_reader import Batch
+from replicator.control import Guard, Value
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent, digest_of
 from replicator.domain.names import LaneId, sequence_key
 from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.fencing.connecting import ask
+from replicator.fencing.checkin import ask
 from replicator.fencing.fence import Fence
 from replicator.items import to_item
 from replicator.memory import MemoryStorage
-from replicator.shards import Batch
-from replicator.storage import Guard, Insert
+from replicator.memory_control import MemoryControl
+from replicator.storage import Insert
 from replicator.store import EventStore
 from replicator.system import Place, System
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from replicator.backlog import Backlog, Part, Rounds, TableBacklog
-from replicator.control import DynamoControl, MemoryControl
+from replicator.control_table import DynamoControl
 from replicator.errors import RegionUnavailable
+from replicator.memory_control import MemoryControl
 from replicator.pointers import join
 from replicator.queues import QueueBacklog
 from replicator.settings import Settings

@@ -14,9 +14,10 @@ from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import OutcomeUnknown, RegionUnavailable
+from replicator.errors import RegionUnavailable
 from replicator.settings import Settings
 from replicator.storage import Insert
+from replicator.store_errors import OutcomeUnknown
 from replicator.wire import Wire
 from tests.replicator.servers import Engine, Reply, serving
 

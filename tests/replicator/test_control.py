@@ -7,17 +7,13 @@ from dataclasses import replace
 import pytest
 
 from replicator.backlog import TableBacklog
-from replicator.control import (
-    Checkpoints,
-    ControlStorage,
-    DynamoControl,
-    MemoryControl,
-    Quarantine,
-    fitting,
-    select,
-)
+from replicator.checkpoints import Checkpoints
+from replicator.control import ControlStorage, fitting
+from replicator.control_table import DynamoControl
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import InvalidName, RegionUnavailable
+from replicator.memory_control import MemoryControl
+from replicator.quarantine import Quarantine, select
 from replicator.settings import Settings
 
 LANES = [LaneId("us-east-1", StreamId("user", name)) for name in ("apu", "bart", "homer", "ned", "Zoë")]

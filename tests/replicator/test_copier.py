@@ -12,7 +12,6 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.control import MemoryControl, Quarantine
 from replicator.copier import Copier
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal, size_of
@@ -20,6 +19,8 @@ from replicator.domain.names import LaneId
 from replicator.domain.vector import EMPTY
 from replicator.errors import RegionUnavailable
 from replicator.linkstate import LinkState
+from replicator.memory_control import MemoryControl
+from replicator.quarantine import Quarantine
 from tests.replicator.links import Table, chain, everything, lane_of
 from tests.replicator.memories import Killed
 

@@ -25,8 +25,9 @@ from replicator import (
     StreamId,
     VersionVector,
 )
-from replicator.errors import RegionBehind
+from replicator.connect import connect_store
 from replicator.settings import Settings
+from replicator.store_errors import RegionBehind
 from tests.processes import HANGING_SECONDS, comes_back
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -271,7 +272,7 @@ def test_a_peer_s_damaged_lane_is_not_used(held: dict[str, Region]) -> None:
 def test_a_frozen_region_is_waited_for_in_bounded_time_and_pulled_from_when_it_is_back(
     emulated: World, emptied_settings: Settings
 ) -> None:
-    east, west = (EventStore.connect(emptied_settings.at(region)) for region in (EAST, WEST))
+    east, west = (connect_store(emptied_settings.at(region)) for region in (EAST, WEST))
     saved = east.save(Operation(HOMER, NewEvent("set", {"n": 1})))
     assert isinstance(saved, Saved)
     text = east.tokens.encode(saved.token)

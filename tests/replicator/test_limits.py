@@ -11,10 +11,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from projectors.api import Service, application
-from replicator import Accept, EventStore, IfEmpty, InvalidEvent, NewEvent, Operation, StreamId, When
+from replicator import Accept, IfEmpty, InvalidEvent, NewEvent, Operation, StreamId, When
 from replicator.appending import Write
 from replicator.claims import Claim, HomedClaims, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover
+from replicator.connect import connect_store
+from replicator.control import Guard
 from replicator.domain.clock import ZERO
 from replicator.domain.event import GENESIS, MAX_ITEM_BYTES, Event, seal, size_of
 from replicator.domain.names import LaneId
@@ -24,7 +26,7 @@ from replicator.items import to_item
 from replicator.reducer import Reducer
 from replicator.restream import Restream
 from replicator.settings import Settings
-from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, MAX_TRANSACTION, MAX_TRANSACTION_BYTES, Guard
+from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, MAX_TRANSACTION, MAX_TRANSACTION_BYTES
 from tests.replicator.memories import EAST, Memories
 
 NEW = NewEvent("noted", {"n": 1})
@@ -181,7 +183,7 @@ def test_the_largest_event_that_is_accepted_is_no_larger_than_an_item_may_be(reg
 @pytest.mark.emulator
 @pytest.mark.parametrize("checked", [(), ("*",)], ids=["leased", "checked"])
 def test_dynamodb_takes_it_all(emptied_settings: Settings, checked: tuple[str, ...]) -> None:
-    store = EventStore.connect(replace(emptied_settings, fence_checked=checked))
+    store = connect_store(replace(emptied_settings, fence_checked=checked))
     assert len(store.append("user/homer", *[NEW] * MAX_EVENTS)) == MAX_EVENTS
     run = Restream(store, "split", [HOMER], lambda event, payload: [("part/1", NEW)])
     assert run.run().appended == MAX_EVENTS

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from replicator import logs
 from replicator.backlog import Part
-from replicator.control import Quarantine
 from replicator.errors import RegionUnavailable
 from replicator.link import LOOK_SECONDS, REST_SECONDS
 from replicator.memory import MemoryStorage
+from replicator.quarantine import Quarantine
 from replicator.queues import MAX_DELAY
 from replicator.records import read_records
 from tests.processes import HANGING_SECONDS, wait_until

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from replicator import EventStore, NewEvent, aws
+from replicator import NewEvent, aws
+from replicator.connect import connect_store
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.dynamodb import DynamoStorage
@@ -38,7 +39,7 @@ def place(request: pytest.FixtureRequest) -> Settings:
 @pytest.fixture
 def written(place: Settings) -> list[Event]:
     """A lane's events, by each of the ways that events are written: alone, in a transaction, as copies."""
-    store, storage = EventStore.connect(place), DynamoStorage(place)
+    store, storage = connect_store(place), DynamoStorage(place)
     lane = LaneId(EAST, STREAM)
     if not list(storage.read(lane)):
         store.append(STREAM, NewEvent("named", {"to": 'é "quoted" \\'}, 65_535, {"who": "márge"}))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from replicator import aws
+from replicator.connect import connect_store
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.errors import RegionUnavailable
@@ -33,7 +34,7 @@ def run(settings: Settings, tmp_path: Path) -> Run:
 @pytest.fixture
 def stores(settings: Settings) -> dict[str, EventStore]:
     """Both regions' stores, with two streams that each has written to. Nothing is copied."""
-    found = {region: EventStore.connect(settings.at(region)) for region in (EAST, WEST)}
+    found = {region: connect_store(settings.at(region)) for region in (EAST, WEST)}
     for region, store in found.items():
         for name in ("homer", "marge"):
             store.append(f"user/{name}", NewEvent("joined", {"in": region}), NewEvent("renamed", {"to": uuid.uuid4().hex}))
@@ -127,7 +128,7 @@ def test_a_switchover_loses_nothing(run: Run, stores: dict[str, EventStore], set
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "RPO 0 events"
     with pytest.raises(RegionUnavailable):
-        EventStore.connect(settings).append("user/homer", NewEvent("x", {}))
+        connect_store(settings).append("user/homer", NewEvent("x", {}))
 
 
 def test_a_page_of_the_status_is_written_and_names_every_region(

@@ -36,6 +36,7 @@ from replicator import (
     VersionVector,
     When,
 )
+from replicator.connect import connect_store
 from replicator.dynamodb import DynamoStorage
 from replicator.reducer import Reducer
 from replicator.settings import Settings
@@ -332,7 +333,7 @@ def test_always_takes_one_round_trip_and_reads_nothing() -> None:
 
 def test_a_token_of_a_retired_region_is_still_read(emptied_settings: Settings) -> None:
     retired = replace(emptied_settings, retired=("sa-east-1",))
-    store = EventStore.connect(retired)
+    store = connect_store(retired)
     assert store.token(ConsistencyToken({HOMER: VersionVector({"sa-east-1": 3})})).vector(HOMER)
     assert isinstance(store._storage, DynamoStorage)
     assert LaneId("sa-east-1", HOMER).region in store.regions

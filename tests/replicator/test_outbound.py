@@ -11,11 +11,12 @@ import pytest
 import structlog
 
 from replicator.batches import BatchFailed, item_failures
-from replicator.control import MemoryControl, Quarantine
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
 from replicator.external.poison import LINK, Poison
+from replicator.memory_control import MemoryControl
 from replicator.pointers import Pointers
+from replicator.quarantine import Quarantine
 from replicator.records import Refused
 from replicator.refusals import Refusals
 from replicator.settings import Settings

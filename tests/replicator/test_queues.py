@@ -18,14 +18,16 @@ import replicator.functions
 from chaos.world.servers import postgresql
 from chaos.world.world import World, free_ports
 from projectors import Projection, counter, register
+from projectors.connect import connect_inbound
 from projectors.inbound import Inbound
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.opening import prepare
 from projectors.sinks.postgresql import PostgresSink
 from projectors.view import ViewKey
 from replicator import aws
-from replicator.backlog import TableBacklog
-from replicator.control import DynamoControl, Quarantine
+from replicator.backlog import VIEWS, TableBacklog
+from replicator.connect import connect_link, connect_outbound, connect_store
+from replicator.control_table import DynamoControl
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
@@ -33,10 +35,10 @@ from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.link import Link
 from replicator.outbound import Outbound
 from replicator.pointers import Pointers, Spans, join
-from replicator.queues import MAX_DELAY, VIEWS, Queue, QueueBacklog, dead_letters, replay
+from replicator.quarantine import Quarantine
+from replicator.queues import MAX_DELAY, Queue, QueueBacklog, dead_letters, replay
 from replicator.refusals import Refusals
 from replicator.settings import Settings
-from replicator.store import EventStore
 from replicator.tables import create_tables
 from replicator.worker import LinkThread
 from tests.processes import comes_back
@@ -286,7 +288,7 @@ class Region:
             create_tables(fresh)
             DynamoSink(fresh).create_table()
         activate(settings)
-        self.store, self.peer = EventStore.connect(settings), DynamoStorage(settings, WEST)
+        self.store, self.peer = connect_store(settings), DynamoStorage(settings, WEST)
         self.sink, self.read = DynamoSink(settings), 0
 
     def append(self, name: str, kind: str, /, **payload: Any) -> Event:
@@ -329,7 +331,7 @@ class Region:
         return found[max(found, key=lambda key: key.version)].value if found else None
 
     def inbound(self, *projections: type[Projection]) -> Inbound:
-        return Inbound.connect(self.settings, projections, lambda dimensions, values: None)
+        return connect_inbound(self.settings, projections, lambda dimensions, values: None)
 
 
 @pytest.fixture
@@ -396,7 +398,7 @@ def test_a_peer_that_is_down_finds_everything_on_its_backlog(region: Region) -> 
 
     def quiet(dimensions: Any, values: Any) -> None: ...
 
-    broken = Outbound.connect(replace(down(region.settings, WEST), connect_timeout=0.5), quiet)
+    broken = connect_outbound(replace(down(region.settings, WEST), connect_timeout=0.5), quiet)
     for n in range(3):
         region.append("homer", "visited", n=n)
         region.append(f"marge{n}", "visited")
@@ -404,7 +406,7 @@ def test_a_peer_that_is_down_finds_everything_on_its_backlog(region: Region) -> 
     assert list(region.peer.lanes()) == []
     found = region.backlog(WEST)["Records"]
     assert broken.catch_up(found, lambda: True) == ALL_IS_WELL, "still down: deferred anew"
-    whole = Outbound.connect(region.settings, quiet)
+    whole = connect_outbound(region.settings, quiet)
     assert whole.catch_up(region.backlog(WEST, 5)["Records"], lambda: True) == ALL_IS_WELL
     assert dict(region.peer.lanes()) == {lane("homer"): 3, lane("marge0"): 1, lane("marge1"): 1, lane("marge2"): 1}
     assert region.backlog(WEST)["Records"] == []
@@ -417,7 +419,7 @@ def test_every_driver_brings_over_what_waits_on_every_backlog(region: Region, dr
 
     def link(settings: Settings) -> Link:
         backlog = QueueBacklog.connect(settings, WEST) if kind == "queue" else TableBacklog(control, TO_WEST)
-        return Link.connect(settings, WEST, DynamoStorage(settings), control, backlog, pool, lambda *_: None)
+        return connect_link(settings, WEST, DynamoStorage(settings), control, backlog, pool, lambda *_: None)
 
     def waits() -> bool:
         return bool(bodies(region.settings, f"backlog-{WEST}", keep=True) or TableBacklog(control, TO_WEST).page(1))

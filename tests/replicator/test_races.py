@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 
+from replicator.connect import connect_store
 from replicator.domain.event import Event, NewEvent
-from replicator.errors import AppendContention
 from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.store_errors import AppendContention
 from replicator.tables import create_tables
 from tests.regions import activate
 
@@ -40,7 +40,7 @@ def test_what_two_writers_were_told_is_in_the_lane_once(tables: Settings, events
     stream, start = f"user/{uuid.uuid4().hex}", threading.Barrier(2)
 
     def write(name: str) -> list[Event]:
-        store, told = EventStore.connect(settings), []
+        store, told = connect_store(settings), []
         start.wait()
         for turn in range(TURNS):
             while True:
@@ -53,7 +53,7 @@ def test_what_two_writers_were_told_is_in_the_lane_once(tables: Settings, events
 
     with ThreadPoolExecutor(2) as pool:
         told = [event for each in pool.map(write, ("one", "another")) for event in each]
-    lane = list(EventStore.connect(settings).read_lane(stream))  # which checks sequences and digests
+    lane = list(connect_store(settings).read_lane(stream))  # which checks sequences and digests
     assert Counter(event.id for event in lane) == Counter(event.id for event in told)
     assert {event.digest for event in lane} == {event.digest for event in told}
     assert len(lane) == 2 * TURNS * events

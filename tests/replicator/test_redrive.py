@@ -13,7 +13,9 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from chaos.world.world import World
 from replicator import aws
+from replicator.backlog import VIEWS
 from replicator.batches import item_failures
+from replicator.connect import connect_redrive, connect_store
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
@@ -22,10 +24,9 @@ from replicator.errors import RegionUnavailable
 from replicator.items import to_item
 from replicator.memory import MemoryStorage
 from replicator.pointers import Pointers, Spans, join
-from replicator.queues import VIEWS, QueueBacklog
+from replicator.queues import QueueBacklog
 from replicator.redrive import Redrive, reconcile
 from replicator.settings import Settings
-from replicator.store import EventStore
 from tests.regions import activate
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -431,7 +432,7 @@ def taken(settings: Settings, target: str) -> Spans:
 @pytest.mark.emulator
 def test_positions_of_a_real_stream_become_lanes_and_so_does_a_stream_that_is_gone(settings: Settings) -> None:
     activate(settings)
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     for name in ("homer", "marge", "homer", "bart"):
         store.append(f"user/{name}", NewEvent("x", {"secret": "horse"}))
     client: Any = aws.dynamodb(settings, EAST)
@@ -444,7 +445,7 @@ def test_positions_of_a_real_stream_become_lanes_and_so_does_a_stream_that_is_go
     start = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
     numbers = [r["dynamodb"]["SequenceNumber"] for r in streams.get_records(ShardIterator=start)["Records"]]
     assert len(numbers) == 6
-    redrive = Redrive.connect(settings)
+    redrive = connect_redrive(settings)
 
     def deal(first: str, last: str, function: str = REPLICATOR, **changed: Any) -> dict[str, Spans]:
         where = {"startSequenceNumber": first, "endSequenceNumber": last, "streamArn": arn, "shardId": shard}

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from replicator.control import Checkpoints, MemoryControl
+from replicator.batch_reader import Batch
+from replicator.checkpoints import Checkpoints
 from replicator.domain.event import NewEvent
 from replicator.errors import RegionRefuses, RegionUnavailable
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
-from replicator.streams import Batch, StreamReader
+from replicator.streams import StreamReader
 from replicator.succession import NO_STREAM, Source, Succession
 from replicator.tables import create_tables
 from tests.replicator.test_worker import Side, running, until

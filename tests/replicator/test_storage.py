@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 
 from replicator import aws
-from replicator.control import ControlStorage, DynamoControl
+from replicator.control import ControlStorage, Guard
+from replicator.control_table import DynamoControl
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import DamagedEvent, GuardFailed, LaneTaken, OutcomeUnknown, RegionUnavailable
+from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.items import to_item
 from replicator.memory import MemoryStorage
 from replicator.retries import Transient
 from replicator.settings import Settings
-from replicator.storage import Guard, Insert, LaneStorage, Position
+from replicator.storage import Insert, LaneStorage, Position
+from replicator.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
 from replicator.tables import create_tables
 
 HOMER = LaneId("us-east-1", StreamId("user", "homer"))

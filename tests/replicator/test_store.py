@@ -12,25 +12,18 @@ import pytest
 
 from chaos.world.world import World
 from replicator.appending import Write
+from replicator.connect import connect_store
 from replicator.domain.clock import Hlc, HybridLogicalClock
 from replicator.domain.event import GENESIS, Event, NewEvent, Observed, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import (
-    AppendContention,
-    ClockAhead,
-    DamagedEvent,
-    InvalidEvent,
-    InvalidName,
-    LaneTaken,
-    OutcomeUnknown,
-    RegionUnavailable,
-)
+from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidName, RegionUnavailable
 from replicator.memory import MemoryStorage
 from replicator.settings import Settings, read_settings
 from replicator.storage import MAX_EVENTS, LaneStorage
 from replicator.store import EventStore
+from replicator.store_errors import AppendContention, LaneTaken, OutcomeUnknown
 from tests.regions import BACKENDS, EAST, WEST
 
 HOMER = StreamId("user", "homer")
@@ -332,7 +325,7 @@ def test_a_broken_chain_is_never_read_over(broken: int, reverse: bool) -> None:
 
 @pytest.mark.emulator
 def test_connect_uses_the_settings_region_and_peers(settings: Settings) -> None:
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     assert (store.region, store.regions) == (EAST, (WEST, EAST))
     assert list(store.read(HOMER)) == []
 

@@ -30,6 +30,7 @@ from replicator import (
     VersionVector,
     When,
 )
+from replicator.connect import connect_store
 from replicator.feed import changes
 from replicator.reducer import Reducer
 from replicator.settings import Settings
@@ -185,7 +186,7 @@ def test_the_store_in_memory_behaves_as_the_model() -> None:
 
 @pytest.mark.emulator
 def test_the_store_on_the_emulator_behaves_as_the_model(emptied_settings: Settings) -> None:
-    stores = {region: EventStore.connect(emptied_settings.at(region)) for region in REGIONS}
+    stores = {region: connect_store(emptied_settings.at(region)) for region in REGIONS}
     drive(lambda: stores, examples=8, steps=20)
 
 

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
-from replicator.control import DynamoControl
+from replicator.control import Guard, control_text
+from replicator.control_table import DynamoControl
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.dynamodb import DynamoStorage
-from replicator.errors import GuardFailed, LaneTaken, MeridianError, OutcomeUnknown, RegionRefuses, RegionUnavailable
+from replicator.errors import MeridianError, RegionRefuses, RegionUnavailable
 from replicator.items import to_item
 from replicator.settings import Settings
-from replicator.storage import Guard, Insert, control_text
+from replicator.storage import Insert
+from replicator.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
 from tests.replicator.servers import Engine, Reply, serving
 
 REGION = "us-east-1"

@@ -20,12 +20,15 @@ from chaos.faults.control import ServiceProxy
 from chaos.world.processes import Process, free_ports
 from chaos.world.region import await_endpoint, emulator
 from chaos.world.world import World
-from replicator import EventStore, NewEvent, aws
+from replicator import NewEvent, aws
+from replicator.checkpoints import Checkpoints
 from replicator.cli import app
-from replicator.control import Checkpoints, DynamoControl, MemoryControl
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig
 from replicator.fencing.roles import read_role
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
 from replicator.storage import Insert
 from replicator.stream_check import require_inserts_shown
@@ -77,7 +80,7 @@ def test_an_engine_that_shows_inserts_takes_them_and_nothing_of_the_check_is_lef
     with capture_logs() as logs:
         require_inserts_shown(engine)
         create_tables(engine)
-        EventStore.connect(engine).append("user/homer", NewEvent("set", {}))
+        connect_store(engine).append("user/homer", NewEvent("set", {}))
     assert logs == []
     assert [name for name in tables(engine) if "check" in name] == []
 
@@ -93,7 +96,7 @@ def test_init_refuses_an_engine_that_leaves_inserts_out_and_makes_nothing(bare: 
 def test_so_does_the_first_append_whoever_made_the_tables(bare: Settings) -> None:
     settings = replace(bare, prefix="by-hand")
     create_tables(settings)
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     for _ in range(2):
         with pytest.raises(InvalidConfig, match=r"leaves PartiQL INSERTs out of its streams.*nothing was written"):
             store.append("user/homer", NewEvent("set", {}))
@@ -111,7 +114,7 @@ def test_behind_a_proxy_that_translates_inserts_it_is_good(bare: Settings, tmp_p
         settings = replace(bare, prefix="translated", endpoints={EAST: proxy.endpoint(EAST)})
         require_inserts_shown(settings)
         create_tables(settings)
-        store = EventStore.connect(settings)
+        store = connect_store(settings)
         store.append("user/homer", NewEvent("set", {}))
         store.append("user/homer", NewEvent("set", {}), NewEvent("set", {}))
         assert DynamoStorage(settings).insert_each(list(store.read("user/homer"))) == [Insert.TAKEN] * 3
@@ -138,9 +141,9 @@ def test_so_does_one_that_cannot_delete_the_table_of_the_check(bare: Settings, m
 
 def test_a_region_that_has_a_role_is_not_asked_again(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     create_tables(engine)
-    EventStore.connect(engine).append("user/marge", NewEvent("set", {}))
-    monkeypatch.setattr("replicator.fencing.connecting.require_inserts_shown", _raises)
-    EventStore.connect(engine).append("user/marge", NewEvent("set", {}))
+    connect_store(engine).append("user/marge", NewEvent("set", {}))
+    monkeypatch.setattr("replicator.stream_check.require_inserts_shown", _raises)
+    connect_store(engine).append("user/marge", NewEvent("set", {}))
 
 
 def _raises(settings: Settings) -> None:

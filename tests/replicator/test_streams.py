@@ -15,15 +15,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from replicator.appending import Write
-from replicator.control import Checkpoints, DynamoControl, MemoryControl
+from replicator.batch_reader import AGAIN, FAILED, WAITING, Batch
+from replicator.checkpoints import Checkpoints
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
 from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.items import from_item
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
-from replicator.shards import AGAIN, FAILED, WAITING
-from replicator.store import EventStore
-from replicator.streams import Batch, StreamReader
+from replicator.streams import StreamReader
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events/stream/1"
 
@@ -454,7 +456,7 @@ def test_the_service_s_time_is_that_of_the_last_poll_or_none() -> None:
 
 @pytest.mark.emulator
 def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was_not_committed(settings: Settings) -> None:
-    store, control = EventStore.connect(settings), DynamoControl(settings)
+    store, control = connect_store(settings), DynamoControl(settings)
     reader = StreamReader.connect(settings, Checkpoints(control, "replicator"))
     appended = [
         event

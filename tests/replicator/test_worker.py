@@ -16,7 +16,11 @@ import structlog
 
 from replicator import aws
 from replicator.backlog import TableBacklog
-from replicator.control import Checkpoints, ControlStorage, DynamoControl, MemoryControl, Quarantine
+from replicator.batch_reader import Batch
+from replicator.checkpoints import Checkpoints
+from replicator.connect import connect_replicator
+from replicator.control import ControlStorage
+from replicator.control_table import DynamoControl
 from replicator.copier import Copier
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
@@ -26,12 +30,14 @@ from replicator.items import to_item
 from replicator.link import Link
 from replicator.linkstate import LinkState
 from replicator.memory import MemoryStorage
+from replicator.memory_control import MemoryControl
 from replicator.metrics import log_metrics
 from replicator.peers import PeerTables
+from replicator.quarantine import Quarantine
 from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
-from replicator.streams import Batch, StreamReader
+from replicator.streams import StreamReader
 from replicator.worker import LinkThread, Replicator
 from tests.processes import HANGING_SECONDS, wait_until
 from tests.replicator.links import SOUTH, WEST, Region, everything
@@ -67,7 +73,7 @@ class Side:
         self.client: Any = aws.dynamodb(settings, settings.region)
 
     def worker(self) -> Replicator:
-        return Replicator.connect(self.settings)
+        return connect_replicator(self.settings)
 
     def everything(self) -> dict[LaneId, list[Event]]:
         return {lane: list(self.storage.read(lane)) for lane, _ in self.storage.lanes()}
@@ -175,7 +181,7 @@ def test_a_start_without_a_checkpoint_compares_all_lanes_so_a_trimmed_stream_los
     for n in range(3):
         here.store.append(f"user/u{n}", *[NewEvent("x", {})] * (n * 49 or 1))
     there.storage.insert(list(here.storage.read(LaneId("us-east-1", StreamId("user", "u2")), last=7)))
-    monkeypatch.setattr("replicator.worker.StreamReader", _Trimmed)
+    monkeypatch.setattr("replicator.streams.StreamReader", _Trimmed)
     with running(here.worker()):
         until(lambda: here.everything() == there.everything())
 

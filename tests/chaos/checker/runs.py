@@ -18,10 +18,10 @@ from replicator.claims import Claim, OptimisticClaims, Release
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
-from replicator.errors import OutcomeUnknown
 from replicator.items import to_item
 from replicator.memory import MemoryStorage
 from replicator.store import EventStore
+from replicator.store_errors import OutcomeUnknown
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 REGIONS = (EAST, WEST, SOUTH)

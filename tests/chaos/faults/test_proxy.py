@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedErro
 from chaos.faults.control import EngineUnavailable, Faults
 from chaos.faults.rules import Rule
 from replicator import InvalidConfig, aws
-from replicator.errors import OutcomeUnknown
+from replicator.connect import connect_store
 from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.store_errors import OutcomeUnknown
 from replicator.tables import create_tables
 from tests.chaos.faults.conftest import REGION, Place
 from tests.processes import HANGING_SECONDS, wait_until
@@ -213,7 +213,7 @@ def test_unprocessed_statements_records_and_messages_are_named_as_each_service_d
 def test_an_append_whose_answer_is_lost_is_unknown_and_can_be_resolved(place: Place, table: str) -> None:
     settings = Settings(REGION, prefix=table, endpoints={REGION: place.url}, read_timeout=0.5, attempts=1)
     create_tables(settings)
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     from replicator.domain.event import NewEvent
 
     store.append("user/homer", NewEvent("registered", {}))

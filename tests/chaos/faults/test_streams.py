@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from replicator.control import Checkpoints, MemoryControl
+from replicator.batch_reader import Batch
+from replicator.checkpoints import Checkpoints
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
-from replicator.streams import Batch, StreamReader
+from replicator.streams import StreamReader
 from tests.chaos.faults.conftest import REGION, Place
 
 pytestmark = pytest.mark.emulator

@@ -14,7 +14,8 @@ from chaos.hostile.stored import FORK, valid_item
 from chaos.world.reading import StoredView
 from replicator.domain.clock import Hlc
 from replicator.domain.names import LaneId
-from replicator.errors import AppendContention, InvalidName, RegionUnavailable
+from replicator.errors import InvalidName, RegionUnavailable
+from replicator.store_errors import AppendContention
 
 EAST, WEST = "us-east-1", "eu-west-1"
 MARK = "h000007"

@@ -11,9 +11,9 @@ from chaos.checker.history import History
 from chaos.workload.desks import Desk
 from chaos.workload.flights import Report
 from replicator import EventStore, MemoryStorage, NewEvent, RegionUnavailable, StreamId
+from replicator.control import Guard
 from replicator.domain.event import Event
-from replicator.errors import OutcomeUnknown
-from replicator.storage import Guard
+from replicator.store_errors import OutcomeUnknown
 from tests.processes import wait_until
 
 HOME, AWAY = "us-east-1", "eu-west-1"

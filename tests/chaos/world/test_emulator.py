@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 
 from chaos.faults.inserts import Statement, parse
 from chaos.world.world import World
-from replicator import EventStore, NewEvent, aws
+from replicator import NewEvent, aws
+from replicator.connect import connect_store
 from replicator.settings import Settings
 from tests.commands import command
 from tests.processes import wait_until
@@ -226,10 +227,10 @@ def test_the_command_refuses_a_port_that_is_taken_and_says_nothing_else() -> Non
 
 def test_a_world_writes_events_by_inserts_alone() -> None:
     with World([EAST, WEST]) as world:
-        store = EventStore.connect(world.settings(EAST))
+        store = connect_store(world.settings(EAST))
         store.append("user/homer", NewEvent("set", {}))
         store.append("user/homer", NewEvent("set", {}), NewEvent("set", {}))
-        there = EventStore.connect(world.settings(WEST))
+        there = connect_store(world.settings(WEST))
         wait_until(lambda: len(list(there.read("user/homer"))) == 3, "the copy")
         writes = world.event_writes()
     assert writes.keys() == {"ExecuteStatement", "ExecuteTransaction", "BatchExecuteStatement"}

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from projectors import MemorySink, Projection, add, collection, counter, register
 from projectors.api import Service, application, function, requests, service
+from projectors.connect import connect_service
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.versions import Versions
 from replicator import (
@@ -32,13 +33,14 @@ from replicator import (
     StreamId,
     VersionVector,
 )
-from replicator.control import MemoryControl
+from replicator.connect import connect_store
 from replicator.domain.clock import Hlc
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData, forget
-from replicator.errors import LaneTaken, RegionBehind
 from replicator.fencing import RegionFenced, Role
 from replicator.history import moment_of
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
+from replicator.store_errors import LaneTaken, RegionBehind
 from tests.regions import BACKENDS, EAST, WEST, stores_in_memory
 
 
@@ -69,7 +71,7 @@ def clients(request: pytest.FixtureRequest, backend: str) -> dict[str, TestClien
     else:
         settings: Settings = request.getfixturevalue("emptied_settings")
         services = {
-            r: Service(EventStore.connect(settings.at(r)), PROJECTIONS, DynamoSink(settings.at(r)), settings=settings.at(r))
+            r: Service(connect_store(settings.at(r)), PROJECTIONS, DynamoSink(settings.at(r)), settings=settings.at(r))
             for r in (EAST, WEST)
         }
     return {r: TestClient(application(service), raise_server_exceptions=False) for r, service in services.items()}
@@ -329,7 +331,7 @@ def test_contention_is_409_and_worth_a_retry() -> None:
 @pytest.mark.emulator
 def test_ready_says_whether_the_tables_can_be_reached(emptied_settings: Settings) -> None:
     for settings, status in ((emptied_settings, 200), (replace(emptied_settings, prefix="missing"), 503)):
-        client = TestClient(application(Service.connect(settings, PROJECTIONS)))
+        client = TestClient(application(connect_service(settings, PROJECTIONS)))
         response = client.get("/ready")
         assert response.status_code == status
         if status == 503:

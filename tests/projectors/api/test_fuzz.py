@@ -19,6 +19,7 @@ from projectors import MemorySink, Projection, counter, register
 from projectors.api import Service, application
 from projectors.sinks.dynamodb import DynamoSink
 from replicator import EventStore, MemoryStorage
+from replicator.connect import connect_store
 from replicator.settings import Settings
 
 OPERATIONS = 8  # all but the document's own
@@ -65,7 +66,7 @@ def test_no_request_makes_the_api_in_memory_fail() -> None:
 
 @pytest.mark.emulator
 def test_no_request_makes_the_api_on_the_emulator_fail(emptied_settings: Settings) -> None:
-    store, sink = EventStore.connect(emptied_settings), DynamoSink(emptied_settings)
+    store, sink = connect_store(emptied_settings), DynamoSink(emptied_settings)
     assert fuzz(application(Service(store, [Account], sink, settings=emptied_settings, timeout=0.05)), examples=4) > 40
 
 

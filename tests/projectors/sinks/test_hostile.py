@@ -47,12 +47,13 @@ from replicator import (
     RegionUnavailable,
 )
 from replicator.backlog import TableBacklog
-from replicator.control import MemoryControl, Quarantine
+from replicator.batch_reader import Batch
 from replicator.items import to_item
+from replicator.memory_control import MemoryControl
+from replicator.quarantine import Quarantine
 from replicator.queues import QueueBacklog
 from replicator.refusals import Refusals
 from replicator.schemas import Schemas
-from replicator.shards import Batch
 
 EAST, WEST = "us-east-1", "eu-west-1"
 LINK = f"{EAST}>views"

@@ -16,12 +16,14 @@ from replicator.audit import ledger
 from replicator.audit.comparison import DAMAGED, compare
 from replicator.audit.keeper import Keeper
 from replicator.audit.ledger import RANGES, SUMS, Entry, Range, Share, Sum
-from replicator.control import Checkpoints, Value
+from replicator.batch_reader import Batch
+from replicator.checkpoints import Checkpoints
+from replicator.control import Value
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
-from replicator.shards import Batch, ShardReader
+from replicator.shards import ShardReader
 from tests.replicator.memories import EAST, Axe, Killed, Memories, TableChanges, load
 
 LANE = LaneId(EAST, StreamId("user", "0"))

@@ -27,7 +27,8 @@ from replicator import (
 from replicator.claims import Claim, HomedClaims, Homes, Lost, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover
 from replicator.claims.ownership import LOST
-from replicator.control import DynamoControl
+from replicator.connect import connect_store
+from replicator.control_table import DynamoControl
 from replicator.dynamodb import DynamoStorage
 from replicator.settings import Settings
 from tests.processes import HANGING_SECONDS
@@ -102,7 +103,7 @@ def test_while_a_claim_s_home_is_cut_off_it_cannot_be_claimed_and_all_else_can(
     emulated: World, emptied_settings: Settings
 ) -> None:
     activate(emptied_settings, *REGIONS)
-    stores = {region: EventStore.connect(emptied_settings.at(region)) for region in REGIONS}
+    stores = {region: connect_store(emptied_settings.at(region)) for region in REGIONS}
     controls = {region: DynamoControl(emptied_settings.at(region)) for region in REGIONS}
     storages = {region: DynamoStorage(emptied_settings.at(region)) for region in REGIONS}
     HomeMover(controls, storages, frozenset({"email"})).move(REGIONS)  # type: ignore[arg-type]

@@ -23,10 +23,10 @@ from replicator import (
 from replicator.claims import Claim, Lost, OptimisticClaims
 from replicator.claims.ownership import CLAIMED, LOST
 from replicator.claims.settling import Settler, load_compensation
-from replicator.errors import OutcomeUnknown
 from replicator.fencing.roles import ACTIVE, FENCED
 from replicator.runbooks.parts import set_role
 from replicator.settings import Settings, read_settings
+from replicator.store_errors import OutcomeUnknown
 from tests.processes import wait_until
 from tests.regions import EAST, WEST, copy, stores_over
 from tests.replicator.memories import Memories

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from replicator import EventStore, NewEvent
+from replicator import NewEvent
+from replicator.connect import connect_personal_data, connect_store
 from replicator.erasure import FORGOTTEN, PersonalData
 from replicator.erasure.dynamodb import DynamoKeys
 from replicator.settings import Settings
@@ -29,11 +30,11 @@ def command(settings: Settings, *arguments: str) -> Answer:
 
 @pytest.fixture
 def personal(settings: Settings, tmp_path: Path) -> PersonalData:
-    return PersonalData.connect(replace(settings, personal_key=f"file:{tmp_path}/key"))
+    return connect_personal_data(replace(settings, personal_key=f"file:{tmp_path}/key"))
 
 
 def test_it_prints_a_line_for_each_region_and_can_be_run_again(settings: Settings, personal: PersonalData) -> None:
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     store.append(HOMER, NewEvent("registered", personal.protect(HOMER, {"email": SECRET}, ["email"])))
     for _ in range(2):
         result = command(settings, "forget", HOMER)
@@ -59,7 +60,7 @@ def test_with_a_region_down_it_exits_1_and_says_to_run_it_again(settings: Settin
     assert not DynamoKeys(settings, WEST).get("customer 7").forgotten
     again = command(settings, "forget", "customer 7", "--stream", "order/17", "--stream", "order/18")
     assert (again.returncode, again.stdout.splitlines()) == (0, [f"{WEST}: destroyed", f"{EAST}: destroyed"])
-    store = EventStore.connect(settings)
+    store = connect_store(settings)
     assert [len(list(store.read(stream))) for stream in ("order/17", "order/18")] == [1, 1]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from replicator.connect import connect_personal_data
 from replicator.domain.canonical import decode_json, encode_json
 from replicator.erasure import (
     MARKER,
@@ -236,7 +237,7 @@ def test_a_wrong_key_file_is_said_and_nothing_is_forgotten_for_it(regions: Regio
 def test_settings_say_whether_and_how_personal_data_is_kept(tmp_path: Path) -> None:
     assert connect(read_settings({"MERIDIAN_REGION": EAST})) is None
     with pytest.raises(InvalidConfig, match="set MERIDIAN_PERSONAL_KEY to a KMS key's id or alias, or to file:/path"):
-        PersonalData.connect(Settings(EAST))
+        connect_personal_data(Settings(EAST))
     settings = read_settings({"MERIDIAN_REGION": EAST, "MERIDIAN_PERSONAL_KEY": f"file:{tmp_path}/key"})
     assert settings.keys_table == "meridian-keys"
     assert connect(settings) is not None

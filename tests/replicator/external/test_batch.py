@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from replicator.batches import BatchFailed
-from replicator.control import Checkpoints, MemoryControl, Quarantine
+from replicator.checkpoints import Checkpoints
 from replicator.domain.event import Event, NewEvent
 from replicator.errors import RegionUnavailable
 from replicator.external import ExternalEvent
@@ -19,6 +19,8 @@ from replicator.external.kinesis import KinesisReader
 from replicator.external.publisher import Publisher
 from replicator.external.worker import PublishWorker
 from replicator.memory import MemoryStorage
+from replicator.memory_control import MemoryControl
+from replicator.quarantine import Quarantine
 from replicator.settings import Settings
 from replicator.store import EventStore
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from replicator.control import Checkpoints, MemoryControl
+from replicator.checkpoints import Checkpoints
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId
 from replicator.errors import InvalidEvent, RegionUnavailable
@@ -29,6 +29,7 @@ from replicator.external import (
 from replicator.external.kinesis import KinesisReader
 from replicator.external.waves import partition_key
 from replicator.memory import MemoryStorage
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
 from replicator.store import EventStore
 from tests.replicator.memories import Killed

@@ -19,18 +19,20 @@ import pytest
 
 from chaos.world.world import World
 from replicator import aws
-from replicator.control import Checkpoints, DynamoControl, Quarantine
+from replicator.checkpoints import Checkpoints
+from replicator.connect import connect_consumer, connect_publish_worker, connect_store
+from replicator.control_table import DynamoControl
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig, RegionRefuses
-from replicator.external import ExternalConsumer, ExternalEvent
+from replicator.external import ExternalEvent
 from replicator.external.kinesis import KinesisDestination, KinesisReader, create_streams, require_stream
 from replicator.external.publisher import Publisher
 from replicator.external.waves import Outgoing
 from replicator.external.worker import PublishWorker
+from replicator.quarantine import Quarantine
 from replicator.settings import Settings
-from replicator.store import EventStore
 from replicator.tables import create_tables
 from tests.processes import HANGING_SECONDS, Started, started, wait_until
 
@@ -65,7 +67,7 @@ PAYLOADS: dict[str, dict[str, Any]] = {
 
 
 def append(settings: Settings, stream: str, *types: str) -> tuple[Event, ...]:
-    return EventStore.connect(settings).append(f"user/{stream}", *[NewEvent(name, PAYLOADS[name]) for name in types])
+    return connect_store(settings).append(f"user/{stream}", *[NewEvent(name, PAYLOADS[name]) for name in types])
 
 
 def expected(settings: Settings) -> dict[LaneId, list[ExternalEvent]]:
@@ -83,7 +85,7 @@ def expected(settings: Settings) -> dict[LaneId, list[ExternalEvent]]:
 def consumed(settings: Settings, name: str = "c") -> dict[LaneId, list[ExternalEvent]]:
     """What a consumer's handler is called with until there is nothing more."""
     found: dict[LaneId, list[ExternalEvent]] = {}
-    consumer = ExternalConsumer.connect(
+    consumer = connect_consumer(
         settings, name, lambda event: found.setdefault(event.lane, []).append(event), DynamoControl(settings)
     )
     idle = 0
@@ -103,13 +105,13 @@ def test_what_a_consumer_gets_is_the_transformation_of_the_lanes(region: Setting
     for _ in range(4):
         append(region, "homer", "registered", "inner", "moved")
         append(region, "marge", "moved")
-    drained(PublishWorker.connect(region))
+    drained(connect_publish_worker(region))
     found = consumed(region)
     assert found == expected(region)
     assert sum(map(len, found.values())) == 12
     assert consumed(region) == {}
     append(region, "homer", "moved")
-    drained(PublishWorker.connect(region))
+    drained(connect_publish_worker(region))
     assert [event.sequence for event in consumed(region)[LaneId("us-east-1", StreamId("user", "homer"))]] == [13]
 
 
@@ -133,12 +135,12 @@ def test_killed_between_putting_and_saving_nothing_is_skipped_or_handled_twice(r
     append(region, "homer", "registered", "inner", "moved", "moved")
     append(region, "marge", "moved", "registered", "moved")
     reader = KinesisReader.connect(region, region.bus_stream, Checkpoints(DynamoControl(region), "publisher"))
-    store, control = EventStore.connect(region), DynamoControl(region)
+    store, control = connect_store(region), DynamoControl(region)
     publisher = Publisher(Accounts, store, control, DiesAfterPutting(region, requests))  # type: ignore[arg-type]
     with pytest.raises(Crashed):
         drained(PublishWorker(publisher, reader, region.events_table, 0.01))
     before = consumed(region)  # the consumer sees what went out before the crash …
-    drained(PublishWorker.connect(region))
+    drained(connect_publish_worker(region))
     after = consumed(region)  # … and each of the rest once
     both = {lane: before.get(lane, []) + after.get(lane, []) for lane in before.keys() | after.keys()}
     assert both == expected(region)
@@ -150,7 +152,7 @@ def test_a_split_of_both_streams_is_followed(region: Settings) -> None:
     for n in range(3):
         for stream in ("homer", "marge", "bart", "lisa"):
             append(region, stream, "moved", "registered")
-        drained(PublishWorker.connect(region))
+        drained(connect_publish_worker(region))
         for lane, events in consumed(region).items():
             found.setdefault(lane, []).extend(events)
         # ministack drops a split shard with what it holds, where AWS keeps it until it ages out: hence only when read.
@@ -172,7 +174,7 @@ def test_what_is_put_on_the_bus_by_others_is_quarantined_and_holds_up_nothing(re
     dynamodb.put_item(TableName=region.events_table, Item={**item, "hlc": {"S": "x"}})
     dynamodb.put_item(TableName=region.events_table, Item=item)
     append(region, "homer", "registered")
-    drained(PublishWorker.connect(region))
+    drained(connect_publish_worker(region))
     assert consumed(region) == expected(region)
     records = dict(Quarantine(DynamoControl(region), "us-east-1>external").records())
     assert sum("no change of a table" in value["reason"] for value in records.values()) == 2
@@ -252,8 +254,8 @@ def test_two_publishers_killed_in_turn_while_events_are_appended_skip_nothing(re
     running: dict[int, Started] = {}
     found: dict[LaneId, list[ExternalEvent]] = {}
     missed: list[str] = []
-    pause, store = threading.Event(), EventStore.connect(region)
-    consumer = ExternalConsumer.connect(
+    pause, store = threading.Event(), connect_store(region)
+    consumer = connect_consumer(
         region,
         "c",
         lambda event: found.setdefault(event.lane, []).append(event),
@@ -282,7 +284,7 @@ def test_the_example_for_consumers_does_what_it_says(region: Settings) -> None:
     (example,) = re.findall(r"```python\n(# consumer.*?)```", text, re.DOTALL)
     assert len(example.splitlines()) <= 20
     append(region, "homer", "registered", "moved")
-    drained(PublishWorker.connect(region))
+    drained(connect_publish_worker(region))
     billing = replace(region, prefix=f"{region.prefix}-billing")
     create_tables(billing)
     stop, printed = threading.Event(), []

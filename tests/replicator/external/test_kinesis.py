@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from replicator.control import Checkpoints, MemoryControl
+from replicator.checkpoints import Checkpoints
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.external.kinesis import KinesisReader
+from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
 from replicator.succession import Source, Succession
 

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from replicator.control import MemoryControl, Quarantine
 from replicator.domain.event import Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
@@ -21,6 +20,8 @@ from replicator.errors import RegionUnavailable
 from replicator.external import ControlMarks, Deduplicator, External, ExternalEvent, publish
 from replicator.external.publisher import Publisher
 from replicator.memory import MemoryStorage
+from replicator.memory_control import MemoryControl
+from replicator.quarantine import Quarantine
 from replicator.store import EventStore
 
 from externals import Accounts, Crashed, FakeDestination  # isort: skip

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from replicator.domain.event import NewEvent
-from replicator.errors import AppendContention, OutcomeUnknown, RegionUnavailable
+from replicator.errors import RegionUnavailable
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import (
     ACTIVE,
@@ -20,6 +20,7 @@ from replicator.fencing.roles import (
     tell_role,
 )
 from replicator.runbooks.parts import set_role
+from replicator.store_errors import AppendContention, OutcomeUnknown
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
 
 NEW = NewEvent("set", {})

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from replicator.connect import connect_store
 from replicator.domain.event import NewEvent
 from replicator.errors import RegionUnavailable
 from replicator.settings import Settings
-from replicator.store import EventStore
 from replicator.system import System
 from tests.processes import started
 from tests.regions import CLEAN, environment_of
@@ -46,7 +46,7 @@ def run(settings: Settings, steering: Path, kill_at: str | None, *words: str) ->
 
 def test_killed_at_each_step_the_same_command_ends_it(settings: Settings, tmp_path: Path) -> None:
     steering = tmp_path / "steering.json"
-    stores = {region: EventStore.connect(settings.at(region)) for region in (EAST, WEST)}
+    stores = {region: connect_store(settings.at(region)) for region in (EAST, WEST)}
     for region, store in stores.items():
         for n in range(5):
             store.append(f"user/{n}", NewEvent("set", {"in": region}))
@@ -62,9 +62,9 @@ def test_killed_at_each_step_the_same_command_ends_it(settings: Settings, tmp_pa
         if kind == "failover":
             assert summary["rpo_events"] == 5
             with pytest.raises(RegionUnavailable):
-                EventStore.connect(settings).append("user/1", NewEvent("set", {}))
+                connect_store(settings).append("user/1", NewEvent("set", {}))
     assert json.loads(steering.read_text()) == {"away": {}}
-    EventStore.connect(settings).append("user/1", NewEvent("set", {}))
+    connect_store(settings).append("user/1", NewEvent("set", {}))
     system = System.connect(settings)
     held = {region: sorted(place.storage.lanes()) for region, place in system.places.items()}
     assert len(held[WEST]) == 10

@@ -1,0 +1,98 @@
+"""The composition root of the projectors: the parts of one region, put together on AWS as its settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from projectors.engine import Engine
+from projectors.feed import PAUSE_SECONDS, Feed
+from projectors.poison import Poison, Send
+from projectors.projection import Projection
+from projectors.projector import Projector
+from projectors.settings import read_sinks, sink_id
+from projectors.sinks.opening import DYNAMODB, open_sink
+from replicator import aws
+from replicator.backlog import VIEWS, Backlog, TableBacklog
+from replicator.checkpoints import Checkpoints
+from replicator.claims.settling import Settler
+from replicator.connect import connect_store, given_personal_data
+from replicator.control import ControlStorage
+from replicator.control_table import DynamoControl
+from replicator.dynamodb import DynamoStorage
+from replicator.metrics import Emit, emit, log_metrics
+from replicator.quarantine import Quarantine
+from replicator.refusals import Refusals
+from replicator.settings import Settings
+from replicator.store import EventStore
+
+if TYPE_CHECKING:
+    from projectors.api.service import Service
+    from projectors.inbound import Inbound
+    from projectors.worker import ProjectorWorker
+
+
+def connect_projector(
+    settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str], control: ControlStorage,
+    backlog: Callable[[str], Backlog], emit: Emit, letters: Send | None = None, pause: float = PAUSE_SECONDS,
+) -> Projector:  # fmt: skip
+    """The projector of the settings' region. `backlog` makes that of a link, `pause` is that of the first sink."""
+    store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
+    personal = given_personal_data(settings)
+    link = f"{settings.region}>{VIEWS}"
+
+    def engine(address: str, watch: bool = False) -> Engine:
+        # What conflict rules discard is the same in every sink: the first one's count is enough.
+        return Engine(projections, store, open_sink(address, settings), personal, watch=watch)
+
+    first, *others = sinks
+    feeds = [Feed(engine(first, watch=True), backlog(link), pause=pause)]
+    feeds += [Feed(partial(engine, each), backlog(f"{link}>{sink_id(each)}"), sink_id(each)) for each in others]
+    poison = Poison(Quarantine(control, link), link, letters)
+    refusals = Refusals.connect(settings, control, emit)
+    return Projector(store, feeds, poison, refusals, Settler.connect(settings, store))
+
+
+def connect_projector_worker(
+    settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str] = (DYNAMODB,),
+    emit: Emit = log_metrics,
+) -> ProjectorWorker:  # fmt: skip
+    """The projector of the settings' region, driven by a process."""
+    from projectors.worker import READER, ProjectorWorker
+    from replicator.streams import StreamReader
+
+    control = DynamoControl(settings)
+    if settings.personal_key:
+        aws.require_table(settings, settings.region, settings.keys_table)
+    reader = StreamReader.connect(settings, Checkpoints(control, READER))
+    projector = connect_projector(settings, projections, sinks, control, lambda link: TableBacklog(control, link), emit)
+    return ProjectorWorker(reader, projector, settings.poll_interval)
+
+
+def connect_inbound(settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
+    """The projector of the settings' region, driven by invocations. Views are kept in DynamoDB first, and in every other
+    sink that is named."""
+    from projectors.inbound import Inbound
+    from replicator.batches import partial_batches
+    from replicator.queues import Queue, QueueBacklog, dead_letters
+
+    queue, letters = Queue(settings, f"backlog-{VIEWS}"), dead_letters(settings)
+    sinks = [DYNAMODB, *(each for each in read_sinks() if each != DYNAMODB)]
+    projector = connect_projector(
+        settings, projections, sinks, DynamoControl(settings), lambda link: QueueBacklog(link, queue), report,
+        letters.send, pause=0.0,
+    )  # fmt: skip
+    return Inbound(projector, partial_batches(settings))
+
+
+def connect_service(settings: Settings, projections: Sequence[type[Projection]]) -> Service:
+    """What the HTTP API asks, of the settings' region, on DynamoDB."""
+    from projectors.api.service import Service
+    from projectors.sinks.dynamodb import DynamoSink
+    from projectors.versions import Versions
+
+    store, personal = connect_store(settings), given_personal_data(settings)
+    reveal = personal.reveal if personal is not None else None
+    versions = Versions(DynamoControl(settings))
+    return Service(store, projections, DynamoSink(settings), reveal=reveal, settings=settings, versions=versions)

@@ -1,0 +1,317 @@
+"""The composition root: the parts of one region, put together on AWS as its settings say.
+
+Each function imports what it alone needs: a Lambda that copies would start as slowly as one that publishes otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from replicator.errors import InvalidConfig, RegionRefuses, RegionUnavailable
+from replicator.settings import Settings
+
+if TYPE_CHECKING:
+    from replicator.backlog import Backlog
+    from replicator.claims.homed import HomedClaims
+    from replicator.control import ControlStorage
+    from replicator.domain.clock import HybridLogicalClock
+    from replicator.erasure.keys import KeyStorage
+    from replicator.erasure.personal import PersonalData
+    from replicator.external.batch import PublishBatches
+    from replicator.external.consumer import ExternalConsumer, Handler, NotOurs
+    from replicator.external.marks import Marks, Missed
+    from replicator.external.publisher import Publisher
+    from replicator.external.worker import PublishWorker
+    from replicator.fencing.adopting import Adopter
+    from replicator.fencing.checkin import Heard
+    from replicator.fencing.fence import Fence
+    from replicator.link import Link
+    from replicator.metrics import Emit
+    from replicator.outbound import Outbound
+    from replicator.redrive import Redrive
+    from replicator.storage import LaneStorage
+    from replicator.store import EventStore
+    from replicator.worker import Replicator
+
+log = structlog.get_logger()
+
+KEY_FILE = "file:"
+"""How MERIDIAN_PERSONAL_KEY begins where it names a key file."""
+
+# -- the event store ---------------------------------------------------------------------------------------------------
+
+
+def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
+    """The event store of the settings' own region, on DynamoDB."""
+    from replicator.domain.token import TokenCodec
+    from replicator.dynamodb import DynamoStorage
+    from replicator.store import EventStore
+
+    patient = DynamoStorage(settings)
+    hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout))
+    return EventStore(
+        patient,
+        settings.region,
+        settings.regions,
+        clock,
+        peer=cache(lambda region: DynamoStorage(hasty, region)),
+        tokens=TokenCodec(settings.prefix, settings.token_keys),
+        fence=connect_fence(settings, patient),
+    )
+
+
+def connect_homed_claims(settings: Settings) -> HomedClaims:
+    """The claims of the settings' region, on DynamoDB. Its role needs to append, and to read control state, in every home
+    region."""
+    from replicator.claims.homed import HomedClaims
+    from replicator.control_table import DynamoControl
+
+    return HomedClaims(
+        settings.region,
+        cache(lambda region: DynamoControl(settings.at(region))),
+        cache(lambda region: connect_store(settings.at(region))),
+    )
+
+
+# -- fencing -----------------------------------------------------------------------------------------------------------
+
+
+def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fence:
+    """The fence of the settings' region. No peer is asked before the first append."""
+    from replicator.control_table import DynamoControl
+    from replicator.dynamodb import DynamoStorage
+    from replicator.fencing.fence import Fence
+    from replicator.stream_check import require_inserts_shown
+
+    control, own = DynamoControl(settings), storage or DynamoStorage(settings)
+    return Fence(
+        settings.region,
+        control,
+        lambda: {"events": own.identity(), "control": control.identity()},
+        lambda: _ask_all(settings.hasty),
+        settings.fence_checked,
+        settings.fence_lease,
+        check=lambda: require_inserts_shown(settings),
+    )
+
+
+def _ask_all(hasty: Settings) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
+    with ThreadPoolExecutor(max(len(hasty.peers), 1), thread_name_prefix="check-in") as pool:
+        answers = dict(zip(hasty.peers, pool.map(lambda peer: _ask(hasty, peer), hasty.peers), strict=True))
+    heard = {peer: answer for peer, answer in answers.items() if answer is not None}
+    return heard, tuple(peer for peer in hasty.peers if peer not in heard)
+
+
+def _ask(hasty: Settings, peer: str) -> Heard | None:
+    from replicator import aws
+    from replicator.control_table import DynamoControl
+    from replicator.dynamodb import DynamoStorage
+    from replicator.fencing.checkin import Heard, ask
+
+    try:
+        return ask(DynamoControl(hasty.at(peer)), DynamoStorage(hasty, peer), hasty.region)
+    except RegionRefuses as error:
+        if error.code == aws.NO_SUCH_TABLE:
+            return Heard(None, False)  # it has no tables yet
+        log.warning("fence.peer_refuses", region=hasty.region, peer=peer, error=str(error))
+    except (RegionUnavailable, InvalidConfig):
+        pass  # whether that matters is decided by what the others say
+    return None
+
+
+def connect_adopter(settings: Settings, storage: LaneStorage) -> Adopter:
+    """What learns from the peers whether the settings' region was fenced."""
+    from replicator.control_table import DynamoControl
+    from replicator.fencing.adopting import Adopter
+
+    peers = {peer: DynamoControl(settings.hasty.at(peer)) for peer in settings.peers}
+    return Adopter(settings.region, DynamoControl(settings), peers, connect_fence(settings, storage).role)
+
+
+# -- replication -------------------------------------------------------------------------------------------------------
+
+
+def connect_link(
+    settings: Settings, peer: str, home: LaneStorage, control: ControlStorage, backlog: Backlog,
+    pool: ThreadPoolExecutor, emit: Emit,
+) -> Link:  # fmt: skip
+    """The link of the settings' region to a peer, which need not be up."""
+    from replicator.copier import Copier
+    from replicator.dynamodb import DynamoStorage
+    from replicator.link import Link
+    from replicator.linkstate import LinkState
+    from replicator.peers import PeerTables
+    from replicator.quarantine import Quarantine
+
+    name = f"{settings.region}>{peer}"
+    bound = log.bind(region=settings.region, link=name)
+    copier = Copier(home, DynamoStorage(settings, peer), Quarantine(control, name), pool, LinkState(), bound)
+    return Link(settings.region, peer, copier, backlog, PeerTables(control), emit)
+
+
+def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicator:
+    """The replicator of the settings' region, driven by threads. Peers need not be up; the own region must be."""
+    from replicator.backlog import TableBacklog
+    from replicator.checkpoints import Checkpoints
+    from replicator.control_table import DynamoControl
+    from replicator.dynamodb import DynamoStorage
+    from replicator.metrics import log_metrics
+    from replicator.refusals import Refusals
+    from replicator.streams import StreamReader
+    from replicator.worker import READER, LinkThread, Replicator
+
+    report, control = emit or log_metrics, DynamoControl(settings)
+    reader = StreamReader.connect(settings, Checkpoints(control, READER))
+    home = DynamoStorage(settings)
+
+    def link(peer: str) -> LinkThread:
+        pool = ThreadPoolExecutor(4, thread_name_prefix=f"link-{peer}")
+        backlog = TableBacklog(control, f"{settings.region}>{peer}")
+        return LinkThread(connect_link(settings, peer, home, control, backlog, pool, report))
+
+    links = [link(peer) for peer in settings.peers]
+    refusals = Refusals.connect(settings, control, report)
+    return Replicator(
+        settings.region, reader, home, links, refusals, settings.poll_interval, connect_adopter(settings, home)
+    )
+
+
+def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
+    """The links of the settings' region to all its peers, driven by invocations. No peer need be up."""
+    from replicator.batches import partial_batches
+    from replicator.control_table import DynamoControl
+    from replicator.dynamodb import DynamoStorage
+    from replicator.metrics import emit as to_cloudwatch
+    from replicator.outbound import Outbound
+    from replicator.queues import QueueBacklog
+    from replicator.refusals import Refusals
+
+    report, home, control = emit or to_cloudwatch, DynamoStorage(settings), DynamoControl(settings)
+    pool = ThreadPoolExecutor(8, thread_name_prefix="copier")
+    links = [
+        connect_link(settings, peer, home, control, QueueBacklog.connect(settings, peer), pool, report)
+        for peer in settings.peers
+    ]
+    refusals = Refusals.connect(settings, control, report)
+    adopter = cache(partial(connect_adopter, settings, home))
+    return Outbound(settings.region, {each.name: each for each in links}, refusals, partial_batches(settings), adopter)
+
+
+def connect_redrive(settings: Settings) -> Redrive:
+    """What brings back stream batches of the settings' region that a mapping gave up."""
+    from replicator import aws
+    from replicator.backlog import VIEWS
+    from replicator.dynamodb import DynamoStorage
+    from replicator.queues import QueueBacklog
+    from replicator.redrive import Redrive
+
+    backlogs = {target: QueueBacklog.connect(settings, target) for target in (*settings.peers, VIEWS)}
+    return Redrive(settings.region, DynamoStorage(settings), aws.streams(settings, settings.region), backlogs)
+
+
+# -- external events ---------------------------------------------------------------------------------------------------
+
+
+def connect_publisher(settings: Settings) -> Publisher:
+    """The publisher of the settings' region, on its streams and tables. Raises InvalidConfig for a transformation that
+    cannot be loaded."""
+    from replicator.control_table import DynamoControl
+    from replicator.external.kinesis import KinesisDestination
+    from replicator.external.publisher import Publisher
+    from replicator.external.transformation import load_external
+
+    return Publisher(
+        load_external(settings.external),
+        connect_store(settings),
+        DynamoControl(settings),
+        KinesisDestination(settings, settings.external_stream),
+        lanes=settings.external_lanes,
+        attempts=settings.attempts,
+    )
+
+
+def connect_publish_worker(settings: Settings) -> PublishWorker:
+    """The publisher of the settings' region, driven by a process. Raises InvalidConfig when a stream or transformation is
+    missing."""
+    from replicator.checkpoints import Checkpoints
+    from replicator.control_table import DynamoControl
+    from replicator.external.kinesis import KinesisReader, require_stream
+    from replicator.external.worker import READER, PublishWorker
+
+    require_stream(settings, settings.external_stream)
+    publisher = connect_publisher(settings)
+    reader = KinesisReader.connect(settings, settings.bus_stream, Checkpoints(DynamoControl(settings), READER))
+    return PublishWorker(publisher, reader, settings.events_table, settings.poll_interval)
+
+
+def connect_publish_batches(settings: Settings, emit: Emit | None = None) -> PublishBatches:
+    """The publisher of the settings' region, driven by invocations."""
+    from replicator.batches import partial_batches
+    from replicator.external.batch import PublishBatches
+    from replicator.metrics import emit as to_cloudwatch
+
+    report = emit or to_cloudwatch
+    return PublishBatches(connect_publisher(settings), settings.events_table, report, partial_batches(settings))
+
+
+def connect_consumer(
+    settings: Settings, name: str, handler: Handler, control: ControlStorage, *, marks: Marks | None = None,
+    missed: Missed | None = None, not_ours: NotOurs | None = None,
+) -> ExternalConsumer:  # fmt: skip
+    """A consumer of `{prefix}-external` in the settings' region, called `name`.
+
+    `control` holds its checkpoints and, unless `marks` are given, its marks: let it be a table of the consumer's own.
+    To go on in another region, use marks that are there too. `missed` and `not_ours` are log_missed and log_not_ours
+    unless given. Raises InvalidConfig when there is no such stream.
+    """
+    from replicator.checkpoints import Checkpoints
+    from replicator.external.consumer import ExternalConsumer, log_not_ours
+    from replicator.external.kinesis import KinesisReader
+    from replicator.external.marks import ControlMarks, Deduplicator, log_missed
+
+    reader = KinesisReader.connect(settings, settings.external_stream, Checkpoints(control, f"consumer#{name}"))
+    deduplicator = Deduplicator(marks or ControlMarks(control, name), missed=missed or log_missed, alone=True)
+    return ExternalConsumer(
+        reader, handler, deduplicator, not_ours=not_ours or log_not_ours, poll_interval=settings.poll_interval
+    )
+
+
+# -- personal data -----------------------------------------------------------------------------------------------------
+
+
+def connect_keys(settings: Settings) -> dict[str, KeyStorage]:
+    """The key storages on DynamoDB of the settings' region and its peers, by region."""
+    from replicator.erasure.dynamodb import DynamoKeys
+
+    return {region: DynamoKeys(settings, region) for region in (settings.region, *settings.peers)}
+
+
+def connect_personal_data(settings: Settings) -> PersonalData:
+    """As the settings say: keys on DynamoDB, wrapped by KMS or by a local key file. Raises InvalidConfig."""
+    if not settings.personal_key:
+        raise InvalidConfig(
+            "no key for personal data given; set MERIDIAN_PERSONAL_KEY to a KMS key's id or alias, or to file:/path"
+        )
+    from replicator.erasure.envelope import KEY_BYTES, aes
+    from replicator.erasure.personal import PersonalData
+    from replicator.erasure.wrapping import LocalWrapping, Wrapping
+
+    aes(bytes(KEY_BYTES))  # says at once, not at the first personal event, that the library is missing
+    if settings.personal_key.startswith(KEY_FILE):
+        wrapping: Wrapping = LocalWrapping(settings.personal_key.removeprefix(KEY_FILE))
+    else:
+        from replicator.erasure.kms import KmsWrapping
+
+        wrapping = KmsWrapping(settings)
+    return PersonalData(settings.region, connect_keys(settings), wrapping)
+
+
+def given_personal_data(settings: Settings) -> PersonalData | None:
+    """`connect_personal_data` where MERIDIAN_PERSONAL_KEY is set, None elsewhere."""
+    return connect_personal_data(settings) if settings.personal_key else None
