@@ -17,7 +17,7 @@ from replicator.memory_control import MemoryControl
 from replicator.metrics import log_metrics
 from replicator.refusals import Refusals
 from replicator.settings import Settings
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.worker import LinkThread, Replicator
 
 Take = Callable[[], Sequence[dict[str, Any]]]
@@ -25,7 +25,7 @@ Take = Callable[[], Sequence[dict[str, Any]]]
 
 
 class MadeUp:
-    """Reads like a StreamReader, from a function. `done` is how many records are checkpointed."""
+    """Reads like a DynamoStreamReader, from a function. `done` is how many records are checkpointed."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -56,7 +56,7 @@ def run(settings: Settings, take: Take, events: int, seconds: float) -> Replicat
 
     links = [link(peer) for peer in settings.peers]
     refusals = Refusals(settings.region, control, (), log_metrics)
-    replicator = Replicator(settings.region, cast(StreamReader, reader), home, links, refusals, settings.poll_interval)
+    replicator = Replicator(settings.region, cast(DynamoStreamReader, reader), home, links, refusals, settings.poll_interval)
     thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)
     end = time.monotonic() + seconds
     thread.start()

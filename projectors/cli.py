@@ -32,7 +32,8 @@ app = typer.Typer(
 @options
 def init(sinks: Sinks = None, *, alone: Alone) -> None:
     """Create what sinks keep views in: the views table on an emulator (on AWS, Terraform does), tables, an index."""
-    from projectors.sinks.opening import name_of, prepare
+    from projectors.sinks.address import name_of
+    from projectors.sinks.opening import prepare
 
     settings = alone.settings()
     for each in read_sinks(sinks):

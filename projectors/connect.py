@@ -12,7 +12,8 @@ from projectors.poison import Poison, Send
 from projectors.projection import Projection
 from projectors.projector import Projector
 from projectors.settings import read_sinks, sink_id
-from projectors.sinks.opening import DYNAMODB, open_sink
+from projectors.sinks.address import DYNAMODB
+from projectors.sinks.opening import open_sink
 from replicator import aws
 from replicator.backlog import VIEWS, Backlog, TableBacklog
 from replicator.checkpoints import Checkpoints
@@ -60,12 +61,12 @@ def connect_projector_worker(
 ) -> ProjectorWorker:  # fmt: skip
     """The projector of the settings' region, driven by a process."""
     from projectors.worker import READER, ProjectorWorker
-    from replicator.streams import StreamReader
+    from replicator.streams import DynamoStreamReader
 
     control = DynamoControl(settings)
     if settings.personal_key:
         aws.require_table(settings, settings.region, settings.keys_table)
-    reader = StreamReader.connect(settings, Checkpoints(control, READER))
+    reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER))
     projector = connect_projector(settings, projections, sinks, control, lambda link: TableBacklog(control, link), emit)
     return ProjectorWorker(reader, projector, settings.poll_interval)
 

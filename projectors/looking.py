@@ -17,7 +17,8 @@ from projectors.options import Name, Projections, Sink, Sinks, Version
 from projectors.queries import Query
 from projectors.rows import read_row
 from projectors.settings import find_projection, read_projections, read_sinks
-from projectors.sinks.opening import DYNAMODB, name_of, open_sink
+from projectors.sinks.address import DYNAMODB, name_of
+from projectors.sinks.opening import open_sink
 from projectors.summary import Difference, Fingerprint
 from projectors.verify import Folded, Place, Verdict, compare
 from replicator import aws

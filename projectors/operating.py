@@ -17,7 +17,8 @@ from projectors.here import Here, versions_in
 from projectors.options import Name, Projections, Sink, Version
 from projectors.poison import Poison
 from projectors.settings import find_projection, given_projections, read_projections
-from projectors.sinks.opening import DYNAMODB, name_of, open_sink
+from projectors.sinks.address import DYNAMODB, name_of
+from projectors.sinks.opening import open_sink
 from projectors.sinks.port import ReadDirectly
 from projectors.sinks.port import Sink as Port
 from projectors.versions import Build, NotSwitched, Versions

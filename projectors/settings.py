@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from projectors.projection import Projection
-from projectors.sinks.opening import DYNAMODB, name_of
+from projectors.sinks.address import DYNAMODB, name_of
 from replicator.environment import given
 from replicator.errors import InvalidConfig
 from replicator.loading import load

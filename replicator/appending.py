@@ -63,6 +63,16 @@ class WriteFence(Protocol):
         """A write could not be made: look anew before the next one."""
 
 
+@dataclass(frozen=True, slots=True)
+class AppendPolicy:
+    """How appends are made: `attempts` before a moving lane is given up, the `fence` that lets them through (None: always),
+    and `nonce`, which makes texts that nobody else makes (None: random ones)."""
+
+    attempts: int = 10
+    fence: WriteFence | None = None
+    nonce: Callable[[], str] | None = None
+
+
 class _FenceMoved(LaneTaken):
     """Internal: the fence that a write checked is another one now."""
 
@@ -73,17 +83,9 @@ class _FenceMoved(LaneTaken):
 class Appender:
     """Appends to one region's lanes. Safe to share between threads."""
 
-    def __init__(
-        self,
-        storage: LaneStorage,
-        region: str,
-        clock: HybridLogicalClock,
-        attempts: int,
-        nonce: Callable[[], str] | None = None,
-        fence: WriteFence | None = None,
-    ) -> None:
-        self.attempts = attempts
-        self._fence = fence
+    def __init__(self, storage: LaneStorage, region: str, clock: HybridLogicalClock, policy: AppendPolicy) -> None:
+        self.attempts = policy.attempts
+        self._fence = policy.fence
         self._epoch = 0
         self._storage = storage
         self._region = region
@@ -91,7 +93,7 @@ class Appender:
         self._heads: OrderedDict[LaneId, Head] = OrderedDict()
         self._lock = Lock()
         self._busy = _BusyLanes()
-        self._nonce = nonce or _nonces()
+        self._nonce = policy.nonce or _nonces()
 
     def append(
         self, streams: Collection[StreamId], prepare: Callable[[], Sequence[Write]], guards: Sequence[Guard] = ()

@@ -49,6 +49,7 @@ KEY_FILE = "file:"
 
 def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
     """The event store of the settings' own region, on DynamoDB."""
+    from replicator.appending import AppendPolicy
     from replicator.domain.token import TokenCodec
     from replicator.dynamodb import DynamoStorage
     from replicator.store import EventStore
@@ -62,7 +63,7 @@ def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -
         clock,
         peer=cache(lambda region: DynamoStorage(hasty, region)),
         tokens=TokenCodec(settings.prefix, settings.token_keys),
-        fence=connect_fence(settings, patient),
+        appends=AppendPolicy(fence=connect_fence(settings, patient)),
     )
 
 
@@ -86,6 +87,7 @@ def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fen
     """The fence of the settings' region. No peer is asked before the first append."""
     from replicator.control_table import DynamoControl
     from replicator.dynamodb import DynamoStorage
+    from replicator.fencing.checkin import CheckIn
     from replicator.fencing.fence import Fence
     from replicator.stream_check import require_inserts_shown
 
@@ -93,11 +95,13 @@ def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fen
     return Fence(
         settings.region,
         control,
-        lambda: {"events": own.identity(), "control": control.identity()},
-        lambda: _ask_all(settings.hasty),
+        CheckIn(
+            lambda: {"events": own.identity(), "control": control.identity()},
+            lambda: _ask_all(settings.hasty),
+            lambda: require_inserts_shown(settings),
+        ),
         settings.fence_checked,
         settings.fence_lease,
-        check=lambda: require_inserts_shown(settings),
     )
 
 
@@ -163,11 +167,11 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
     from replicator.dynamodb import DynamoStorage
     from replicator.metrics import log_metrics
     from replicator.refusals import Refusals
-    from replicator.streams import StreamReader
+    from replicator.streams import DynamoStreamReader
     from replicator.worker import READER, LinkThread, Replicator
 
     report, control = emit or log_metrics, DynamoControl(settings)
-    reader = StreamReader.connect(settings, Checkpoints(control, READER))
+    reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER))
     home = DynamoStorage(settings)
 
     def link(peer: str) -> LinkThread:

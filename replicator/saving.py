@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from replicator.appending import Appender, Write
 from replicator.control import Guard
@@ -16,9 +15,7 @@ from replicator.errors import InvalidOperation
 from replicator.operation import Accept, GaveUp, Operation, Reject, Rejected, Result, Saved
 from replicator.state import StreamState
 from replicator.store_errors import AppendContention, RegionBehind
-
-if TYPE_CHECKING:
-    from replicator.store import EventStore
+from replicator.stream_reader import StreamReader
 
 
 class _Declined(Exception):
@@ -31,14 +28,14 @@ class _Declined(Exception):
 class Saving:
     """One call of EventStore.save."""
 
-    def __init__(self, store: EventStore, appender: Appender, operations: Sequence[Operation], timeout: float) -> None:
+    def __init__(self, streams: StreamReader, appender: Appender, operations: Sequence[Operation], timeout: float) -> None:
         if not operations:
             raise InvalidOperation("nothing to save; give at least one operation")
-        streams = [operation.stream for operation in operations]
-        for stream in streams:
-            if streams.count(stream) > 1:
+        names = [operation.stream for operation in operations]
+        for stream in names:
+            if names.count(stream) > 1:
                 raise InvalidOperation(f"two operations on stream {stream} in one save; put their events into one")
-        self._store = store
+        self._reader = streams
         self._appender = appender
         self._operations = tuple(operations)
         self._timeout = timeout
@@ -49,7 +46,7 @@ class Saving:
         self._after = {each.stream: self._token_of(each) for each in self._operations}
         end = time.monotonic() + self._timeout
         self._pulled = {
-            each.stream: self._store.pull(each.stream, self._after[each.stream], max(end - time.monotonic(), 0))
+            each.stream: self._reader.pull(each.stream, self._after[each.stream], max(end - time.monotonic(), 0))
             for each in self._operations
             if each.precondition.reads or self._after[each.stream].vector(each.stream)
         }
@@ -89,11 +86,12 @@ class Saving:
         return Write(stream, (*operation.events, *verdict.events), state.observed, state.head), ()
 
     def _state(self, stream: StreamId) -> StreamState:
-        state = self._store.cut(stream, self._pulled[stream], self._after[stream])
-        if state.vector.get(self._store.region) != state.head.sequence:
+        state = self._reader.cut(stream, self._pulled[stream], self._after[stream])
+        region = self._reader.lanes.region
+        if state.vector.get(region) != state.head.sequence:
             raise RegionBehind(
-                f"{self._store.region} has event {state.head.sequence} of its own lane of {stream}, others have "
-                f"{state.vector.get(self._store.region)}: it was restored from a backup. Nothing was written, it would be a "
+                f"{region} has event {state.head.sequence} of its own lane of {stream}, others have "
+                f"{state.vector.get(region)}: it was restored from a backup. Nothing was written, it would be a "
                 "fork; write in another region, and bring this one up from its peers first"
             )
         return state
@@ -103,7 +101,7 @@ class Saving:
         token = ConsistencyToken()
         for given in (operation.after, *operation.precondition.tokens()):
             if given is not None:
-                token = token.join(self._store.token(given))
+                token = token.join(self._reader.tokens.read(given))
         return token
 
     def _token(self, events: Sequence[Event]) -> ConsistencyToken:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from replicator.domain.clock import ZERO, Hlc
 from replicator.domain.event import Event, Head, Observed
 from replicator.domain.names import StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import EMPTY, VersionVector
-
-if TYPE_CHECKING:
-    from replicator.store import EventStore
+from replicator.lane_reader import LaneReader
+from replicator.tokens import Tokens
 
 
 class StreamState:
@@ -24,14 +22,15 @@ class StreamState:
     """
 
     def __init__(
-        self, store: EventStore, stream: StreamId, seen: Observed, head: Head, pulled: Sequence[Event], latest: Hlc
-    ) -> None:
+        self, lanes: LaneReader, tokens: Tokens, stream: StreamId, seen: Observed, head: Head, pulled: Sequence[Event],
+        latest: Hlc,
+    ) -> None:  # fmt: skip
         self.stream = stream
         self.observed = seen
         self.head = head
         self.pulled = tuple(pulled)
         self.latest = latest
-        self._store = store
+        self._lanes, self._tokens = lanes, tokens
 
     @property
     def vector(self) -> VersionVector:
@@ -41,7 +40,7 @@ class StreamState:
     def events(self, after: VersionVector = EMPTY, upto: VersionVector | None = None) -> Iterator[Event]:
         """The stream's events up to `vector` (or `upto`, within it) that `after` does not cover, in stream order, which is
         HLC order."""
-        return self._store.merged(self.stream, after, self.vector if upto is None else upto, self.pulled)
+        return self._lanes.merged(self.stream, after, self.vector if upto is None else upto, self.pulled)
 
     def cut(self, upto: VersionVector) -> StreamState:
         """The same stream, no further than `upto`."""
@@ -49,12 +48,12 @@ class StreamState:
         if vector == self.vector:
             return self
         ends = (
-            self._store.merged(self.stream, vector.capped(region, last - 1), vector, self.pulled)
+            self._lanes.merged(self.stream, vector.capped(region, last - 1), vector, self.pulled)
             for region, last in vector.items()
         )
         latest = max((event.hlc for events in ends for event in events), default=ZERO)
-        return StreamState(self._store, self.stream, Observed(vector, latest), self.head, self.pulled, latest)
+        return StreamState(self._lanes, self._tokens, self.stream, Observed(vector, latest), self.head, self.pulled, latest)
 
     def token(self, given: ConsistencyToken | str | None = None) -> ConsistencyToken:
         """A token of this state, or the one that `given` is."""
-        return ConsistencyToken.seen(self.stream, self.observed) if given is None else self._store.token(given)
+        return ConsistencyToken.seen(self.stream, self.observed) if given is None else self._tokens.read(given)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodbstreams import DynamoDBStreamsClient
 
-__all__ = ["Batch", "StreamReader"]
+__all__ = ["Batch", "DynamoStreamReader"]
 
 
 class _Client:
@@ -50,13 +50,13 @@ def _find(client: DynamoDBClient, settings: Settings) -> Source:
 
 
 @dataclass(slots=True)
-class StreamReader(ShardReader):
+class DynamoStreamReader(ShardReader):
     """Reads one table's stream for one reader: there are exactly two, replicator and projector."""
 
     client: DynamoDBStreamsClient | _Client
 
     @classmethod
-    def connect(cls, settings: Settings, checkpoints: Checkpoints) -> StreamReader:
+    def connect(cls, settings: Settings, checkpoints: Checkpoints) -> DynamoStreamReader:
         """A reader of the own region's events table. Raises InvalidConfig when the table has no stream."""
         aws.require_table(settings, settings.region, settings.events_table)
         find = partial(_find, aws.dynamodb(settings, settings.region), settings)

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from replicator import aws
-from replicator.audit.keeper import READER, Changes, Keeper
+from replicator.audit.keeper import READER, Changes, Keeper, KeeperOptions
 from replicator.audit.metering import Meter
 from replicator.checkpoints import Checkpoints
 from replicator.control import ControlStorage
@@ -23,7 +23,7 @@ from replicator.dynamodb import DynamoStorage
 from replicator.errors import InvalidConfig, InvalidName, RegionRefuses, RegionUnavailable
 from replicator.settings import Settings
 from replicator.storage import LaneStorage
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
@@ -109,9 +109,9 @@ def _place(settings: Settings, meter: Meter | None = None) -> Place:
         meter.attach(control.client)
 
     def changes() -> Changes:
-        return StreamReader.connect(settings, Checkpoints(control, READER))
+        return DynamoStreamReader.connect(settings, Checkpoints(control, READER))
 
-    keeper = Keeper(settings.region, settings.regions, storage, control, changes, wall_clock, secrets.token_hex(8))
+    keeper = Keeper(settings.region, settings.regions, storage, control, changes, KeeperOptions(secrets.token_hex(8)))
     return Place(settings.region, storage, control, keeper, partial(_probe, settings.hasty))
 
 

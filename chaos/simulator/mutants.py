@@ -29,7 +29,7 @@ from replicator.shards import Shard
 from replicator.storage import Insert
 from replicator.store import EventStore
 from replicator.store_errors import OutcomeUnknown
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 
 Plant = Callable[[], AbstractContextManager[object]]
 
@@ -109,16 +109,16 @@ def _checkpoints_first() -> Iterator[None]:
 
 @_mutant("an expired iterator is replaced by one at the stream's end", "lost views_complete", range(1, 9))
 def _expired_to_latest() -> Iterator[None]:
-    failed = StreamReader._failed
+    failed = DynamoStreamReader._failed
 
-    def latest(self: StreamReader, name: str, shard: Shard, error: RegionRefuses) -> object:
+    def latest(self: DynamoStreamReader, name: str, shard: Shard, error: RegionRefuses) -> object:
         batch = failed(self, name, shard, error)
         if error.code == "ExpiredIteratorException":
             found = self.client.get_shard_iterator(StreamArn=self.stream_arn, ShardId=name, ShardIteratorType="LATEST")
             shard.iterator = found["ShardIterator"]
         return batch
 
-    with _instead(StreamReader, "_failed", latest):
+    with _instead(DynamoStreamReader, "_failed", latest):
         yield
 
 
@@ -130,13 +130,13 @@ def _trimmed_ignored() -> Iterator[None]:
 
 @_mutant("an empty page is taken for the end of a shard", "lost views_complete", range(1, 9))
 def _empty_is_the_end() -> Iterator[None]:
-    page = StreamReader._page
+    page = DynamoStreamReader._page
 
-    def ended(self: StreamReader, iterator: str) -> object:
+    def ended(self: DynamoStreamReader, iterator: str) -> object:
         found = page(self, iterator)
         return found if found["Records"] else {"Records": []}
 
-    with _instead(StreamReader, "_page", ended):
+    with _instead(DynamoStreamReader, "_page", ended):
         yield
 
 

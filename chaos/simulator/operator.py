@@ -10,14 +10,14 @@ from chaos.scenarios.runbook_runner import ClientSteering
 from chaos.simulator.processes import settings_of
 from chaos.simulator.region import Region
 from chaos.simulator.stores import Reached, ReachedControl
-from replicator.audit.keeper import READER, Changes, Keeper
+from replicator.audit.keeper import READER, Changes, Keeper, KeeperOptions
 from replicator.checkpoints import Checkpoints
 from replicator.errors import MeridianError
 from replicator.fencing.roles import read_role
 from replicator.runbooks import Failback, Failover
 from replicator.runbooks.runbook import Runbook
 from replicator.runbooks.runs import headers, note_header
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.system import Place, System
 
 if TYPE_CHECKING:
@@ -108,11 +108,11 @@ class Operator:
         def changes() -> Changes:
             client: Any = there.stream
             checkpoints = Checkpoints(control, READER)
-            return StreamReader(
+            return DynamoStreamReader(
                 client, there.stream.arn, checkpoints, settings_of(name, world.options.page), lambda: world.now
             )
 
         wall: Callable[[], int] = lambda: int(world.now * 1000)  # noqa: E731
         regions = tuple(world.regions)
-        keeper = Keeper(name, regions, table, control, changes, wall, world.nonce(), world.wait, parallel=1)
+        keeper = Keeper(name, regions, table, control, changes, KeeperOptions(world.nonce(), wall, world.wait, 1))
         return Place(name, table, control, keeper, control.identity)

@@ -23,13 +23,14 @@ from projectors.sinks.port import Change
 from projectors.view import View, ViewKey
 from projectors.worker import READER as PROJECTOR
 from projectors.worker import ProjectorWorker
+from replicator.appending import AppendPolicy
 from replicator.backlog import TableBacklog
 from replicator.checkpoints import Checkpoints
 from replicator.copier import Copier
 from replicator.domain.clock import HybridLogicalClock
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import Adopter
-from replicator.fencing.checkin import Heard, ask
+from replicator.fencing.checkin import CheckIn, Heard, ask
 from replicator.fencing.fence import Fence
 from replicator.link import Link
 from replicator.linkstate import LinkState
@@ -38,7 +39,7 @@ from replicator.quarantine import Quarantine
 from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.worker import READER as REPLICATOR
 from replicator.worker import LinkThread, Replicator
 
@@ -96,7 +97,7 @@ def fence_of(world: World, there: Region) -> Fence:
         return heard, tuple(peer for peer in world.regions if peer != name and peer not in heard)
 
     return Fence(
-        name, control, lambda: {"events": table.identity(), "control": control.identity()}, ask_all,
+        name, control, CheckIn(lambda: {"events": table.identity(), "control": control.identity()}, ask_all),
         world.options.checked, wall=lambda: int(world.now * 1000), monotonic=lambda: world.now,
     )  # fmt: skip
 
@@ -112,8 +113,7 @@ class App:
             tuple(world.regions),
             HybridLogicalClock(lambda: int((world.now + there.skew[number]) * 1000)),
             peer=lambda region: Reached(world, name, world.regions[region]),
-            fence=fence_of(world, there),
-            nonce=world.nonce,
+            appends=AppendPolicy(fence=fence_of(world, there), nonce=world.nonce),
         )
         self.query = Query(Thing, self.store, _sink(Views(world, there)))
 
@@ -173,10 +173,10 @@ def _told(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     """Metrics: nobody looks at them here."""
 
 
-def _reader(world: World, there: Region, checkpoints: Checkpoints) -> StreamReader:
+def _reader(world: World, there: Region, checkpoints: Checkpoints) -> DynamoStreamReader:
     client: Any = there.stream
     settings = settings_of(there.name, world.options.page)
-    return StreamReader(client, there.stream.arn, checkpoints, settings, lambda: world.now)
+    return DynamoStreamReader(client, there.stream.arn, checkpoints, settings, lambda: world.now)
 
 
 def _sink(views: Views) -> Any:

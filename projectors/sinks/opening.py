@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
+from projectors.sinks.address import DYNAMODB, MEMORY, POSTGRESQL, REDIS, SEARCH, checked, name_of, scheme_of
 from projectors.sinks.port import Sink
 from replicator.errors import InvalidConfig
 from replicator.settings import Settings
@@ -20,15 +20,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DYNAMODB, MEMORY = "dynamodb", "memory"
-POSTGRESQL = ("postgresql", "postgres")
-REDIS = ("redis", "rediss")
-SEARCH = ("opensearch+http", "opensearch+https")
 _REMEDY = (
     "write 'dynamodb', 'postgresql://user:password@host/database', 'redis://host:6379/0', 'rediss://…' or "
     "'opensearch+https://user:password@host:9200'"
 )
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}", re.IGNORECASE)
 _KEEPS = ("noeviction", "volatile")
 
 
@@ -38,7 +33,7 @@ def open_sink(address: str, settings: Settings) -> Sink:
     Raises InvalidConfig for an address of no known kind, one that cannot be read, and a kind whose package is missing.
     """
     checked(address)
-    kind = _scheme(address)
+    kind = scheme_of(address)
     if kind in POSTGRESQL:
         return _postgresql(address, settings)
     if kind in REDIS:
@@ -58,7 +53,7 @@ def prepare(address: str, settings: Settings) -> None:
     """Make what a sink keeps its views in, where it is missing: tables, an index. May be repeated. Raises InvalidConfig as
     open_sink does and where the server refuses it, RegionUnavailable where it does not answer."""
     checked(address)
-    kind = _scheme(address)
+    kind = scheme_of(address)
     if kind in POSTGRESQL:
         postgresql = _postgresql(address, settings)
         postgresql.create_tables()
@@ -85,37 +80,6 @@ def prepare(address: str, settings: Settings) -> None:
         DynamoSink(settings).create_table()
     else:
         open_sink(address, settings)
-
-
-def name_of(address: str) -> str:
-    """An address as logs and errors show it: without user, password and options, whatever is wrong with it."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address if _SCHEME.fullmatch(address) else "…"
-    if not _SCHEME.fullmatch(scheme):
-        return "…"
-    place = re.split(r"[?#]", rest, maxsplit=1)[0]
-    if "@" in rest[len(place) :]:  # what looks like options may be the rest of a password
-        return f"{scheme}://…"
-    return f"{scheme}://{place.rpartition('@')[2]}"
-
-
-def checked(address: str) -> str:
-    """An address's name. Raises InvalidConfig where it is not plain where the password ends, so that a part of it would be
-    taken for the host and shown."""
-    _, _, rest = address.partition("://")
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if authority.count("@") > 1 or "@" in rest[len(authority) :]:
-        raise InvalidConfig(
-            f"the address of the sink {name_of(address)} cannot be read: it has an '@' in the wrong place. What is special "
-            "in user and password is to be percent-encoded: %40 for '@', %2F for '/', %3F for '?', %23 for '#'"
-        )
-    return name_of(address)
-
-
-def _scheme(address: str) -> str:
-    scheme, separator, _ = address.partition("://")
-    return scheme.lower() if separator else ""
 
 
 def _postgresql(address: str, settings: Settings) -> PostgresSink:

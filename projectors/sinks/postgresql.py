@@ -16,7 +16,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from projectors.sinks import postgresql_statements as statements
-from projectors.sinks.opening import checked
+from projectors.sinks.address import checked
 from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.ranged import Ranged
 from projectors.sinks.stored import claimed, fingerprint, restored

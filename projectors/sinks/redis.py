@@ -18,7 +18,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from projectors.sinks.opening import checked
+from projectors.sinks.address import checked
 from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.ranged import Ranged
 from projectors.sinks.stored import claimed, fingerprint, restored, text

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from opensearchpy import OpenSearch, Urllib3HttpConnection
 from opensearchpy import exceptions as failures
 
-from projectors.sinks.opening import checked
+from projectors.sinks.address import checked
 from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.stored import fingerprint, restored
 from projectors.summary import Summary, Tree, place

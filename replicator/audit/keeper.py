@@ -25,6 +25,7 @@ from replicator.domain.names import LaneId
 from replicator.errors import DamagedEvent, RegionUnavailable
 from replicator.records import read_records
 from replicator.storage import LaneStorage
+from replicator.wallclock import wall_clock
 
 log = structlog.get_logger()
 
@@ -85,9 +86,19 @@ class _Seen:
         self.suspects |= {each.lane for each in refused if each.lane is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class KeeperOptions:
+    """How a keeper works: `nonce` tells it from others, `wall` is in milliseconds since the epoch, `sleep` takes seconds,
+    and `parallel` lanes are read at once."""
+
+    nonce: str
+    wall: Callable[[], int] = wall_clock
+    sleep: Callable[[float], None] = time.sleep
+    parallel: int = 8
+
+
 class Keeper:
-    """The ledger of one region. `regions` are all that have lanes; `connect` opens the changes when they are first needed;
-    `wall` is in milliseconds since the epoch, `nonce` tells this keeper from others."""
+    """The ledger of one region. `regions` are all that have lanes; `connect` opens the changes when it needs them."""
 
     def __init__(
         self,
@@ -96,10 +107,7 @@ class Keeper:
         storage: LaneStorage,
         control: ControlStorage,
         connect: Callable[[], Changes],
-        wall: Callable[[], int],
-        nonce: str,
-        sleep: Callable[[float], None] = time.sleep,
-        parallel: int = 8,
+        options: KeeperOptions,
     ) -> None:
         self.region = region
         self.damage: dict[LaneId, str] = {}
@@ -110,11 +118,11 @@ class Keeper:
         self._storage = storage
         self._control = control
         self._connect = connect
-        self._wall = wall
-        self._nonce = nonce
-        self._sleep = sleep
+        self._wall = options.wall
+        self._nonce = options.nonce
+        self._sleep = options.sleep
         self._stored_at: int | None = None
-        self._parallel = parallel
+        self._parallel = options.parallel
         self._busy = threading.Lock()
         self._forget()
 

@@ -3,7 +3,7 @@ own tables say and what the peers that answer know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from replicator.control import ControlStorage
@@ -17,6 +17,17 @@ class Heard:
 
     role: Role | None
     holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """What a region's process asks before its first append. `tables` gives the identities of the region's own tables; `ask`
+    what each peer that answers knows of it, and the peers that do not answer; `check` raises where nothing may be written,
+    and is called before a new region takes its first append."""
+
+    tables: Callable[[], Mapping[str, str]]
+    ask: Callable[[], tuple[Mapping[str, Heard], tuple[str, ...]]]
+    check: Callable[[], None] = lambda: None
 
 
 def ask(control: ControlStorage, storage: LaneStorage, region: str) -> Heard:

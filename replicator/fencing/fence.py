@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from itertools import count
 from threading import Lock
 
@@ -17,7 +17,7 @@ import structlog
 
 from replicator.control import ControlStorage, Guard
 from replicator.errors import RegionUnavailable
-from replicator.fencing.checkin import Heard, decide
+from replicator.fencing.checkin import CheckIn, decide
 from replicator.fencing.roles import FENCE_SCOPE, REBUILDING, ROLE_KEY, ROLE_SCOPE, Role, read_role, set_stripes
 
 log = structlog.get_logger()
@@ -26,10 +26,6 @@ EVERY_TYPE = "*"
 _SEEN_SECONDS = 10.0
 """A process that has not looked for so long looks whether the tables are still the same ones: nobody empties or restores a
 region in less."""
-
-Tables = Callable[[], Mapping[str, str]]
-Ask = Callable[[], tuple[Mapping[str, Heard], tuple[str, ...]]]
-"""What each peer that answers knows of this region, and the peers that do not answer."""
 
 
 class RegionFenced(RegionUnavailable):
@@ -50,33 +46,27 @@ class RegionFenced(RegionUnavailable):
 class Fence:
     """Lets appends of one region through while it is active. Safe to share between threads.
 
-    `tables` gives the identities of the region's own tables, `ask` what the peers know of it; `check` is called once, before
-    a new region takes its first append, and raises where nothing may be written; `wall` is in milliseconds
-    since the epoch, `monotonic` and `lease` are seconds.
+    `wall` is in milliseconds since the epoch, `monotonic` and `lease` are seconds.
     """
 
     def __init__(
         self,
         region: str,
         control: ControlStorage,
-        tables: Tables,
-        ask: Ask,
+        check_in: CheckIn,
         checked: Collection[str] = (),
         lease: float = 2.0,
         *,
         wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
-        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.lease = lease
         self._region = region
         self._control = control
-        self._tables = tables
-        self._ask = ask
+        self._around = check_in
         self._checked = frozenset(checked)
         self._wall = wall
         self._monotonic = monotonic
-        self._check = check
         self._lock = Lock()
         self._role: Role | None = None
         self._read_at = 0.0
@@ -127,19 +117,19 @@ class Fence:
         seen = self._known is not None and now - self._read_at < _SEEN_SECONDS
         if own is not None and seen and own == self._known:
             return own
-        if own is not None and self._known is not None and own.is_of(self._tables()):
+        if own is not None and self._known is not None and own.is_of(self._around.tables()):
             self._known = own  # changed, or long not looked at: by the region's own record
             return own
         return self._check_in(own)
 
     def _check_in(self, own: Role | None) -> Role:
-        tables = dict(self._tables())
-        heard, silent = self._ask()
+        tables = dict(self._around.tables())
+        heard, silent = self._around.ask()
         if own is None:  # another process may have begun meanwhile, and then peers have its events
             own = read_role(self._control)
         role = decide(self._region, own, tables, heard, silent, self._wall())
         if own is None and role.active:
-            self._check()
+            self._around.check()
             if not self._control.swap(ROLE_SCOPE, ROLE_KEY, None, role.value):
                 own = read_role(self._control)
                 role = role if own is None else decide(self._region, own, tables, heard, silent, self._wall())

@@ -68,9 +68,9 @@ class Bench:
         return Engine(projections, self.stores[EAST], self.sink)
 
     def rebuild(self, projection: type[Projection] = Account2, sink: Any = None, size: int = 3) -> Rebuild:
-        return Rebuild(
-            projection, self.stores[EAST], sink or self.sink, self.versions, tell=self.told.append, streams_a_slice=size
-        )
+        made = Rebuild(projection, self.stores[EAST], sink or self.sink, self.versions, tell=self.told.append)
+        made.streams_a_slice = size
+        return made
 
     def logins(self, projection: type[Projection]) -> list[int]:
         return [view.value["logins"] for view in self.sink.views(projection.name, projection.version)]

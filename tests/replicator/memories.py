@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from replicator.audit.keeper import Keeper
+from replicator.appending import AppendPolicy
+from replicator.audit.keeper import Keeper, KeeperOptions
 from replicator.batch_reader import Batch
 from replicator.control import Guard, Value
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent, digest_of
 from replicator.domain.names import LaneId, sequence_key
 from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.fencing.checkin import ask
+from replicator.fencing.checkin import CheckIn, ask
 from replicator.fencing.fence import Fence
 from replicator.items import to_item
 from replicator.memory import MemoryStorage
@@ -203,7 +204,9 @@ class Memories:
     def _place(self, region: str) -> Place:
         table, control = self.tables[region], self.controls[region]
         changes = lambda: TableChanges(table, control)  # noqa: E731
-        keeper = Keeper(region, self.regions, table, control, changes, self.wall, f"{next(self._nonces)}", lambda _: None)
+        keeper = Keeper(
+            region, self.regions, table, control, changes, KeeperOptions(f"{next(self._nonces)}", self.wall, lambda _: None)
+        )
         return Place(region, table, control, keeper, lambda: control._up())
 
     def store(self, region: str, checked: Sequence[str] = ()) -> EventStore:
@@ -219,10 +222,10 @@ class Memories:
             return heard, tuple(other for other in others if other not in heard)
 
         fence = Fence(
-            region, control, lambda: {"events": table.identity(), "control": control.identity()}, ask_all, checked, 2.0,
-            wall=self.wall, monotonic=lambda: self.now,
+            region, control, CheckIn(lambda: {"events": table.identity(), "control": control.identity()}, ask_all),
+            checked, 2.0, wall=self.wall, monotonic=lambda: self.now,
         )  # fmt: skip
-        store = EventStore(table, region, self.regions, HybridLogicalClock(self.wall), fence=fence)
+        store = EventStore(table, region, self.regions, HybridLogicalClock(self.wall), appends=AppendPolicy(fence=fence))
         store._appender._nonce = lambda: f"{next(self._nonces)}"  # so that a second run writes the same bytes
         return store
 

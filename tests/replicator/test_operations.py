@@ -36,6 +36,7 @@ from replicator import (
     VersionVector,
     When,
 )
+from replicator.appending import AppendPolicy
 from replicator.connect import connect_store
 from replicator.dynamodb import DynamoStorage
 from replicator.reducer import Reducer
@@ -237,7 +238,7 @@ def test_a_stream_that_always_moves_is_given_up_as_a_value() -> None:
             quiet._lanes, quiet._lock = self._lanes, self._lock
             return quiet
 
-    store = EventStore(Restless(), EAST, [EAST, WEST], attempts=3)
+    store = EventStore(Restless(), EAST, [EAST, WEST], appends=AppendPolicy(attempts=3))
     result = store.save(Operation(HOMER, (), When(TOTAL, add_one)))
     assert isinstance(result, GaveUp)
     assert result.attempts == 3
@@ -249,8 +250,8 @@ def test_a_stream_that_always_moves_is_given_up_as_a_value() -> None:
 def test_concurrent_decisions_lose_no_update(stores: dict[str, EventStore], writers: int) -> None:
     """Read, decide, write by many threads and two processes' worth of stores: the total is exact and each step follows."""
     east = stores[EAST]
-    other = EventStore(east._storage, EAST, [EAST, WEST], attempts=200)
-    first = EventStore(east._storage, EAST, [EAST, WEST], attempts=200)
+    other = EventStore(east._storage, EAST, [EAST, WEST], appends=AppendPolicy(attempts=200))
+    first = EventStore(east._storage, EAST, [EAST, WEST], appends=AppendPolicy(attempts=200))
     start = Barrier(writers)
 
     def work(number: int) -> int:

@@ -16,7 +16,7 @@ from replicator.domain.event import NewEvent
 from replicator.errors import RegionRefuses, RegionUnavailable
 from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.succession import NO_STREAM, Source, Succession
 from replicator.tables import create_tables
 from tests.replicator.test_worker import Side, running, until
@@ -70,7 +70,7 @@ class Bench:
         settings = Settings("us-east-1", batch_size=2, attempts=1)
         checkpoints = Checkpoints(self.control, "replicator")
         client: Any = self.streams
-        self.reader = StreamReader(
+        self.reader = DynamoStreamReader(
             client, "old", checkpoints, settings, lambda: self.now, succession=Succession(self._find, "table")
         )  # fmt: skip
 

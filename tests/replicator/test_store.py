@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chaos.world.world import World
-from replicator.appending import Write
+from replicator.appending import AppendPolicy, Write
 from replicator.connect import connect_store
 from replicator.domain.clock import Hlc, HybridLogicalClock
 from replicator.domain.event import GENESIS, Event, NewEvent, Observed, seal
@@ -37,7 +37,9 @@ def storage(request: pytest.FixtureRequest) -> LaneStorage:
 def store_on(
     storage: LaneStorage, region: str = EAST, wall: Callable[[], int] | None = None, attempts: int = 10
 ) -> EventStore:
-    return EventStore(storage, region, [EAST, WEST], HybridLogicalClock(wall) if wall else None, attempts)
+    return EventStore(
+        storage, region, [EAST, WEST], HybridLogicalClock(wall) if wall else None, appends=AppendPolicy(attempts)
+    )
 
 
 def named(*names: str) -> list[NewEvent]:

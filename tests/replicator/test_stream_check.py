@@ -32,7 +32,7 @@ from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
 from replicator.storage import Insert
 from replicator.stream_check import require_inserts_shown
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.tables import create_tables
 
 EAST = "us-east-1"
@@ -118,7 +118,7 @@ def test_behind_a_proxy_that_translates_inserts_it_is_good(bare: Settings, tmp_p
         store.append("user/homer", NewEvent("set", {}))
         store.append("user/homer", NewEvent("set", {}), NewEvent("set", {}))
         assert DynamoStorage(settings).insert_each(list(store.read("user/homer"))) == [Insert.TAKEN] * 3
-        batches = StreamReader.connect(settings, Checkpoints(MemoryControl(), "reader")).poll()
+        batches = DynamoStreamReader.connect(settings, Checkpoints(MemoryControl(), "reader")).poll()
     finally:
         proxy.stop()
     assert [record["eventName"] for batch in batches for record in batch.records] == ["INSERT"] * 3

@@ -25,7 +25,7 @@ from replicator.errors import InvalidConfig, RegionUnavailable
 from replicator.items import from_item
 from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events/stream/1"
 
@@ -108,7 +108,7 @@ class Bench:
     def restart(self) -> None:
         settings = Settings("us-east-1", batch_size=2, attempts=1)
         checkpoints = Checkpoints(self.control, "replicator")
-        self.reader = StreamReader(self.fake, ARN, checkpoints, settings, lambda: self.now)  # type: ignore[arg-type]
+        self.reader = DynamoStreamReader(self.fake, ARN, checkpoints, settings, lambda: self.now)  # type: ignore[arg-type]
 
     def read(self, polls: int = 12, commit: bool = True) -> list[int]:
         found: list[int] = []
@@ -457,14 +457,14 @@ def test_the_service_s_time_is_that_of_the_last_poll_or_none() -> None:
 @pytest.mark.emulator
 def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was_not_committed(settings: Settings) -> None:
     store, control = connect_store(settings), DynamoControl(settings)
-    reader = StreamReader.connect(settings, Checkpoints(control, "replicator"))
+    reader = DynamoStreamReader.connect(settings, Checkpoints(control, "replicator"))
     appended = [
         event
         for n in range(6)
         for event in store.append_all([Write(StreamId("u", str(s)), (NewEvent("x", {"n": n}),) * 4) for s in range(5)])
     ]
 
-    def drain(reader: StreamReader, commit: bool) -> list[Any]:
+    def drain(reader: DynamoStreamReader, commit: bool) -> list[Any]:
         found = []
         for batch in (b for _ in range(4) for b in reader.poll()):
             found += [from_item(record["dynamodb"]["NewImage"]) for record in batch.records]
@@ -478,9 +478,9 @@ def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was
     assert drain(reader, commit=False) == list(later)
     assert parsedate_to_datetime(reader.date), "the service says what time it is"
     assert reader.unread == {}
-    restarted = StreamReader.connect(settings, Checkpoints(control, "replicator"))
+    restarted = DynamoStreamReader.connect(settings, Checkpoints(control, "replicator"))
     assert drain(restarted, commit=True) == list(later)
-    assert drain(StreamReader.connect(settings, Checkpoints(control, "replicator")), commit=True) == []
+    assert drain(DynamoStreamReader.connect(settings, Checkpoints(control, "replicator")), commit=True) == []
 
 
 @pytest.mark.emulator
@@ -488,4 +488,4 @@ def test_a_table_without_a_stream_is_refused_by_name(settings: Settings) -> None
     checkpoints = Checkpoints(MemoryControl(), "replicator")
     broken = Settings("us-east-1", prefix=f"{settings.prefix}-none", endpoints=settings.endpoints)
     with pytest.raises(InvalidConfig, match=f"{settings.prefix}-none-events does not exist"):
-        StreamReader.connect(broken, checkpoints)
+        DynamoStreamReader.connect(broken, checkpoints)

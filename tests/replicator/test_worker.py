@@ -37,7 +37,7 @@ from replicator.quarantine import Quarantine
 from replicator.refusals import Refusals
 from replicator.settings import Settings
 from replicator.store import EventStore
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from replicator.worker import LinkThread, Replicator
 from tests.processes import HANGING_SECONDS, wait_until
 from tests.replicator.links import SOUTH, WEST, Region, everything
@@ -89,7 +89,7 @@ class Side:
 
     def stream_records(self) -> Counter[str]:
         """What the table's stream holds: `eventName region`, counted."""
-        reader = StreamReader.connect(self.settings, Checkpoints(MemoryControl(), "test"))
+        reader = DynamoStreamReader.connect(self.settings, Checkpoints(MemoryControl(), "test"))
         return Counter(
             f"{record['eventName']} {record['dynamodb']['Keys']['pk']['S'].split('#')[0]}"
             for _ in range(3)
@@ -166,11 +166,11 @@ def test_an_item_that_is_no_event_holds_up_nothing_else(pair: tuple[Side, Side])
         until(lambda: len(here.refused()) == 1)
 
 
-class _Trimmed(StreamReader):
+class _Trimmed(DynamoStreamReader):
     """Every record has aged out of the stream."""
 
     def poll(self) -> list[Batch]:
-        return [replace(batch, records=()) for batch in StreamReader.poll(self)]
+        return [replace(batch, records=()) for batch in DynamoStreamReader.poll(self)]
 
 
 @pytest.mark.emulator
@@ -181,7 +181,7 @@ def test_a_start_without_a_checkpoint_compares_all_lanes_so_a_trimmed_stream_los
     for n in range(3):
         here.store.append(f"user/u{n}", *[NewEvent("x", {})] * (n * 49 or 1))
     there.storage.insert(list(here.storage.read(LaneId("us-east-1", StreamId("user", "u2")), last=7)))
-    monkeypatch.setattr("replicator.streams.StreamReader", _Trimmed)
+    monkeypatch.setattr("replicator.streams.DynamoStreamReader", _Trimmed)
     with running(here.worker()):
         until(lambda: here.everything() == there.everything())
 

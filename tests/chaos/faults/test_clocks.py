@@ -23,7 +23,7 @@ TELL = """
 import sys, time
 from replicator.wallclock import wall_clock
 from replicator.fencing.fence import Fence
-fence = Fence("us-east-1", None, None, None)
+fence = Fence("us-east-1", None, None)
 for line in sys.stdin:
     print(wall_clock() / 1000, time.time(), time.time_ns() / 1e9, fence._wall() / 1000, time.monotonic(), flush=True)
 """

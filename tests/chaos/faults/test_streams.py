@@ -14,7 +14,7 @@ from replicator.batch_reader import Batch
 from replicator.checkpoints import Checkpoints
 from replicator.memory_control import MemoryControl
 from replicator.settings import Settings
-from replicator.streams import StreamReader
+from replicator.streams import DynamoStreamReader
 from tests.chaos.faults.conftest import REGION, Place
 
 pytestmark = pytest.mark.emulator
@@ -29,7 +29,7 @@ class Bench:
     control: MemoryControl = field(default_factory=MemoryControl)
     batch_size: int = 7
     trimmed: int = 0
-    reader: StreamReader = field(init=False)
+    reader: DynamoStreamReader = field(init=False)
     written: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class Bench:
 
     def restart(self) -> None:
         settings = Settings(REGION, batch_size=self.batch_size, attempts=1, endpoints={REGION: self.place.url})
-        self.reader = StreamReader(self.client, self.stream, Checkpoints(self.control, "replicator"), settings)
+        self.reader = DynamoStreamReader(self.client, self.stream, Checkpoints(self.control, "replicator"), settings)
 
     def write(self, count: int, keys: int = 8) -> None:
         """So many items, one key after the other; each key's are numbered."""

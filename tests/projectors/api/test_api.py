@@ -33,6 +33,7 @@ from replicator import (
     StreamId,
     VersionVector,
 )
+from replicator.appending import AppendPolicy
 from replicator.connect import connect_store
 from replicator.domain.clock import Hlc
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData, forget
@@ -322,7 +323,9 @@ def test_contention_is_409_and_worth_a_retry() -> None:
         def insert(self, events: Any, guards: Any = ()) -> bool:
             raise LaneTaken(events)
 
-    client = TestClient(application(Service(EventStore(Contended(), EAST, [EAST], attempts=2), PROJECTIONS)))
+    client = TestClient(
+        application(Service(EventStore(Contended(), EAST, [EAST], appends=AppendPolicy(attempts=2)), PROJECTIONS))
+    )
     response = append(client, event("logged_in"))
     problem(response, 409, "contention")
     assert response.headers["Retry-After"] == "1"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.world.servers import PASSWORD
-from projectors.sinks.opening import name_of, open_sink, prepare
+from projectors.sinks.address import name_of
+from projectors.sinks.opening import open_sink, prepare
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink
 from projectors.sinks.search import SearchSink

@@ -24,6 +24,7 @@ from replicator import (
     Saved,
     StreamId,
 )
+from replicator.appending import AppendPolicy
 from replicator.claims import Claim, HomedClaims, Homes, Lost, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover
 from replicator.claims.ownership import LOST
@@ -216,7 +217,10 @@ def test_settlers_that_found_the_same_loss_at_the_same_moment_tell_it_once() -> 
         return email_set(claim, lost)
 
     settlers = [
-        OptimisticClaims(EventStore(stores[region]._storage, region, REGIONS, attempts=100), compensation) for _ in range(4)
+        OptimisticClaims(
+            EventStore(stores[region]._storage, region, REGIONS, appends=AppendPolicy(attempts=100)), compensation
+        )
+        for _ in range(4)
     ]
     with ThreadPoolExecutor(4) as pool:
         told = [lost for found in pool.map(lambda settler: settler.settle(email), settlers) for lost in found]
@@ -291,7 +295,7 @@ def test_a_settler_that_others_keep_overtaking_says_so() -> None:
     stores, email = conflict()
     losers = {lost.region: lost for lost in OptimisticClaims(stores[EAST]).owner(email).lost.values()}
     ((region, _),) = losers.items()
-    store = EventStore(stores[region]._storage, region, REGIONS, attempts=1)
+    store = EventStore(stores[region]._storage, region, REGIONS, appends=AppendPolicy(attempts=1))
     other = EventStore(stores[region]._storage, region, REGIONS)
     insert = stores[region]._storage.insert
 
