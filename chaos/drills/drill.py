@@ -12,7 +12,8 @@ from chaos.checker.sabotage import PROMISES, break_promise
 from chaos.drills.result import DrillResult
 from chaos.scenarios.places import REGIONS
 from chaos.scenarios.runner import Run, opened
-from chaos.scenarios.scenario import Scenario, load_scenario
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.scenario_file import load_scenario
 from chaos.scenarios.stage import Stage
 from chaos.scenarios.watcher import Watcher
 from chaos.workload.desks import FlightLoad

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from chaos.scenarios.stage import Stage
 from replicator.errors import InvalidConfig
-
-if TYPE_CHECKING:
-    from chaos.scenarios.stage import Stage
 
 LEAST_SECONDS = 0.001
 LEAST_SHARE = 0.001

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from chaos.scenarios.action import Action
 from chaos.scenarios.on_links import HalfOpen, Hole, Mute, Reset, Slow
 from chaos.scenarios.on_services import Fail, SetClock
+from chaos.scenarios.runbook_runner import Operator
+from chaos.scenarios.stage import Stage
 from chaos.world.backup import Backup, take_backup
 from chaos.world.processes import Process
 from replicator.errors import InvalidConfig
-
-if TYPE_CHECKING:
-    from chaos.scenarios.stage import Stage
 
 __all__ = ["ACTIONS", "Action", "Fail"]
 
@@ -160,7 +159,7 @@ class MoveAway(Action):
         return [self.region, self.to]
 
     def start(self, stage: Stage) -> None:
-        stage.operator.failover(self.region, self.to, self.inside)
+        Operator(stage).failover(self.region, self.to, self.inside)
 
 
 class Switch(MoveAway):
@@ -168,7 +167,7 @@ class Switch(MoveAway):
     does = "an operator runs `replicator switchover`: the region is drained, its writers go to another, nothing is missing"
 
     def start(self, stage: Stage) -> None:
-        stage.operator.switchover(self.region, self.to)
+        Operator(stage).switchover(self.region, self.to)
 
 
 class MoveBack(Action):
@@ -176,7 +175,7 @@ class MoveBack(Action):
     lasting = False
 
     def start(self, stage: Stage) -> None:
-        stage.operator.failback(self.region)
+        Operator(stage).failback(self.region)
 
 
 class TakeBackup(Action):

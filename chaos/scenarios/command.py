@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def list_scenarios() -> None:
     """The scenarios that come with Meridian, and the actions that yours can use."""
     from chaos.scenarios.actions import ACTIONS
-    from chaos.scenarios.scenario import find_scenarios, load_scenario
+    from chaos.scenarios.scenario_file import find_scenarios, load_scenario
 
     table = Table("scenario", "what happens", "tags")
     for name, file in find_scenarios().items():
@@ -68,7 +68,7 @@ def run_scenarios(
     from chaos.scenarios.campaign import Campaign
     from chaos.scenarios.places import NotRun, read_endpoints
     from chaos.scenarios.runner import run_scenario
-    from chaos.scenarios.scenario import find_scenario, find_scenarios
+    from chaos.scenarios.scenario_file import find_scenario, find_scenarios
 
     names = list(find_scenarios()) if scenarios == ["all"] else scenarios
     wanted = [find_scenario(name) for name in names]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from chaos.scenarios.action import LEAST_SECONDS, LEAST_SHARE, Action, number
+from chaos.scenarios.stage import Stage
 from chaos.world.layers import Layer
 from chaos.world.links import DIRECTIONS, Mode
 from replicator.errors import InvalidConfig
-
-if TYPE_CHECKING:
-    from chaos.scenarios.stage import Stage
 
 _LEAST: Mapping[str, float] = {"latency": LEAST_SECONDS, "jitter": LEAST_SECONDS, "bandwidth": 1, "loss": LEAST_SHARE}
 _MOST_BANDWIDTH = 100_000_000

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chaos.faults.clocks import check_offset
 from chaos.faults.rules import Rule, parse_rules
 from chaos.scenarios.action import LEAST_SECONDS, LEAST_SHARE, Action, number
 from chaos.scenarios.scenario import ORDINALS
+from chaos.scenarios.stage import Stage
 from replicator.errors import InvalidConfig
-
-if TYPE_CHECKING:
-    from chaos.scenarios.stage import Stage
 
 
 class SetClock(Action):

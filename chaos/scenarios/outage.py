@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from chaos.checker.history import History, Outcome
+from chaos.scenarios.watcher import Watcher
 from chaos.workload.sessions import Session
+from chaos.world.reading import Tables
 from replicator.errors import RegionUnavailable
-
-if TYPE_CHECKING:
-    from chaos.scenarios.stage import Stage
 
 OLD_SECONDS = 10.0
 """What was acknowledged so long before its region lost its data may not be gone."""
@@ -65,10 +64,23 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
+class Scene(Protocol):
+    """What the figures are taken from: the stage (chaos/scenarios/stage.py)."""
+
+    regions: tuple[str, ...]
+    history: History
+    tables: dict[str, Tables]
+    watch: Watcher
+    began: float
+
+    def until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for `condition`."""
+
+
 class Outage:
     """Takes the figures of the region's first outage. `moves`: clients are moved away from it."""
 
-    def __init__(self, stage: Stage, region: str, moves: bool) -> None:
+    def __init__(self, stage: Scene, region: str, moves: bool) -> None:
         self.figures = Figures(region)
         self.moves = moves
         self.left = False

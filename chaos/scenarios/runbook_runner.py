@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from chaos.scenarios.stage import Stage
 from replicator.errors import MeridianError, RegionUnavailable
 from replicator.runbooks import Failback, Failover, Switchover
 from replicator.system import System
-
-if TYPE_CHECKING:
-    from chaos.scenarios.stage import Stage
 
 _LONGEST_SECONDS = 900.0
 _HOME_SECONDS = 120.0
@@ -95,19 +93,18 @@ class Running:
 
 
 class Operator:
-    """Runs one runbook at a time. `lost` are the regions that have lost their data and are not back yet."""
+    """Runs one runbook at a time."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.lost: set[str] = set()
 
     def failover(self, region: str, to: str, inside: bool = False) -> None:
         """`inside`: the operator sits in the region that takes over, and reaches the others over the links."""
         name = self._stage.name(region)
         if self._stage.region(region).down:
-            self.lost.add(name)
+            self._stage.lost.add(name)
         self._act(lambda system, steering: Failover(
-            system, name, self._stage.name(to), steering=steering, lost=name in self.lost
+            system, name, self._stage.name(to), steering=steering, lost=name in self._stage.lost
         ), to, inside)  # fmt: skip
 
     def switchover(self, region: str, to: str) -> None:
@@ -117,7 +114,7 @@ class Operator:
     def failback(self, region: str) -> None:
         name = self._stage.name(region)
         self._act(lambda system, steering: Failback(system, name, steering=steering), region)
-        self.lost.discard(name)
+        self._stage.lost.discard(name)
         clients = [each for each in self._stage.sessions if each.home == name and each not in self._stage.staying]
         self._stage.until(lambda: all(each.done or each.region == name for each in clients), _HOME_SECONDS)
 

@@ -25,6 +25,7 @@ from chaos.scenarios.sampling import Sampler, series
 from chaos.scenarios.scenario import ORDINALS, Scenario, Step
 from chaos.scenarios.stage import Stage
 from chaos.scenarios.watcher import Watcher
+from chaos.workload.load import Workload
 from chaos.world.network import PASS
 from chaos.world.world import World
 from replicator.errors import MeridianError
@@ -188,8 +189,13 @@ class Run:
             self.stage.watch.say(f"not kept: {line}")
         return self.result
 
+    @property
+    def _clients(self) -> Workload:
+        assert isinstance(self.stage.workload, Workload)
+        return self.stage.workload
+
     def _open(self) -> None:
-        self.stage.workload.start()
+        self._clients.start()
         self._sampler.start()
 
     def _steady(self) -> None:
@@ -215,7 +221,7 @@ class Run:
         )
 
     def _timeline(self, steps: Sequence[tuple[Step, Action]]) -> None:
-        stage, workload = self.stage, self.stage.workload
+        stage, workload = self.stage, self._clients
         total = max([self.scenario.seconds if workload.endless else 0, *(step.at + (step.lasts or 0) for step, _ in steps)])
         stage.watch.phase(workload.phase, (workload.progress() or (0, int(total)))[1])
         waiting = sorted(steps, key=lambda pair: pair[0].at)
@@ -238,10 +244,10 @@ class Run:
                 stage.until(lambda: False, 0.1)
 
     def _reached(self, condition: str | None) -> bool:
-        return condition is None or self.stage.workload.reached(condition)
+        return condition is None or self._clients.reached(condition)
 
     def _tell_progress(self) -> None:
-        self.stage.watch.progress((self.stage.workload.progress() or (int(self.stage.now), 0))[0])
+        self.stage.watch.progress((self._clients.progress() or (int(self.stage.now), 0))[0])
 
     def _begin(self, step: Step, action: Action) -> Done:
         stage, outage = self.stage, self.stage.outage
@@ -255,7 +261,7 @@ class Run:
             self._outage_struck()
         if isinstance(action, MoveBack) and stage.name(action.region) == outage.figures.region and outage.lasts:
             outage.end(silent=False)
-            stage.workload.healed()
+            self._clients.healed()
         action.start(stage)
         if begins and not self._moves(action):
             self._outage_struck()
@@ -274,7 +280,7 @@ class Run:
         self._is_over(done)
         self.stage.watch.say(f"{self.stage.now:5.1f} s  {done.name} ends{f': {done.said}' if done.said else ''}")
         if ends:
-            self.stage.workload.healed()
+            self._clients.healed()
             if not outage.moves:
                 outage.went_on()
 
@@ -289,7 +295,7 @@ class Run:
         stage = self.stage
         if stage.world.network is not None:
             stage.world.network.set(PASS)
-        if stage.workload.endless:
+        if self._clients.endless:
             stage.until(lambda: not self._unanswered(), _ANSWER_SECONDS)
             self.result.unanswered = self._unanswered()
             self.result.load_seconds = stage.now
@@ -300,7 +306,7 @@ class Run:
             self._wait(lambda: all(session.done for session in stage.sessions))
             self.result.load_seconds = stage.now
             self._wait(lambda: stage.kills_left == 0)
-            stage.workload.finish()
+            self._clients.finish()
         self.result.unfinished = sorted(session.process for session in stage.sessions if not session.done)
         self.result.events = events_by_region(stage.history.calls[self._began :], stage.regions)
         called = {session.region for session in stage.sessions}
@@ -313,7 +319,7 @@ class Run:
 
     def _converge(self) -> None:
         """Wait until every lane's last event and every view's last vector are in every region."""
-        stage, workload, started = self.stage, self.stage.workload, time.monotonic()
+        stage, workload, started = self.stage, self._clients, time.monotonic()
         heads = stage.history.heads()
         doubtful = {e.lane for call in stage.history.calls if call.outcome is Outcome.UNKNOWN for e in call.events}
         for region, tables in stage.tables.items():
@@ -353,7 +359,7 @@ class Run:
 
     def judge(self) -> Verdict:
         """Read everything and hold it against the history."""
-        stage, workload = self.stage, self.stage.workload
+        stage, workload = self.stage, self._clients
         stage.watch.phase("checking", len(stage.tables) + 1)
         lanes = {e.lane for call in stage.history.calls if call.outcome is not Outcome.FAIL for e in call.events}
         finals: dict[str, Final] = {}
@@ -376,7 +382,7 @@ class Run:
 
     @property
     def _measured(self) -> bool:
-        return self.stage.outage.moves or self.stage.workload.measured
+        return self.stage.outage.moves or self._clients.measured
 
     def _strikes(self, action: Action) -> bool:
         return self._measured and action.strikes(self._struck)
@@ -386,7 +392,7 @@ class Run:
 
     def _outage_struck(self) -> None:
         self.stage.outage.struck()
-        self.stage.workload.struck()
+        self._clients.struck()
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         while not self.stage.until(condition, 0.5):

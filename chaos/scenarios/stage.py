@@ -6,17 +6,15 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from math import inf
-from typing import Any
+from typing import Any, Protocol
 
 from chaos.checker.history import History, Place
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Faults
 from chaos.scenarios.outage import Outage
 from chaos.scenarios.result import Done
-from chaos.scenarios.runbook_runner import Operator
 from chaos.scenarios.scenario import ORDINALS
 from chaos.scenarios.watcher import Watcher
-from chaos.workload.load import Workload
 from chaos.workload.sessions import Session
 from chaos.world.backup import Backup
 from chaos.world.layers import Layers
@@ -29,6 +27,16 @@ from replicator.errors import InvalidConfig
 
 _FIRST_SEED = 2**32
 """Of rules that were given none: far from any that a scenario would give."""
+
+
+class Steered(Protocol):
+    """The clients, as they hear of a runbook that moves them."""
+
+    def leaving(self) -> None:
+        """They are about to move away from the region that is struck."""
+
+    def returning(self) -> None:
+        """They are about to come home."""
 
 
 class Stage:
@@ -52,9 +60,10 @@ class Stage:
         self.sessions: list[Session] = []
         self.staying: list[Session] = []
         """Those that nobody can steer."""
-        self.operator = Operator(self)
+        self.lost: set[str] = set()
+        """The regions that have lost their data and are not back yet."""
         self.outage: Outage
-        self.workload: Workload
+        self.workload: Steered
         self.kills_left = kills
         self.kills: list[Done] = []
         self._next_kill = inf
@@ -224,7 +233,7 @@ class Stage:
     def returning(self, region: str) -> Collection[str] | None:
         """Clients are about to come home. Where the region had lost its data: the digests of what has survived of it."""
         self.workload.returning()
-        if region not in self.operator.lost:
+        if region not in self.lost:
             return None
         return self.survivors(region, [place for session in self.sessions for place in session.doubtful(region)])
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.checker.verdict import PROMISES
+from chaos.simulator.environment import Options
 from chaos.simulator.judging import NOT_SIMULATED, SEEN
 from chaos.simulator.mutants import check_plant, planted
 from chaos.simulator.running import Outcome, run_seed
-from chaos.simulator.world import Options
 from replicator.errors import InvalidConfig, place
 
 MOST_STEPS = 100_000

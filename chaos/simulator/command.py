@@ -47,7 +47,7 @@ def simulate(
     broken: then the plan of the lowest such seed is shrunk to the fewest steps and shown. Ctrl-C leaves nothing running.
     """
     from chaos.simulator.campaign import Campaign
-    from chaos.simulator.world import Options
+    from chaos.simulator.environment import Options
 
     if plant == "list":
         _list_plants()

@@ -25,10 +25,12 @@ from rich.table import Table
 from chaos import things
 from chaos.simulator.ambient import simulated
 from chaos.simulator.campaign import pool
+from chaos.simulator.environment import BEGIN, Options
 from chaos.simulator.network import Network
+from chaos.simulator.processes import app_of, projector_of, replicator_of
 from chaos.simulator.region import Region
 from chaos.simulator.sessions import stream_of
-from chaos.simulator.world import BEGIN, Options, World
+from chaos.simulator.world import World
 from replicator.appending import Write
 from replicator.domain.event import Event
 from replicator.worker import LinkThread
@@ -155,7 +157,7 @@ def _run(world: _Growing, wanted: int, until: float) -> None:
         else:
             heapq.heappush(turns, (world.now + rest, next(numbers), turn))
     for region in world.regions.values():
-        while region.projecting().worker.turn() == 0.0:
+        while projector_of(world, region).worker.turn() == 0.0:
             pass
 
 
@@ -165,9 +167,9 @@ def _turns(world: _Growing, wanted: int, until: float) -> Iterator[Turn]:
     for region in world.regions.values():
         yield partial(_write, world, region, streams, wanted, until)
     for region in world.regions.values():
-        process = region.replicating()
+        process = replicator_of(world, region)
         yield process.worker.turn
-        yield region.projecting().worker.turn
+        yield projector_of(world, region).worker.turn
         for link in process.links.values():
             yield partial(_link, world, link)
         region.stream.kept = _KEPT_SECONDS
@@ -179,7 +181,7 @@ def _write(world: _Growing, region: Region, streams: Iterator[int], wanted: int,
     if world.events >= wanted or (world.events and time.process_time() > until):
         return -1.0
     numbers = [next(streams) for _ in range(_AT_ONCE)]
-    region.app(0).store.append_all(
+    app_of(world, region, 0).store.append_all(
         [Write(stream_of(number % world.options.streams), (things.added(f"{number}", 1),)) for number in numbers]
     )
     return _AT_ONCE * len(world.regions) / A_SECOND

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chaos.simulator.operator import Order
+from chaos.simulator.processes import projector_of, replicator_of
 
 if TYPE_CHECKING:
     from chaos.simulator.region import Region
@@ -41,7 +42,7 @@ def heal(world: World) -> None:
 def _repair(world: World, number: int) -> Iterator[str]:
     """Regions learn their roles, and what the operator has begun or has to bring back comes to its end."""
     for region in world.regions.values():
-        region.replicating().adopter.adopt()
+        replicator_of(world, region).adopter.adopt()
     stopped = [told for order in world.operator.open() if not (told := world.operator.run(order)).endswith("done")]
     if number and stopped:  # two that stand in each other's way
         world.operator.abandon_all()
@@ -65,19 +66,19 @@ def _work(world: World) -> bool:
     for _ in range(_TURNS):
         busy = False
         for region in world.regions.values():
-            busy = _turn(region) or busy
+            busy = _turn(world, region) or busy
         any_busy = any_busy or busy
         if not busy:
             break
     return any_busy
 
 
-def _turn(region: Region) -> bool:
-    process = region.replicating()
+def _turn(world: World, region: Region) -> bool:
+    process = replicator_of(world, region)
     busy = process.worker.turn() == 0.0
     for link in process.links.values():
         busy = link.turn() == 0.0 or busy
-    return region.projecting().worker.turn() == 0.0 or busy
+    return projector_of(world, region).worker.turn() == 0.0 or busy
 
 
 def _waiting(world: World) -> Iterator[str]:

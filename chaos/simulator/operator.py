@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chaos.scenarios.runbook_runner import ClientSteering
+from chaos.scenarios.runbook_runner import ClientSteering, Mover
 from chaos.simulator.processes import settings_of
-from chaos.simulator.region import Region
-from chaos.simulator.stores import Reached, ReachedControl
+from chaos.simulator.reach import Reached, ReachedControl
+from chaos.simulator.region import Region, Regions
 from replicator.audit.keeper import READER, Changes, Keeper, KeeperOptions
 from replicator.checkpoints import Checkpoints
 from replicator.errors import MeridianError
@@ -19,9 +19,6 @@ from replicator.runbooks.runbook import Runbook
 from replicator.runbooks.runs import headers, note_header
 from replicator.streams import DynamoStreamReader
 from replicator.system import Place, System
-
-if TYPE_CHECKING:
-    from chaos.simulator.world import World
 
 LEASE = 2.0
 
@@ -42,7 +39,8 @@ class Order:
 class Operator:
     """Who runs runbooks."""
 
-    world: World
+    world: Regions
+    clients: Sequence[Mover]
 
     def run(self, order: Order) -> str:
         """Run it, or go on with it. Returns what it is and "done", or why it stopped."""
@@ -90,7 +88,7 @@ class Operator:
         return role is not None and role.active and role.is_of({"events": region.table.identity()})
 
     def _book(self, order: Order, system: System) -> Runbook:
-        steering = ClientSteering(self.world.sessions)
+        steering = ClientSteering(self.clients)
         if order.to:
             return Failover(system, order.region, order.to, steering=steering, lost=order.lost, wait=1.0)
         return Failback(system, order.region, steering=steering, wait=1.0)

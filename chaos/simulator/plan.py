@@ -10,10 +10,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from chaos.simulator import steps
+from chaos.simulator.environment import Options
 from chaos.simulator.network import Mishap, Way
 from chaos.simulator.sessions import Change
 from chaos.simulator.steps import Step
-from chaos.simulator.world import Options
 
 KINDS = ("added", "added", "joined", "left", "named")
 WAITS = (0.5, 0.5, 2.5, 2.5, 6.0, 12.0, 12.0, 60.0, 1_000.0, 5_000.0, 90_000.0)

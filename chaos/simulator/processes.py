@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
 from chaos.simulator.ambient import Pool
 from chaos.simulator.axe import Killed
-from chaos.simulator.stores import Reached, ReachedControl
+from chaos.simulator.reach import Reached, ReachedControl
+from chaos.simulator.region import APPS, Region, Regions
 from chaos.things import Thing
 from projectors.engine import Engine
 from projectors.feed import Feed
@@ -43,10 +44,6 @@ from replicator.streams import DynamoStreamReader
 from replicator.worker import READER as REPLICATOR
 from replicator.worker import LinkThread, Replicator
 
-if TYPE_CHECKING:
-    from chaos.simulator.region import Region
-    from chaos.simulator.world import World
-
 POLL_SECONDS = 0.25
 
 
@@ -66,7 +63,7 @@ def settings_of(region: str, page: int) -> Settings:
 class Views:
     """The sink of a region, as its projector reaches it."""
 
-    def __init__(self, world: World, there: Region) -> None:
+    def __init__(self, world: Regions, there: Region) -> None:
         self._world = world
         self._there = there
 
@@ -81,7 +78,7 @@ class Views:
         return self._there.answering().sink
 
 
-def fence_of(world: World, there: Region) -> Fence:
+def fence_of(world: Regions, there: Region) -> Fence:
     """The fence as a new process of a region sees it."""
     name = there.name
     control, table = ReachedControl(world, name, there), Reached(world, name, there)
@@ -105,7 +102,7 @@ def fence_of(world: World, there: Region) -> Fence:
 class App:
     """A process that appends and reads for clients."""
 
-    def __init__(self, world: World, there: Region, number: int) -> None:
+    def __init__(self, world: Regions, there: Region, number: int) -> None:
         name = there.name
         self.store = EventStore(
             Reached(world, name, there, name),
@@ -121,7 +118,7 @@ class App:
 class ReplicatorProcess:
     """The replicator with its links. `turn` and `drain` give them their turns."""
 
-    def __init__(self, world: World, there: Region) -> None:
+    def __init__(self, world: Regions, there: Region) -> None:
         name = there.name
         control, home = ReachedControl(world, name, there), Reached(world, name, there)
         wall = partial(_wall, world)
@@ -150,7 +147,7 @@ class ReplicatorProcess:
 class ProjectorProcess:
     """The projector."""
 
-    def __init__(self, world: World, there: Region) -> None:
+    def __init__(self, world: Regions, there: Region) -> None:
         name = there.name
         control, table = ReachedControl(world, name, there), Reached(world, name, there)
         store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
@@ -165,7 +162,37 @@ class ProjectorProcess:
         self.worker = ProjectorWorker(reader, projector, POLL_SECONDS)
 
 
-def _wall(world: World) -> int:
+def app_of(world: Regions, there: Region, number: int) -> App:
+    """A process of a region that appends; a new one where the last was killed."""
+    name = app_name(number)
+    if name not in there.running:
+        there.running[name] = App(world, there, number % APPS)
+    app: App = there.running[name]
+    return app
+
+
+def app_name(number: int) -> str:
+    """What a region's process of this number is called."""
+    return f"app {number % APPS}"
+
+
+def replicator_of(world: Regions, there: Region) -> ReplicatorProcess:
+    """The replicator of a region; a new one where the last was killed."""
+    if REPLICATOR not in there.running:
+        there.running[REPLICATOR] = ReplicatorProcess(world, there)
+    process: ReplicatorProcess = there.running[REPLICATOR]
+    return process
+
+
+def projector_of(world: Regions, there: Region) -> ProjectorProcess:
+    """The projector of a region; a new one where the last was killed."""
+    if PROJECTOR not in there.running:
+        there.running[PROJECTOR] = ProjectorProcess(world, there)
+    process: ProjectorProcess = there.running[PROJECTOR]
+    return process
+
+
+def _wall(world: Regions) -> int:
     return int(world.now * 1000)
 
 
@@ -173,7 +200,7 @@ def _told(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     """Metrics: nobody looks at them here."""
 
 
-def _reader(world: World, there: Region, checkpoints: Checkpoints) -> DynamoStreamReader:
+def _reader(world: Regions, there: Region, checkpoints: Checkpoints) -> DynamoStreamReader:
     client: Any = there.stream
     settings = settings_of(there.name, world.options.page)
     return DynamoStreamReader(client, there.stream.arn, checkpoints, settings, lambda: world.now)

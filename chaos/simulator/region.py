@@ -1,11 +1,11 @@
-"""A simulated region: its tables, their stream, its views, and the processes that run in it."""
+"""A simulated region: its tables, their stream and its views."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
-from chaos.simulator.processes import App, ProjectorProcess, ReplicatorProcess
+from chaos.simulator.environment import Environment, Options
 from chaos.simulator.stores import Control, Table
 from chaos.simulator.stream import TableStream
 from projectors.sinks.memory import MemorySink
@@ -14,9 +14,6 @@ from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.errors import RegionUnavailable
 from replicator.store_errors import GuardFailed, LaneTaken
-
-if TYPE_CHECKING:
-    from chaos.simulator.world import World
 
 APPS = 2
 """So many processes of a region append, each with its own clock."""
@@ -34,7 +31,7 @@ class Backup:
 class Region:
     """One region. `up`: it answers; `whole`: it has not lost its data, or was brought up again since."""
 
-    world: World
+    world: Environment
     name: str
     up: bool = True
     whole: bool = True
@@ -67,33 +64,18 @@ class Region:
         self.stop()
 
     def stop(self) -> None:
-        """Kill all that runs here."""
-        self.apps: list[App | None] = [None] * APPS
-        self.replicator: ReplicatorProcess | None = None
-        self.projector: ProjectorProcess | None = None
+        """Kill all that runs here: the processes by their names, as chaos/simulator/processes.py starts them."""
+        self.running: dict[str, Any] = {}
+
+    def kill(self, name: str) -> None:
+        """Kill the process of this name, where it runs."""
+        self.running.pop(name, None)
 
     def answering(self) -> Region:
         """This region, if it answers. Raises RegionUnavailable."""
         if not self.up:
             raise RegionUnavailable(f"{self.name} is down")
         return self
-
-    def app(self, number: int) -> App:
-        """A process that appends; a new one where the last was killed."""
-        running = self.apps[number % APPS]
-        if running is None:
-            running = self.apps[number % APPS] = App(self.world, self, number % APPS)
-        return running
-
-    def replicating(self) -> ReplicatorProcess:
-        if self.replicator is None:
-            self.replicator = ReplicatorProcess(self.world, self)
-        return self.replicator
-
-    def projecting(self) -> ProjectorProcess:
-        if self.projector is None:
-            self.projector = ProjectorProcess(self.world, self)
-        return self.projector
 
     def back_up(self) -> None:
         lanes = {lane: dict(events) for lane, events in self.table.lanes_held.items()}
@@ -116,3 +98,14 @@ class Region:
             self.world.arrived(event)
         else:
             self.world.born(event)
+
+
+class Regions(Environment):
+    """A simulated world as its processes see it: the regions, and what surrounds them."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.regions = {name: Region(self, name) for name in options.names}
+
+    def region(self, number: int) -> Region:
+        return self.regions[self.options.names[number % self.options.regions]]

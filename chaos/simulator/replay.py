@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chaos.simulator.environment import Options
 from chaos.simulator.mutants import planted
 from chaos.simulator.plan import draw
 from chaos.simulator.running import Outcome, options_of, run_plan
 from chaos.simulator.shrinking import shrink
 from chaos.simulator.steps import Step
-from chaos.simulator.world import Options
 
 MOST = 2_000
 """So many plans are tried at most."""

@@ -9,11 +9,12 @@ from hashlib import sha256
 
 from chaos.simulator.ambient import simulated
 from chaos.simulator.axe import Killed
+from chaos.simulator.environment import BEGIN, STEP_SECONDS, Options
 from chaos.simulator.healing import heal
 from chaos.simulator.judging import Judgement, add_seen, digest, judge
 from chaos.simulator.plan import draw
 from chaos.simulator.steps import Step
-from chaos.simulator.world import BEGIN, STEP_SECONDS, Options, World
+from chaos.simulator.world import World
 from chaos.things import TYPE
 from replicator.errors import place
 

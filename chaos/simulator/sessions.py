@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chaos import things
 from chaos.checker.history import Outcome
 from chaos.simulator.axe import Killed
 from chaos.simulator.network import Mishap
+from chaos.simulator.processes import App, app_name, app_of
+from chaos.simulator.region import Regions
 from chaos.workload.client import UNSETTLED, Client, written
 from replicator.domain.names import StreamId
-
-if TYPE_CHECKING:
-    from chaos.simulator.processes import App
-    from chaos.simulator.world import World
 
 READ_SECONDS = 0.2
 _MAKE: dict[str, Any] = {"added": things.added, "joined": things.joined, "left": things.left, "named": things.named}
@@ -45,7 +43,7 @@ def stream_of(number: int) -> StreamId:
 class Session(Client):
     """One client, which a plan's steps drive."""
 
-    def __init__(self, world: World, name: str, home: str) -> None:
+    def __init__(self, world: Regions, name: str, home: str) -> None:
         super().__init__(name, home, world.history)
         self.world = world
 
@@ -80,7 +78,7 @@ class Session(Client):
 
     def look(self, app: int, stream: int) -> str:
         """Read a stream's value, with all that the session has seen of it."""
-        call = self.read(stream_of(stream), self.world.regions[self.region].app(app).query, READ_SECONDS)
+        call = self.read(stream_of(stream), app_of(self.world, self.world.regions[self.region], app).query, READ_SECONDS)
         return f"read {self.seen[stream_of(stream)].vector}" if call.outcome is Outcome.OK else call.why.partition(":")[0]
 
     def move(self, region: str, survived: Collection[str] | None = None) -> None:
@@ -93,9 +91,9 @@ class Session(Client):
         there = self.world.regions[region]
         self.world.mishap = mishap
         try:
-            yield there.app(app)
+            yield app_of(self.world, there, app)
         except Killed:
-            there.apps[app % len(there.apps)] = None
+            there.kill(app_name(app))
             raise
         finally:
             self.world.mishap = Mishap.NONE

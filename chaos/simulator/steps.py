@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from chaos.simulator.disasters import strike
 from chaos.simulator.network import Mishap, Way
 from chaos.simulator.operator import Order
+from chaos.simulator.processes import app_name, projector_of, replicator_of
 from chaos.simulator.sessions import Change, stream_of
+from projectors.worker import READER as PROJECTOR
+from replicator.worker import READER as REPLICATOR
 
 if TYPE_CHECKING:
     from chaos.simulator.world import World
@@ -104,9 +107,9 @@ class Replicate:
     def do(self, world: World) -> str:
         region = world.region(self.region)
         with world.killing(self.kill, self.after) as killed, region.stream.disordered(self.disorder):
-            rest = region.replicating().worker.turn()
+            rest = replicator_of(world, region).worker.turn()
         if killed:
-            region.replicator = None
+            region.kill(REPLICATOR)
             return "killed"
         return _rested(rest)
 
@@ -128,11 +131,11 @@ class Drain:
         if region is peer:
             return ""
         with world.killing(self.kill, self.after) as killed:
-            link = region.replicating().links[peer.name]
+            link = replicator_of(world, region).links[peer.name]
             for _ in range(self.turns):
                 link.turn()
         if killed:
-            region.replicator = None
+            region.kill(REPLICATOR)
             return "killed"
         return f"{link.state.copied} copied, {link.state.known} known so far"
 
@@ -150,9 +153,9 @@ class Project:
     def do(self, world: World) -> str:
         region = world.region(self.region)
         with world.killing(self.kill, self.after) as killed, region.stream.disordered(self.disorder):
-            rest = region.projecting().worker.turn()
+            rest = projector_of(world, region).worker.turn()
         if killed:
-            region.projector = None
+            region.kill(PROJECTOR)
             return "killed"
         return _rested(rest)
 
@@ -170,7 +173,7 @@ class Adopt:
         if not region.up:
             return ""
         with world.killing(0, False):
-            return _tried(region.replicating().adopter.adopt)
+            return _tried(replicator_of(world, region).adopter.adopt)
 
     def __str__(self) -> str:
         return f"region {self.region} asks its peers for its role"
@@ -186,11 +189,11 @@ class Crash:
     def do(self, world: World) -> str:
         region = world.region(self.region)
         if self.process < 2:
-            region.apps[self.process] = None
+            region.kill(app_name(self.process))
         elif self.process == 2:
-            region.replicator = None
+            region.kill(REPLICATOR)
         else:
-            region.projector = None
+            region.kill(PROJECTOR)
         return ""
 
     def __str__(self) -> str:

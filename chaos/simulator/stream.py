@@ -133,7 +133,7 @@ class TableStream:
             if shard.closed_at is not None and shard.closed_at < oldest and not shard.records:
                 del self.shards[shard.name]
 
-    # -- what DynamoStreamReader asks ------------------------------------------------------------------------------------------
+    # -- what DynamoStreamReader asks ----------------------------------------------------------------------------
 
     def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str = "") -> dict[str, Any]:  # noqa: N803
         self._check(StreamArn, "DescribeStream")

@@ -1,121 +1,28 @@
-"""The simulated world: its time, its regions, the network between them, and the sessions that write and read."""
+"""The simulated world: its regions, the sessions that write and read in them, and the operator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import count
-
-from chaos.checker.history import History
-from chaos.simulator.axe import Axe, Killed
-from chaos.simulator.network import Mishap, Network
+from chaos.simulator.environment import Options
 from chaos.simulator.operator import Operator
-from chaos.simulator.region import Region
+from chaos.simulator.processes import replicator_of
+from chaos.simulator.region import Regions
 from chaos.simulator.sessions import Session
-from replicator.domain.event import Event
-from replicator.errors import InvalidConfig
-
-NAMES = (
-    "us-east-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "ap-northeast-1", "us-west-2", "eu-north-1", "af-south-1",
-    "ca-central-1",
-)  # fmt: skip
-BEGIN = 1_763_914_981.0
-"""When every simulation begins, in seconds since the epoch."""
-STEP_SECONDS = 0.05
-_EXAMPLES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How large a world is. `checked` are the stream types whose appends check the fence in their own transaction; `page` is
-    how many records are read at once (few, so that batches of a shard queue up), `queue` how many events a link takes before
-    it uses the backlog; `watched` is whether projectors count the conflicts that they meet."""
-
-    regions: int = 3
-    streams: int = 8
-    sessions: int = 6
-    checked: tuple[str, ...] = ()
-    page: int = 25
-    queue: int = 60
-    watched: bool = False
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.regions <= len(NAMES):
-            raise InvalidConfig(f"--regions {self.regions}: give 2 to {len(NAMES)}")
-        if not 1 <= self.streams <= 1_000_000:
-            raise InvalidConfig(f"--streams {self.streams}: give 1 to 1,000,000")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return NAMES[: self.regions]
-
-
-class World:
+class World(Regions):
     """Everything that a step acts on. To be used while `ambient.simulated(world)` is open."""
 
     def __init__(self, options: Options) -> None:
-        self.options = options
-        self.now = BEGIN
-        self.history = History(lambda: self.now)
-        self.axe = Axe()
-        self.network = Network(self.wait)
-        self.breaches: dict[str, list[str]] = {}
-        """What was seen to go wrong while it ran, by promise."""
-        self.mishap = Mishap.NONE
-        self.attempted: tuple[Event, ...] = ()
-        """What the write that a mishap was meant for would have written."""
-        self.copies = self.events = self.requests = 0
-        self.disasters = 0
-        """How often a region lost its data."""
-        self._nonces = count()
-        self.regions = {name: Region(self, name) for name in options.names}
+        super().__init__(options)
         self.sessions = [
             Session(self, f"s{number}", options.names[number % options.regions]) for number in range(options.sessions)
         ]
-        self.operator = Operator(self)
+        self.operator = Operator(self, self.sessions)
 
     def begin(self) -> None:
         """Every region takes its role, as it does when it is set up."""
         for region in self.regions.values():
-            region.replicating().adopter.adopt()
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-
-    def nonce(self) -> str:
-        return f"{next(self._nonces):x}"
-
-    def broken(self, promise: str, example: str) -> None:
-        """A promise was seen to be broken."""
-        self.breaches.setdefault(promise, []).append(example)
-
-    def unforeseen(self, error: BaseException) -> None:
-        self.broken("unforeseen", f"{type(error).__name__}: {error}")
-
-    def born(self, event: Event) -> None:
-        """An event was written in its home."""
-        self.events += 1
-
-    def arrived(self, event: Event) -> None:
-        """An event was copied to a region."""
-        self.copies += 1
-
-    def region(self, number: int) -> Region:
-        return self.regions[self.options.names[number % self.options.regions]]
+            replicator_of(self, region).adopter.adopt()
 
     def session(self, number: int) -> Session:
         return self.sessions[number % len(self.sessions)]
-
-    @contextmanager
-    def killing(self, at: int, after: bool) -> Iterator[list[str]]:
-        """Kill what is done within at its change of this number (0: let it be). Gives "killed" once it was."""
-        told: list[str] = []
-        if at:
-            self.axe.arm(at, after)
-        try:
-            yield told
-        except Killed:
-            told.append("killed")
-        finally:
-            self.axe.rest()

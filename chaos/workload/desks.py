@@ -11,13 +11,14 @@ import random
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from chaos.checker.check import check
 from chaos.checker.history import Final, History, Outcome
 from chaos.checker.verdict import PROMISES as ALL
 from chaos.checker.verdict import Verdict
 from chaos.scenarios.outage import OLD_SECONDS
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.stage import Stage
 from chaos.workload.client import Doubt
 from chaos.workload.flights import PROJECTION, TYPE, Aircraft, Report, desks, select
 from chaos.workload.load import Workload
@@ -29,10 +30,6 @@ from replicator.domain.names import StreamId
 from replicator.errors import MeridianError, RegionUnavailable
 from replicator.storage import MAX_EVENTS
 from replicator.store import EventStore
-
-if TYPE_CHECKING:
-    from chaos.scenarios.scenario import Scenario
-    from chaos.scenarios.stage import Stage
 
 CONDITIONS = ("grown", "aged", "loaded", "noticed", "finishing", "healed")
 """What a step of a scenario with this load can wait for (see Flights.reached)."""
@@ -329,7 +326,7 @@ class Flights(Workload):
         self._slow_down(0.0)
         away = [desk for desk in self.desks if desk.home == self.struck_region and desk not in self.stage.staying]
         self._open_gates(2, [desk for desk in self.desks if desk not in away or not self.stage.outage.moves])
-        if self.stage.operator.lost:
+        if self.stage.lost:
             self._try_too_early()
 
     def returning(self) -> None:

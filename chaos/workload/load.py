@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import ClassVar
 
 from chaos.checker.history import Final, History
 from chaos.checker.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from chaos.scenarios.scenario import Scenario
-    from chaos.scenarios.stage import Stage
-
-
-class AnyLoad(Protocol):
-    """What a scenario says of its load."""
-
-    @property
-    def workload(self) -> type[Workload]: ...
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.stage import Stage
 
 
 class Workload(ABC):

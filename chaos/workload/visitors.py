@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 from chaos import things
 from chaos.checker.asked import CLAIMS
 from chaos.checker.check import check
 from chaos.checker.history import Call, Final, History, Outcome
 from chaos.checker.verdict import Verdict
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.stage import Stage
 from chaos.workload.load import Workload
 from chaos.workload.sessions import Session
 from projectors.queries import Query
@@ -28,10 +29,6 @@ from replicator.domain.names import StreamId
 from replicator.dynamodb import DynamoStorage
 from replicator.store import EventStore
 from replicator.wallclock import wall_clock
-
-if TYPE_CHECKING:
-    from chaos.scenarios.scenario import Scenario
-    from chaos.scenarios.stage import Stage
 
 _MEMBERS = 6
 _ASK_AGAIN_SECONDS = 1.0

@@ -18,7 +18,6 @@ from chaos.faults.engine import Engine
 from chaos.faults.rules import Rule
 from chaos.scenarios.actions import make
 from chaos.scenarios.outage import Outage
-from chaos.scenarios.runbook_runner import Operator
 from chaos.scenarios.stage import Stage
 from chaos.world.layers import Layers
 from chaos.world.processes import Process, ProcessFailed
@@ -114,7 +113,7 @@ def stage(region: Region, tmp_path: Path) -> Stage:
     made._layers, made._backups, made._survived = Layers(network), {}, set()
     made.tables = {WEST: cast(Any, SimpleNamespace(digests=lambda _: {}))}
     made.history = History(lambda: 0.0)
-    made.operator = Operator(made)
+    made.lost = set()
     return made
 
 

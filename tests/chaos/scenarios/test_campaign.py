@@ -12,7 +12,8 @@ import pytest
 from chaos.scenarios.campaign import Campaign, Run, read_found
 from chaos.scenarios.places import NotRun
 from chaos.scenarios.result import Result
-from chaos.scenarios.scenario import Scenario, find_scenario
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.scenario_file import find_scenario
 from chaos.world.processes import ProcessFailed
 from replicator.errors import InvalidConfig
 from tests.commands import command

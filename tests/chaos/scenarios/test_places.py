@@ -6,7 +6,8 @@ import pytest
 
 from chaos.scenarios.places import REGIONS, NotRun, Places, place, read_endpoints
 from chaos.scenarios.runner import make_action
-from chaos.scenarios.scenario import Scenario, find_scenario, find_scenarios
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.scenario_file import find_scenario, find_scenarios
 from replicator.errors import InvalidConfig
 
 URL = "http://127.0.0.1:4566"

@@ -12,7 +12,7 @@ from chaos.checker.verdict import Verdict
 from chaos.scenarios.evidence import events_by_region, writers
 from chaos.scenarios.outage import Figures
 from chaos.scenarios.result import Done, Result
-from chaos.scenarios.scenario import find_scenario
+from chaos.scenarios.scenario_file import find_scenario
 
 EAST, WEST = "us-east-1", "eu-west-1"
 FIELDS = [

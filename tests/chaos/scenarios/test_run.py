@@ -15,7 +15,8 @@ from chaos.scenarios import runner
 from chaos.scenarios.action import Action
 from chaos.scenarios.outage import Outage
 from chaos.scenarios.runner import Run
-from chaos.scenarios.scenario import Scenario, Step, find_scenario
+from chaos.scenarios.scenario import Scenario, Step
+from chaos.scenarios.scenario_file import find_scenario
 from chaos.workload.load import Workload
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -57,7 +58,7 @@ class Stage:
         self.watch = SimpleNamespace(phase=lambda *_: None, progress=lambda *_: None, say=lambda _: None)
         self.workload = Idle(cast(Any, self), find_scenario("partition"), 1)
         self.outage = Outage(cast(Any, self), EAST, moves=True)
-        self.operator = SimpleNamespace(lost=())
+        self.lost: set[str] = set()
         self._meanwhile = meanwhile
 
     def until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:

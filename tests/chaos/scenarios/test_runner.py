@@ -14,7 +14,8 @@ from chaos.checker.check import check
 from chaos.scenarios import runner
 from chaos.scenarios.result import Result
 from chaos.scenarios.runner import Run, opened, run_scenario
-from chaos.scenarios.scenario import Scenario, Step, find_scenario
+from chaos.scenarios.scenario import Scenario, Step
+from chaos.scenarios.scenario_file import find_scenario
 from chaos.scenarios.stage import Stage
 from chaos.workload.visitors import Visitor
 from chaos.world.processes import free_ports

@@ -8,7 +8,7 @@ import pytest
 
 from chaos.scenarios.actions import ACTIONS, Fail
 from chaos.scenarios.runner import make_action
-from chaos.scenarios.scenario import find_scenario, find_scenarios, load_scenario
+from chaos.scenarios.scenario_file import find_scenario, find_scenarios, load_scenario
 from chaos.workload.desks import FlightLoad
 from replicator.errors import InvalidConfig
 

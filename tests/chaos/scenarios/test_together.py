@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos.scenarios.scenario import Scenario, load_scenario
+from chaos.scenarios.scenario import Scenario
+from chaos.scenarios.scenario_file import load_scenario
 from replicator.errors import InvalidConfig
 
 TOP = "title: A title\ndescription: What happens\nmethod:\n"

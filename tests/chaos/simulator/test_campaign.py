@@ -16,11 +16,11 @@ from chaos.simulator import campaign as campaigns
 from chaos.simulator import running
 from chaos.simulator.axe import Killed
 from chaos.simulator.campaign import DIED, Campaign, Tally, run_batch, run_campaign, watched
+from chaos.simulator.environment import Options
 from chaos.simulator.judging import SEEN
 from chaos.simulator.mutants import planted
 from chaos.simulator.replay import replay, telling
 from chaos.simulator.running import Outcome, run_seed
-from chaos.simulator.world import Options
 from replicator.errors import InvalidConfig
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from chaos.simulator import growth
+from chaos.simulator.environment import Options
 from chaos.simulator.growth import Point
-from chaos.simulator.world import Options
 
 
 def alone(regions: int, streams: int, least: int, seconds: float = 60.0) -> Point:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from chaos.checker.verdict import PROMISES
+from chaos.simulator.environment import Options
 from chaos.simulator.judging import SEEN
 from chaos.simulator.mutants import MUTANTS, planted
 from chaos.simulator.running import run_seed
-from chaos.simulator.world import Options
 from replicator.errors import InvalidConfig
 
 
