@@ -13,9 +13,9 @@ import structlog
 
 from projectors.feed import Fits
 from projectors.projector import Projector
+from replicator.backlog import merged
 from replicator.batches import Answer, Message, item_failures, read_messages, stream_answer
 from replicator.errors import RegionUnavailable
-from replicator.queues import merged
 
 log = structlog.get_logger()
 

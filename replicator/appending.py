@@ -11,12 +11,13 @@ from itertools import count, takewhile
 from threading import Condition, Lock
 from typing import Protocol
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
 from replicator.control import Guard
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
 from replicator.errors import InvalidEvent, InvalidOperation, RegionUnavailable, shown
-from replicator.retries import contention
 from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, LaneStorage
 from replicator.store_errors import AppendContention, GuardFailed, LaneTaken, OutcomeUnknown, Sent
 
@@ -45,6 +46,16 @@ class Write:
             raise InvalidEvent(
                 f"observed is {shown(self.observed)}, a {type(self.observed).__name__}; give Observed.of(events), or nothing"
             )
+
+
+def contention(attempts: int = 10) -> Retrying:
+    """An append that lost its lane's head to another writer: read the head again and try, up to `attempts` times."""
+    return Retrying(
+        retry=retry_if_exception_type(LaneTaken),
+        stop=stop_after_attempt(attempts),
+        wait=wait_random_exponential(multiplier=0.01, max=0.5),
+        reraise=True,
+    )
 
 
 class WriteFence(Protocol):
@@ -109,21 +120,20 @@ class Appender:
             )
         lanes = {LaneId(self._region, stream) for stream in streams}
 
-        def once() -> tuple[Event, ...]:
-            self._let_through(streams)  # before anything is read: another epoch may be that of other tables
-            writes = prepare()
-            sealed = self._seal(writes)
-            if sealed:
-                self._insert(sealed, guards, lanes)
-            return sealed
-
+        sealed: tuple[Event, ...] = ()
         try:
             with self._busy.hold(lanes):
-                return contention(self.attempts)(once)
+                for attempt in contention(self.attempts):
+                    with attempt:
+                        self._let_through(streams)  # before anything is read: another epoch may be that of other tables
+                        sealed = self._seal(prepare())
+                        if sealed:
+                            self._insert(sealed, guards, lanes)
         except LaneTaken as error:
             raise AppendContention(
                 f"gave up after {self.attempts} attempts: {error}. Spread the writes over more streams, or try again"
             ) from error
+        return sealed
 
     def resolve(self, events: Sequence[Event]) -> bool:
         """Whether these events, sent before without an answer, are there; False when they never will be.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from replicator.control import ControlStorage, Value, fitting
 from replicator.domain.names import LaneId
-from replicator.pointers import Spans
+from replicator.pointers import Pointers, Spans, join
 from replicator.wallclock import wall_clock
 
 NO_CAUSE: Mapping[str, str] = MappingProxyType({})
@@ -31,6 +31,13 @@ class Part:
     tries: int = 0
     causes: Mapping[LaneId, Mapping[str, str]] = field(default_factory=dict)
     receipt: Any = None
+
+
+def merged(pointers: Sequence[Pointers], receipts: Sequence[str] = ()) -> Part:
+    """The pointers of some messages as one part."""
+    causes = {lane: each.cause for each in pointers if each.cause for lane in each.lanes}
+    since, tries = min(each.since for each in pointers), max(each.tries for each in pointers)
+    return Part(join(each.lanes for each in pointers), since, tries, causes, list(receipts))
 
 
 class Backlog(Protocol):

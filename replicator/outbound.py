@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from replicator.backlog import merged
 from replicator.batches import Answer, Fits, Message, item_failures, read_messages, stream_answer
 from replicator.domain.event import Event
 from replicator.errors import RegionUnavailable
 from replicator.fencing.adopting import Adopter
 from replicator.link import Link
-from replicator.queues import merged
 from replicator.records import read_records
 from replicator.refusals import Refusals
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from replicator import aws
-from replicator.backlog import NO_CAUSE, VIEWS, Part
+from replicator.backlog import NO_CAUSE, VIEWS, Part, merged
 from replicator.domain.names import LaneId
 from replicator.errors import InvalidConfig, RegionRefuses
-from replicator.pointers import InvalidPointers, Pointers, Spans, join
+from replicator.pointers import InvalidPointers, Pointers, Spans
 from replicator.settings import Settings
 
 if TYPE_CHECKING:
@@ -140,13 +140,6 @@ def part_of(link: str, messages: Iterable[tuple[str, str]]) -> Part | None:
             if pointers.link == link:
                 found.append((pointers, receipt))
     return merged([each for each, _ in found], [receipt for _, receipt in found]) if found else None
-
-
-def merged(pointers: Sequence[Pointers], receipts: Sequence[str] = ()) -> Part:
-    """The pointers of some messages as one part."""
-    causes = {lane: each.cause for each in pointers if each.cause for lane in each.lanes}
-    since, tries = min(each.since for each in pointers), max(each.tries for each in pointers)
-    return Part(join(each.lanes for each in pointers), since, tries, causes, list(receipts))
 
 
 def dead_letters(settings: Settings) -> Queue:

@@ -13,8 +13,6 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from replicator.store_errors import LaneTaken
-
 
 class Transient(Exception):
     """Internal: one attempt failed for a reason that may pass. `sent` says whether it may have taken effect."""
@@ -30,16 +28,6 @@ def transient(attempts: int) -> Retrying:
         retry=retry_if_exception_type(Transient),
         stop=stop_after_attempt(attempts),
         wait=wait_random_exponential(multiplier=0.05, max=2.0),
-        reraise=True,
-    )
-
-
-def contention(attempts: int = 10) -> Retrying:
-    """An append that lost its lane's head to another writer: read the head again and try, up to `attempts` times."""
-    return Retrying(
-        retry=retry_if_exception_type(LaneTaken),
-        stop=stop_after_attempt(attempts),
-        wait=wait_random_exponential(multiplier=0.01, max=0.5),
         reraise=True,
     )
 

@@ -16,6 +16,7 @@ import structlog
 import tenacity
 import tenacity.nap
 import tenacity.wait
+from tenacity import Retrying, wait_none
 
 import projectors.engine
 import projectors.queries
@@ -33,8 +34,8 @@ import replicator.runbooks.parts
 import replicator.saving
 import replicator.system
 from chaos.simulator.stream import Image
+from replicator.appending import contention
 from replicator.domain.event import Event
-from replicator.store_errors import LaneTaken
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -116,18 +117,9 @@ def _once(attempts: int) -> Callable[[Callable[[], T]], T]:
     return lambda once: once()
 
 
-def _contention(attempts: int) -> Callable[[Callable[[], T]], T]:
-    """`retries.contention`, without its waits."""
-
-    def call(once: Callable[[], T]) -> T:
-        for _ in range(attempts - 1):
-            try:
-                return once()
-            except LaneTaken:
-                continue
-        return once()
-
-    return call
+def _contention(attempts: int) -> Retrying:
+    """`appender.contention`, without its waits."""
+    return contention(attempts).copy(wait=wait_none())
 
 
 def _while_true(**_: Any) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
