@@ -27,8 +27,8 @@ from replicator.records import read_records
 from replicator.runbooks import Failback
 from replicator.shards import Shard
 from replicator.storage import Insert
-from replicator.store import EventStore
 from replicator.store_errors import OutcomeUnknown
+from replicator.stream_reader import StreamReader
 from replicator.streams import DynamoStreamReader
 
 Plant = Callable[[], AbstractContextManager[object]]
@@ -271,7 +271,7 @@ def _fails_back_unlevelled() -> Iterator[None]:
 
 @_mutant("a read does not wait for what its token names", "read_your_writes monotonic_reads", range(1, 9))
 def _reads_early() -> Iterator[None]:
-    with _instead(EventStore, "pull", lambda self, stream, at_least, timeout=2.0: ()):
+    with _instead(StreamReader, "pull", lambda self, stream, at_least, timeout=2.0: ()):
         yield
 
 
