@@ -28,12 +28,12 @@ from benchmarks import (
 )
 from benchmarks.bench import Bench
 from benchmarks.measure import ROUNDS, Row
-from chaos.bars import Bars
-from chaos.outputs import check_output, replace_text
-from replicator import logs
-from replicator.console import out, run
-from replicator.environment import given
-from replicator.errors import InvalidConfig, MeridianError
+from chaos.cli.progress import Bars
+from chaos.report.files import check_output, replace_text
+from replicator.cli.console import out, run
+from replicator.domain.errors import InvalidConfig, MeridianError
+from replicator.runtime import logs
+from replicator.runtime.environment import given
 
 FAMILIES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module

@@ -11,11 +11,12 @@ from benchmarks.bench import EAST, Bench
 from benchmarks.counting import counting
 from benchmarks.events import NEW
 from benchmarks.measure import Of, Pair, Row, Task, at_most
-from replicator import Settings, StreamId, Write, aws
+from replicator import Settings, StreamId, Write
+from replicator.aws import clients
 from replicator.connect import connect_store
 from replicator.domain.event import Event
-from replicator.items import to_item
-from replicator.storage import MAX_EVENTS
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.storage import MAX_EVENTS
 
 ONES, TIMES = 200, 5
 _REQUESTS = "requests an append"
@@ -32,7 +33,7 @@ _CONDITION = "attribute_not_exists(pk)"
 
 def rows(bench: Bench) -> Iterator[Row]:
     with bench.regions(EAST) as settings:
-        client = aws.dynamodb(settings, settings.region)
+        client = clients.dynamodb(settings, settings.region)
         (sample,) = connect_store(settings).append("user/sample", NEW)
         numbers = count()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.measure import ROUNDS, Pair, Row, Steps, Task, compare
 from chaos.world.world import World
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 

@@ -18,12 +18,13 @@ from benchmarks.copying import chunks
 from benchmarks.counting import UNIT_BYTES, Requests, counting
 from benchmarks.events import Chains
 from benchmarks.measure import Of, Pair, Row, Task, at_most
-from replicator import Settings, aws
-from replicator.backlog import TableBacklog
+from replicator import Settings
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
 from replicator.connect import connect_replicator
-from replicator.control_table import DynamoControl
+from replicator.control.backlog import TableBacklog
 from replicator.domain.event import Event, NewEvent, size_of
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 
 EVENTS, LANES = 5000, 1000
 _SECONDS = 120.0
@@ -62,7 +63,7 @@ def _just_under(sample: Event) -> NewEvent:
 
 
 def _put(settings: Settings, events: list[Event]) -> None:
-    client = aws.dynamodb(settings, EAST)
+    client = clients.dynamodb(settings, EAST)
     for part in chunks(events, 25):
         puts: list[Any] = [{"PutRequest": {"Item": to_item(event)}} for event in part]
         client.batch_write_item(RequestItems={settings.events_table: puts})

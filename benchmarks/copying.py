@@ -13,15 +13,16 @@ from benchmarks.bench import EAST, WEST, Bench
 from benchmarks.events import Chains, record
 from benchmarks.measure import Of, Row, Task, at_least, at_most
 from benchmarks.peer import peer
-from replicator import MemoryStorage, Settings, aws
-from replicator.copier import Copier
+from replicator import MemoryStorage, Settings
+from replicator.aws import clients
+from replicator.aws.event_table import DynamoStorage
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
 from replicator.domain.event import Event
-from replicator.dynamodb import DynamoStorage
-from replicator.items import to_item
-from replicator.linkstate import LinkState
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine
-from replicator.records import read_records
+from replicator.eventstore.event_items import to_item
+from replicator.replication.copier import Copier
+from replicator.replication.link_state import LinkState
+from replicator.replication.stream_records import read_records
 
 LANES = 1000
 """Each with an event a batch; the first batch teaches the peer's heads and is not counted."""
@@ -51,7 +52,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def _row(bench: Bench, task: Task, settings: Settings, alone: int) -> Row:
     """`alone`: so many events a round where each has a request of its own."""
-    client: Any = aws.dynamodb(settings, WEST)
+    client: Any = clients.dynamodb(settings, WEST)
     copier, table = copying(settings), settings.events_table
     each = task.baseline == _EACH
     take, others = (

@@ -11,7 +11,7 @@ from replicator.domain.clock import Hlc
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 
 NEW = NewEvent("departed", {"airport": "EWR", "flight": "UA1545", "leg": 0, "row": 1, "time": "2013-01-01T05:17"})
 """A flight's departure: an item of about 400 bytes."""

@@ -13,9 +13,9 @@ from benchmarks.events import Chains
 from benchmarks.measure import Of, Row, Task, at_least
 from projectors import Engine, MemorySink, Projection, add, collection, counter, register
 from replicator import EventStore, MemoryStorage
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import Event, NewEvent
-from replicator.errors import InvalidConfig
-from replicator.items import from_item, to_item
+from replicator.eventstore.event_items import from_item, to_item
 
 EVENTS, AIRPORTS = 2000, 9
 _THEIRS = "eventsourcing 9.5 replaying an aggregate"

@@ -9,8 +9,9 @@ from benchmarks.bench import EAST, Bench
 from benchmarks.events import Chains, record
 from benchmarks.measure import Row, Task
 from benchmarks.peer import page, peer
-from replicator import Settings, aws
-from replicator.wire import Wire
+from replicator import Settings
+from replicator.aws import clients
+from replicator.aws.dynamodb_api import Wire
 
 RECORDS = 1000
 TASKS = (Task(f"read a page of the stream, {RECORDS:,} records", "boto3 get_records", ()),)
@@ -21,7 +22,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         settings = Settings(EAST, endpoints={EAST: url}, read_timeout=30.0)
         records = [record(event) for event in Chains(EAST, "page", RECORDS).grow()]
         page(url, json.dumps({"Records": records, "NextShardIterator": "next"}).encode())
-        client = aws.streams(settings, EAST)
+        client = clients.streams(settings, EAST)
         wire = Wire(client, settings)
 
         def ours() -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from chaos.world.processes import Process, free_ports
+from chaos.child_processes import Process, free_ports
 
 TELL = "Bench.Tell"
 """The operation that takes away the milliseconds by which each event was late."""

@@ -14,10 +14,11 @@ from benchmarks.folding import Place
 from benchmarks.measure import Of, Row, Task, at_least
 from chaos.world.servers import postgresql
 from projectors import Engine
+from projectors.engine.sink import Sink
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.sinks.port import Sink
 from projectors.sinks.postgresql import PostgresSink
-from replicator import EventStore, MemoryStorage, aws
+from replicator import EventStore, MemoryStorage
+from replicator.aws import clients
 from replicator.domain.event import Event
 
 ROWS, EACH, UPSERTS = 100, 10, 200
@@ -35,7 +36,7 @@ _UPSERT = """INSERT INTO plain VALUES (%(stream)s, %(place)s, 1, ARRAY[%(place)s
 
 def rows(bench: Bench) -> Iterator[Row]:
     with bench.regions(EAST) as settings:
-        client, table = aws.dynamodb(settings, EAST), settings.views_table
+        client, table = clients.dynamodb(settings, EAST), settings.views_table
 
         def update(event: Event) -> None:
             airport = event.payload["airport"]

@@ -11,9 +11,9 @@ from benchmarks.bench import EAST, Bench
 from benchmarks.copying import chunks
 from benchmarks.events import Chains
 from benchmarks.measure import Of, Row, Task, at_most
-from replicator import aws
+from replicator.aws import clients
 from replicator.connect import connect_store
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 
 EVENTS = 10_000
 TASKS = (Task(f"read a lane of {EVENTS:,}", "boto3 query paginator and json.loads", (at_most(Of.CPU, 0.5),)),)
@@ -21,7 +21,7 @@ TASKS = (Task(f"read a lane of {EVENTS:,}", "boto3 query paginator and json.load
 
 def rows(bench: Bench) -> Iterator[Row]:
     with bench.regions(EAST) as settings:
-        client = aws.dynamodb(settings, settings.region)
+        client = clients.dynamodb(settings, settings.region)
         chains = Chains(EAST, "long", 1)
         (lane,) = chains.lanes
         for events in chunks(chains.grow(EVENTS), 25):

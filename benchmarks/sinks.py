@@ -19,8 +19,8 @@ from benchmarks.measure import ROUNDS
 from chaos.world.servers import postgresql, redis_server, search_stand_in
 from chaos.world.world import World
 from projectors import MemorySink, Sink, View
+from projectors.engine.sink import Change
 from projectors.sinks.opening import open_sink, prepare
-from projectors.sinks.port import Change
 from replicator.domain.canonical import encode_json
 from replicator.domain.vector import VersionVector
 

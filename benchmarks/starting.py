@@ -22,7 +22,7 @@ from benchmarks.measure import Of, Row, Task, at_most
 BUILD = Path(__file__).resolve().parent.parent / "terraform" / "lambda" / "build.py"
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 """What Lambda's own Python has."""
-OURS = "from replicator.functions import _outbound; _outbound()"
+OURS = "from replicator.handlers import _outbound; _outbound()"
 THEIRS = "import boto3; boto3.client('dynamodb', region_name='us-east-1')"
 TASKS = (Task("cold start of the replicator, two peers", "import boto3 and one client", (at_most(Of.CPU, 1.3),)),)
 

@@ -10,13 +10,14 @@ from benchmarks.bench import EAST, WEST, Bench
 from benchmarks.copying import chunks
 from benchmarks.events import Chains
 from benchmarks.measure import Of, Pair, Row, Task, at_most
-from replicator import Settings, aws
-from replicator.audit.comparison import compare
-from replicator.audit.metering import Meter
+from replicator import Settings
+from replicator.aws import clients as aws
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId
-from replicator.items import to_item
-from replicator.system import System
+from replicator.eventstore.event_items import to_item
+from replicator.ops.audit.comparison import compare
+from replicator.ops.audit.read_units import Meter
+from replicator.ops.system import System
 
 EVENTS, PER_LANE, SAMPLE = 20_000, 80, 50
 TASKS = (

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from replicator.backlog import TableBacklog
-from replicator.batch_reader import Batch
+from replicator.aws.dynamodb_streams import DynamoStreamReader
 from replicator.connect import connect_link
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.metrics import log_metrics
-from replicator.refusals import Refusals
-from replicator.settings import Settings
-from replicator.streams import DynamoStreamReader
-from replicator.worker import LinkThread, Replicator
+from replicator.control.backlog import TableBacklog
+from replicator.control.memory_control import MemoryControl
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.replication.batch_reader import Batch
+from replicator.replication.refusals import Refusals
+from replicator.replication.worker import LinkThread, Replicator
+from replicator.runtime.metrics import log_metrics
+from replicator.runtime.settings import Settings
 
 Take = Callable[[], Sequence[dict[str, Any]]]
 """What has come since it was last asked: records, none, or fewer than a batch."""

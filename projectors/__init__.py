@@ -1,8 +1,10 @@
 """Meridian's views: conflict-free data types, projections declared field by field, and the engine that keeps them."""
 
 from projectors.crdt import may_take
-from projectors.engine import Engine
-from projectors.fields import (
+from projectors.engine.engine import Engine
+from projectors.engine.memory_sink import MemorySink
+from projectors.engine.sink import Sink
+from projectors.model.fields import (
     add,
     assign,
     collection,
@@ -28,10 +30,8 @@ from projectors.fields import (
     transfer,
     update,
 )
-from projectors.projection import Projection
-from projectors.sinks.memory import MemorySink
-from projectors.sinks.port import Sink
-from projectors.view import View
+from projectors.model.projection import Projection
+from projectors.model.view import View
 
 __all__ = [
     "Engine",

@@ -6,32 +6,32 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from projectors.engine import Engine
-from projectors.feed import PAUSE_SECONDS, Feed
-from projectors.poison import Poison, Send
-from projectors.projection import Projection
-from projectors.projector import Projector
+from projectors.engine.engine import Engine
+from projectors.model.projection import Projection
+from projectors.run.feed import PAUSE_SECONDS, Feed
+from projectors.run.poison import Poison, Send
+from projectors.run.projector import Projector
 from projectors.settings import read_sinks, sink_id
 from projectors.sinks.address import DYNAMODB
 from projectors.sinks.opening import open_sink
-from replicator import aws
-from replicator.backlog import VIEWS, Backlog, TableBacklog
-from replicator.checkpoints import Checkpoints
-from replicator.claims.settling import Settler
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
+from replicator.claims.settler import Settler
 from replicator.connect import connect_store, given_personal_data
-from replicator.control import ControlStorage
-from replicator.control_table import DynamoControl
-from replicator.dynamodb import DynamoStorage
-from replicator.metrics import Emit, emit, log_metrics
-from replicator.quarantine import Quarantine
-from replicator.refusals import Refusals
-from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.control.backlog import VIEWS, Backlog, TableBacklog
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.control_storage import ControlStorage
+from replicator.control.quarantine import Quarantine
+from replicator.eventstore.store import EventStore
+from replicator.replication.refusals import Refusals
+from replicator.runtime.metrics import Emit, emit, log_metrics
+from replicator.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from projectors.api.service import Service
-    from projectors.inbound import Inbound
-    from projectors.worker import ProjectorWorker
+    from projectors.run.invocation import Inbound
+    from projectors.run.worker import ProjectorWorker
 
 
 def connect_projector(
@@ -60,12 +60,12 @@ def connect_projector_worker(
     emit: Emit = log_metrics,
 ) -> ProjectorWorker:  # fmt: skip
     """The projector of the settings' region, driven by a process."""
-    from projectors.worker import READER, ProjectorWorker
-    from replicator.streams import DynamoStreamReader
+    from projectors.run.worker import READER, ProjectorWorker
+    from replicator.aws.dynamodb_streams import DynamoStreamReader
 
     control = DynamoControl(settings)
     if settings.personal_key:
-        aws.require_table(settings, settings.region, settings.keys_table)
+        clients.require_table(settings, settings.region, settings.keys_table)
     reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER))
     projector = connect_projector(settings, projections, sinks, control, lambda link: TableBacklog(control, link), emit)
     return ProjectorWorker(reader, projector, settings.poll_interval)
@@ -74,9 +74,9 @@ def connect_projector_worker(
 def connect_inbound(settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
     """The projector of the settings' region, driven by invocations. Views are kept in DynamoDB first, and in every other
     sink that is named."""
-    from projectors.inbound import Inbound
-    from replicator.batches import partial_batches
-    from replicator.queues import Queue, QueueBacklog, dead_letters
+    from projectors.run.invocation import Inbound
+    from replicator.aws.sqs import Queue, QueueBacklog, dead_letters
+    from replicator.replication.lambda_batches import partial_batches
 
     queue, letters = Queue(settings, f"backlog-{VIEWS}"), dead_letters(settings)
     sinks = [DYNAMODB, *(each for each in read_sinks() if each != DYNAMODB)]
@@ -91,7 +91,7 @@ def connect_service(settings: Settings, projections: Sequence[type[Projection]])
     """What the HTTP API asks, of the settings' region, on DynamoDB."""
     from projectors.api.service import Service
     from projectors.sinks.dynamodb import DynamoSink
-    from projectors.versions import Versions
+    from projectors.versions.versions import Versions
 
     store, personal = connect_store(settings), given_personal_data(settings)
     reveal = personal.reveal if personal is not None else None

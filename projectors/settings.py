@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from projectors.projection import Projection
+from projectors.model.projection import Projection
 from projectors.sinks.address import DYNAMODB, name_of
-from replicator.environment import given
-from replicator.errors import InvalidConfig
-from replicator.loading import load
+from replicator.domain.errors import InvalidConfig
+from replicator.runtime.environment import given
+from replicator.runtime.plugins import load
 
 _PASSWORD = re.compile(r"[^=]*pass[^=]*=", re.IGNORECASE)
 

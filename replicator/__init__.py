@@ -8,21 +8,21 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {
-    "appending": "Write",
     "connect": "connect_consumer connect_homed_claims connect_personal_data connect_store",
     "domain.clock": "Hlc HybridLogicalClock",
+    "domain.errors": "ClockAhead DamagedEvent InvalidConfig InvalidEvent InvalidName InvalidOperation InvalidToken "
+    "MeridianError RegionUnavailable",
     "domain.event": "Event NewEvent Observed",
     "domain.names": "LaneId StreamId",
     "domain.token": "ConsistencyToken TokenCodec",
     "domain.vector": "VersionVector",
-    "errors": "ClockAhead DamagedEvent InvalidConfig InvalidEvent InvalidName InvalidOperation InvalidToken MeridianError "
-    "RegionUnavailable",
+    "eventstore.appender": "Write",
+    "eventstore.memory_storage": "MemoryStorage",
+    "eventstore.operations": "Accept Always AtToken GaveUp IfEmpty Operation Precondition Reject Rejected Result Saved When",
+    "eventstore.store": "EventStore",
+    "eventstore.store_errors": "AppendContention GuardFailed NotHereYet OutcomeUnknown",
     "fencing": "RegionFenced",
-    "memory": "MemoryStorage",
-    "operation": "Accept Always AtToken GaveUp IfEmpty Operation Precondition Reject Rejected Result Saved When",
-    "settings": "Settings read_settings",
-    "store": "EventStore",
-    "store_errors": "AppendContention GuardFailed NotHereYet OutcomeUnknown",
+    "runtime.settings": "Settings read_settings",
 }
 """By module, what it gives."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -1,13 +1,8 @@
 """Meridian's events and how they travel: the event store, and the copy to every other region."""
 
-from replicator.appending import Write
 from replicator.connect import connect_consumer, connect_homed_claims, connect_personal_data, connect_store
 from replicator.domain.clock import Hlc, HybridLogicalClock
-from replicator.domain.event import Event, NewEvent, Observed
-from replicator.domain.names import LaneId, StreamId
-from replicator.domain.token import ConsistencyToken, TokenCodec
-from replicator.domain.vector import VersionVector
-from replicator.errors import (
+from replicator.domain.errors import (
     ClockAhead,
     DamagedEvent,
     InvalidConfig,
@@ -18,9 +13,13 @@ from replicator.errors import (
     MeridianError,
     RegionUnavailable,
 )
-from replicator.fencing import RegionFenced
-from replicator.memory import MemoryStorage
-from replicator.operation import (
+from replicator.domain.event import Event, NewEvent, Observed
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.token import ConsistencyToken, TokenCodec
+from replicator.domain.vector import VersionVector
+from replicator.eventstore.appender import Write
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.operations import (
     Accept,
     Always,
     AtToken,
@@ -34,9 +33,10 @@ from replicator.operation import (
     Saved,
     When,
 )
-from replicator.settings import Settings, read_settings
-from replicator.store import EventStore
-from replicator.store_errors import AppendContention, GuardFailed, NotHereYet, OutcomeUnknown
+from replicator.eventstore.store import EventStore
+from replicator.eventstore.store_errors import AppendContention, GuardFailed, NotHereYet, OutcomeUnknown
+from replicator.fencing import RegionFenced
+from replicator.runtime.settings import Settings, read_settings
 
 __all__ = [
     "Accept",

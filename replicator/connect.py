@@ -13,31 +13,31 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from replicator.errors import InvalidConfig, RegionRefuses, RegionUnavailable
-from replicator.settings import Settings
+from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
+from replicator.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from replicator.backlog import Backlog
+    from replicator.aws.redrive import Redrive
     from replicator.claims.homed import HomedClaims
-    from replicator.control import ControlStorage
+    from replicator.control.backlog import Backlog
+    from replicator.control.control_storage import ControlStorage
     from replicator.domain.clock import HybridLogicalClock
     from replicator.erasure.keys import KeyStorage
     from replicator.erasure.personal import PersonalData
-    from replicator.external.batch import PublishBatches
+    from replicator.eventstore.storage import LaneStorage
+    from replicator.eventstore.store import EventStore
     from replicator.external.consumer import ExternalConsumer, Handler, NotOurs
     from replicator.external.marks import Marks, Missed
+    from replicator.external.publish_batches import PublishBatches
+    from replicator.external.publish_worker import PublishWorker
     from replicator.external.publisher import Publisher
-    from replicator.external.worker import PublishWorker
-    from replicator.fencing.adopting import Adopter
-    from replicator.fencing.checkin import Heard
+    from replicator.fencing.adoption import Adopter
+    from replicator.fencing.check_in import Heard
     from replicator.fencing.fence import Fence
-    from replicator.link import Link
-    from replicator.metrics import Emit
-    from replicator.outbound import Outbound
-    from replicator.redrive import Redrive
-    from replicator.storage import LaneStorage
-    from replicator.store import EventStore
-    from replicator.worker import Replicator
+    from replicator.replication.invocation import Outbound
+    from replicator.replication.link import Link
+    from replicator.replication.worker import Replicator
+    from replicator.runtime.metrics import Emit
 
 log = structlog.get_logger()
 
@@ -49,10 +49,10 @@ KEY_FILE = "file:"
 
 def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
     """The event store of the settings' own region, on DynamoDB."""
-    from replicator.appending import AppendPolicy
+    from replicator.aws.event_table import DynamoStorage
     from replicator.domain.token import TokenCodec
-    from replicator.dynamodb import DynamoStorage
-    from replicator.store import EventStore
+    from replicator.eventstore.appender import AppendPolicy
+    from replicator.eventstore.store import EventStore
 
     patient = DynamoStorage(settings)
     hasty = replace(settings, attempts=1, connect_timeout=min(1.0, settings.connect_timeout))
@@ -70,8 +70,8 @@ def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -
 def connect_homed_claims(settings: Settings) -> HomedClaims:
     """The claims of the settings' region, on DynamoDB. Its role needs to append, and to read control state, in every home
     region."""
+    from replicator.aws.control_table import DynamoControl
     from replicator.claims.homed import HomedClaims
-    from replicator.control_table import DynamoControl
 
     return HomedClaims(
         settings.region,
@@ -85,11 +85,11 @@ def connect_homed_claims(settings: Settings) -> HomedClaims:
 
 def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fence:
     """The fence of the settings' region. No peer is asked before the first append."""
-    from replicator.control_table import DynamoControl
-    from replicator.dynamodb import DynamoStorage
-    from replicator.fencing.checkin import CheckIn
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.aws.stream_check import require_inserts_shown
+    from replicator.fencing.check_in import CheckIn
     from replicator.fencing.fence import Fence
-    from replicator.stream_check import require_inserts_shown
 
     control, own = DynamoControl(settings), storage or DynamoStorage(settings)
     return Fence(
@@ -113,15 +113,15 @@ def _ask_all(hasty: Settings) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
 
 
 def _ask(hasty: Settings, peer: str) -> Heard | None:
-    from replicator import aws
-    from replicator.control_table import DynamoControl
-    from replicator.dynamodb import DynamoStorage
-    from replicator.fencing.checkin import Heard, ask
+    from replicator.aws import clients
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.fencing.check_in import Heard, ask
 
     try:
         return ask(DynamoControl(hasty.at(peer)), DynamoStorage(hasty, peer), hasty.region)
     except RegionRefuses as error:
-        if error.code == aws.NO_SUCH_TABLE:
+        if error.code == clients.NO_SUCH_TABLE:
             return Heard(None, False)  # it has no tables yet
         log.warning("fence.peer_refuses", region=hasty.region, peer=peer, error=str(error))
     except (RegionUnavailable, InvalidConfig):
@@ -131,8 +131,8 @@ def _ask(hasty: Settings, peer: str) -> Heard | None:
 
 def connect_adopter(settings: Settings, storage: LaneStorage) -> Adopter:
     """What learns from the peers whether the settings' region was fenced."""
-    from replicator.control_table import DynamoControl
-    from replicator.fencing.adopting import Adopter
+    from replicator.aws.control_table import DynamoControl
+    from replicator.fencing.adoption import Adopter
 
     peers = {peer: DynamoControl(settings.hasty.at(peer)) for peer in settings.peers}
     return Adopter(settings.region, DynamoControl(settings), peers, connect_fence(settings, storage).role)
@@ -146,12 +146,12 @@ def connect_link(
     pool: ThreadPoolExecutor, emit: Emit,
 ) -> Link:  # fmt: skip
     """The link of the settings' region to a peer, which need not be up."""
-    from replicator.copier import Copier
-    from replicator.dynamodb import DynamoStorage
-    from replicator.link import Link
-    from replicator.linkstate import LinkState
-    from replicator.peers import PeerTables
-    from replicator.quarantine import Quarantine
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.control.quarantine import Quarantine
+    from replicator.replication.copier import Copier
+    from replicator.replication.link import Link
+    from replicator.replication.link_state import LinkState
+    from replicator.replication.peer_tables import PeerTables
 
     name = f"{settings.region}>{peer}"
     bound = log.bind(region=settings.region, link=name)
@@ -161,14 +161,14 @@ def connect_link(
 
 def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicator:
     """The replicator of the settings' region, driven by threads. Peers need not be up; the own region must be."""
-    from replicator.backlog import TableBacklog
-    from replicator.checkpoints import Checkpoints
-    from replicator.control_table import DynamoControl
-    from replicator.dynamodb import DynamoStorage
-    from replicator.metrics import log_metrics
-    from replicator.refusals import Refusals
-    from replicator.streams import DynamoStreamReader
-    from replicator.worker import READER, LinkThread, Replicator
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.dynamodb_streams import DynamoStreamReader
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.control.backlog import TableBacklog
+    from replicator.control.checkpoints import Checkpoints
+    from replicator.replication.refusals import Refusals
+    from replicator.replication.worker import READER, LinkThread, Replicator
+    from replicator.runtime.metrics import log_metrics
 
     report, control = emit or log_metrics, DynamoControl(settings)
     reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER))
@@ -188,13 +188,13 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
 
 def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
     """The links of the settings' region to all its peers, driven by invocations. No peer need be up."""
-    from replicator.batches import partial_batches
-    from replicator.control_table import DynamoControl
-    from replicator.dynamodb import DynamoStorage
-    from replicator.metrics import emit as to_cloudwatch
-    from replicator.outbound import Outbound
-    from replicator.queues import QueueBacklog
-    from replicator.refusals import Refusals
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.aws.sqs import QueueBacklog
+    from replicator.replication.invocation import Outbound
+    from replicator.replication.lambda_batches import partial_batches
+    from replicator.replication.refusals import Refusals
+    from replicator.runtime.metrics import emit as to_cloudwatch
 
     report, home, control = emit or to_cloudwatch, DynamoStorage(settings), DynamoControl(settings)
     pool = ThreadPoolExecutor(8, thread_name_prefix="copier")
@@ -209,14 +209,14 @@ def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
 
 def connect_redrive(settings: Settings) -> Redrive:
     """What brings back stream batches of the settings' region that a mapping gave up."""
-    from replicator import aws
-    from replicator.backlog import VIEWS
-    from replicator.dynamodb import DynamoStorage
-    from replicator.queues import QueueBacklog
-    from replicator.redrive import Redrive
+    from replicator.aws import clients
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.aws.redrive import Redrive
+    from replicator.aws.sqs import QueueBacklog
+    from replicator.control.backlog import VIEWS
 
     backlogs = {target: QueueBacklog.connect(settings, target) for target in (*settings.peers, VIEWS)}
-    return Redrive(settings.region, DynamoStorage(settings), aws.streams(settings, settings.region), backlogs)
+    return Redrive(settings.region, DynamoStorage(settings), clients.streams(settings, settings.region), backlogs)
 
 
 # -- external events ---------------------------------------------------------------------------------------------------
@@ -225,8 +225,8 @@ def connect_redrive(settings: Settings) -> Redrive:
 def connect_publisher(settings: Settings) -> Publisher:
     """The publisher of the settings' region, on its streams and tables. Raises InvalidConfig for a transformation that
     cannot be loaded."""
-    from replicator.control_table import DynamoControl
-    from replicator.external.kinesis import KinesisDestination
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.kinesis import KinesisDestination
     from replicator.external.publisher import Publisher
     from replicator.external.transformation import load_external
 
@@ -243,10 +243,10 @@ def connect_publisher(settings: Settings) -> Publisher:
 def connect_publish_worker(settings: Settings) -> PublishWorker:
     """The publisher of the settings' region, driven by a process. Raises InvalidConfig when a stream or transformation is
     missing."""
-    from replicator.checkpoints import Checkpoints
-    from replicator.control_table import DynamoControl
-    from replicator.external.kinesis import KinesisReader, require_stream
-    from replicator.external.worker import READER, PublishWorker
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.kinesis import KinesisReader, require_stream
+    from replicator.control.checkpoints import Checkpoints
+    from replicator.external.publish_worker import READER, PublishWorker
 
     require_stream(settings, settings.external_stream)
     publisher = connect_publisher(settings)
@@ -256,9 +256,9 @@ def connect_publish_worker(settings: Settings) -> PublishWorker:
 
 def connect_publish_batches(settings: Settings, emit: Emit | None = None) -> PublishBatches:
     """The publisher of the settings' region, driven by invocations."""
-    from replicator.batches import partial_batches
-    from replicator.external.batch import PublishBatches
-    from replicator.metrics import emit as to_cloudwatch
+    from replicator.external.publish_batches import PublishBatches
+    from replicator.replication.lambda_batches import partial_batches
+    from replicator.runtime.metrics import emit as to_cloudwatch
 
     report = emit or to_cloudwatch
     return PublishBatches(connect_publisher(settings), settings.events_table, report, partial_batches(settings))
@@ -274,9 +274,9 @@ def connect_consumer(
     To go on in another region, use marks that are there too. `missed` and `not_ours` are log_missed and log_not_ours
     unless given. Raises InvalidConfig when there is no such stream.
     """
-    from replicator.checkpoints import Checkpoints
+    from replicator.aws.kinesis import KinesisReader
+    from replicator.control.checkpoints import Checkpoints
     from replicator.external.consumer import ExternalConsumer, log_not_ours
-    from replicator.external.kinesis import KinesisReader
     from replicator.external.marks import ControlMarks, Deduplicator, log_missed
 
     reader = KinesisReader.connect(settings, settings.external_stream, Checkpoints(control, f"consumer#{name}"))
@@ -291,7 +291,7 @@ def connect_consumer(
 
 def connect_keys(settings: Settings) -> dict[str, KeyStorage]:
     """The key storages on DynamoDB of the settings' region and its peers, by region."""
-    from replicator.erasure.dynamodb import DynamoKeys
+    from replicator.aws.key_table import DynamoKeys
 
     return {region: DynamoKeys(settings, region) for region in (settings.region, *settings.peers)}
 
@@ -310,7 +310,7 @@ def connect_personal_data(settings: Settings) -> PersonalData:
     if settings.personal_key.startswith(KEY_FILE):
         wrapping: Wrapping = LocalWrapping(settings.personal_key.removeprefix(KEY_FILE))
     else:
-        from replicator.erasure.kms import KmsWrapping
+        from replicator.aws.kms import KmsWrapping
 
         wrapping = KmsWrapping(settings)
     return PersonalData(settings.region, connect_keys(settings), wrapping)

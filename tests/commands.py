@@ -10,7 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from chaos.world.processes import dying_with_this_process
+from chaos.child_processes import dying_with_this_process
 from tests.regions import CLEAN
 
 ROOT = Path(__file__).parents[1]
@@ -18,8 +18,8 @@ Answer = subprocess.CompletedProcess[str]
 
 _SERVER = """
 import json, os, sys, tempfile, traceback
-import chaos.cli, projectors.cli, replicator.cli
-from chaos.world.processes import dying_with_this_process
+import chaos.cli.app, projectors.cli.app, replicator.cli.app
+from chaos.child_processes import dying_with_this_process
 prepare = dying_with_this_process()
 for line in sys.stdin:
     (package, *arguments), environment = json.loads(line)

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
 from chaos.world.world import World
-from replicator import aws
-from replicator.settings import Settings
+from replicator.aws import clients
+from replicator.runtime.settings import Settings
 from tests.engines import dynamodb_local
 from tests.processes import HANGING_SECONDS
 
@@ -76,7 +76,7 @@ def local_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def settings(emulated: World) -> Settings:
     """Settings of us-east-1 with fresh, empty tables (in both regions) of its own."""
     from projectors.sinks.dynamodb import DynamoSink
-    from replicator.tables import create_tables
+    from replicator.aws.tables import create_tables
 
     prefix = f"t{uuid.uuid4().hex[:12]}"
     for region in emulated.regions.values():
@@ -89,7 +89,7 @@ def settings(emulated: World) -> Settings:
 @pytest.fixture(scope="session")
 def _kept(emulated: World) -> Settings:
     from projectors.sinks.dynamodb import DynamoSink
-    from replicator.tables import create_tables
+    from replicator.aws.tables import create_tables
 
     for region in emulated.regions.values():
         kept = replace(region.settings, prefix="kept")
@@ -103,7 +103,7 @@ def emptied_settings(_kept: Settings) -> Settings:
     """Settings of us-east-1 whose tables (in both regions) were emptied: quicker than new ones, where no test reads the
     tables' streams, which show the emptying."""
     for region in (_kept.region, *_kept.peers):
-        client: Any = aws.dynamodb(_kept, region)
+        client: Any = clients.dynamodb(_kept, region)
         for table in (_kept.events_table, _kept.control_table, _kept.views_table):
             names = ["pk", "sk"]
             items = client.scan(TableName=table, ConsistentRead=True)["Items"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from replicator.domain.errors import MeridianError, RegionUnavailable
 from replicator.erasure import KeyStorage, MemoryKeys, SubjectKeys
-from replicator.errors import MeridianError, RegionUnavailable
 
 
 class Cuttable:

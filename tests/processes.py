@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chaos.world.processes import dying_with_this_process
+from chaos.child_processes import dying_with_this_process
 
 HANGING_SECONDS = 300.0
 """After so long a wait is not slow any more but hangs. No test is right or wrong by it on a machine that is only busy."""

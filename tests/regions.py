@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from replicator import EventStore, HybridLogicalClock, MemoryStorage
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
 from replicator.connect import connect_store
-from replicator.control_table import DynamoControl
-from replicator.dynamodb import DynamoStorage
 from replicator.fencing.roles import ACTIVE, Role, change_role, read_role
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 BACKENDS = ["memory", pytest.param("emulator", marks=pytest.mark.emulator)]

@@ -22,7 +22,7 @@ from benchmarks.counting import item_bytes, written
 from benchmarks.growth.drawing import Curve, Panel, Plot
 from benchmarks.measure import Goal, Of, Pair, Row, Task, at_least, at_most
 from benchmarks.working import MadeUp
-from replicator.errors import InvalidConfig, RegionUnavailable
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from tests.processes import HANGING_SECONDS, started, still_alive
 from tests.regions import CLEAN
 

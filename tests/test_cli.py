@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 
 from chaos.world.world import free_ports
-from replicator.control_table import DynamoControl
-from replicator.quarantine import Quarantine
-from replicator.settings import Settings
+from replicator.aws.control_table import DynamoControl
+from replicator.control.quarantine import Quarantine
+from replicator.runtime.settings import Settings
 from tests.commands import Answer, command
 from tests.processes import HANGING_SECONDS
 from tests.regions import CLEAN, environment_of
@@ -239,8 +239,8 @@ def test_wrong_input_is_one_line_that_names_it_and_says_what_to_do(answers: dict
 def test_an_error_is_shown_without_what_it_quotes_of_a_payload() -> None:
     code = """
 import typer
-from projectors.projection import ProjectionFailed
-from replicator.console import run
+from projectors.model.projection import ProjectionFailed
+from replicator.cli.console import run
 app = typer.Typer(pretty_exceptions_enable=False)
 
 @app.command()

@@ -12,7 +12,8 @@ from tests.processes import started
 
 COMMAND = """
 import os, signal, sys, threading, time, typer
-from replicator import console, ending
+from replicator.cli import console
+from replicator.runtime import signals
 ending._GRACE_SECONDS = {grace}
 app = typer.Typer()
 
@@ -67,7 +68,7 @@ def test_what_must_not_be_left_half_done_is_done_first() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_while_it_is_loaded_a_signal_ends_it_at_once(number: signal.Signals) -> None:
-    code = f"import signal, replicator.entrypoints as e; e.loading(); signal.raise_signal({int(number)}); print('on')"
+    code = f"import signal, replicator.cli.entrypoints as e; e.loading(); signal.raise_signal({int(number)}); print('on')"
     with started([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.ended() == (128 + number, "", "")
 

@@ -19,17 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from chaos.cli import app as chaos
+from chaos.child_processes import free_ports
+from chaos.cli.app import app as chaos
 from chaos.workload.flights import PROJECTION
-from chaos.world.processes import free_ports
 from chaos.world.world import World
-from projectors.cli import app as projectors
+from projectors.cli.app import app as projectors
 from projectors.sinks.dynamodb import DynamoSink
 from replicator import NewEvent, Settings
-from replicator.cli import app as replicator
+from replicator.aws.kinesis import create_streams
+from replicator.aws.tables import create_tables
+from replicator.cli.app import app as replicator
 from replicator.connect import connect_store
-from replicator.external.kinesis import create_streams
-from replicator.tables import create_tables
 from tests.processes import started
 from tests.regions import CLEAN, activate, environment_of
 

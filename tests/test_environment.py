@@ -10,11 +10,12 @@ import pytest
 import structlog
 
 from projectors.settings import given_projections, named_sinks, read_sinks
-from replicator import logs, operating
-from replicator.console import Among
-from replicator.errors import InvalidConfig
-from replicator.settings import Settings, read_settings
-from replicator.steering import read_steering
+from replicator.cli import ops_commands
+from replicator.cli.console import Among
+from replicator.domain.errors import InvalidConfig
+from replicator.ops.steering import read_steering
+from replicator.runtime import logs
+from replicator.runtime.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [path for folder in ("replicator", "projectors", "chaos") for path in (ROOT / folder).rglob("*.py")]
@@ -72,7 +73,7 @@ def test_a_command_about_a_region_takes_its_name_where_the_variables_say_nothing
 ) -> None:
     monkeypatch.setenv("MERIDIAN_REGION", blank)
     monkeypatch.setenv("AWS_REGION", blank)
-    system, settings = operating._system(Among(peers="eu-west-1"), "us-east-1")
+    system, settings = ops_commands._system(Among(peers="eu-west-1"), "us-east-1")
     assert (settings.region, sorted(system.places)) == ("us-east-1", ["eu-west-1", "us-east-1"])
 
 

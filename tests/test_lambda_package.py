@@ -15,13 +15,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HANDLERS = (
-    "replicator.functions.replicate",
-    "replicator.functions.catch_up",
-    "replicator.functions.redrive",
-    "replicator.functions.publish",
-    "projectors.functions.project",
-    "projectors.functions.catch_up",
-    "projectors.api.function.handler",
+    "replicator.handlers.replicate",
+    "replicator.handlers.catch_up",
+    "replicator.handlers.redrive",
+    "replicator.handlers.publish",
+    "projectors.handlers.project",
+    "projectors.handlers.catch_up",
+    "projectors.api_handler.handler",
 )
 LAMBDA_HAS = ("boto3", "botocore", "s3transfer", "dateutil", "six", "urllib3", "jmespath")
 
@@ -63,7 +63,7 @@ def test_a_changed_line_gives_other_bytes(package: Path, cache: Path, tmp_path: 
     for part in ("replicator", "projectors", "terraform/lambda"):
         shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
-    with (tmp_path / "replicator" / "store.py").open("a") as source:
+    with (tmp_path / "replicator" / "eventstore" / "store.py").open("a") as source:
         source.write("# changed\n")
     assert build(tmp_path, tmp_path / "package.zip", "--cache", str(cache)).returncode == 0
     assert (tmp_path / "package.zip").read_bytes() != package.read_bytes()
@@ -75,8 +75,8 @@ def test_it_is_small_and_holds_neither_commands_nor_machine_code(package: Path) 
     assert names == sorted(names)
     assert not [name for name in names if name.endswith(".so") or "test" in name.split("/")[0]]
     assert not [name for name in names if name.split("/")[0] in ("typer", "rich", "boto3", "botocore", "chaos")]
-    assert "replicator/functions.py" in names
-    assert "replicator/cli.py" not in names
+    assert "replicator/handlers.py" in names
+    assert "replicator/cli/app.py" not in names
 
 
 def test_each_module_has_its_bytecode_which_is_used_unlooked_at(package: Path, tmp_path: Path) -> None:
@@ -89,9 +89,11 @@ def test_each_module_has_its_bytecode_which_is_used_unlooked_at(package: Path, t
     assert compiled == {name for name in names if name.endswith(".pyc")}
     for name in compiled:
         assert (tmp_path / "unpacked" / name).read_bytes()[4:8] == b"\1\0\0\0", "by hash, and not to be checked"
-    (tmp_path / "unpacked" / "replicator" / "records.py").write_text("this is no Python")
+    (tmp_path / "unpacked" / "replicator" / "replication" / "stream_records.py").write_text("this is no Python")
     (tmp_path / "lambda").mkdir()
-    code = "import replicator.functions, replicator.outbound; print(replicator.outbound.read_records.__name__)"
+    code = (
+        "from replicator import handlers; from replicator.replication import invocation as i; print(i.read_records.__name__)"
+    )
     assert run(tmp_path / "unpacked", tmp_path / "lambda", code) == "read_records"
 
 
@@ -137,7 +139,7 @@ def test_every_handler_is_there_with_nothing_but_the_package_and_what_lambda_has
     code = (
         f"import {module} as found; "
         f"assert callable(found.{function}); assert found.__file__.startswith({str(package)!r}), found.__file__; "
-        "print(sorted(name for name in ('typer', 'rich', 'replicator.console') if name in sys.modules))"
+        "print(sorted(name for name in ('typer', 'rich', 'replicator.cli.console') if name in sys.modules))"
     )
     assert run(package, tmp_path, code) == "[]"
 
@@ -149,7 +151,7 @@ def test_the_api_answers_from_the_package(package: Path, tmp_path: Path) -> None
         "class Member(Projection):\n    name, stream_type = 'member', 'member'\n    visits = counter(visited=lambda p: 1)\n"
     )
     code = """
-from projectors.api.function import handler
+from projectors.api_handler import handler
 def get(path):
     http = {"method": "GET", "path": path, "sourceIp": "127.0.0.1", "protocol": "HTTP/1.1", "userAgent": "test"}
     event = {"version": "2.0", "rawPath": path, "rawQueryString": "", "headers": {"host": "localhost"},

@@ -17,7 +17,8 @@ from tests.regions import CLEAN, activate, environment_of
 BIN = Path(sys.executable).parent
 WORKER = """
 import sys, threading, time
-from replicator import console, ending
+from replicator.cli import console
+from replicator.runtime import signals
 import typer
 app = typer.Typer()
 

@@ -15,12 +15,12 @@ from rich.table import Table
 from benchmarks.growth import lag, sweeps
 from benchmarks.growth.drawing import Plot
 from benchmarks.report import machine
-from chaos.bars import Bars
-from chaos.outputs import check_output, replace_text
-from replicator import logs
-from replicator.console import out, run
-from replicator.environment import given
-from replicator.errors import InvalidConfig
+from chaos.cli.progress import Bars
+from chaos.report.files import check_output, replace_text
+from replicator.cli.console import out, run
+from replicator.domain.errors import InvalidConfig
+from replicator.runtime import logs
+from replicator.runtime.environment import given
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "performance"
 SWEEPS = {"lanes": sweeps.lanes, "peers": sweeps.peers, "size": sweeps.sizes, "batch": sweeps.batches}

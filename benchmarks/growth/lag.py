@@ -18,7 +18,7 @@ from benchmarks.measure import Steps
 from benchmarks.peer import peer, tell
 from benchmarks.working import run
 from replicator import Settings
-from replicator.dynamodb import DynamoStorage
+from replicator.aws.event_table import DynamoStorage
 
 SHARES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 LANES = 1000

@@ -20,8 +20,8 @@ from benchmarks.growth.drawing import Curve, Panel, Plot
 from benchmarks.measure import Steps
 from benchmarks.peer import delay, peer
 from replicator import NewEvent, Settings
-from replicator.copier import Copier
-from replicator.records import read_records
+from replicator.replication.copier import Copier
+from replicator.replication.stream_records import read_records
 
 ROUND_TRIP_MS = 20.0
 BATCH = 1000

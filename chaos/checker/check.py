@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from chaos.checker.asked import check_asked
+from chaos.checker.calls import check_asked
 from chaos.checker.causes import Knowledge
+from chaos.checker.claim_values import check_things
 from chaos.checker.claims import check_claims
 from chaos.checker.events import check_causes, check_events
 from chaos.checker.history import Finals, History
-from chaos.checker.sessions import check_sessions
-from chaos.checker.values import check_things
+from chaos.checker.session_guarantees import check_sessions
 from chaos.checker.verdict import PROMISES, Verdict
 from chaos.checker.views import check_views
 

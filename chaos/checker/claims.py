@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from math import inf
 
-from chaos.checker.asked import CLAIMS, OPTIMISTIC
+from chaos.checker.calls import CLAIMS, OPTIMISTIC
 from chaos.checker.causes import by_lane
 from chaos.checker.history import Call, Finals, History, Outcome
 from chaos.checker.verdict import Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from chaos.world.reading import Tables
+from chaos.checker.final_reads import Tables
 
 _STUCK_SECONDS = 60.0
 """Convergence is given up when nothing at all has arrived anywhere for so long."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from chaos.world.reading import Tables, content_digest
-from replicator.errors import MeridianError
-from replicator.settings import Settings
+from chaos.checker.final_reads import Tables, content_digest
+from replicator.domain.errors import MeridianError
+from replicator.runtime.settings import Settings
 
 Item = dict[str, Any]
 

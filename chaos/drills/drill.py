@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chaos.checker.sabotage import PROMISES, break_promise
-from chaos.drills.result import DrillResult
+from chaos.drills.drill_result import DrillResult
+from chaos.scenarios.desks import FlightLoad
 from chaos.scenarios.places import REGIONS
 from chaos.scenarios.runner import Run, opened
 from chaos.scenarios.scenario import Scenario
 from chaos.scenarios.scenario_file import load_scenario
 from chaos.scenarios.stage import Stage
 from chaos.scenarios.watcher import Watcher
-from chaos.workload.desks import FlightLoad
 from chaos.workload.flights import check_count, data_file
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 KINDS = ("freeze", "kill", "restore", "partition", "one-way", "slow", "split-brain", "switchover")
 """What can happen to a region: each is a file of chaos/drills/files."""

@@ -1,7 +1,7 @@
 """Wall clocks that can be set forward and back while a process runs, in that process alone.
 
     python -m chaos.faults.clocks FILE -- replicator run
-    python -m chaos.faults.clocks FILE -- -c "from replicator.cli import main; main()" run
+    python -m chaos.faults.clocks FILE -- -c "from replicator.cli.app import main; main()" run
 
 FILE holds the seconds by which the clock is wrong. `time.time` and `time.time_ns` tell the wrong time, `time.monotonic`
 and the timers of the system go on as they do when a machine's clock is set. Signatures and log lines keep the right time:
@@ -21,7 +21,7 @@ from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 _LOOK_NS = 100_000_000
 _MOST_SECONDS = 10 * 365 * 86_400

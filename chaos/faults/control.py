@@ -12,11 +12,11 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from chaos.faults.orders import EFFECTS, FAULTS, TOLD
+from chaos.child_processes import Process, free_ports
 from chaos.faults.proxy import HOST
+from chaos.faults.record_orders import EFFECTS, FAULTS, TOLD
 from chaos.faults.rules import Rule, for_localstack, parse_rules
-from chaos.world.processes import Process, free_ports
-from replicator.errors import InvalidConfig, MeridianError
+from replicator.domain.errors import InvalidConfig, MeridianError
 
 _ASK_SECONDS = 10.0
 _START_SECONDS = 20.0

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.faults.asked import Asked
+from chaos.faults.request import Asked
 from chaos.faults.rules import Rule
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 _REMEMBERED = 1_000
 

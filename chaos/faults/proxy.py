@@ -21,18 +21,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from chaos.faults.asked import Asked, what_is_asked
 from chaos.faults.batches import unprocessed
 from chaos.faults.engine import Engine, Strike
 from chaos.faults.inserts import OPERATIONS, Answer, Client, Inserts, place_of
 from chaos.faults.messages import LIMIT, Head, Malformed, Message, answer, read_body, read_head
-from chaos.faults.orders import is_order, obey
+from chaos.faults.record_orders import is_order, obey
 from chaos.faults.records import duplicated, partition_key, reordered
 from chaos.faults.refusals import refusal, unreachable
+from chaos.faults.request import Asked, what_is_asked
 from chaos.faults.streams import SERVICE, Streams
 from chaos.faults.upstream import Broken, Unreachable, Upstream
-from replicator.ending import ended, running, stop_on_signals
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
+from replicator.runtime.signals import ended, running, stop_on_signals
 
 HOST = "127.0.0.1"
 _DYNAMODB = "DynamoDB_20120810."
@@ -240,7 +240,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def serve(doors: Sequence[Door], engine: Engine, gone: str, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, which replicator.ending handles. Raises InvalidConfig when a port is taken."""
+    """Serve until SIGTERM or SIGINT, which replicator.runtime.signals handles. Raises InvalidConfig when a port is taken."""
     stop = stop_on_signals()
     proxy = Proxy(engine, gone, say)
     for door in doors:

@@ -7,8 +7,8 @@ import uuid
 import zlib
 from http import HTTPStatus
 
-from chaos.faults.asked import Asked
 from chaos.faults.messages import Message, answer
+from chaos.faults.request import Asked
 
 MESSAGE = "Operation failed due to a simulated fault"
 """LocalStack's own words."""

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos.faults.models import operations_of, services
-from chaos.faults.reading import Fields, strict_json
-from replicator.errors import InvalidConfig
+from chaos.faults.rule_files import Fields, strict_json
+from replicator.domain.errors import InvalidConfig
 
 ERROR = "error"
 _EXPIRED = "ExpiredIteratorException"

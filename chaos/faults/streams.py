@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from chaos.faults.asked import Asked
 from chaos.faults.batches import Ask
 from chaos.faults.engine import Engine, Strike
 from chaos.faults.messages import Head, Message, answer
 from chaos.faults.records import partition_key, reordered
 from chaos.faults.refusals import refusal
+from chaos.faults.request import Asked
 from chaos.faults.shards import Iterator, Topology, VirtualShard, is_ours, number
 
 SERVICE = "dynamodbstreams"

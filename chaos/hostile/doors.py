@@ -11,24 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from chaos.hostile.judging import WRONG, by_answer, by_error, by_table
+from chaos.child_processes import Process, free_ports
+from chaos.hostile.hostile_plan import Good
 from chaos.hostile.kinds import API, HARMLESS, LAMBDA, QUARANTINED, REFUSED, STORE, STREAM, Hostile
-from chaos.hostile.plan import Good
 from chaos.hostile.requests import Request, events_body, to_stream
 from chaos.hostile.stored import FORK, record_of, valid_item
-from chaos.things import PROJECTION, added
-from chaos.world.processes import Process, free_ports
+from chaos.hostile.verdicts import WRONG, by_answer, by_error, by_table
+from chaos.workload.model import PROJECTION, added
 from chaos.world.world import World
 from projectors.connect import connect_inbound
-from projectors.inbound import Inbound
+from projectors.run.invocation import Inbound
 from projectors.settings import load_projections
-from replicator import aws
+from replicator.aws import clients
 from replicator.connect import connect_outbound
-from replicator.errors import MeridianError
-from replicator.items import to_item
-from replicator.outbound import Outbound
-from replicator.store import EventStore
-from replicator.wallclock import wall_clock
+from replicator.domain.errors import MeridianError
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.store import EventStore
+from replicator.replication.invocation import Outbound
+from replicator.runtime.wall_clock import wall_clock
 
 _BATCH = 20
 _ANSWER_SECONDS = 30.0
@@ -44,7 +44,7 @@ class Doors:
         self.good: dict[tuple[str, int], bytes] = {}
         """Acknowledged good events: lane and sequence to digest."""
         self.failed_batches: list[str] = []
-        self._clients: dict[str, Any] = {r: aws.dynamodb(world.settings(r), r) for r in world.regions}
+        self._clients: dict[str, Any] = {r: clients.dynamodb(world.settings(r), r) for r in world.regions}
         ports = dict(zip(world.regions, free_ports(len(world.regions)), strict=True))
         self.apis = {region: _api(world, region, port) for region, port in ports.items()}
         self._ports = ports
@@ -73,7 +73,7 @@ class Doors:
 
     def _make_queues(self, region: str) -> None:
         settings = self.world.settings(region)
-        client = aws.sqs(settings, region)
+        client = clients.sqs(settings, region)
         for name in ("dead-letters", "backlog-views", *(f"backlog-{peer}" for peer in settings.peers)):
             client.create_queue(QueueName=f"{settings.prefix}-{name}")
 
@@ -221,7 +221,7 @@ def _api(world: World, region: str, port: int) -> Process:
         "MERIDIAN_ENDPOINTS": ",".join(f"{each}={url}" for each, url in settings.endpoints.items()),
         "MERIDIAN_PROJECTIONS": PROJECTION,
     }
-    program = "from replicator.entrypoints import projectors; projectors()"
+    program = "from replicator.cli.entrypoints import projectors; projectors()"
     command = [sys.executable, "-c", program, "serve", "--port", str(port)]
     return Process(f"API of {region}", command, environment, world.logs / f"{region}-api.log")
 

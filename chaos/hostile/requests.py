@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 from urllib.parse import quote
 
-from chaos.hostile.calls import token_text
+from chaos.hostile.hostile_calls import token_text
 from chaos.hostile.kinds import API, HARMLESS, REFUSED, Hostile, Kind, kind, mark
 from chaos.hostile.values import json_texts
 

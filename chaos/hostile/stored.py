@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from chaos.checker.final_reads import content_digest
 from chaos.hostile.kinds import HARMLESS, LAMBDA, QUARANTINED, REFUSED, STREAM, Hostile, Kind, kind, mark
 from chaos.hostile.values import NAMES, REGIONS, TIMES, json_texts
-from chaos.things import added
-from chaos.world.reading import content_digest
+from chaos.workload.model import added
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 
 Item = dict[str, Any]
 Change = Callable[[Random, str, Item], Item]

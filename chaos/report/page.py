@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from chaos.outputs import replace_text
 from chaos.report.charts import Axis, Line, Span, bars, lines
+from chaos.report.files import replace_text
 from chaos.report.style import CSS
-from replicator.status.kit import document, mark, said, table
+from replicator.ops.status.html import document, mark, said, table
 
 Found = Mapping[str, Any]
 _STATES = {True: ("well", "kept"), False: ("act", "broken"), None: ("watch", "not run")}

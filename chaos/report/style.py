@@ -1,4 +1,4 @@
-"""How the page of a run looks, beside what every page of Meridian's has (replicator/status/style.py)."""
+"""How the page of a run looks, beside what every page of Meridian's has (replicator/ops/status/style.py)."""
 
 _REGIONS = {  # Okabe and Ito's palette, which the colour-blind can tell apart, darkened or lightened for the ground
     "light": ("#0072b2", "#c25100", "#00795a", "#a8447f", "#7a6a00", "#444c56"),

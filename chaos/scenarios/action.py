@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from chaos.scenarios.stage import Stage
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 LEAST_SECONDS = 0.001
 LEAST_SHARE = 0.001

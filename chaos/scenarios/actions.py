@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from chaos.child_processes import Process
 from chaos.scenarios.action import Action
-from chaos.scenarios.on_links import HalfOpen, Hole, Mute, Reset, Slow
-from chaos.scenarios.on_services import Fail, SetClock
+from chaos.scenarios.link_actions import HalfOpen, Hole, Mute, Reset, Slow
 from chaos.scenarios.runbook_runner import Operator
+from chaos.scenarios.service_actions import Fail, SetClock
 from chaos.scenarios.stage import Stage
 from chaos.world.backup import Backup, take_backup
-from chaos.world.processes import Process
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 __all__ = ["ACTIONS", "Action", "Fail"]
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.outputs import replace_text
+from chaos.report.files import replace_text
 from chaos.scenarios.places import NotRun
 from chaos.scenarios.result import Result
 from chaos.scenarios.scenario import Scenario
-from replicator.errors import InvalidConfig, MeridianError, place
+from replicator.domain.errors import InvalidConfig, MeridianError, place
 
 Run = Callable[[Scenario, int], Result | NotRun]
 Found = dict[str, Any]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from chaos.checker.final_reads import Tables
 from chaos.checker.history import History, Outcome
 from chaos.scenarios.watcher import Watcher
 from chaos.workload.sessions import Session
-from chaos.world.reading import Tables
-from replicator.errors import RegionUnavailable
+from replicator.domain.errors import RegionUnavailable
 
 OLD_SECONDS = 10.0
 """What was acknowledged so long before its region lost its data may not be gone."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from chaos.scenarios.actions import Action
 from chaos.scenarios.scenario import ORDINALS, Scenario
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "us-west-2", "eu-central-1")
 

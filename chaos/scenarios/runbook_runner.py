@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol
 
 from chaos.scenarios.stage import Stage
-from replicator.errors import MeridianError, RegionUnavailable
-from replicator.runbooks import Failback, Failover, Switchover
-from replicator.system import System
+from replicator.domain.errors import MeridianError, RegionUnavailable
+from replicator.ops.runbooks import Failback, Failover, Switchover
+from replicator.ops.system import System
 
 _LONGEST_SECONDS = 900.0
 _HOME_SECONDS = 120.0

@@ -18,6 +18,7 @@ from chaos.checker.verdict import Verdict
 from chaos.scenarios.action import Action
 from chaos.scenarios.actions import MoveBack, make
 from chaos.scenarios.evidence import events_by_region, writers
+from chaos.scenarios.load import Workload
 from chaos.scenarios.outage import Outage
 from chaos.scenarios.places import NotRun, place
 from chaos.scenarios.result import Done, Result
@@ -25,10 +26,9 @@ from chaos.scenarios.sampling import Sampler, series
 from chaos.scenarios.scenario import ORDINALS, Scenario, Step
 from chaos.scenarios.stage import Stage
 from chaos.scenarios.watcher import Watcher
-from chaos.workload.load import Workload
 from chaos.world.network import PASS
 from chaos.world.world import World
-from replicator.errors import MeridianError
+from replicator.domain.errors import MeridianError
 
 _SLOW_SECONDS = 10.0
 """How long a request may take at an endpoint that is not ours: LocalStack needs seconds under load."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chaos.checker.final_reads import Tables
 from chaos.checker.history import Call, Outcome
-from chaos.world.reading import Tables
-from replicator.errors import MeridianError
-from replicator.settings import Settings
+from replicator.domain.errors import MeridianError
+from replicator.runtime.settings import Settings
 
 EVERY_SECONDS = 0.5
 _PER_LOOK = 6

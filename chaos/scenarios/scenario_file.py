@@ -17,8 +17,8 @@ rollback would. What is not understood is refused.
 
 With `load: {flights: 10000}` the clients report real flights, and steps may go by what becomes of these instead of by
 seconds: a step begins `when` something has come about, after the steps before it, and lasts `until` something has. That is
-one of chaos/workload/desks.py's conditions; the files of chaos/drills/files use them. `kills` is how many workers are killed
-on the way.
+one of chaos/scenarios/desks.py's conditions; the files of chaos/drills/files use them. `kills` is how many workers are
+killed on the way.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ import yaml
 from chaos.checker.verdict import PROMISES
 from chaos.scenarios.action import Action
 from chaos.scenarios.actions import ACTIONS, make
+from chaos.scenarios.desks import CONDITIONS, FlightLoad
 from chaos.scenarios.scenario import ORDINALS, AnyLoad, Scenario, Step
-from chaos.workload.desks import CONDITIONS, FlightLoad
-from chaos.workload.visitors import Load
-from replicator.errors import InvalidConfig
+from chaos.scenarios.visitors import Load
+from replicator.domain.errors import InvalidConfig
 
 PROBES = ("acknowledged", "arrives")
 FILES = Path(__file__).parent / "files"

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from math import inf
 from typing import Any, Protocol
 
+from chaos.checker.final_reads import Tables
 from chaos.checker.history import History, Place
+from chaos.child_processes import Process
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Faults
 from chaos.scenarios.outage import Outage
@@ -19,11 +21,9 @@ from chaos.workload.sessions import Session
 from chaos.world.backup import Backup
 from chaos.world.layers import Layers
 from chaos.world.network import Network
-from chaos.world.processes import Process
-from chaos.world.reading import Tables
 from chaos.world.region import RegionProcesses
 from chaos.world.world import World
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 _FIRST_SEED = 2**32
 """Of rules that were given none: far from any that a scenario would give."""

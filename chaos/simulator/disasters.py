@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from replicator.domain.names import LaneId
 
 if TYPE_CHECKING:
-    from chaos.simulator.region import Region
-    from chaos.simulator.world import World
+    from chaos.simulator.simulated_region import Region
+    from chaos.simulator.simulated_world import World
 
 
 ANEW_SECONDS = 12.0

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import count
 
 from chaos.checker.history import History
-from chaos.simulator.axe import Axe, Killed
-from chaos.simulator.network import Mishap, Network
+from chaos.simulator.crash_points import Axe, Killed
+from chaos.simulator.simulated_network import Mishap, Network
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import Event
-from replicator.errors import InvalidConfig
 
 NAMES = (
     "us-east-1", "eu-west-1", "ap-southeast-2", "sa-east-1", "ap-northeast-1", "us-west-2", "eu-north-1", "af-south-1",

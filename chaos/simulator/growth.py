@@ -22,18 +22,18 @@ from typing import Any, TypeVar
 
 from rich.table import Table
 
-from chaos import things
-from chaos.simulator.ambient import simulated
-from chaos.simulator.campaign import pool
 from chaos.simulator.environment import BEGIN, Options
-from chaos.simulator.network import Network
-from chaos.simulator.processes import app_of, projector_of, replicator_of
-from chaos.simulator.region import Region
-from chaos.simulator.sessions import stream_of
-from chaos.simulator.world import World
-from replicator.appending import Write
+from chaos.simulator.seeds import pool
+from chaos.simulator.simulated_network import Network
+from chaos.simulator.simulated_processes import app_of, projector_of, replicator_of
+from chaos.simulator.simulated_region import Region
+from chaos.simulator.simulated_sessions import stream_of
+from chaos.simulator.simulated_time import simulated
+from chaos.simulator.simulated_world import World
+from chaos.workload import model
 from replicator.domain.event import Event
-from replicator.worker import LinkThread
+from replicator.eventstore.appender import Write
+from replicator.replication.worker import LinkThread
 
 T = TypeVar("T")
 Turn = Callable[[], float]
@@ -182,7 +182,7 @@ def _write(world: _Growing, region: Region, streams: Iterator[int], wanted: int,
         return -1.0
     numbers = [next(streams) for _ in range(_AT_ONCE)]
     app_of(world, region, 0).store.append_all(
-        [Write(stream_of(number % world.options.streams), (things.added(f"{number}", 1),)) for number in numbers]
+        [Write(stream_of(number % world.options.streams), (model.added(f"{number}", 1),)) for number in numbers]
     )
     return _AT_ONCE * len(world.regions) / A_SECOND
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from chaos.simulator.operator import Order
-from chaos.simulator.processes import projector_of, replicator_of
+from chaos.simulator.simulated_processes import projector_of, replicator_of
 
 if TYPE_CHECKING:
-    from chaos.simulator.region import Region
-    from chaos.simulator.world import World
+    from chaos.simulator.simulated_region import Region
+    from chaos.simulator.simulated_world import World
 
 ROUNDS = 12
 """So many rounds are enough, or something never ends."""

@@ -12,24 +12,24 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from projectors import engine
 from projectors.crdt import Assign, LwwRegister, OrSet, PnCounter, Remove
-from projectors.folding import Wanted, fold_lanes
-from replicator import copier, link, worker
-from replicator.appending import Appender
-from replicator.backlog import TableBacklog
-from replicator.copying import Plan, plan
+from projectors.engine import engine
+from projectors.engine.folding import Wanted, fold_lanes
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.shard_reader import Shard
+from replicator.control.backlog import TableBacklog
 from replicator.domain.clock import ZERO, HybridLogicalClock
+from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.domain.event import Event, Head
-from replicator.errors import InvalidConfig, RegionRefuses, RegionUnavailable
+from replicator.eventstore.appender import Appender
+from replicator.eventstore.storage import Insert
+from replicator.eventstore.store_errors import OutcomeUnknown
+from replicator.eventstore.stream_reader import StreamReader
 from replicator.fencing.fence import Fence
-from replicator.records import read_records
-from replicator.runbooks import Failback
-from replicator.shards import Shard
-from replicator.storage import Insert
-from replicator.store_errors import OutcomeUnknown
-from replicator.stream_reader import StreamReader
-from replicator.streams import DynamoStreamReader
+from replicator.ops.runbooks import Failback
+from replicator.replication import copier, link, worker
+from replicator.replication.copy_plan import Plan, plan
+from replicator.replication.stream_records import read_records
 
 Plant = Callable[[], AbstractContextManager[object]]
 
@@ -212,7 +212,7 @@ def _unknown_is_failed() -> Iterator[None]:
 
 @_mutant("a write without an answer is made again, as a new one", "duplicated from_nowhere", range(2, 10))
 def _unknown_is_repeated() -> Iterator[None]:
-    from replicator.store_errors import LaneTaken
+    from replicator.eventstore.store_errors import LaneTaken
 
     with _instead(Appender, "_insert", _after_unknown(lambda error: LaneTaken(error.events))):
         yield

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chaos.scenarios.runbook_runner import ClientSteering, Mover
-from chaos.simulator.processes import settings_of
 from chaos.simulator.reach import Reached, ReachedControl
-from chaos.simulator.region import Region, Regions
-from replicator.audit.keeper import READER, Changes, Keeper, KeeperOptions
-from replicator.checkpoints import Checkpoints
-from replicator.errors import MeridianError
+from chaos.simulator.simulated_processes import settings_of
+from chaos.simulator.simulated_region import Region, Regions
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.control.checkpoints import Checkpoints
+from replicator.domain.errors import MeridianError
 from replicator.fencing.roles import read_role
-from replicator.runbooks import Failback, Failover
-from replicator.runbooks.runbook import Runbook
-from replicator.runbooks.runs import headers, note_header
-from replicator.streams import DynamoStreamReader
-from replicator.system import Place, System
+from replicator.ops.audit.summary_keeper import READER, Changes, Keeper, KeeperOptions
+from replicator.ops.runbooks import Failback, Failover
+from replicator.ops.runbooks.runbook import Runbook
+from replicator.ops.runbooks.runs import headers, note_header
+from replicator.ops.system import Place, System
 
 LEASE = 2.0
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from chaos.simulator import steps
 from chaos.simulator.environment import Options
-from chaos.simulator.network import Mishap, Way
-from chaos.simulator.sessions import Change
+from chaos.simulator.simulated_network import Mishap, Way
+from chaos.simulator.simulated_sessions import Change
 from chaos.simulator.steps import Step
 
 KINDS = ("added", "added", "joined", "left", "named")

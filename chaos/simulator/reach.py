@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from chaos.simulator.environment import Environment
-from chaos.simulator.network import Mishap, Unanswered
-from chaos.simulator.region import Region
+from chaos.simulator.simulated_network import Mishap, Unanswered
+from chaos.simulator.simulated_region import Region
 from chaos.simulator.stores import Control, Table
-from replicator.control import Guard, Value
+from replicator.control.control_storage import Guard, Value
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.errors import RegionUnavailable
-from replicator.storage import Insert, Position
-from replicator.store_errors import OutcomeUnknown
+from replicator.eventstore.storage import Insert, Position
+from replicator.eventstore.store_errors import OutcomeUnknown
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chaos.simulator.environment import Options
 from chaos.simulator.mutants import planted
 from chaos.simulator.plan import draw
-from chaos.simulator.running import Outcome, options_of, run_plan
+from chaos.simulator.run_steps import Outcome, options_of, run_plan
 from chaos.simulator.shrinking import shrink
 from chaos.simulator.steps import Step
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.simulator.disasters import strike
-from chaos.simulator.network import Mishap, Way
 from chaos.simulator.operator import Order
-from chaos.simulator.processes import app_name, projector_of, replicator_of
-from chaos.simulator.sessions import Change, stream_of
-from projectors.worker import READER as PROJECTOR
-from replicator.worker import READER as REPLICATOR
+from chaos.simulator.simulated_network import Mishap, Way
+from chaos.simulator.simulated_processes import app_name, projector_of, replicator_of
+from chaos.simulator.simulated_sessions import Change, stream_of
+from projectors.run.worker import READER as PROJECTOR
+from replicator.replication.worker import READER as REPLICATOR
 
 if TYPE_CHECKING:
-    from chaos.simulator.world import World
+    from chaos.simulator.simulated_world import World
 
 
 class Step(Protocol):
@@ -371,7 +371,7 @@ def _rested(seconds: float) -> str:
 
 
 def _tried(do: Callable[[], object]) -> str:
-    from replicator.errors import RegionUnavailable
+    from replicator.domain.errors import RegionUnavailable
 
     try:
         do()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from replicator.control import Guard
+from replicator.control.control_storage import Guard
+from replicator.control.memory_control import MemoryControl
 from replicator.domain.event import NO_EVENTS, Event, Head
 from replicator.domain.names import LaneId
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.storage import Insert
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.storage import Insert
 
 
 class Control(MemoryControl):

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from replicator.domain.event import Event
 from replicator.domain.names import sequence_key
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 
 KEPT_SECONDS = 24 * 3600.0
 ITERATOR_SECONDS = 15 * 60.0

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from chaos.checker.history import Call, History, Written
-from projectors.queries import Query
-from replicator.appending import Write
+from projectors.reads.queries import Query
 from replicator.claims import HomesNotMoved
+from replicator.domain.errors import ClockAhead, RegionUnavailable
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import VersionVector
-from replicator.errors import ClockAhead, RegionUnavailable
-from replicator.operation import GaveUp, Rejected, Result, Saved
-from replicator.store_errors import AppendContention, NotHereYet, OutcomeUnknown
+from replicator.eventstore.appender import Write
+from replicator.eventstore.operations import GaveUp, Rejected, Result, Saved
+from replicator.eventstore.store_errors import AppendContention, NotHereYet, OutcomeUnknown
 
 T = TypeVar("T")
 

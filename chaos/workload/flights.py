@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from projectors import Projection, add, collection, counter, register, remove
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidConfig
 
 AIRPORTS = ("EWR", "JFK", "LGA")
 ROWS = 336_776

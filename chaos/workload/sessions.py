@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from chaos.checker.history import History
 from chaos.workload.client import UNSETTLED, Client
-from replicator.store import EventStore
+from replicator.eventstore.store import EventStore
 
 
 @dataclass(frozen=True, slots=True)

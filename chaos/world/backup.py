@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from replicator import aws
-from replicator.settings import Settings
+from replicator.aws import clients
+from replicator.runtime.settings import Settings
 
 _KEPT = ("TableName", "AttributeDefinitions", "KeySchema")
 
@@ -45,7 +45,7 @@ def take_backup(settings: Settings) -> Backup:
     that are restored to one point in time.
     """
     patient = replace(settings, read_timeout=30.0)
-    client: Any = aws.dynamodb(patient, settings.region)
+    client: Any = clients.dynamodb(patient, settings.region)
     names = [name for name in client.list_tables()["TableNames"] if name.startswith(f"{settings.prefix}-")]
     taken = time.monotonic()
     return Backup(taken, tuple(_read(client, name) for name in sorted(names, key=lambda n: n == settings.events_table)))
@@ -66,7 +66,7 @@ def _read(client: Any, name: str) -> Table:
 
 def restore_backup(settings: Settings, backup: Backup) -> None:
     """Make the tables again in the settings' region, which has none, with what they held."""
-    client: Any = aws.dynamodb(replace(settings, read_timeout=30.0), settings.region)
+    client: Any = clients.dynamodb(replace(settings, read_timeout=30.0), settings.region)
     for table in backup.tables:
         name = table.declared["TableName"]
         client.create_table(**table.declared)

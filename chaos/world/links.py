@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 HOST = "127.0.0.1"
 _CHUNK = 16_384

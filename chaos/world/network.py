@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from chaos.child_processes import Process, free_ports
 from chaos.world.links import DIRECTIONS, HALF_OPEN, HOLE, HOST, MUTE, PASS, RESET, Mode
-from chaos.world.processes import Process, free_ports
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 __all__ = ["HALF_OPEN", "HOLE", "MUTE", "PASS", "RESET", "Mode", "Network"]
 

@@ -13,14 +13,14 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chaos.child_processes import Process
 from chaos.faults.clocks import Clock
 from chaos.world.backup import Backup, restore_backup
-from chaos.world.processes import Process
 from projectors.sinks.dynamodb import DynamoSink
-from replicator import aws
-from replicator.errors import InvalidConfig
-from replicator.settings import Settings
-from replicator.tables import create_tables
+from replicator.aws import clients
+from replicator.aws.tables import create_tables
+from replicator.domain.errors import InvalidConfig
+from replicator.runtime.settings import Settings
 
 _START_SECONDS = 60.0
 _DELETE_SECONDS = 20.0
@@ -61,7 +61,7 @@ def worker(
         "MERIDIAN_ATTEMPTS": str(settings.attempts),
         "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
     }
-    command = ["-c", f"from replicator.entrypoints import {module}; {module}()", "run"]
+    command = ["-c", f"from replicator.cli.entrypoints import {module}; {module}()", "run"]
     return Process(
         f"{program} of {settings.region}",
         clock.launched(*command) if clock is not None else [sys.executable, *command],
@@ -156,7 +156,7 @@ class RegionProcesses:
     def clear(self) -> dict[str, str]:
         """Delete the region's tables, all that have its prefix, each whatever becomes of the others. Returns those that are
         left, each with the reason. Raises ClientError or BotoCoreError where they cannot even be listed."""
-        client: Any = aws.dynamodb(replace(self.settings, read_timeout=30.0), self.name)
+        client: Any = clients.dynamodb(replace(self.settings, read_timeout=30.0), self.name)
         pages = client.get_paginator("list_tables").paginate()
         names = [name for page in pages for name in page["TableNames"] if name.startswith(f"{self.settings.prefix}-")]
         end = time.monotonic() + _DELETE_SECONDS

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from chaos.world.processes import Process, ProcessFailed
+from chaos.child_processes import Process, ProcessFailed
 
 PASSWORD = "not-a-secret"
 _START_SECONDS = 30.0

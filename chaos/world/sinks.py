@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from chaos.world.servers import postgresql
 from chaos.world.world import World
+from projectors.engine.memory_sink import MemorySink
+from projectors.engine.sink import Sink
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.sinks.memory import MemorySink
-from projectors.sinks.port import Sink
 from projectors.sinks.postgresql import PostgresSink
 
 

@@ -19,8 +19,8 @@ import boto3
 from botocore.config import Config
 
 from chaos.world.world import World
-from replicator.errors import InvalidConfig, MeridianError
-from replicator.settings import Settings
+from replicator.domain.errors import InvalidConfig, MeridianError
+from replicator.runtime.settings import Settings
 
 SERVICES = "dynamodb,dynamodbstreams,lambda,sqs,sns,kinesis,kms,iam,sts,logs,monitoring,cloudwatch,events"
 ROOT = Path(__file__).resolve().parents[2]

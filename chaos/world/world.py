@@ -23,19 +23,19 @@ from urllib.request import urlopen
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chaos.child_processes import Process, free_ports
 from chaos.faults.clocks import Clock
 from chaos.faults.control import ServiceProxy
 from chaos.world.emulator import COUNTS_PATH
 from chaos.world.network import Network
-from chaos.world.processes import Process, free_ports
 from chaos.world.region import RegionProcesses, emulator, worker
+from replicator.cli.console import err
 from replicator.connect import connect_store
-from replicator.console import err
 from replicator.domain.clock import HybridLogicalClock
-from replicator.ending import undisturbed
-from replicator.errors import InvalidConfig
-from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.domain.errors import InvalidConfig
+from replicator.eventstore.store import EventStore
+from replicator.runtime.settings import Settings
+from replicator.runtime.signals import undisturbed
 
 __all__ = ["RegionProcesses", "World", "free_ports"]
 

@@ -21,23 +21,24 @@ from typing import Any
 
 from rich.console import Console
 
-from chaos.world.processes import Process
+from chaos.child_processes import Process
 from chaos.world.world import World, free_ports
 from examples.identity.model import SCHEMAS
 from examples.identity.platform import Identity
+from projectors.model.view import ViewKey
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.view import ViewKey
-from replicator import NewEvent, Operation, Rejected, Saved, logs
+from replicator import NewEvent, Operation, Rejected, Saved
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.kinesis import create_streams
 from replicator.claims import HomedClaims
 from replicator.claims.homes import HomeMover
 from replicator.connect import connect_consumer, connect_personal_data, connect_publish_worker, connect_store
-from replicator.control_table import DynamoControl
-from replicator.dynamodb import DynamoStorage
+from replicator.control.memory_control import MemoryControl
+from replicator.eventstore.history import audit
 from replicator.external import ExternalEvent
-from replicator.external.kinesis import create_streams
-from replicator.history import audit
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
+from replicator.runtime import logs
+from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 PROJECTIONS = ["examples.identity.model:User", "examples.identity.model:Group"]
@@ -193,7 +194,7 @@ class Story:
             "MERIDIAN_ENDPOINTS": ",".join(f"{r}={url}" for r, url in self.settings[WEST].endpoints.items()),
             "MERIDIAN_PROJECTIONS": ",".join(PROJECTIONS),
         }
-        program = "from replicator.entrypoints import projectors; projectors()"
+        program = "from replicator.cli.entrypoints import projectors; projectors()"
         command = [sys.executable, "-c", program, "serve", "--port", str(port)]
         server = Process("API", command, environment, self.world.logs / "api.log")
         server.start()

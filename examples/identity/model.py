@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from projectors import Projection, add, collection, counter, register, remove
+from replicator.eventstore.upcasting import Schemas
 from replicator.external import External, publish
-from replicator.schemas import Schemas
 
 SCHEMAS = Schemas()
 for name, latest in {

@@ -8,8 +8,8 @@ import hmac
 from typing import Any
 
 from examples.identity.model import SCHEMAS, Group, User
-from projectors.queries import Query, Snapshot
-from projectors.sinks.port import Sink
+from projectors.engine.sink import Sink
+from projectors.reads.queries import Query, Snapshot
 from replicator import (
     Accept,
     ConsistencyToken,
@@ -25,7 +25,7 @@ from replicator import (
 )
 from replicator.claims import Claim, HomedClaims, Release
 from replicator.erasure import PersonalData
-from replicator.history import signed
+from replicator.eventstore.history import signed
 
 
 class Identity:

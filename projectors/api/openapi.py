@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from projectors.projection import Projection
+from projectors.model.projection import Projection
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, MAX_TYPE_BYTES
-from replicator.storage import MAX_EVENTS
+from replicator.eventstore.storage import MAX_EVENTS
 
 Json = dict[str, Any]
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from projectors.api.paths import route_path
-from projectors.projection import ProjectionFailed
-from replicator.errors import (
+from projectors.model.projection import ProjectionFailed
+from replicator.domain.errors import (
     ClockAhead,
     DamagedEvent,
     InvalidConfig,
@@ -23,8 +23,8 @@ from replicator.errors import (
     MeridianError,
     RegionUnavailable,
 )
+from replicator.eventstore.store_errors import AppendContention, NotHereYet, OutcomeUnknown, RegionBehind
 from replicator.fencing import RegionFenced
-from replicator.store_errors import AppendContention, NotHereYet, OutcomeUnknown, RegionBehind
 
 log = structlog.get_logger()
 

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from projectors.api.paths import sent_path
 from projectors.api.problems import Problem
 from replicator.domain.canonical import unique_members
+from replicator.domain.errors import InvalidOperation, shown
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidOperation, shown
-from replicator.history import AtSequence, Moment
-from replicator.operation import Always, AtToken, IfEmpty, Operation, Precondition
-from replicator.storage import MAX_EVENTS
+from replicator.eventstore.history import AtSequence, Moment
+from replicator.eventstore.operations import Always, AtToken, IfEmpty, Operation, Precondition
+from replicator.eventstore.storage import MAX_EVENTS
 
 AT_LEAST = "Meridian-At-Least"
 RESERVED = "meridian."

@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from projectors.api.carried import MAX_PAGE_BYTES, Entries, check_answer, check_echo
 from projectors.api.problems import Problem
-from projectors.projection import Projection, ProjectionFailed
-from projectors.queries import Query, Snapshot
-from projectors.sinks.port import Sink
-from projectors.versions import Versions
-from replicator import aws
+from projectors.api.weight import MAX_PAGE_BYTES, Entries, check_answer, check_echo
+from projectors.engine.sink import Sink
+from projectors.model.projection import Projection, ProjectionFailed
+from projectors.reads.queries import Query, Snapshot
+from projectors.versions.versions import Versions
+from replicator.aws import clients
+from replicator.control.memory_control import MemoryControl
 from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, Hlc
+from replicator.domain.errors import DamagedEvent, InvalidOperation, InvalidToken
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_SEQUENCE, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent, InvalidOperation, InvalidToken
-from replicator.feed import changes
-from replicator.history import AuditEntry, Moment, moment_of
-from replicator.memory_control import MemoryControl
-from replicator.operation import GaveUp, Operation, Rejected
-from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.eventstore.change_feed import changes
+from replicator.eventstore.history import AuditEntry, Moment, moment_of
+from replicator.eventstore.operations import GaveUp, Operation, Rejected
+from replicator.eventstore.store import EventStore
+from replicator.runtime.settings import Settings
 
 Json = dict[str, Any]
 
@@ -137,7 +137,7 @@ class Service:
         """Raise InvalidConfig or RegionUnavailable unless the region's tables can be reached."""
         if self._settings is not None:
             for table in (self._settings.events_table, self._settings.views_table, self._settings.control_table):
-                aws.require_table(self._settings, self._settings.region, table)
+                clients.require_table(self._settings, self._settings.region, table)
 
     @property
     def region(self) -> str:

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import MeridianError
 from replicator.domain.event import Event
 from replicator.domain.vector import VersionVector
-from replicator.errors import MeridianError
 
 State = Any
 """A CRDT's state: JSON (objects, arrays, strings, integers, booleans, null) that is never changed in place."""

@@ -17,9 +17,9 @@ from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import check_amount, clamped
 from projectors.crdt.dots import beyond, each, joined, put
 from replicator.domain.canonical import MAX_SAFE_INTEGER
+from replicator.domain.errors import InvalidName, shown
 from replicator.domain.names import check_region
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidName, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from projectors.crdt.base import InvalidOperation
 from replicator.domain.canonical import MAX_SAFE_INTEGER, encode_json
-from replicator.errors import InvalidEvent, shown
+from replicator.domain.errors import InvalidEvent, shown
 
 
 def check_json(value: Any, holder: str, levels: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, are_entries
 from projectors.crdt.checks import clamped
 from replicator.domain.canonical import MAX_SAFE_INTEGER
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.dots import beyond, joined, merged, with_dot, without_covered
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

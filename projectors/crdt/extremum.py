@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import is_integer, is_text
+from replicator.domain.errors import InvalidConfig, shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidConfig, shown
 
 Ordered = Literal["integer", "string"]
 

@@ -9,8 +9,8 @@ from typing import Any
 from projectors.crdt.base import InvalidOperation, Made, State, Tag
 from projectors.crdt.checks import is_text
 from projectors.crdt.orset import Add
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any
 from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each, are_entries
 from projectors.crdt.checks import check_json, is_integer, is_text
 from replicator.domain.canonical import same_json
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from projectors.crdt.base import InvalidOperation, Made, State, Tag, are_entries
 from projectors.crdt.checks import check_json, is_text
 from projectors.crdt.orset import Remove
 from replicator.domain.canonical import same_json
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from projectors.crdt.checks import canonical, check_json
 from projectors.crdt.dots import beyond, joined, merged
 from projectors.crdt.lww import Assign
 from replicator.domain.canonical import same_json
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

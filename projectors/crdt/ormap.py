@@ -19,8 +19,8 @@ from projectors.crdt.checks import is_text
 from projectors.crdt.dots import beyond, each, joined, merged, put, with_dot, without_covered
 from projectors.crdt.mvregister import LatestRegister, MvRegister
 from projectors.crdt.orset import Remove
+from replicator.domain.errors import InvalidConfig, shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidConfig, shown
 
 MAX_NESTING = 4
 """Maps within maps: each takes three of the 32 levels of JSON that a view may have."""

@@ -15,8 +15,8 @@ from typing import Any
 from projectors.crdt.base import InvalidOperation, Made, Run, State, Tag, apply_each
 from projectors.crdt.checks import is_text
 from projectors.crdt.dots import beyond, each, joined, merged, put, with_dot, without_covered
+from replicator.domain.errors import shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 from projectors.crdt.base import InvalidOperation, Made, State, Tag, are_entries
 from projectors.crdt.update import Refused, canonical, check_update
 from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, same_json
+from replicator.domain.errors import InvalidConfig, InvalidEvent, shown
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidConfig, InvalidEvent, shown
 
 _SHOWN = 60
 

@@ -1,6 +1,6 @@
 """Where views are kept: one port, one contract test (tests/projectors/sinks), one file for each kind of store."""
 
-from projectors.sinks.memory import MemorySink
-from projectors.sinks.port import Change, Sink
+from projectors.engine.memory_sink import MemorySink
+from projectors.engine.sink import Change, Sink
 
 __all__ = ["Change", "MemorySink", "Sink"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 DYNAMODB, MEMORY = "dynamodb", "memory"
 POSTGRESQL = ("postgresql", "postgres")

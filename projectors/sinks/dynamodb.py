@@ -11,17 +11,17 @@ from typing import Any
 from pynamodb.attributes import BinaryAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.models import Model
 
-from projectors.sinks.port import Change, ViewRefused
+from projectors.engine.digests import Summary, Tree
+from projectors.engine.sink import Change, ViewRefused
+from projectors.model.view import View, ViewKey
 from projectors.sinks.stored import fingerprint, restored
-from projectors.summary import Summary, Tree
-from projectors.view import View, ViewKey
-from replicator import aws
+from replicator.aws import clients
+from replicator.aws.tables import create_missing
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.names import DELIMITER
-from replicator.errors import RegionUnavailable
-from replicator.models import bind
-from replicator.retries import Transient
-from replicator.settings import Settings
-from replicator.tables import create_missing
+from replicator.eventstore.models import bind
+from replicator.runtime.retries import Transient
+from replicator.runtime.settings import Settings
 
 _FIELDS = ("version", "vector", "state", "value", "digest")
 _DELETED = 25  # the most that DynamoDB deletes in a request
@@ -47,7 +47,7 @@ class DynamoSink:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._table = settings.views_table
-        self._client = aws.dynamodb(settings, settings.region)
+        self._client = clients.dynamodb(settings, settings.region)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="views")
         columns = ", ".join(f"'{name}': ?" for name in ("pk", "sk", *_FIELDS))
         self._insert = f'INSERT INTO "{self._table}" VALUE {{{columns}}}'
@@ -72,7 +72,7 @@ class DynamoSink:
         request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
         answer: Any = self._client.batch_get_item(RequestItems=request)
         return (
-            aws.part(answer, "Responses").get(self._table, []),
+            clients.part(answer, "Responses").get(self._table, []),
             answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", []),
         )
 
@@ -97,10 +97,12 @@ class DynamoSink:
 
     def save(self, changes: Sequence[Change]) -> list[bool]:
         statements = [self._statement(change) for change in changes]
-        codes = aws.execute_batch(aws.sending(self._client, self._pool), self._settings, self._settings.region, statements)
+        codes = clients.execute_batch(
+            clients.sending(self._client, self._pool), self._settings, self._settings.region, statements
+        )
         # A request that was sent again after its answer was lost reports a conflict with itself. And engines differ in how
         # they name one, so what is there decides.
-        doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code not in ("", aws.NOT_NOW)]
+        doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code not in ("", clients.NOT_NOW)]
         stored = {_view_key(item): (_field(item, "vector"), _field(item, "digest")) for item in self._get(doubtful)}
         return [self._outcome(change, code, stored) for change, code in zip(changes, codes, strict=True)]
 
@@ -113,7 +115,7 @@ class DynamoSink:
         if (vector, digest) == (str(change.view.vector), change.view.digest):
             return True
         before = None if change.before is None else str(change.before)
-        if code == aws.NOT_NOW or (code != aws.UNMET and vector == before):
+        if code == clients.NOT_NOW or (code != clients.UNMET and vector == before):
             failed = ViewRefused if code.partition(":")[0] in _REFUSED else RegionUnavailable
             raise failed(f"{self._settings.region} did not take view {change.view.key}: {code[:300]}")
         return False
@@ -187,12 +189,12 @@ class DynamoSink:
         return {"Statement": self._update, "Parameters": [*fields, *place, {"S": str(change.before)}]}
 
     def _call(self, operation: Any) -> Any:
-        return aws.call(self._settings, self._settings.region, operation)
+        return clients.call(self._settings, self._settings.region, operation)
 
 
 def _page(operation: Callable[..., Any], request: dict[str, Any]) -> Any:
     page = operation(**request)
-    aws.part(page, "Items")
+    clients.part(page, "Items")
     return page
 
 

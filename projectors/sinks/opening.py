@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from projectors.engine.sink import Sink
 from projectors.sinks.address import DYNAMODB, MEMORY, POSTGRESQL, REDIS, SEARCH, checked, name_of, scheme_of
-from projectors.sinks.port import Sink
-from replicator.errors import InvalidConfig
-from replicator.settings import Settings
+from replicator.domain.errors import InvalidConfig
+from replicator.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from projectors.sinks.postgresql import PostgresSink

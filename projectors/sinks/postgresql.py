@@ -15,16 +15,16 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from projectors.sinks import postgresql_statements as statements
+from projectors.engine.digests import LEAF_DIGITS, NOTHING, Fingerprint, Range, Summary, Tree, place, xor
+from projectors.engine.sink import Change, ViewRefused
+from projectors.model.view import View, ViewKey
+from projectors.sinks import postgresql_statements
 from projectors.sinks.address import checked
-from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.ranged import Ranged
 from projectors.sinks.stored import claimed, fingerprint, restored
-from projectors.summary import LEAF_DIGITS, NOTHING, Fingerprint, Range, Summary, Tree, place, xor
-from projectors.view import View, ViewKey
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.retries import Transient, transient
-from replicator.settings import Settings
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
+from replicator.runtime.retries import Transient, transient
+from replicator.runtime.settings import Settings
 
 T = TypeVar("T")
 
@@ -105,8 +105,8 @@ class PostgresSink:
         self._idle: list[_Connection] = []
         self._lock = Lock()
         names = {
-            **{name: sql.Identifier(settings.prefix + suffix) for name, suffix in statements.SUFFIXES.items()},
-            "made_as": sql.Literal(statements.MADE_AS),
+            **{name: sql.Identifier(settings.prefix + suffix) for name, suffix in postgresql_statements.SUFFIXES.items()},
+            "made_as": sql.Literal(postgresql_statements.MADE_AS),
             "digits": sql.Literal(LEAF_DIGITS),
             "page": sql.Literal(_PAGE),
             "drop": sql.Literal(_DROP),
@@ -116,33 +116,34 @@ class PostgresSink:
             return sql.SQL(text).format(**names)
 
         self._tables = {
-            settings.prefix + statements.SUFFIXES[name]: statement(text) for name, text in statements.TABLES.items()
+            settings.prefix + postgresql_statements.SUFFIXES[name]: statement(text)
+            for name, text in postgresql_statements.TABLES.items()
         }
-        self._current = statement(statements.CURRENT)
+        self._current = statement(postgresql_statements.CURRENT)
         self._described = statement("COMMENT ON VIEW {current} IS {made_as}")
         self._write, self._write_rows, self._sum = (
-            statement(statements.WRITE),
-            statement(statements.WRITE_ROWS),
-            statement(statements.SUM),
+            statement(postgresql_statements.WRITE),
+            statement(postgresql_statements.WRITE_ROWS),
+            statement(postgresql_statements.SUM),
         )
         self._discard, self._lock_ranges, self._anew = (
-            statement(statements.DISCARD),
-            statement(statements.LOCK_RANGES),
-            statement(statements.ANEW),
+            statement(postgresql_statements.DISCARD),
+            statement(postgresql_statements.LOCK_RANGES),
+            statement(postgresql_statements.ANEW),
         )
-        self._locked, self._held = statement(statements.LOCK), statement(statements.HELD)
+        self._locked, self._held = statement(postgresql_statements.LOCK), statement(postgresql_statements.HELD)
         self._load, self._views, self._cells = (
-            statement(statements.LOAD),
-            statement(statements.VIEWS),
-            statement(statements.CELLS),
+            statement(postgresql_statements.LOAD),
+            statement(postgresql_statements.VIEWS),
+            statement(postgresql_statements.CELLS),
         )
-        self._leaves, self._rows = statement(statements.LEAVES), statement(statements.ROWS)
+        self._leaves, self._rows = statement(postgresql_statements.LEAVES), statement(postgresql_statements.ROWS)
         self._doomed, self._delete, self._emptied = (
-            statement(statements.DOOMED),
-            statement(statements.DELETE),
-            statement(statements.EMPTIED),
+            statement(postgresql_statements.DOOMED),
+            statement(postgresql_statements.DELETE),
+            statement(postgresql_statements.EMPTIED),
         )
-        self._recount = statement(statements.RECOUNT)
+        self._recount = statement(postgresql_statements.RECOUNT)
         self._forget = statement("DELETE FROM {ranges} WHERE projection = %s AND version = %s")
         self._activate = statement(
             "INSERT INTO {active} VALUES (%s, %s) ON CONFLICT (projection) DO UPDATE SET version = excluded.version"
@@ -161,7 +162,7 @@ class PostgresSink:
             for name, statement in self._tables.items():
                 if not self._there(connection, name)[0]:
                     connection.execute(statement)
-            if self._there(connection, f"{self._settings.prefix}_current") != (True, statements.MADE_AS):
+            if self._there(connection, f"{self._settings.prefix}_current") != (True, postgresql_statements.MADE_AS):
                 connection.execute(self._current)
                 connection.execute(self._described)
 
@@ -170,7 +171,10 @@ class PostgresSink:
     @staticmethod
     def _there(connection: _Connection, name: str) -> tuple[bool, str | None]:
         """Is there a table, index or view of this name, and its comment?"""
-        found: tuple[bool, str | None] = connection.execute(statements.THERE, (name, name)).fetchone() or (False, None)
+        found: tuple[bool, str | None] = connection.execute(postgresql_statements.THERE, (name, name)).fetchone() or (
+            False,
+            None,
+        )
         return found
 
     def activate(self, projection: str, version: int) -> None:

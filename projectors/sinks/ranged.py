@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from projectors.summary import LEAF_DIGITS, NOTHING, Fingerprint, Range, Tree
-from projectors.view import ViewKey
+from projectors.engine.digests import LEAF_DIGITS, NOTHING, Fingerprint, Range, Tree
+from projectors.model.view import ViewKey
 
 
 class Ranged:

@@ -18,15 +18,15 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from projectors.engine.digests import LEAF_DIGITS, Fingerprint, Range, Summary, Tree, place
+from projectors.engine.sink import Change, ViewRefused
+from projectors.model.view import View, ViewKey
 from projectors.sinks.address import checked
-from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.ranged import Ranged
 from projectors.sinks.stored import claimed, fingerprint, restored, text
-from projectors.summary import LEAF_DIGITS, Fingerprint, Range, Summary, Tree, place
-from projectors.view import View, ViewKey
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
-from replicator.retries import Transient, transient
-from replicator.settings import Settings
+from replicator.domain.errors import DamagedEvent, InvalidConfig, RegionUnavailable
+from replicator.runtime.retries import Transient, transient
+from replicator.runtime.settings import Settings
 
 T = TypeVar("T")
 
@@ -174,7 +174,7 @@ class RedisSink:
                 socket_connect_timeout=settings.connect_timeout,
                 socket_timeout=settings.read_timeout,
                 socket_keepalive=True,
-                retry=Retry(NoBackoff(), 0),  # retries are ours: replicator/retries.py
+                retry=Retry(NoBackoff(), 0),  # retries are ours: replicator/runtime/retries.py
                 decode_responses=False,
             )
         except (ValueError, TypeError):  # the text may quote the password

@@ -15,14 +15,14 @@ from urllib.parse import unquote, urlsplit
 from opensearchpy import OpenSearch, Urllib3HttpConnection
 from opensearchpy import exceptions as failures
 
+from projectors.engine.digests import Summary, Tree, place
+from projectors.engine.sink import Change, ViewRefused
+from projectors.model.view import View, ViewKey
 from projectors.sinks.address import checked
-from projectors.sinks.port import Change, ViewRefused
 from projectors.sinks.stored import fingerprint, restored
-from projectors.summary import Summary, Tree, place
-from projectors.view import View, ViewKey
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.retries import Transient, transient
-from replicator.settings import Settings
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
+from replicator.runtime.retries import Transient, transient
+from replicator.runtime.settings import Settings
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class SearchSink:
             http_auth=user or _signer(host),
             connection_class=Urllib3HttpConnection,
             timeout=settings.read_timeout,
-            max_retries=0,  # retries are ours: replicator/retries.py
+            max_retries=0,  # retries are ours: replicator/runtime/retries.py
             retry_on_timeout=False,
             http_compress=False,
         )

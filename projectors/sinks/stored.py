@@ -5,11 +5,11 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-from projectors.summary import Fingerprint
-from projectors.view import View, ViewKey
+from projectors.engine.digests import Fingerprint
+from projectors.model.view import View, ViewKey
 from replicator.domain.canonical import netstrings
+from replicator.domain.errors import DamagedEvent, MeridianError
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent, MeridianError
 
 
 def restored(key: ViewKey, vector: Any, state: Any, value: Any, digest: Any) -> View:

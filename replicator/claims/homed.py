@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from replicator.claims.homes import Homes, HomesNotMoved
 from replicator.claims.ownership import OWNERSHIP, Claim, Ownership, Release, operations_of
-from replicator.control import ControlStorage
+from replicator.control.control_storage import ControlStorage
+from replicator.domain.errors import InvalidConfig, InvalidOperation, RegionUnavailable
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidConfig, InvalidOperation, RegionUnavailable
-from replicator.operation import GaveUp, Operation, Result, Saved
-from replicator.retries import MOVED_HOMES_ATTEMPTS, moved_homes
-from replicator.store import EventStore
-from replicator.store_errors import GuardFailed, OutcomeUnknown
+from replicator.eventstore.operations import GaveUp, Operation, Result, Saved
+from replicator.eventstore.store import EventStore
+from replicator.eventstore.store_errors import GuardFailed, OutcomeUnknown
+from replicator.runtime.retries import MOVED_HOMES_ATTEMPTS, moved_homes
 
 T = TypeVar("T")
 

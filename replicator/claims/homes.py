@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from replicator.control import ControlStorage, Guard
+from replicator.control.control_storage import ControlStorage, Guard
+from replicator.domain.errors import InvalidConfig, MeridianError
 from replicator.domain.names import LaneId, StreamId, check_region
-from replicator.errors import InvalidConfig, MeridianError
-from replicator.retries import arriving
-from replicator.storage import LaneStorage
+from replicator.eventstore.storage import LaneStorage
+from replicator.runtime.retries import arriving
 
 SCOPE, KEY = "homes", "claims"
 

@@ -14,9 +14,9 @@ import structlog
 from replicator.claims.ownership import LOST, OWNERSHIP, Claim, Lost, Ownership, Release, operations_of
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
-from replicator.operation import Accept, GaveUp, Operation, Reject, Result, Saved, Verdict, When
-from replicator.store import EventStore
-from replicator.store_errors import AppendContention
+from replicator.eventstore.operations import Accept, GaveUp, Operation, Reject, Result, Saved, Verdict, When
+from replicator.eventstore.store import EventStore
+from replicator.eventstore.store_errors import AppendContention
 
 log = structlog.get_logger()
 

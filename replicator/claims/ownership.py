@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from replicator.domain.errors import InvalidName
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidName
-from replicator.operation import Accept, Operation, Reject, Verdict, When
-from replicator.state import StreamState
+from replicator.eventstore.operations import Accept, Operation, Reject, Verdict, When
+from replicator.eventstore.stream_state import StreamState
 
 CLAIMED, RELEASED, LOST = "meridian.claimed", "meridian.released", "meridian.claim_lost"
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from replicator.errors import InvalidEvent, shown
+from replicator.domain.errors import InvalidEvent, shown
 
 try:
     import orjson

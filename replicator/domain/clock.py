@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from replicator.errors import ClockAhead, InvalidEvent, shown
+from replicator.domain.errors import ClockAhead, InvalidEvent, shown
 
 MAX_MILLISECONDS = 10**13 - 1  # the year 2286: thirteen digits, so that text order is time order
 MAX_COUNTER = 65_535

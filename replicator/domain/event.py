@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from replicator.domain.canonical import decode_json, encode_json, loads, netstrings
 from replicator.domain.clock import ZERO, Hlc
+from replicator.domain.errors import DamagedEvent, InvalidEvent
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, LaneId, StreamId, check_segment, sequence_key
-from replicator.domain.personal import MARKER, Protected, holds_personal, may_hold_personal
+from replicator.domain.protected import MARKER, Protected, holds_personal, may_hold_personal
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent, InvalidEvent
 
 ENCODING = b"meridian.event.1"
 GENESIS = bytes(32)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from replicator.errors import InvalidName, shown
+from replicator.domain.errors import InvalidName, shown
 
 DELIMITER = "#"
 MAX_TYPE_BYTES = 128

@@ -16,10 +16,10 @@ from hashlib import sha256
 from typing import Any
 
 from replicator.domain.clock import ZERO, Hlc
+from replicator.domain.errors import InvalidToken, MeridianError
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import StreamId
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import InvalidToken, MeridianError
 
 VERSION = 1
 MAX_TEXT = 8_192

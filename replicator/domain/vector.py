@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from replicator.domain.errors import InvalidEvent, shown
 from replicator.domain.names import MAX_SEQUENCE, check_region
-from replicator.errors import InvalidEvent, shown
 
 _decoder: Any = json.JSONDecoder()
 

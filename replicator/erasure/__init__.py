@@ -1,6 +1,6 @@
 """Erasure: personal fields are encrypted with a key per subject; forgetting a subject destroys its keys in every region."""
 
-from replicator.domain.personal import MARKER, Protected, holds_personal, may_hold_personal
+from replicator.domain.protected import MARKER, Protected, holds_personal, may_hold_personal
 from replicator.erasure.envelope import Envelope
 from replicator.erasure.forgetting import Forgetting, forget
 from replicator.erasure.forgotten import FORGOTTEN, KeyUnavailable, SubjectForgotten, forgotten_subject

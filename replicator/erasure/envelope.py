@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicator.domain.canonical import encode_json, netstrings
+from replicator.domain.errors import DamagedEvent, InvalidConfig, InvalidEvent, InvalidName
 from replicator.domain.names import check_region, check_segment
-from replicator.domain.personal import MARKER, Path
+from replicator.domain.protected import MARKER, Path
 from replicator.erasure.forgotten import check_subject
-from replicator.errors import DamagedEvent, InvalidConfig, InvalidEvent, InvalidName
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from replicator.domain.errors import MeridianError
 from replicator.domain.event import Event, Observed
 from replicator.domain.names import StreamId
 from replicator.erasure.forgotten import check_subject, forgotten_event, forgotten_subject
 from replicator.erasure.keys import KeyStorage
-from replicator.errors import MeridianError
-from replicator.store import EventStore
+from replicator.eventstore.store import EventStore
 
 
 @dataclass(frozen=True, slots=True)

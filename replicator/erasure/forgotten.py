@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from replicator.domain.errors import InvalidName, MeridianError, RegionUnavailable
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_ID_BYTES, MAX_TYPE_BYTES, check_segment
-from replicator.errors import InvalidName, MeridianError, RegionUnavailable
 
 FORGOTTEN = "meridian.forgotten"
 """The type of the event that says so. Its payload is `{"subject": …}`; it holds no personal data."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from replicator.domain.errors import DamagedEvent, InvalidConfig, RegionUnavailable
 from replicator.erasure.cache import KeyCache
 from replicator.erasure.envelope import home_of
 from replicator.erasure.forgotten import KeyUnavailable, SubjectForgotten
 from replicator.erasure.keys import KeyStorage, SubjectKeys
 from replicator.erasure.wrapping import Wrapping
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
 
 log = structlog.get_logger()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from replicator.domain.personal import MARKER, Path, Protected, marked
+from replicator.domain.errors import DamagedEvent, InvalidEvent
+from replicator.domain.protected import MARKER, Path, Protected, marked
 from replicator.erasure.envelope import Envelope, shown_path
-from replicator.errors import DamagedEvent, InvalidEvent
 
 
 class FieldForgotten(KeyError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from replicator.domain.names import StreamId
-from replicator.domain.personal import Path, Protected
+from replicator.domain.protected import Path, Protected
 from replicator.erasure.cache import KeyCache
 from replicator.erasure.envelope import NONCE_BYTES, Envelope, close, open_
 from replicator.erasure.forgetting import Forgetting, forget
@@ -17,7 +17,7 @@ from replicator.erasure.keyring import Keyring
 from replicator.erasure.keys import KeyStorage
 from replicator.erasure.payload import FieldForgotten, Revealed, protect_fields, reveal_fields
 from replicator.erasure.wrapping import Wrapping
-from replicator.store import EventStore
+from replicator.eventstore.store import EventStore
 
 FILE = "file:"
 _KEYS_KEPT = 10_000

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from replicator.domain.canonical import netstrings
+from replicator.domain.errors import DamagedEvent, InvalidConfig
 from replicator.erasure.envelope import KEY_BYTES, NONCE_BYTES, aes
-from replicator.errors import DamagedEvent, InvalidConfig
 
 _ENCODING = b"meridian.wrapped.1"
 _MARK_BYTES = 8

@@ -1,7 +1,7 @@
 """External events: a stable schema for consumers outside, made from the internal events by a declared transformation."""
 
 from replicator.external.consumer import ExternalConsumer, from_lambda
-from replicator.external.event import ExternalEvent
+from replicator.external.external_event import ExternalEvent
 from replicator.external.marks import ControlMarks, Deduplicator, Marks
 from replicator.external.rules import publish
 from replicator.external.transformation import External, TransformationFailed, load_external

@@ -13,7 +13,7 @@ from typing import Any
 
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.records import Refused, read_records
+from replicator.replication.stream_records import Refused, read_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from typing import Any
 
 import structlog
 
-from replicator.batch_reader import Batch, BatchReader
-from replicator.errors import InvalidEvent, RegionUnavailable
-from replicator.external.event import ExternalEvent
+from replicator.domain.errors import InvalidEvent, RegionUnavailable
+from replicator.external.external_event import ExternalEvent
 from replicator.external.marks import Deduplicator
-from replicator.retries import full_jitter
+from replicator.replication.batch_reader import Batch, BatchReader
+from replicator.runtime.retries import full_jitter
 
 Handler = Callable[[ExternalEvent], None]
 NotOurs = Callable[[str, InvalidEvent], None]

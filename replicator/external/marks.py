@@ -9,9 +9,9 @@ from typing import Protocol
 
 import structlog
 
-from replicator.control import ControlStorage
+from replicator.control.control_storage import ControlStorage
 from replicator.domain.names import LaneId
-from replicator.external.event import ExternalEvent
+from replicator.external.external_event import ExternalEvent
 
 log = structlog.get_logger()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import structlog
 
-from replicator.backlog import EXTERNAL
-from replicator.control import Value, fitting
+from replicator.control.backlog import EXTERNAL
+from replicator.control.control_storage import Value, fitting
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import InvalidName
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
-from replicator.errors import InvalidName
-from replicator.quarantine import Quarantine
-from replicator.records import Refused
+from replicator.replication.stream_records import Refused
 
 log = structlog.get_logger()
 

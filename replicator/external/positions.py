@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from replicator.control import ControlStorage, Value
+from replicator.control.control_storage import ControlStorage, Value
 from replicator.domain.event import GENESIS, Event
 from replicator.domain.names import LaneId
 

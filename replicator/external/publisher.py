@@ -13,17 +13,17 @@ from itertools import repeat
 
 import structlog
 
-from replicator.control import ControlStorage
+from replicator.control.control_storage import ControlStorage
+from replicator.control.quarantine import Quarantine
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
+from replicator.eventstore.store import EventStore
+from replicator.external.lane_runs import Run, prepare
 from replicator.external.poison import LINK, Poison
 from replicator.external.positions import Positions
-from replicator.external.runs import Run, prepare
 from replicator.external.transformation import External
 from replicator.external.waves import Destination, send
-from replicator.quarantine import Quarantine
-from replicator.records import Refused
-from replicator.store import EventStore
+from replicator.replication.stream_records import Refused
 
 log = structlog.get_logger()
 

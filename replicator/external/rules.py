@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from replicator.domain.errors import InvalidConfig, InvalidName
 from replicator.domain.event import Event
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, MAX_TYPE_BYTES, check_segment
-from replicator.domain.personal import MARKER
-from replicator.errors import InvalidConfig, InvalidName
+from replicator.domain.protected import MARKER
 
 Enrichment = Callable[[Event], Any]
 """A pure function of one internal event (its payload, metadata and envelope) to a JSON value."""

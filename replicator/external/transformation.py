@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from replicator.domain.canonical import encode_json
+from replicator.domain.errors import InvalidConfig, InvalidEvent, MeridianError, place
 from replicator.domain.event import Event
-from replicator.errors import InvalidConfig, InvalidEvent, MeridianError, place
-from replicator.external.event import ExternalEvent, rfc3339
+from replicator.external.external_event import ExternalEvent, rfc3339
 from replicator.external.rules import HIDDEN, Rule, hidden
-from replicator.loading import check_names, load
+from replicator.runtime.plugins import check_names, load
 
 _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1024}")  # RFC 3986's characters
 

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from replicator.domain.names import LaneId
-from replicator.retries import Transient, transient
+from replicator.runtime.retries import Transient, transient
 
 MAX_RECORDS = 500
 MAX_REQUEST_BYTES = 5 * 1024 * 1024

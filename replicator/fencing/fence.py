@@ -15,9 +15,9 @@ from threading import Lock
 
 import structlog
 
-from replicator.control import ControlStorage, Guard
-from replicator.errors import RegionUnavailable
-from replicator.fencing.checkin import CheckIn, decide
+from replicator.control.control_storage import ControlStorage, Guard
+from replicator.domain.errors import RegionUnavailable
+from replicator.fencing.check_in import CheckIn, decide
 from replicator.fencing.roles import FENCE_SCOPE, REBUILDING, ROLE_KEY, ROLE_SCOPE, Role, read_role, set_stripes
 
 log = structlog.get_logger()

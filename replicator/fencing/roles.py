@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from replicator.control import ControlStorage, Guard
-from replicator.errors import MeridianError
+from replicator.control.control_storage import ControlStorage, Guard
+from replicator.domain.errors import MeridianError
 
 ACTIVE, DRAINING, FENCED, REBUILDING = "active", "draining", "fenced", "rebuilding"
 ROLE_SCOPE, ROLE_KEY = "role", "self"

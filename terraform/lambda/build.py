@@ -37,7 +37,7 @@ LEFT_OUT = re.compile(
     # The parts of Powertools that serve HTTP, parse and validate: two thirds of it, and nothing here imports them.
     r"|^aws_lambda_powertools/(event_handler|utilities/(?!__init__|jmespath_utils))"
     # Commands are for people: Lambda has neither a terminal nor Typer.
-    r"|^(replicator|projectors)/(cli|console)\.py$"
+    r"|^(replicator|projectors)/cli/"
     # Of the web framework, what tests, serves files and renders pages; another event loop; a server for pytest.
     r"|^starlette/(testclient|templating|staticfiles|schemas)\.py$|^anyio/(_backends/_trio|pytest_plugin)\.py$"
     # cryptography loads cffi's compiled half, _cffi_backend. The other half compiles C, and nothing here does.

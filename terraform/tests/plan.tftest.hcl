@@ -307,11 +307,11 @@ run "with_projections" {
 
   assert {
     condition = { for name, function in aws_lambda_function.function : function.function_name => function.handler } == {
-      meridian-replicator         = "replicator.functions.replicate"
-      meridian-catch-up           = "replicator.functions.catch_up"
-      meridian-redrive            = "replicator.functions.redrive"
-      meridian-projector          = "projectors.functions.project"
-      meridian-projector-catch-up = "projectors.functions.catch_up"
+      meridian-replicator         = "replicator.handlers.replicate"
+      meridian-catch-up           = "replicator.handlers.catch_up"
+      meridian-redrive            = "replicator.handlers.redrive"
+      meridian-projector          = "projectors.handlers.project"
+      meridian-projector-catch-up = "projectors.handlers.catch_up"
     }
     error_message = "the functions or their handlers are not as named"
   }
@@ -478,7 +478,7 @@ run "external_events" {
     error_message = "the stream of external events is not as documented"
   }
   assert {
-    condition     = aws_lambda_function.function["publish"].function_name == "meridian-publish" && aws_lambda_function.function["publish"].handler == "replicator.functions.publish"
+    condition     = aws_lambda_function.function["publish"].function_name == "meridian-publish" && aws_lambda_function.function["publish"].handler == "replicator.handlers.publish"
     error_message = "the publisher is not as named"
   }
   assert {
@@ -717,7 +717,7 @@ run "api" {
   }
   assert {
     condition = (
-      aws_lambda_function.function["api"].function_name == "meridian-api" && aws_lambda_function.function["api"].handler == "projectors.api.function.handler" &&
+      aws_lambda_function.function["api"].function_name == "meridian-api" && aws_lambda_function.function["api"].handler == "projectors.api_handler.handler" &&
       aws_lambda_function.function["api"].memory_size == 512 && aws_lambda_function.function["api"].timeout == 30 && aws_lambda_function.function["api"].reserved_concurrent_executions == 50
     )
     error_message = "the API's function is not as documented"

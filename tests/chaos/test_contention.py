@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from chaos.checker.check import check
-from chaos.checker.contention import CONTENTION, Decisions
+from chaos.checker.contended import CONTENTION, Decisions
+from chaos.checker.final_reads import kept_of
 from chaos.checker.history import Final, History, Kept, KeptView
 from chaos.checker.verdict import Verdict
+from chaos.scenarios.contention import Contention, run_contention
 from chaos.workload.client import Client
-from chaos.workload.contention import Contention, run_contention
-from chaos.world.reading import kept_of
 from replicator import InvalidConfig, MemoryStorage, NewEvent, Operation
 from replicator.claims import Claim, OptimisticClaims
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 from tests.chaos.quiet import Quiet
 from tests.regions import copy, stores_over
 

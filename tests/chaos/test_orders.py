@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from chaos.orders import ORDERS, Outcome, delivered, run_orders, written
+from chaos.workload.any_order import ORDERS, Outcome, delivered, run_orders, written
 from chaos.workload.flights import Aircraft, Departures, select
 from chaos.world.sinks import three_sinks
 from projectors import MemorySink, Sink
-from projectors.sinks.port import Change
-from projectors.view import View, ViewKey
+from projectors.engine.sink import Change
+from projectors.model.view import View, ViewKey
 from replicator import Event
 from replicator.domain.names import LaneId
 

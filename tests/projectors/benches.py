@@ -9,24 +9,24 @@ from functools import partial
 from typing import Any
 
 from projectors import Engine, MemorySink, Projection, counter, register
-from projectors.feed import Feed
-from projectors.inbound import Inbound
-from projectors.poison import Poison
-from projectors.projector import LOOK_SECONDS, Projector
-from projectors.sinks.port import Change
-from projectors.view import View, ViewKey
-from projectors.worker import ProjectorWorker
+from projectors.engine.sink import Change
+from projectors.model.view import View, ViewKey
+from projectors.run.feed import Feed
+from projectors.run.invocation import Inbound
+from projectors.run.poison import Poison
+from projectors.run.projector import LOOK_SECONDS, Projector
+from projectors.run.worker import ProjectorWorker
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
-from replicator.backlog import Backlog, TableBacklog
-from replicator.batch_reader import Batch
-from replicator.batches import BatchFailed
+from replicator.aws.sqs import QueueBacklog
+from replicator.control.backlog import Backlog, TableBacklog
+from replicator.control.pointers import Pointers, join
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import DamagedEvent, InvalidConfig
 from replicator.domain.names import LaneId, StreamId
 from replicator.erasure import PersonalData
-from replicator.errors import DamagedEvent, InvalidConfig
-from replicator.pointers import Pointers, join
-from replicator.quarantine import Quarantine
-from replicator.queues import QueueBacklog
-from replicator.refusals import Refusals
+from replicator.replication.batch_reader import Batch
+from replicator.replication.lambda_batches import BatchFailed
+from replicator.replication.refusals import Refusals
 from tests.replicator.links import ALL_IS_WELL, BACKLOGS, EAST, WEST, Control, Queue, record
 
 VIEWS = f"{EAST}>views"

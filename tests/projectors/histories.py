@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, Sink
-from projectors.sinks.port import Change
-from projectors.view import ViewKey
+from projectors.engine.sink import Change
+from projectors.model.view import ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed, RegionUnavailable
 
 REGIONS = ("ap-south-1", "eu-west-1", "us-east-1")

@@ -7,12 +7,12 @@ import pickle
 import sys
 from pathlib import Path
 
-from projectors.rebuild import Rebuild
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.versions import Versions
+from projectors.versions.rebuild import Rebuild
+from projectors.versions.versions import Versions
 from replicator import EventStore, MemoryStorage
-from replicator.control_table import DynamoControl
-from replicator.settings import read_settings
+from replicator.aws.control_table import DynamoControl
+from replicator.runtime.settings import read_settings
 from tests.projectors.fleet import Aircraft2
 
 if __name__ == "__main__":

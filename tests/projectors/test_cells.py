@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, collection, counter, register
 from projectors.crdt import Add, Remove
-from projectors.projection import ProjectionFailed
-from projectors.rows import read_row
-from projectors.sinks.port import Change
-from projectors.view import ViewKey
+from projectors.engine.sink import Change
+from projectors.model.projection import ProjectionFailed
+from projectors.model.view import ViewKey
+from projectors.reads.rows import read_row
 from replicator import Event, MemoryStorage, NewEvent, Observed
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData
-from replicator.errors import InvalidConfig, RegionUnavailable
 from tests.projectors.histories import REGIONS, deliveries, digests, histories, store_of
 from tests.projectors.histories import engine_over as over
 
@@ -266,7 +266,7 @@ def test_a_damaged_cell_stops_its_own_stream_alone() -> None:
 
     class Damaged(MemorySink):
         def load(self, keys: Any) -> Any:
-            from replicator.errors import DamagedEvent
+            from replicator.domain.errors import DamagedEvent
 
             if ViewKey("members", "user/homer", 1, "jazz") in keys:
                 raise DamagedEvent("cell jazz does not match its digest")

@@ -10,9 +10,9 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, add, collection, counter, register, remove
-from projectors.conflicts import Recent, between, conflicts
 from projectors.crdt import LwwRegister, Made
-from projectors.folding import Pass
+from projectors.engine.conflicts import Recent, between, conflicts
+from projectors.engine.folding import Pass
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed
 from replicator.domain.vector import EMPTY, VersionVector
 

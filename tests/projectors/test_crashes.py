@@ -12,9 +12,9 @@ import pytest
 
 from chaos.world.servers import postgresql, redis_server
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
+from projectors.engine.sink import Change
+from projectors.model.view import View, ViewKey
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.sinks.port import Change
-from projectors.view import View, ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, Observed, Settings
 from replicator.domain.names import LaneId
 from replicator.domain.vector import VersionVector

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from projectors import crdt
-from projectors import fields as declared
-from projectors.fields import Field
+from projectors.model import fields as declared
+from projectors.model.fields import Field
 
 PAGE = (Path(__file__).parents[2] / "docs" / "crdts.md").read_text()
 TYPES = [

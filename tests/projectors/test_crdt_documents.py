@@ -15,12 +15,12 @@ import pytest
 
 from projectors.crdt import InvalidOperation, RichText, Sequence, Tag, yjs
 from projectors.crdt.update import canonical, check_update
-from projectors.fields import rich_text
+from projectors.model.fields import rich_text
 from replicator import InvalidConfig, VersionVector
 from replicator.domain.canonical import encode_json, same_json
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidEvent
 from replicator.domain.vector import EMPTY
-from replicator.errors import InvalidEvent
 
 EAST, WEST = "us-east-1", "eu-west-1"
 TEXT, LIST = RichText(), Sequence()

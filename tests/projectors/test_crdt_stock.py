@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from projectors import Engine, Projection
 from projectors.crdt import BoundedCounter, GCounter, InvalidOperation, PnCounter, Restock, Tag, Take, Transfer, may_take
-from projectors.fields import restock, stock, take, transfer
-from projectors.queries import Query
-from projectors.sinks.memory import MemorySink
+from projectors.engine.memory_sink import MemorySink
+from projectors.model.fields import restock, stock, take, transfer
+from projectors.reads.queries import Query
 from replicator import Accept, EventStore, MemoryStorage, NewEvent, Operation, Reject, Rejected, Saved, VersionVector, When
 from replicator.domain.canonical import encode_json
 from replicator.domain.clock import ZERO, Hlc

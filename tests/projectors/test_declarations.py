@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from projectors import Engine, MemorySink, Projection, counter, fields, register
+from projectors import Engine, MemorySink, Projection, counter, register
 from projectors.crdt import LatestRegister, OrSet, RichText, Sequence
-from projectors.fields import Field, add, lww_map, or_map, put, restock, update
-from projectors.projection import REMEDY
-from projectors.queries import Query
+from projectors.model import fields
+from projectors.model.fields import Field, add, lww_map, or_map, put, restock, update
+from projectors.model.projection import REMEDY
+from projectors.reads.queries import Query
 from replicator import EventStore, InvalidConfig, MemoryStorage, NewEvent
+from replicator.eventstore.upcasting import Schemas
 from replicator.external import External, publish
-from replicator.schemas import Schemas
 
 EAST = "us-east-1"
 

@@ -12,9 +12,9 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
+from projectors.engine.sink import Change
+from projectors.model.view import ViewKey
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.sinks.port import Change
-from projectors.view import ViewKey
 from replicator import Event, EventStore, MemoryStorage, NewEvent, RegionUnavailable, Settings
 from replicator.domain.event import seal
 from replicator.domain.vector import VersionVector
@@ -309,8 +309,8 @@ def test_an_event_that_no_projection_wants_makes_no_view() -> None:
 
 
 def test_more_streams_at_once_than_views_are_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("projectors.engine._VIEWS_KEPT", 10)
-    monkeypatch.setattr("projectors.engine._STREAMS_AT_ONCE", 4)
+    monkeypatch.setattr("projectors.engine.engine._VIEWS_KEPT", 10)
+    monkeypatch.setattr("projectors.engine.engine._STREAMS_AT_ONCE", 4)
     store = store_of(MemoryStorage(), "us-east-1")
     first, second = (
         [store.append(f"plane/N{n}", NewEvent("landed", {"at": "JFK"}))[0] for n in range(50)] for _ in range(2)

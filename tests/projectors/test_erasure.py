@@ -14,11 +14,11 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, Sink, add, collection, counter, register, remove
-from projectors.failures import LanesWait
-from projectors.projection import ProjectionFailed
-from projectors.queries import Query
+from projectors.engine.failures import LanesWait
+from projectors.model.projection import ProjectionFailed
+from projectors.model.view import ViewKey
+from projectors.reads.queries import Query
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.view import ViewKey
 from replicator import (
     Accept,
     Event,
@@ -31,8 +31,9 @@ from replicator import (
     RegionUnavailable,
     When,
 )
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import seal
-from replicator.domain.personal import Protected
+from replicator.domain.protected import Protected
 from replicator.erasure import (
     FORGOTTEN,
     MARKER,
@@ -44,8 +45,7 @@ from replicator.erasure import (
     SubjectKeys,
     forget,
 )
-from replicator.errors import InvalidConfig
-from replicator.history import AtSequence
+from replicator.eventstore.history import AtSequence
 from tests.cuttable import Cuttable
 from tests.projectors.histories import CrashingSink
 

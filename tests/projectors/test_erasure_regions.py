@@ -12,12 +12,13 @@ import pytest
 
 from chaos.world.world import World
 from projectors import Engine, Projection, add, collection, register
+from projectors.model.view import ViewKey
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.view import ViewKey
-from replicator import NewEvent, Settings, aws
+from replicator import NewEvent, Settings
+from replicator.aws import clients
+from replicator.aws.key_table import DynamoKeys
 from replicator.connect import connect_personal_data, connect_store
 from replicator.erasure import PersonalData, SubjectKeys
-from replicator.erasure.dynamodb import DynamoKeys
 from tests.processes import wait_until
 
 pytestmark = pytest.mark.emulator
@@ -100,7 +101,7 @@ def kms_world() -> Iterator[World]:
 
 def test_with_kms_what_is_forgotten_is_unreadable_to_the_kms_key_itself(kms_world: World) -> None:
     settings = kms_world.settings(EAST)
-    key = aws.kms(settings, EAST).create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
+    key = clients.kms(settings, EAST).create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
     personal = connect_personal_data(replace(settings, personal_key=key))
     store, sink = connect_store(settings), DynamoSink(settings)
     (event,) = store.append(
@@ -114,5 +115,5 @@ def test_with_kms_what_is_forgotten_is_unreadable_to_the_kms_key_itself(kms_worl
     assert view(settings).value == {"email": None, "plans": ["x"]}
     fresh = connect_personal_data(replace(settings, personal_key=key))
     assert fresh.reveal(event.payload).forgotten == {"email"}
-    scan: Any = aws.dynamodb(settings, EAST).scan(TableName=settings.keys_table)
+    scan: Any = clients.dynamodb(settings, EAST).scan(TableName=settings.keys_table)
     assert scan["Items"] == [{"pk": {"S": HOMER}, "forgotten": {"BOOL": True}}]

@@ -9,7 +9,7 @@ import pytest
 
 from projectors import Projection
 from projectors.crdt import Assign, LatestRegister, LwwRegister, MvRegister, OrSet, Put, RichText, Sequence
-from projectors.fields import (
+from projectors.model.fields import (
     Field,
     add,
     assign,

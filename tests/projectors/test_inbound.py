@@ -12,9 +12,9 @@ from projectors import Projection, register
 from projectors.connect import connect_inbound
 from projectors.settings import sink_id
 from replicator import RegionUnavailable
-from replicator.batches import BatchFailed, item_failures
-from replicator.pointers import Pointers
-from replicator.settings import Settings
+from replicator.control.pointers import Pointers
+from replicator.replication.lambda_batches import BatchFailed, item_failures
+from replicator.runtime.settings import Settings
 from tests.projectors.benches import ALL_IS_WELL, EAST, SECOND, VIEWS, WEST, Bench, Mended, Visits, batch, lane, record
 from tests.projectors.test_projector import poisoned
 

@@ -16,14 +16,15 @@ from chaos.workload.flights import Aircraft, Departures
 from chaos.world.servers import postgresql
 from chaos.world.world import free_ports
 from projectors import Engine, Projection, register
+from projectors.model.view import ViewKey
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
-from projectors.view import ViewKey
-from replicator import NewEvent, Settings, aws
+from replicator import NewEvent, Settings
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
 from replicator.connect import connect_store
-from replicator.control_table import DynamoControl
+from replicator.control.quarantine import Quarantine
 from replicator.domain.event import Event
-from replicator.quarantine import Quarantine
 from tests.commands import Answer, command
 from tests.processes import started, wait_until
 from tests.projectors.fleet import Aircraft2
@@ -220,7 +221,7 @@ def test_regions_sinks_and_events_are_compared_and_what_differs_is_named(
     told = ok(emptied_settings, "verify", "aircraft", *places, "--settle", "0")
     assert told.count("equal (3 views") == 3
     assert "not-a-secret" not in told
-    client: Any = aws.dynamodb(emptied_settings, "eu-west-1")
+    client: Any = clients.dynamodb(emptied_settings, "eu-west-1")
     key = {"pk": {"S": "aircraft@1#aircraft/N2"}, "sk": {"S": "-"}}
     client.update_item(
         TableName=emptied_settings.views_table, Key=key, UpdateExpression="SET digest = :wrong",
@@ -318,7 +319,7 @@ def test_a_row_that_several_streams_feed_is_printed(emptied_settings: Settings, 
 
 def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, database: str) -> None:
     """`projectors run` on a stream of its own: DynamoDB decides, PostgreSQL follows."""
-    from chaos.world.processes import Process
+    from chaos.child_processes import Process
 
     ok(settings, "init", "--sink", database)
     environment = {
@@ -328,7 +329,7 @@ def test_a_worker_feeds_several_sinks(emulated: Any, settings: Settings, databas
         "MERIDIAN_SINKS": f"dynamodb {database}",
         "MERIDIAN_POLL_INTERVAL": "0.1",
     }
-    line = [sys.executable, "-c", "from projectors.cli import main; main()", "run"]
+    line = [sys.executable, "-c", "from projectors.cli.app import main; main()", "run"]
     worker = Process("projector", line, environment, emulated.logs / "two-sinks.log")
     sinks = (DynamoSink(settings), PostgresSink(database, settings))
     worker.start()
@@ -353,7 +354,7 @@ def test_a_method_that_no_parser_knows_is_refused_by_the_api_itself(emptied_sett
     import httptools  # noqa: F401
 
     (port,) = free_ports(1)
-    line = [sys.executable, "-c", "from projectors.cli import main; main()", "serve", "--port", str(port)]
+    line = [sys.executable, "-c", "from projectors.cli.app import main; main()", "serve", "--port", str(port)]
     environment = environment_of(emptied_settings, MERIDIAN_PROJECTIONS=CLASSES[0])
     with started(line, {**CLEAN, **environment}) as server:
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from projectors import Projection, add, collection, counter, register, remove
-from projectors.projection import ProjectionFailed
-from projectors.view import View
+from projectors.model.projection import ProjectionFailed
+from projectors.model.view import View
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidConfig, InvalidName
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import InvalidConfig, InvalidName
 
 HOMER = StreamId("user", "homer")
 

@@ -15,16 +15,16 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import Projection, add, collection, counter, register
-from projectors.failures import LanesWait
-from projectors.view import ViewKey
+from projectors.engine.failures import LanesWait
+from projectors.model.view import ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
-from replicator.backlog import Part
+from replicator.aws.sqs import MAX_DELAY
+from replicator.control.backlog import Part
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import seal
 from replicator.domain.vector import EMPTY
 from replicator.erasure import KeyStorage, LocalWrapping, MemoryKeys, PersonalData, SubjectKeys
-from replicator.errors import InvalidConfig
-from replicator.queues import MAX_DELAY
 from tests.projectors.benches import (
     EAST,
     SECOND,

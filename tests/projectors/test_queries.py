@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, add, collection, counter, register, remove
-from projectors.projection import ProjectionFailed
-from projectors.queries import Query
+from projectors.model.projection import ProjectionFailed
+from projectors.model.view import View, ViewKey
+from projectors.reads.queries import Query
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.view import View, ViewKey
 from replicator import (
     Accept,
     AtToken,
@@ -36,9 +36,9 @@ from replicator import (
     When,
 )
 from replicator.connect import connect_store
-from replicator.history import AtSequence
-from replicator.schemas import Schemas
-from replicator.settings import Settings
+from replicator.eventstore.history import AtSequence
+from replicator.eventstore.upcasting import Schemas
+from replicator.runtime.settings import Settings
 from tests.regions import EAST, WEST, copy, stores_over
 
 REGIONS = (EAST, WEST)

@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 
-from chaos.orders import written
+from chaos.workload.any_order import written
 from chaos.workload.flights import Aircraft, select
 from chaos.world.world import World
 from projectors import Engine, MemorySink
 from projectors.api.service import Service
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.verify import Place, compare
-from projectors.versions import Versions
+from projectors.versions.verify import Place, compare
+from projectors.versions.versions import Versions
 from replicator import EventStore, MemoryStorage, Settings
-from replicator.control_table import DynamoControl
+from replicator.aws.control_table import DynamoControl
 from replicator.domain.names import StreamId
 from tests.processes import HANGING_SECONDS, Started, started
 from tests.projectors.fleet import Aircraft2

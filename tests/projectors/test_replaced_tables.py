@@ -12,12 +12,12 @@ import pytest
 from projectors import Projection, counter
 from projectors.connect import connect_projector_worker
 from projectors.sinks.dynamodb import DynamoSink
-from replicator import aws
+from replicator.aws import clients
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.tables import create_tables
 from replicator.domain.event import NewEvent
-from replicator.dynamodb import DynamoStorage
-from replicator.settings import Settings
-from replicator.store import EventStore
-from replicator.tables import create_tables
+from replicator.eventstore.store import EventStore
+from replicator.runtime.settings import Settings
 from tests.replicator.test_worker import until
 
 
@@ -31,7 +31,7 @@ class Visits(Projection):
 def test_the_same_projector_goes_on_with_the_table_that_is_there_now(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, away: float
 ) -> None:
-    monkeypatch.setattr("replicator.shards._LOOK_FOR_SHARDS_SECONDS", 0.3)
+    monkeypatch.setattr("replicator.aws.shard_reader._LOOK_FOR_SHARDS_SECONDS", 0.3)
     here = replace(settings, poll_interval=0.1, read_timeout=20)
     sink, stop = DynamoSink(here), threading.Event()
 
@@ -46,7 +46,7 @@ def test_the_same_projector_goes_on_with_the_table_that_is_there_now(
         ran = pool.submit(connect_projector_worker(here, [Visits]).run, stop)
         try:
             until(lambda: len(viewed()) == 1)
-            aws.dynamodb(here, here.region).delete_table(TableName=here.events_table)
+            clients.dynamodb(here, here.region).delete_table(TableName=here.events_table)
             time.sleep(away)
             create_tables(here)
             append("user/after")

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, add, collection, counter, lww_map, maximum, put, register, remove
-from projectors.conflicts import Recent
-from projectors.folding import Pass
-from projectors.projection import ProjectionFailed
+from projectors.engine.conflicts import Recent
+from projectors.engine.folding import Pass
+from projectors.model.projection import ProjectionFailed
 from replicator import EventStore, MemoryStorage
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
-from replicator.domain.personal import Protected
+from replicator.domain.protected import Protected
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.erasure import FORGOTTEN
-from replicator.schemas import Schemas
+from replicator.eventstore.upcasting import Schemas
 
 EAST, WEST = "us-east-1", "eu-west-1"
 STREAM = StreamId("user", "homer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from projectors.settings import read_sinks, sink_id
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 DATABASE = "postgresql://meridian:not-a-secret@host:5432/views"
 

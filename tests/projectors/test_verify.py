@@ -13,15 +13,15 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from projectors import MemorySink, Projection, add, collection, counter
-from projectors.engine import Engine
-from projectors.sinks.port import Change
-from projectors.summary import FEW, Effort, Fingerprint, Range, Summary, Tree, differences, place
-from projectors.verify import Folded, Place, compare
-from projectors.view import View, ViewKey
+from projectors.engine.digests import FEW, Effort, Fingerprint, Range, Summary, Tree, differences, place
+from projectors.engine.engine import Engine
+from projectors.engine.sink import Change
+from projectors.model.view import View, ViewKey
+from projectors.versions.verify import Folded, Place, compare
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
+from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.vector import VersionVector
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData
-from replicator.errors import DamagedEvent, RegionUnavailable
 
 SMALL = st.integers(0, 60)
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from projectors import Engine, MemorySink, Projection, counter, register
 from projectors.api.service import Service
-from projectors.failures import LanesWait
-from projectors.queries import Query
-from projectors.rebuild import Progress, Rebuild, describe
-from projectors.sinks.port import Change
-from projectors.versions import Build, NotSwitched, Versions
+from projectors.engine.failures import LanesWait
+from projectors.engine.sink import Change
+from projectors.reads.queries import Query
+from projectors.versions.rebuild import Progress, Rebuild, describe
+from projectors.versions.versions import Build, NotSwitched, Versions
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.errors import DamagedEvent, InvalidConfig, RegionUnavailable
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
-from replicator.memory_control import MemoryControl
 from tests.replicator.memories import Killed
 
 EAST, WEST = REGIONS = ("us-east-1", "eu-west-1")

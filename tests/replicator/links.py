@@ -11,29 +11,29 @@ from typing import Any
 import structlog
 from botocore.exceptions import ClientError
 
-from replicator.backlog import Backlog, TableBacklog
-from replicator.batches import BatchFailed
-from replicator.copier import Copier
+from replicator.aws.sqs import QueueBacklog
+from replicator.control.backlog import Backlog, TableBacklog
+from replicator.control.memory_control import MemoryControl
+from replicator.control.pointers import Pointers, join
+from replicator.control.quarantine import Quarantine
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.items import to_item
-from replicator.link import Link
-from replicator.linkstate import LinkState
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.outbound import Outbound
-from replicator.peers import PeerTables
-from replicator.pointers import Pointers, join
-from replicator.quarantine import Quarantine
-from replicator.queues import QueueBacklog
-from replicator.records import read_records
-from replicator.refusals import Refusals
-from replicator.storage import Insert, Position
-from replicator.store_errors import LaneTaken, OutcomeUnknown
-from replicator.worker import LinkThread
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.storage import Insert, Position
+from replicator.eventstore.store_errors import LaneTaken, OutcomeUnknown
+from replicator.replication.copier import Copier
+from replicator.replication.invocation import Outbound
+from replicator.replication.lambda_batches import BatchFailed
+from replicator.replication.link import Link
+from replicator.replication.link_state import LinkState
+from replicator.replication.peer_tables import PeerTables
+from replicator.replication.refusals import Refusals
+from replicator.replication.stream_records import read_records
+from replicator.replication.worker import LinkThread
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 SECRET = "correct horse battery staple"

@@ -7,22 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from replicator.appending import AppendPolicy
-from replicator.audit.keeper import Keeper, KeeperOptions
-from replicator.batch_reader import Batch
-from replicator.control import Guard, Value
+from replicator.control.control_storage import Guard, Value
+from replicator.control.memory_control import MemoryControl
 from replicator.domain.clock import HybridLogicalClock
+from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.event import Event, NewEvent, digest_of
 from replicator.domain.names import LaneId, sequence_key
-from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.fencing.checkin import CheckIn, ask
+from replicator.eventstore.appender import AppendPolicy
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.storage import Insert
+from replicator.eventstore.store import EventStore
+from replicator.fencing.check_in import CheckIn, ask
 from replicator.fencing.fence import Fence
-from replicator.items import to_item
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.storage import Insert
-from replicator.store import EventStore
-from replicator.system import Place, System
+from replicator.ops.audit.summary_keeper import Keeper, KeeperOptions
+from replicator.ops.system import Place, System
+from replicator.replication.batch_reader import Batch
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 REGIONS = (EAST, WEST, SOUTH)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from replicator.backlog import Backlog, Part, Rounds, TableBacklog
-from replicator.control_table import DynamoControl
-from replicator.errors import RegionUnavailable
-from replicator.memory_control import MemoryControl
-from replicator.pointers import join
-from replicator.queues import QueueBacklog
-from replicator.settings import Settings
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.sqs import QueueBacklog
+from replicator.control.backlog import Backlog, Part, Rounds, TableBacklog
+from replicator.control.memory_control import MemoryControl
+from replicator.control.pointers import join
+from replicator.domain.errors import RegionUnavailable
+from replicator.runtime.settings import Settings
 from tests.replicator.links import Queue, lane_of
 
 LINK = "us-east-1>eu-west-1"

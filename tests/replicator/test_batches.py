@@ -10,14 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.batches import BatchFailed, item_failures, partial_batches, read_messages, stream_answer, time_left
+from replicator.control.pointers import Pointers
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.items import to_item
-from replicator.pointers import Pointers
-from replicator.settings import Settings
+from replicator.eventstore.event_items import to_item
+from replicator.replication.lambda_batches import (
+    BatchFailed,
+    item_failures,
+    partial_batches,
+    read_messages,
+    stream_answer,
+    time_left,
+)
+from replicator.runtime.settings import Settings
 
 LANES = [LaneId("us-east-1", StreamId("user", name)) for name in "abc"]
 ALL_IS_WELL: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}

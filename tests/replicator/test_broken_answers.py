@@ -8,17 +8,17 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
 
-from replicator.aws import sort_error
+from replicator.aws.clients import sort_error
+from replicator.aws.dynamodb_api import Wire
+from replicator.aws.event_table import DynamoStorage
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import RegionUnavailable
-from replicator.settings import Settings
-from replicator.storage import Insert
-from replicator.store_errors import OutcomeUnknown
-from replicator.wire import Wire
+from replicator.eventstore.storage import Insert
+from replicator.eventstore.store_errors import OutcomeUnknown
+from replicator.runtime.settings import Settings
 from tests.replicator.servers import Engine, Reply, serving
 
 REGION = "us-east-1"

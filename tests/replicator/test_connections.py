@@ -28,10 +28,10 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from replicator import aws
-from replicator.connections import Answer, Direct, Post, ThroughBotocore, _trusting
-from replicator.settings import Settings
-from replicator.wire import Wire
+from replicator.aws import clients
+from replicator.aws.connections import Answer, Direct, Post, ThroughBotocore, _trusting
+from replicator.aws.dynamodb_api import Wire
+from replicator.runtime.settings import Settings
 from tests.processes import wait_until
 from tests.replicator.servers import serving as run
 
@@ -158,7 +158,7 @@ def test_one_that_fails_leaves_the_others_theirs(server: Server) -> None:
     assert [type(answer) for answer in answers] == [Answer, ConnectionClosedError, Answer, ConnectionClosedError, Answer]
     assert answers[2] == Answer(400, answers[2].headers, b"refuse")  # type: ignore[union-attr]
     for failed in (answers[1], answers[3]):
-        assert (passing := aws.sort_error(failed)) is not None  # type: ignore[arg-type]
+        assert (passing := clients.sort_error(failed)) is not None  # type: ignore[arg-type]
         assert passing.sent
 
 
@@ -178,7 +178,7 @@ def test_nobody_there_is_nothing_sent() -> None:
     assert isinstance(answer, EndpointConnectionError)
     (answer,) = post(Direct("http://no-such-host.invalid/", 1.0, 1.0, None), b"1")
     assert isinstance(answer, EndpointConnectionError)
-    assert (passing := aws.sort_error(answer)) is not None
+    assert (passing := clients.sort_error(answer)) is not None
     assert not passing.sent
 
 
@@ -217,7 +217,7 @@ def test_a_whole_window_that_is_not_answered_in_time_is_enough() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         answers = post(direct(silent.getsockname()[1], seconds=1.0), *[b"x"] * 40)
     assert [type(answer) for answer in answers] == [ReadTimeoutError] * 4 + [ConnectTimeoutError] * 36
-    assert [aws.sort_error(answer).sent for answer in answers] == [True] * 4 + [False] * 36  # type: ignore[union-attr, arg-type]
+    assert [clients.sort_error(answer).sent for answer in answers] == [True] * 4 + [False] * 36  # type: ignore[union-attr, arg-type]
 
 
 def test_who_takes_no_connection_in_time_is_tried_once_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +361,7 @@ def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(
     with fresh_session(), secured(path) as server:
         settings = Settings(REGION, endpoints={REGION: f"https://127.0.0.1:{server.port}"})
         with pytest.raises(HTTPClientError, match="no JSON object"):  # it came, and the server says the same back: a list
-            Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", "[]")
+            Wire(clients.dynamodb(settings, REGION), settings).send("ListTables", "[]")
         assert server.seen.bodies == [b"[]"]
     _trusting.cache_clear()
 
@@ -372,11 +372,11 @@ def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(
 @contextmanager
 def fresh_session() -> Iterator[None]:
     """boto3's session keeps what it found in the environment first."""
-    aws.session.cache_clear()
-    aws._session.cache_clear()
+    clients.session.cache_clear()
+    clients._session.cache_clear()
     yield
-    aws.session.cache_clear()
-    aws._session.cache_clear()
+    clients.session.cache_clear()
+    clients._session.cache_clear()
 
 
 def test_through_a_proxy_where_there_is_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +386,7 @@ def test_through_a_proxy_where_there_is_one(server: Server, monkeypatch: pytest.
     monkeypatch.setenv("no_proxy", "")
     with fresh_session():
         settings = Settings(REGION, endpoints={REGION: "http://dynamodb.example:8000"})
-        wire = Wire(aws.dynamodb(settings, REGION), settings)
+        wire = Wire(clients.dynamodb(settings, REGION), settings)
         answers = list(wire.send_each("ListTables", [f'{{"n":{n}}}' for n in range(9)]))
         assert [answer["n"] for answer in answers if isinstance(answer, dict)] == list(range(9))
     assert set(server.seen.targets) == {"http://dynamodb.example:8000/"}
@@ -400,7 +400,7 @@ def test_a_proxy_for_others_is_none_for_us(server: Server, monkeypatch: pytest.M
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with fresh_session():
         settings = Settings(REGION, endpoints={REGION: f"http://127.0.0.1:{server.port}"})
-        assert Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", '{"n":1}')["n"] == 1
+        assert Wire(clients.dynamodb(settings, REGION), settings).send("ListTables", '{"n":1}')["n"] == 1
 
 
 def test_a_proxy_that_is_away_is_an_error_of_botocore_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,5 +411,5 @@ def test_a_proxy_that_is_away_is_an_error_of_botocore_s(monkeypatch: pytest.Monk
     with fresh_session():
         settings = Settings(REGION, endpoints={REGION: "http://dynamodb.example:8000"}, connect_timeout=1.0)
         with pytest.raises(BotoCoreError) as error:
-            Wire(aws.dynamodb(settings, REGION), settings).send("ListTables", "{}")
-    assert aws.sort_error(error.value) is not None
+            Wire(clients.dynamodb(settings, REGION), settings).send("ListTables", "{}")
+    assert clients.sort_error(error.value) is not None

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.backlog import TableBacklog
-from replicator.checkpoints import Checkpoints
-from replicator.control import ControlStorage, fitting
-from replicator.control_table import DynamoControl
+from replicator.aws.control_table import DynamoControl
+from replicator.control.backlog import TableBacklog
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.control_storage import ControlStorage, fitting
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine, select
+from replicator.domain.errors import InvalidName, RegionUnavailable
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import InvalidName, RegionUnavailable
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine, select
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 LANES = [LaneId("us-east-1", StreamId("user", name)) for name in ("apu", "bart", "homer", "ned", "Zoë")]
 

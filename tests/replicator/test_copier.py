@@ -12,15 +12,15 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.copier import Copier
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal, size_of
 from replicator.domain.names import LaneId
 from replicator.domain.vector import EMPTY
-from replicator.errors import RegionUnavailable
-from replicator.linkstate import LinkState
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine
+from replicator.replication.copier import Copier
+from replicator.replication.link_state import LinkState
 from tests.replicator.links import Table, chain, everything, lane_of
 from tests.replicator.memories import Killed
 

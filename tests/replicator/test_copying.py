@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.copying import plan
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, NO_EVENTS, Event, Head, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
+from replicator.replication.copy_plan import plan
 
 LANE = LaneId("us-east-1", StreamId("user", "homer"))
 

@@ -26,8 +26,8 @@ from replicator import (
     VersionVector,
 )
 from replicator.connect import connect_store
-from replicator.settings import Settings
-from replicator.store_errors import RegionBehind
+from replicator.eventstore.store_errors import RegionBehind
+from replicator.runtime.settings import Settings
 from tests.processes import HANGING_SECONDS, comes_back
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import NO_EVENTS, Event, Head
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import RegionUnavailable
-from replicator.heads import Heads
-from replicator.storage import Position
+from replicator.eventstore.storage import Position
+from replicator.replication.lane_heads import Heads
 from tests.replicator.links import Table, chain
 from tests.replicator.test_copier import Bench, bench  # noqa: F401
 
@@ -101,7 +101,7 @@ def test_a_peer_that_does_not_answer_teaches_nothing(peer: Counted, heads: Heads
 
 
 def test_what_was_used_last_is_kept(heads: Heads, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replicator.heads._KEPT", 3)
+    monkeypatch.setattr("replicator.replication.lane_heads._KEPT", 3)
     for lane in LANES[:3]:
         heads.advance(chain(lane, 1)[0])
     heads.advance(chain(LANES[0], 1)[0])

@@ -26,8 +26,8 @@ from replicator import (
 )
 from replicator.domain.clock import milliseconds_of
 from replicator.domain.vector import EMPTY
-from replicator.feed import changes
-from replicator.history import AtSequence, AuditEntry, audit, moment_of, signed, vector_at
+from replicator.eventstore.change_feed import changes
+from replicator.eventstore.history import AtSequence, AuditEntry, audit, moment_of, signed, vector_at
 from tests.regions import EAST, WEST, copy, stores_over
 
 HOMER = StreamId("user", "homer")

@@ -12,21 +12,21 @@ from starlette.testclient import TestClient
 
 from projectors.api import Service, application
 from replicator import Accept, IfEmpty, InvalidEvent, NewEvent, Operation, StreamId, When
-from replicator.appending import Write
 from replicator.claims import Claim, HomedClaims, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover
 from replicator.connect import connect_store
-from replicator.control import Guard
+from replicator.control.control_storage import Guard
 from replicator.domain.clock import ZERO
+from replicator.domain.errors import InvalidOperation
 from replicator.domain.event import GENESIS, MAX_ITEM_BYTES, Event, seal, size_of
 from replicator.domain.names import LaneId
 from replicator.domain.vector import EMPTY
-from replicator.errors import InvalidOperation
-from replicator.items import to_item
-from replicator.reducer import Reducer
-from replicator.restream import Restream
-from replicator.settings import Settings
-from replicator.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, MAX_TRANSACTION, MAX_TRANSACTION_BYTES
+from replicator.eventstore.appender import Write
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.reducer import Reducer
+from replicator.eventstore.restream import Restream
+from replicator.eventstore.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, MAX_TRANSACTION, MAX_TRANSACTION_BYTES
+from replicator.runtime.settings import Settings
 from tests.replicator.memories import EAST, Memories
 
 NEW = NewEvent("noted", {"n": 1})

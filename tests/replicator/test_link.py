@@ -15,14 +15,14 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator import logs
-from replicator.backlog import Part
-from replicator.errors import RegionUnavailable
-from replicator.link import LOOK_SECONDS, REST_SECONDS
-from replicator.memory import MemoryStorage
-from replicator.quarantine import Quarantine
-from replicator.queues import MAX_DELAY
-from replicator.records import read_records
+from replicator.aws.sqs import MAX_DELAY
+from replicator.control.backlog import Part
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import RegionUnavailable
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.replication.link import LOOK_SECONDS, REST_SECONDS
+from replicator.replication.stream_records import read_records
+from replicator.runtime import logs
 from tests.processes import HANGING_SECONDS, wait_until
 from tests.replicator.links import (
     BACKLOGS,
@@ -175,7 +175,7 @@ def test_the_backlog_tries_a_peer_that_the_stream_leaves_alone(east: Region) -> 
 
 
 def test_a_slow_peer_is_overtaken_and_its_events_wait_on_the_backlog(east: Region, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replicator.outbound._PATIENCE", 0.1)
+    monkeypatch.setattr("replicator.replication.invocation._PATIENCE", 0.1)
     east.options = {"max_queued": 4, "patience": 0.1}
     east.restart()
     west, stop = east.peers[WEST], threading.Event()
@@ -356,7 +356,7 @@ def test_killed_before_all_lanes_were_on_their_way_another_process_begins_again(
         raise RegionUnavailable("down")
 
     with monkeypatch.context() as patched:
-        patched.setattr("replicator.link.Link.defer_lanes", down)
+        patched.setattr("replicator.replication.link.Link.defer_lanes", down)
         replaced.idle()
     replaced.restart()
     replaced.idle(61.0)  # the claim of the process that is no more has expired

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from replicator.metrics import UNITS, emit
+from replicator.runtime.metrics import UNITS, emit
 from tests.embedded_metrics import embedded
 
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from replicator import NewEvent, aws
+from replicator import NewEvent
+from replicator.aws import clients
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.tables import create_tables
 from replicator.connect import connect_store
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, StreamId, sequence_key
-from replicator.dynamodb import DynamoStorage
-from replicator.items import event_of, to_item
-from replicator.models import ATTRIBUTES, INDEX_PARTS, EventItem, LanesIndex, begins, bind, index_key
-from replicator.settings import Settings
-from replicator.tables import create_tables
+from replicator.eventstore.event_items import event_of, to_item
+from replicator.eventstore.models import ATTRIBUTES, INDEX_PARTS, EventItem, LanesIndex, begins, bind, index_key
+from replicator.runtime.settings import Settings
 
 EAST = "us-east-1"
 STREAM = StreamId("user", "hömer")
@@ -58,7 +59,7 @@ def replace_region(event: Event) -> Event:
 
 @pytest.mark.emulator
 def test_the_model_reads_what_was_inserted_attribute_by_attribute(place: Settings, written: list[Event]) -> None:
-    model, raw = bind(EventItem, place.events_table, place, EAST), aws.dynamodb(place, EAST)
+    model, raw = bind(EventItem, place.events_table, place, EAST), clients.dynamodb(place, EAST)
     for event in written:
         key = event.lane.key, sequence_key(event.sequence)
         held = model.get(*key, consistent_read=True)

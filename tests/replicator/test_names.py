@@ -28,9 +28,9 @@ def test_a_name_that_is_none_is_none() -> None:
 
 
 def test_a_function_that_copies_starts_without_what_it_does_not_need() -> None:
-    code = "import sys, replicator.functions, replicator.outbound; print(*sys.modules)"
+    code = "import sys, replicator.handlers, replicator.replication.invocation; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "replicator.outbound" in loaded
-    unneeded = {"aws_lambda_powertools", "replicator.store", "replicator.operation", "replicator.external",
-                "replicator.redrive", "typer"}  # fmt: skip
+    assert "replicator.replication.invocation" in loaded
+    unneeded = {"aws_lambda_powertools", "replicator.eventstore.store", "replicator.eventstore.operations",
+                "replicator.external", "replicator.aws.redrive", "typer"}  # fmt: skip
     assert unneeded.isdisjoint(loaded)

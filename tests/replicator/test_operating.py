@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from replicator import aws
+from replicator.aws import clients
 from replicator.connect import connect_store
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId, sequence_key
-from replicator.errors import RegionUnavailable
-from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.eventstore.store import EventStore
+from replicator.runtime.settings import Settings
 from tests.commands import Answer, command
 from tests.regions import environment_of
 
@@ -67,7 +67,7 @@ def test_one_altered_byte_one_missing_and_one_extra_event_are_found(
 ) -> None:
     run("repair")
     assert run("verify").returncode == 0
-    client: Any = aws.dynamodb(settings, WEST)
+    client: Any = clients.dynamodb(settings, WEST)
     table = settings.events_table
 
     def key(region: str, name: str, sequence: int) -> dict[str, Any]:

@@ -36,11 +36,11 @@ from replicator import (
     VersionVector,
     When,
 )
-from replicator.appending import AppendPolicy
+from replicator.aws.event_table import DynamoStorage
 from replicator.connect import connect_store
-from replicator.dynamodb import DynamoStorage
-from replicator.reducer import Reducer
-from replicator.settings import Settings
+from replicator.eventstore.appender import AppendPolicy
+from replicator.eventstore.reducer import Reducer
+from replicator.runtime.settings import Settings
 from tests.processes import HANGING_SECONDS
 from tests.regions import BACKENDS, EAST, WEST, stores_in_memory, stores_on
 

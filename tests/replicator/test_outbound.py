@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import structlog
 
-from replicator.batches import BatchFailed, item_failures
+from replicator.control.memory_control import MemoryControl
+from replicator.control.pointers import Pointers
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.names import LaneId
-from replicator.errors import RegionUnavailable
 from replicator.external.poison import LINK, Poison
-from replicator.memory_control import MemoryControl
-from replicator.pointers import Pointers
-from replicator.quarantine import Quarantine
-from replicator.records import Refused
-from replicator.refusals import Refusals
-from replicator.settings import Settings
+from replicator.replication.lambda_batches import BatchFailed, item_failures
+from replicator.replication.refusals import Refusals
+from replicator.replication.stream_records import Refused
+from replicator.runtime.settings import Settings
 from tests.processes import comes_back
 from tests.replicator.links import (
     ALL_IS_WELL,

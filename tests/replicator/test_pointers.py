@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.control.pointers import MAX_MESSAGE_BYTES, InvalidPointers, Pointers, Spans, join, spans
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidName
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.errors import InvalidName
-from replicator.pointers import MAX_MESSAGE_BYTES, InvalidPointers, Pointers, Spans, join, spans
 
 SQS_LIMIT = 262_144
 SQS_TAKES = re.compile(r"[\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]*")

@@ -13,34 +13,34 @@ from typing import Any
 
 import pytest
 
-import projectors.functions
-import replicator.functions
+import projectors.handlers
+import replicator.handlers
 from chaos.world.servers import postgresql
 from chaos.world.world import World, free_ports
 from projectors import Projection, counter, register
 from projectors.connect import connect_inbound
-from projectors.inbound import Inbound
+from projectors.model.view import ViewKey
+from projectors.run.invocation import Inbound
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.opening import prepare
 from projectors.sinks.postgresql import PostgresSink
-from projectors.view import ViewKey
-from replicator import aws
-from replicator.backlog import VIEWS, TableBacklog
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.sqs import MAX_DELAY, Queue, QueueBacklog, dead_letters, replay
+from replicator.aws.tables import create_tables
 from replicator.connect import connect_link, connect_outbound, connect_store
-from replicator.control_table import DynamoControl
+from replicator.control.backlog import VIEWS, TableBacklog
+from replicator.control.pointers import Pointers, Spans, join
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.link import Link
-from replicator.outbound import Outbound
-from replicator.pointers import Pointers, Spans, join
-from replicator.quarantine import Quarantine
-from replicator.queues import MAX_DELAY, Queue, QueueBacklog, dead_letters, replay
-from replicator.refusals import Refusals
-from replicator.settings import Settings
-from replicator.tables import create_tables
-from replicator.worker import LinkThread
+from replicator.replication.invocation import Outbound
+from replicator.replication.link import Link
+from replicator.replication.refusals import Refusals
+from replicator.replication.worker import LinkThread
+from replicator.runtime.settings import Settings
 from tests.processes import comes_back
 from tests.regions import activate
 
@@ -60,7 +60,7 @@ def lane(name: str, region: str = EAST) -> LaneId:
 @pytest.fixture(autouse=True)
 def empty_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator has one server: a queue that answers with nothing is empty."""
-    monkeypatch.setattr("replicator.queues.LONG_POLL", 0)
+    monkeypatch.setattr("replicator.aws.sqs.LONG_POLL", 0)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def settings(url: str) -> Settings:
 
 
 def sqs(settings: Settings) -> Any:
-    return aws.sqs(settings, EAST)
+    return clients.sqs(settings, EAST)
 
 
 def down(settings: Settings, region: str) -> Settings:
@@ -296,7 +296,7 @@ class Region:
 
     def records(self) -> dict[str, Any]:
         """What the stream has had since the last call, as Lambda hands it over."""
-        client: Any = aws.streams(self.settings, EAST)
+        client: Any = clients.streams(self.settings, EAST)
         arn = next(
             each["StreamArn"]
             for each in client.list_streams(TableName=self.settings.events_table)["Streams"]
@@ -350,9 +350,9 @@ def functions(region: Region, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regio
     }  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(f"MERIDIAN_{name}", value)
-    monkeypatch.setattr("replicator.logs.configure", lambda: None)
-    made = (replicator.functions._outbound, replicator.functions._redrive, projectors.functions._inbound)
-    monkeypatch.setattr("projectors.functions.read_projections", lambda: [Member])
+    monkeypatch.setattr("replicator.runtime.logs.configure", lambda: None)
+    made = (replicator.handlers._outbound, replicator.handlers._redrive, projectors.handlers._inbound)
+    monkeypatch.setattr("projectors.handlers.read_projections", lambda: [Member])
     for each in made:
         each.cache_clear()
     yield region
@@ -365,8 +365,8 @@ def test_the_functions_copy_and_fold_what_the_stream_has_and_tell_metrics(
 ) -> None:
     events = [functions.append("homer", "joined", name="Homer"), functions.append("homer", "visited")]
     batch = functions.records()
-    assert replicator.functions.replicate(batch, Context()) == ALL_IS_WELL
-    assert projectors.functions.project(batch, Context()) == ALL_IS_WELL
+    assert replicator.handlers.replicate(batch, Context()) == ALL_IS_WELL
+    assert projectors.handlers.project(batch, Context()) == ALL_IS_WELL
     assert list(functions.peer.read(lane("homer"))) == events
     assert functions.view("homer") == {"called": "Homer", "visits": 1}
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -375,8 +375,8 @@ def test_the_functions_copy_and_fold_what_the_stream_has_and_tell_metrics(
 
     events.append(functions.append("homer", "visited"))  # a batch that was given up comes back by its place in the stream
     number = functions.records()["Records"][0]["dynamodb"]["SequenceNumber"]
-    client: Any = aws.streams(functions.settings, EAST)
-    arn = aws.dynamodb(functions.settings, EAST).describe_table(TableName=functions.settings.events_table)["Table"]
+    client: Any = clients.streams(functions.settings, EAST)
+    arn = clients.dynamodb(functions.settings, EAST).describe_table(TableName=functions.settings.events_table)["Table"]
     shard = client.describe_stream(StreamArn=arn["LatestStreamArn"])["StreamDescription"]["Shards"][0]["ShardId"]
     where = {
         "streamArn": arn["LatestStreamArn"],
@@ -387,9 +387,9 @@ def test_the_functions_copy_and_fold_what_the_stream_has_and_tell_metrics(
     for function in ("meridian-replicator", "meridian-projector:live"):
         context = {"functionArn": f"arn:aws:lambda:{EAST}:000000000000:function:{function}"}
         body = json.dumps({"requestContext": context, "DDBStreamBatchInfo": where})
-        assert replicator.functions.redrive({"Records": [{"messageId": "m", "body": body}]}, Context()) == ALL_IS_WELL
-    assert replicator.functions.catch_up(functions.backlog(WEST), Context()) == ALL_IS_WELL
-    assert projectors.functions.catch_up(functions.backlog(VIEWS), Context()) == ALL_IS_WELL
+        assert replicator.handlers.redrive({"Records": [{"messageId": "m", "body": body}]}, Context()) == ALL_IS_WELL
+    assert replicator.handlers.catch_up(functions.backlog(WEST), Context()) == ALL_IS_WELL
+    assert projectors.handlers.catch_up(functions.backlog(VIEWS), Context()) == ALL_IS_WELL
     assert list(functions.peer.read(lane("homer"))) == events
     assert functions.view("homer") == {"called": "Homer", "visits": 2}
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
+from replicator.aws.tables import create_tables
 from replicator.connect import connect_store
 from replicator.domain.event import Event, NewEvent
-from replicator.settings import Settings
-from replicator.store_errors import AppendContention
-from replicator.tables import create_tables
+from replicator.eventstore.store_errors import AppendContention
+from replicator.runtime.settings import Settings
 from tests.regions import activate
 
 pytestmark = pytest.mark.emulator

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.control.pointers import Pointers
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.items import to_item
-from replicator.pointers import Pointers
-from replicator.records import Refused, position, read_records
+from replicator.eventstore.event_items import to_item
+from replicator.replication.stream_records import Refused, position, read_records
 
 EAST, WEST = "us-east-1", "eu-west-1"
 SECRET = "correct horse battery staple"

@@ -12,21 +12,21 @@ import structlog
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from chaos.world.world import World
-from replicator import aws
-from replicator.backlog import VIEWS
-from replicator.batches import item_failures
+from replicator.aws import clients
+from replicator.aws.redrive import Redrive, reconcile
+from replicator.aws.sqs import QueueBacklog
 from replicator.connect import connect_redrive, connect_store
+from replicator.control.backlog import VIEWS
+from replicator.control.pointers import Pointers, Spans, join
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY
-from replicator.errors import RegionUnavailable
-from replicator.items import to_item
-from replicator.memory import MemoryStorage
-from replicator.pointers import Pointers, Spans, join
-from replicator.queues import QueueBacklog
-from replicator.redrive import Redrive, reconcile
-from replicator.settings import Settings
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.replication.lambda_batches import item_failures
+from replicator.runtime.settings import Settings
 from tests.regions import activate
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
@@ -414,14 +414,14 @@ def test_reconcile_puts_every_lane_where_it_belongs_once(count: int) -> None:
 def settings() -> Iterator[Settings]:
     with World([EAST], workers=False, services="dynamodb,dynamodbstreams,sqs") as world:
         made = Settings(EAST, (WEST,), endpoints=world.settings(EAST).endpoints)
-        sqs: Any = aws.sqs(made, EAST)
+        sqs: Any = clients.sqs(made, EAST)
         for name in (f"backlog-{WEST}", f"backlog-{VIEWS}"):
             sqs.create_queue(QueueName=f"meridian-{name}")
         yield made
 
 
 def taken(settings: Settings, target: str) -> Spans:
-    sqs: Any = aws.sqs(settings, EAST)
+    sqs: Any = clients.sqs(settings, EAST)
     url = sqs.get_queue_url(QueueName=f"meridian-backlog-{target}")["QueueUrl"]
     found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     for each in found:
@@ -435,11 +435,11 @@ def test_positions_of_a_real_stream_become_lanes_and_so_does_a_stream_that_is_go
     store = connect_store(settings)
     for name in ("homer", "marge", "homer", "bart"):
         store.append(f"user/{name}", NewEvent("x", {"secret": "horse"}))
-    client: Any = aws.dynamodb(settings, EAST)
+    client: Any = clients.dynamodb(settings, EAST)
     (other,) = (to_item(event_of(COPY, 1)),)
     client.put_item(TableName=settings.events_table, Item=other)
     client.delete_item(TableName=settings.events_table, Key={"pk": {"S": lane("bart").key}, "sk": {"S": sequence_key(1)}})
-    streams: Any = aws.streams(settings, EAST)
+    streams: Any = clients.streams(settings, EAST)
     arn = client.describe_table(TableName=settings.events_table)["Table"]["LatestStreamArn"]
     shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
     start = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from replicator.batch_reader import Batch
-from replicator.checkpoints import Checkpoints
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.succession import NO_STREAM, Source, Succession
+from replicator.aws.tables import create_tables
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.errors import RegionRefuses, RegionUnavailable
 from replicator.domain.event import NewEvent
-from replicator.errors import RegionRefuses, RegionUnavailable
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.streams import DynamoStreamReader
-from replicator.succession import NO_STREAM, Source, Succession
-from replicator.tables import create_tables
+from replicator.replication.batch_reader import Batch
+from replicator.runtime.settings import Settings
 from tests.replicator.test_worker import Side, running, until
 
 SHARD = "shardId-0"  # an emulator's shards are called the same in every stream
@@ -199,7 +199,7 @@ def test_a_new_stream_that_has_no_shards_yet_is_compared_when_it_has(monkeypatch
 
 @pytest.fixture
 def pair(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[Side, Side]:
-    monkeypatch.setattr("replicator.shards._LOOK_FOR_SHARDS_SECONDS", 0.3)
+    monkeypatch.setattr("replicator.aws.shard_reader._LOOK_FOR_SHARDS_SECONDS", 0.3)
     here = replace(settings, poll_interval=0.1, read_timeout=20)
     return Side(here), Side(replace(here, region="eu-west-1", peers=("us-east-1",)))
 

@@ -20,10 +20,10 @@ from replicator import (
     StreamId,
     VersionVector,
 )
-from replicator.appending import Write
 from replicator.domain.event import Event
-from replicator.restream import MOVED, ORIGIN, Restream
-from replicator.schemas import Schemas
+from replicator.eventstore.appender import Write
+from replicator.eventstore.restream import MOVED, ORIGIN, Restream
+from replicator.eventstore.upcasting import Schemas
 from tests.regions import BACKENDS, EAST, WEST, stores_on, stores_over
 from tests.replicator.memories import Killed
 

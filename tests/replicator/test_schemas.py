@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator import EventStore, InvalidConfig, InvalidEvent, MemoryStorage, NewEvent, Operation
-from replicator.reducer import Reducer
-from replicator.schemas import PLAIN, Schemas, UnknownVersion, set_events
+from replicator.eventstore.reducer import Reducer
+from replicator.eventstore.upcasting import PLAIN, Schemas, UnknownVersion, set_events
 
 EAST = "us-east-1"
 

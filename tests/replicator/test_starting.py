@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from replicator.starting import starting
+from replicator.runtime.cold_start import starting
 
 
 def test_what_is_made_is_kept_and_the_collector_is_as_it_was() -> None:
@@ -46,17 +46,17 @@ def test_a_collector_that_was_off_stays_off() -> None:
 @pytest.mark.parametrize(
     ("handler", "part"),
     [
-        ("replicator.functions.replicate", "_outbound"),
-        ("replicator.functions.catch_up", "_outbound"),
-        ("replicator.functions.redrive", "_redrive"),
-        ("replicator.functions.nothing_of_ours", None),
-        ("projectors.functions.project", None),
+        ("replicator.handlers.replicate", "_outbound"),
+        ("replicator.handlers.catch_up", "_outbound"),
+        ("replicator.handlers.redrive", "_redrive"),
+        ("replicator.handlers.nothing_of_ours", None),
+        ("projectors.handlers.project", None),
         ("", None),
     ],
 )
 def test_lambda_makes_what_a_function_needs_when_it_loads_it(handler: str, part: str | None) -> None:
     made = "[n for n in ('_outbound', '_redrive') if getattr(f, n).cache_info().misses]"
-    code = f"import replicator.functions as f; print(*{made})"
+    code = f"import replicator.handlers as f; print(*{made})"
     settings = {"MERIDIAN_REGION": "us-east-1", "MERIDIAN_PEERS": "eu-west-1", "MERIDIAN_LOG": "error", "_HANDLER": handler}
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     environment = {**os.environ, **settings, **keys}

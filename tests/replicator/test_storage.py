@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from replicator import aws
-from replicator.control import ControlStorage, Guard
-from replicator.control_table import DynamoControl
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.tables import create_tables
+from replicator.control.control_storage import ControlStorage, Guard
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import DamagedEvent, RegionUnavailable
-from replicator.items import to_item
-from replicator.memory import MemoryStorage
-from replicator.retries import Transient
-from replicator.settings import Settings
-from replicator.storage import Insert, LaneStorage, Position
-from replicator.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
-from replicator.tables import create_tables
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.storage import Insert, LaneStorage, Position
+from replicator.eventstore.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
+from replicator.runtime.retries import Transient
+from replicator.runtime.settings import Settings
 
 HOMER = LaneId("us-east-1", StreamId("user", "homer"))
 MARGE = LaneId("us-east-1", StreamId("user", "marge"))
@@ -60,7 +60,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.table = replace(settings, prefix="contract", attempts=2, read_timeout=30)
         create_tables(self.table)
-        self.raw: Any = aws.dynamodb(self.table, self.table.region)  # beneath the storage
+        self.raw: Any = clients.dynamodb(self.table, self.table.region)  # beneath the storage
         self.storage = DynamoStorage(self.table)
 
     def empty(self) -> Engine:

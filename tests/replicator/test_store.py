@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from chaos.world.world import World
-from replicator.appending import AppendPolicy, Write
+from replicator.aws.event_table import DynamoStorage
 from replicator.connect import connect_store
 from replicator.domain.clock import Hlc, HybridLogicalClock
+from replicator.domain.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidName, RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, Observed, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import ClockAhead, DamagedEvent, InvalidEvent, InvalidName, RegionUnavailable
-from replicator.memory import MemoryStorage
-from replicator.settings import Settings, read_settings
-from replicator.storage import MAX_EVENTS, LaneStorage
-from replicator.store import EventStore
-from replicator.store_errors import AppendContention, LaneTaken, OutcomeUnknown
+from replicator.eventstore.appender import AppendPolicy, Write
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.storage import MAX_EVENTS, LaneStorage
+from replicator.eventstore.store import EventStore
+from replicator.eventstore.store_errors import AppendContention, LaneTaken, OutcomeUnknown
+from replicator.runtime.settings import Settings, read_settings
 from tests.regions import BACKENDS, EAST, WEST
 
 HOMER = StreamId("user", "homer")

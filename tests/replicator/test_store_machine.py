@@ -31,9 +31,9 @@ from replicator import (
     When,
 )
 from replicator.connect import connect_store
-from replicator.feed import changes
-from replicator.reducer import Reducer
-from replicator.settings import Settings
+from replicator.eventstore.change_feed import changes
+from replicator.eventstore.reducer import Reducer
+from replicator.runtime.settings import Settings
 from tests.regions import EAST, WEST, stores_in_memory
 
 REGIONS = (EAST, WEST)

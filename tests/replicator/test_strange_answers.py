@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from replicator.control import Guard, control_text
-from replicator.control_table import DynamoControl
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
+from replicator.control.control_storage import Guard, control_text
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import MeridianError, RegionRefuses, RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import MeridianError, RegionRefuses, RegionUnavailable
-from replicator.items import to_item
-from replicator.settings import Settings
-from replicator.storage import Insert
-from replicator.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.storage import Insert
+from replicator.eventstore.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
+from replicator.runtime.settings import Settings
 from tests.replicator.servers import Engine, Reply, serving
 
 REGION = "us-east-1"

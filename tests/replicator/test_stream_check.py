@@ -16,31 +16,32 @@ from botocore.exceptions import ClientError
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
+from chaos.child_processes import Process, free_ports
 from chaos.faults.control import ServiceProxy
-from chaos.world.processes import Process, free_ports
 from chaos.world.region import await_endpoint, emulator
 from chaos.world.world import World
-from replicator import NewEvent, aws
-from replicator.checkpoints import Checkpoints
-from replicator.cli import app
+from replicator import NewEvent
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.stream_check import require_inserts_shown
+from replicator.aws.tables import create_tables
+from replicator.cli.app import app
 from replicator.connect import connect_store
-from replicator.control_table import DynamoControl
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import InvalidConfig
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.errors import InvalidConfig
+from replicator.eventstore.storage import Insert
 from replicator.fencing.roles import read_role
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.storage import Insert
-from replicator.stream_check import require_inserts_shown
-from replicator.streams import DynamoStreamReader
-from replicator.tables import create_tables
+from replicator.runtime.settings import Settings
 
 EAST = "us-east-1"
 pytestmark = pytest.mark.emulator
 
 
 def tables(settings: Settings) -> list[str]:
-    client: Any = aws.dynamodb(settings, EAST)
+    client: Any = clients.dynamodb(settings, EAST)
     return [name for name in client.list_tables()["TableNames"] if name.startswith(settings.prefix)]
 
 
@@ -125,14 +126,14 @@ def test_behind_a_proxy_that_translates_inserts_it_is_good(bare: Settings, tmp_p
 
 
 def test_so_does_one_that_cannot_delete_the_table_of_the_check(bare: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    client: Any = aws.dynamodb(bare, EAST)
+    client: Any = clients.dynamodb(bare, EAST)
 
     def refuse(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "DeleteTable")
 
     with monkeypatch.context() as patch:
         patch.setattr(client, "delete_table", refuse)
-        patch.setattr(aws, "dynamodb", lambda *_: client)
+        patch.setattr(clients, "dynamodb", lambda *_: client)
         with capture_logs() as logs, pytest.raises(InvalidConfig):
             require_inserts_shown(bare)
     (left,) = [log["table"] for log in logs if log["event"] == "streams.table_left"]
@@ -142,7 +143,7 @@ def test_so_does_one_that_cannot_delete_the_table_of_the_check(bare: Settings, m
 def test_a_region_that_has_a_role_is_not_asked_again(engine: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     create_tables(engine)
     connect_store(engine).append("user/marge", NewEvent("set", {}))
-    monkeypatch.setattr("replicator.stream_check.require_inserts_shown", _raises)
+    monkeypatch.setattr("replicator.aws.stream_check.require_inserts_shown", _raises)
     connect_store(engine).append("user/marge", NewEvent("set", {}))
 
 
@@ -163,7 +164,7 @@ def test_an_engine_that_does_not_say_is_not_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["dynamodb.us-east-1.amazonaws.com", "vpce-1-a.dynamodb.us-east-1.vpce.amazonaws.com"])
 def test_awss_own_endpoints_are_not_asked(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: Callable[[Any, str], Any] = _no_client
-    monkeypatch.setattr(aws, "dynamodb", made)
+    monkeypatch.setattr(clients, "dynamodb", made)
     require_inserts_shown(Settings(EAST, endpoints={EAST: f"https://{host}"}))
     require_inserts_shown(Settings(EAST))
 

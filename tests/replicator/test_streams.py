@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from replicator.appending import Write
-from replicator.batch_reader import AGAIN, FAILED, WAITING, Batch
-from replicator.checkpoints import Checkpoints
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.dynamodb_streams import DynamoStreamReader
 from replicator.connect import connect_store
-from replicator.control_table import DynamoControl
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.items import from_item
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.streams import DynamoStreamReader
+from replicator.eventstore.appender import Write
+from replicator.eventstore.event_items import from_item
+from replicator.replication.batch_reader import AGAIN, FAILED, WAITING, Batch
+from replicator.runtime.settings import Settings
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events/stream/1"
 

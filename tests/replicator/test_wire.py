@@ -16,15 +16,15 @@ from botocore.exceptions import ChecksumError, ClientError, HTTPClientError, NoC
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator import aws
-from replicator.audit.metering import Meter
+from replicator.aws import clients
+from replicator.aws.dynamodb_api import Wire
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import VersionVector
-from replicator.items import from_item, insert_statement, parameters, to_item
-from replicator.settings import Settings
-from replicator.wire import Wire
+from replicator.eventstore.event_items import from_item, insert_statement, parameters, to_item
+from replicator.ops.audit.read_units import Meter
+from replicator.runtime.settings import Settings
 from tests.replicator.servers import serving
 from tests.replicator.test_records import as_json, payloads
 
@@ -81,12 +81,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a token")
-    aws.session.cache_clear()  # it keeps the credentials that it found first
-    aws._session.cache_clear()
+    clients.session.cache_clear()  # it keeps the credentials that it found first
+    clients._session.cache_clear()
     with serving(Server()) as server:
         yield server
-    aws.session.cache_clear()
-    aws._session.cache_clear()
+    clients.session.cache_clear()
+    clients._session.cache_clear()
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def settings(server: Server) -> Settings:
 
 @pytest.fixture
 def wire(settings: Settings) -> Wire:
-    return Wire(aws.dynamodb(settings, REGION), settings)
+    return Wire(clients.dynamodb(settings, REGION), settings)
 
 
 def test_a_request_is_what_boto3_sends(server: Server, settings: Settings, wire: Wire) -> None:
@@ -106,7 +106,7 @@ def test_a_request_is_what_boto3_sends(server: Server, settings: Settings, wire:
         "ConsistentRead": True,
     }
     wire.read("GetItem", request)
-    aws.dynamodb(settings, REGION).get_item(**request)
+    clients.dynamodb(settings, REGION).get_item(**request)
     ours, theirs = server.asked
     assert json.loads(ours.body) == json.loads(theirs.body)
     for name in ("x-amz-target", "content-type", "x-amz-security-token", "host"):
@@ -164,7 +164,7 @@ def test_what_is_refused_is_what_boto3_says_of_it(
     assert ours.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
     if not content.startswith((b"<", b"[")) and content and b"null" not in content:
         with pytest.raises(ClientError) as theirs:
-            aws.dynamodb(settings, REGION).list_tables()
+            clients.dynamodb(settings, REGION).list_tables()
         assert theirs.value.response["Error"] == {"Code": code, "Message": message}
 
 
@@ -174,7 +174,7 @@ def test_a_cancelled_transaction_says_why(server: Server, wire: Wire) -> None:
     server.answer = Answer(json.dumps(told).encode(), 400)
     with pytest.raises(ClientError) as error:
         wire.send("ExecuteTransaction", "{}")
-    assert aws.cancellation_reasons(error.value) == {"DuplicateItem"}
+    assert clients.cancellation_reasons(error.value) == {"DuplicateItem"}
 
 
 def test_an_answer_that_was_damaged_on_its_way_is_none(server: Server, wire: Wire) -> None:
@@ -184,7 +184,7 @@ def test_an_answer_that_was_damaged_on_its_way_is_none(server: Server, wire: Wir
     server.answer = Answer(content, headers={"x-amz-crc32": "1"})
     with pytest.raises(ChecksumError) as error:
         wire.send("ListTables", "{}")
-    assert (failure := aws.sort_error(error.value)) is not None
+    assert (failure := clients.sort_error(error.value)) is not None
     assert failure.sent
 
 
@@ -196,7 +196,7 @@ def test_half_an_answer_is_none(server: Server, wire: Wire, answer: Answer, erro
     server.answer = answer
     with pytest.raises(error) as raised:
         wire.send("ListTables", "{}")
-    assert (failure := aws.sort_error(raised.value)) is not None, raised.value
+    assert (failure := clients.sort_error(raised.value)) is not None, raised.value
     assert failure.sent
 
 
@@ -204,7 +204,7 @@ def test_nobody_waits_for_ever(server: Server, settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         deaf = Settings(REGION, endpoints={REGION: f"http://127.0.0.1:{silent.getsockname()[1]}"}, read_timeout=0.2)
         with pytest.raises(ReadTimeoutError):
-            Wire(aws.dynamodb(deaf, REGION), deaf).send("ListTables", "{}")
+            Wire(clients.dynamodb(deaf, REGION), deaf).send("ListTables", "{}")
 
 
 def test_without_credentials_nothing_is_sent(server: Server, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

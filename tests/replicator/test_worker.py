@@ -14,31 +14,31 @@ from typing import Any
 import pytest
 import structlog
 
-from replicator import aws
-from replicator.backlog import TableBacklog
-from replicator.batch_reader import Batch
-from replicator.checkpoints import Checkpoints
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.event_table import DynamoStorage
 from replicator.connect import connect_replicator
-from replicator.control import ControlStorage
-from replicator.control_table import DynamoControl
-from replicator.copier import Copier
+from replicator.control.backlog import TableBacklog
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.control_storage import ControlStorage
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import RegionUnavailable
-from replicator.items import to_item
-from replicator.link import Link
-from replicator.linkstate import LinkState
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.metrics import log_metrics
-from replicator.peers import PeerTables
-from replicator.quarantine import Quarantine
-from replicator.refusals import Refusals
-from replicator.settings import Settings
-from replicator.store import EventStore
-from replicator.streams import DynamoStreamReader
-from replicator.worker import LinkThread, Replicator
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
+from replicator.replication.batch_reader import Batch
+from replicator.replication.copier import Copier
+from replicator.replication.link import Link
+from replicator.replication.link_state import LinkState
+from replicator.replication.peer_tables import PeerTables
+from replicator.replication.refusals import Refusals
+from replicator.replication.worker import LinkThread, Replicator
+from replicator.runtime.metrics import log_metrics
+from replicator.runtime.settings import Settings
 from tests.processes import HANGING_SECONDS, wait_until
 from tests.replicator.links import SOUTH, WEST, Region, everything
 
@@ -70,7 +70,7 @@ class Side:
         self.settings = settings
         self.storage, self.control = DynamoStorage(settings), DynamoControl(settings)
         self.store = EventStore(self.storage, settings.region, settings.regions)
-        self.client: Any = aws.dynamodb(settings, settings.region)
+        self.client: Any = clients.dynamodb(settings, settings.region)
 
     def worker(self) -> Replicator:
         return connect_replicator(self.settings)
@@ -181,7 +181,7 @@ def test_a_start_without_a_checkpoint_compares_all_lanes_so_a_trimmed_stream_los
     for n in range(3):
         here.store.append(f"user/u{n}", *[NewEvent("x", {})] * (n * 49 or 1))
     there.storage.insert(list(here.storage.read(LaneId("us-east-1", StreamId("user", "u2")), last=7)))
-    monkeypatch.setattr("replicator.streams.DynamoStreamReader", _Trimmed)
+    monkeypatch.setattr("replicator.aws.dynamodb_streams.DynamoStreamReader", _Trimmed)
     with running(here.worker()):
         until(lambda: here.everything() == there.everything())
 

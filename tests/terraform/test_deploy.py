@@ -20,8 +20,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from chaos.world.terraform import TerraformWorld
+from projectors.model.view import View, ViewKey
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.view import View, ViewKey
 from replicator import EventStore, NewEvent, Observed
 from replicator.domain.names import sequence_key
 from replicator.external import ExternalEvent

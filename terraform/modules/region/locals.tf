@@ -58,13 +58,13 @@ locals {
 locals {
   functions = {
     for name, function in {
-      replicator         = { handler = "replicator.functions.replicate", projects = false, deployed = true }
-      catch-up           = { handler = "replicator.functions.catch_up", projects = false, deployed = true }
-      redrive            = { handler = "replicator.functions.redrive", projects = false, deployed = true }
-      publish            = { handler = "replicator.functions.publish", projects = false, deployed = local.external }
-      projector          = { handler = "projectors.functions.project", projects = true, deployed = local.projects }
-      projector-catch-up = { handler = "projectors.functions.catch_up", projects = true, deployed = local.projects }
-      api                = { handler = "projectors.api.function.handler", projects = true, deployed = local.api }
+      replicator         = { handler = "replicator.handlers.replicate", projects = false, deployed = true }
+      catch-up           = { handler = "replicator.handlers.catch_up", projects = false, deployed = true }
+      redrive            = { handler = "replicator.handlers.redrive", projects = false, deployed = true }
+      publish            = { handler = "replicator.handlers.publish", projects = false, deployed = local.external }
+      projector          = { handler = "projectors.handlers.project", projects = true, deployed = local.projects }
+      projector-catch-up = { handler = "projectors.handlers.catch_up", projects = true, deployed = local.projects }
+      api                = { handler = "projectors.api_handler.handler", projects = true, deployed = local.api }
     } :
     name => merge(function, {
       name        = "${var.prefix}-${name}"

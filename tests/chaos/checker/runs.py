@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chaos import things
+from chaos.checker.final_reads import kept_of
 from chaos.checker.history import Call, Final, History, Kept, KeptView, Outcome
+from chaos.workload import model
 from chaos.workload.client import Client
-from chaos.world.reading import kept_of
-from projectors.engine import Engine
-from projectors.queries import Query
-from projectors.sinks.memory import MemorySink
-from replicator.appending import Write
+from projectors.engine.engine import Engine
+from projectors.engine.memory_sink import MemorySink
+from projectors.reads.queries import Query
 from replicator.claims import Claim, OptimisticClaims, Release
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import StreamId
-from replicator.items import to_item
-from replicator.memory import MemoryStorage
-from replicator.store import EventStore
-from replicator.store_errors import OutcomeUnknown
+from replicator.eventstore.appender import Write
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
+from replicator.eventstore.store_errors import OutcomeUnknown
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 REGIONS = (EAST, WEST, SOUTH)
@@ -67,19 +67,19 @@ class Run:
         return f"c{self._ids}"
 
     def add(self, process: str, region: str, stream: str, n: int, **how: Any) -> Call:
-        return self.write(process, region, (stream, things.added(self.id(), n)), **how)
+        return self.write(process, region, (stream, model.added(self.id(), n)), **how)
 
     def join(self, process: str, region: str, stream: str, who: str) -> Call:
-        return self.write(process, region, (stream, things.joined(self.id(), who)))
+        return self.write(process, region, (stream, model.joined(self.id(), who)))
 
     def leave(self, process: str, region: str, stream: str, who: str) -> Call:
-        return self.write(process, region, (stream, things.left(self.id(), who)))
+        return self.write(process, region, (stream, model.left(self.id(), who)))
 
     def name(self, process: str, region: str, stream: str, to: str) -> Call:
-        return self.write(process, region, (stream, things.named(self.id(), to)))
+        return self.write(process, region, (stream, model.named(self.id(), to)))
 
     def read(self, process: str, region: str, stream: str) -> Call:
-        query = Query(things.Thing, self.stores[region], MemorySink())
+        query = Query(model.Thing, self.stores[region], MemorySink())
         return self.client(process, region).read(StreamId.parse(stream), query)
 
     def claim(self, process: str, name: str, release: bool = False) -> Call:
@@ -102,8 +102,8 @@ class Run:
         for region, table in self.tables.items():
             events = [event for lane, last in table.lanes() for event in table.read(lane, 1, last)]
             sink = MemorySink()
-            engine = Engine([things.Thing], self.stores[region], sink)
-            engine.apply([event for event in events if event.stream.type == things.TYPE])
+            engine = Engine([model.Thing], self.stores[region], sink)
+            engine.apply([event for event in events if event.stream.type == model.TYPE])
             views = {
                 view.key: KeptView(dict(view.vector.items()), view.value, f"{view.vector}{view.state_text}{view.value_text}")
                 for view in sink.views("thing", 1)
@@ -140,7 +140,7 @@ def good_run() -> Run:
     run.name("b", WEST, "thing/1", "shovel")
     run.join("c", SOUTH, "thing/1", "marge")
     run.name("c", SOUTH, "thing/1", "fork")
-    run.write("a", EAST, ("thing/1", things.added("t1", 1)), ("thing/2", things.added("t2", -1)))
+    run.write("a", EAST, ("thing/1", model.added("t1", 1)), ("thing/2", model.added("t2", -1)))
     run.add("c", SOUTH, "thing/2", 5, outcome=Outcome.UNKNOWN)
     run.copy()
     run.read("a", EAST, "thing/1")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from chaos import things
 from chaos.checker.check import check
 from chaos.checker.history import Call, Outcome, Written
 from chaos.checker.verdict import Verdict
+from chaos.workload import model
 from tests.chaos.checker import runs
 
 EAST, WEST, SOUTH = runs.REGIONS
@@ -84,7 +84,7 @@ def one_event_twice_for_one_call(run: runs.Run) -> None:
 def not_in_the_order_asked(run: runs.Run) -> None:
     run.history.calls.clear()
     run.finals.clear()
-    changes = [("thing/3", things.joined(run.id(), "abe")), ("thing/3", things.left(run.id(), "abe"))]
+    changes = [("thing/3", model.joined(run.id(), "abe")), ("thing/3", model.left(run.id(), "abe"))]
     call = run.write("a", EAST, *changes)
     call.value.reverse()
     run.end()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from chaos import things
 from chaos.checker.check import check
 from chaos.checker.history import Kept, Outcome, Written
 from chaos.checker.verdict import PROMISES
+from chaos.workload import model
 from tests.chaos.checker import runs
 from tests.chaos.checker.reading import read_history
 
@@ -250,7 +250,7 @@ def test_what_is_gone_with_its_region_is_not_lost_and_its_place_may_be_given_aga
 def test_of_a_write_only_a_region_that_lost_its_data_has_some_events_and_others_not(lost: bool) -> None:
     """What survived is acknowledged by that, and must be everywhere; the rest may be asked for again under its name."""
     run = runs.Run()
-    changes = [("thing/1", things.added("x", 1)), ("thing/2", things.added("y", 2))]
+    changes = [("thing/1", model.added("x", 1)), ("thing/2", model.added("y", 2))]
     call = run.write("a", EAST, *changes, outcome=Outcome.UNKNOWN)
     table = run.tables[EAST]
     gone = next(lane for lane, _ in table.lanes() if lane.stream.id == "2")
@@ -276,5 +276,5 @@ def test_a_change_that_was_refused_may_be_asked_for_again() -> None:
     run = runs.Run()
     value = [{"stream": "thing/1", "type": "added", "id": "x", "n": 1}]
     run.history.fail(run.history.invoke("a", EAST, "write", value, {}), "refused")
-    run.write("a", EAST, ("thing/1", things.added("x", 1)))
+    run.write("a", EAST, ("thing/1", model.added("x", 1)))
     assert check(run.history, run.end().finals).broken == {}

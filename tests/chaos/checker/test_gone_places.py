@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from chaos.checker.causes import Change, Knowledge
+from chaos.checker.claim_values import explain
 from chaos.checker.history import Call, Kept, Outcome
-from chaos.checker.values import explain
 
 LOST, OTHER = "ap-southeast-2", "eu-west-1"
 STREAM = "thing/0"

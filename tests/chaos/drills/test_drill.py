@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from chaos.checker import sabotage
+from chaos.checker.final_reads import Tables
 from chaos.drills.drill import KINDS, DrillConfig, opened_drill
-from chaos.drills.result import DrillResult
+from chaos.drills.drill_result import DrillResult
 from chaos.scenarios.runner import Run
-from chaos.world.reading import Tables
 from replicator import InvalidConfig
 from tests.chaos.quiet import Quiet
 from tests.processes import HANGING_SECONDS, started, still_alive
 
 pytestmark = pytest.mark.emulator
-COMMAND = [sys.executable, "-c", "from chaos.cli import main; main()", "drill"]
+COMMAND = [sys.executable, "-c", "from chaos.cli.app import main; main()", "drill"]
 BROKEN = {
     "lost": ("lost", 1),
     "gaps": ("gaps", 1),

@@ -6,12 +6,12 @@ import pytest
 
 from chaos.checker.verdict import Verdict
 from chaos.drills.drill import KINDS, DrillConfig
-from chaos.drills.result import DrillResult, describe
+from chaos.drills.drill_result import DrillResult, describe
 from chaos.scenarios.actions import Kill
+from chaos.scenarios.desks import PROMISES
 from chaos.scenarios.outage import Figures
 from chaos.scenarios.result import Done, Result
 from chaos.scenarios.runner import make_action
-from chaos.workload.desks import PROMISES
 
 
 def _drill(kind: str) -> DrillResult:

@@ -13,8 +13,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from chaos.child_processes import Process, free_ports
 from chaos.faults.control import Faults, ServiceProxy
-from chaos.world.processes import Process, free_ports
 from chaos.world.region import emulator
 from tests.processes import HANGING_SECONDS
 

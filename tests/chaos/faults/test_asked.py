@@ -11,9 +11,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from chaos.faults.asked import UNKNOWN, Asked, what_is_asked
 from chaos.faults.messages import Head, Malformed, Message
 from chaos.faults.refusals import MESSAGE, refusal
+from chaos.faults.request import UNKNOWN, Asked, what_is_asked
 
 CALLS: list[tuple[str, str, dict[str, Any], str]] = [
     ("dynamodb", "put_item", {"TableName": "ttt", "Item": {"pk": {"S": "a"}}}, "PutItem"),

@@ -12,9 +12,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chaos.child_processes import ProcessFailed, free_ports
 from chaos.faults.control import ServiceProxy
-from chaos.world.processes import ProcessFailed, free_ports
-from replicator import aws
+from replicator.aws import clients
 from tests.processes import HANGING_SECONDS
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -162,7 +162,7 @@ def test_where_nothing_listens_callers_are_reset_or_told_so(tmp_path: Path, prox
         with pytest.raises(ClientError, match=f"nothing answers at http://127.0.0.1:{nobody}") as caught:
             _list(telling.endpoint(WEST))
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 502
-        assert aws.sort_error(caught.value) is not None
+        assert clients.sort_error(caught.value) is not None
     finally:
         telling.stop()
     assert f"nothing answers at http://127.0.0.1:{nobody}" in (tmp_path / "telling").read_text()

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from chaos.child_processes import Process
 from chaos.faults.clocks import Clock
-from chaos.world.processes import Process
 from replicator import InvalidConfig
 from replicator.domain.clock import HybridLogicalClock
 from tests.processes import Started, started, wait_until
 
 TELL = """
 import sys, time
-from replicator.wallclock import wall_clock
+from replicator.runtime.wall_clock import wall_clock
 from replicator.fencing.fence import Fence
 fence = Fence("us-east-1", None, None)
 for line in sys.stdin:

@@ -19,12 +19,12 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from chaos.world.processes import free_ports
+from chaos.child_processes import free_ports
 from tests.chaos.faults.conftest import Place
 from tests.commands import command
 from tests.processes import HANGING_SECONDS, Started, started, wait_until
 
-MAIN = [sys.executable, "-c", "from chaos.cli import main; main()", "proxy"]
+MAIN = [sys.executable, "-c", "from chaos.cli.app import main; main()", "proxy"]
 
 
 class Running:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.faults.asked import Asked
 from chaos.faults.engine import Engine
+from chaos.faults.request import Asked
 from chaos.faults.rules import Rule, parse_rules
 from replicator import InvalidConfig
 

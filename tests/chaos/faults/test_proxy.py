@@ -14,11 +14,12 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedErro
 
 from chaos.faults.control import EngineUnavailable, Faults
 from chaos.faults.rules import Rule
-from replicator import InvalidConfig, aws
+from replicator import InvalidConfig
+from replicator.aws import clients
+from replicator.aws.tables import create_tables
 from replicator.connect import connect_store
-from replicator.settings import Settings
-from replicator.store_errors import OutcomeUnknown
-from replicator.tables import create_tables
+from replicator.eventstore.store_errors import OutcomeUnknown
+from replicator.runtime.settings import Settings
 from tests.chaos.faults.conftest import REGION, Place
 from tests.processes import HANGING_SECONDS, wait_until
 
@@ -39,7 +40,7 @@ def _has(place: Place, table: str, key: str) -> bool:
 def _code(call: Callable[[], Any]) -> str:
     with pytest.raises(ClientError) as caught:
         call()
-    return aws.error_code(caught.value)
+    return clients.error_code(caught.value)
 
 
 def _raw(place: Place, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.faults.reading import strict_json
+from chaos.faults.rule_files import strict_json
 from chaos.faults.rules import EFFECTS, Rule, dumps, for_localstack, parse_rules, read_rules
 from replicator import InvalidConfig
 

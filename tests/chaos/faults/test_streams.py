@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from replicator.batch_reader import Batch
-from replicator.checkpoints import Checkpoints
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.streams import DynamoStreamReader
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.replication.batch_reader import Batch
+from replicator.runtime.settings import Settings
 from tests.chaos.faults.conftest import REGION, Place
 
 pytestmark = pytest.mark.emulator

@@ -11,12 +11,12 @@ from chaos.hostile import stored
 from chaos.hostile.kinds import HARMLESS
 from chaos.hostile.values import json_texts
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import InvalidEvent
-from replicator.external.batch import from_message
 from replicator.external.bus import read_bus
 from replicator.external.consumer import from_lambda
-from replicator.external.event import ExternalEvent, rfc3339
+from replicator.external.external_event import ExternalEvent, rfc3339
+from replicator.external.publish_batches import from_message
 
 EAST, WEST, TABLE = "us-east-1", "eu-west-1", "meridian-events"
 MS = 1_763_914_981_000

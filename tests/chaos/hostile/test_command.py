@@ -56,7 +56,7 @@ def test_options_that_cannot_be_are_refused(options: tuple[str, ...], named: str
 
 @pytest.mark.emulator
 def test_ctrl_c_leaves_nothing_running() -> None:
-    program = [sys.executable, "-c", "from chaos.cli import main; main()", "hostile", "--events", "100000"]
+    program = [sys.executable, "-c", "from chaos.cli.app import main; main()", "hostile", "--events", "100000"]
     with started(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert any(line.startswith("hostile inputs") for line in process.lines())
         seen = process.family()

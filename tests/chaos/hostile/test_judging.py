@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from chaos.hostile.judging import WRONG, Found, Region, by_answer, by_error, regions_wrong, tally
+from chaos.checker.final_reads import StoredView
 from chaos.hostile.kinds import HARMLESS, LAMBDA, QUARANTINED, REFUSED, STORE, STREAM, Hostile, kind
 from chaos.hostile.stored import FORK, valid_item
-from chaos.world.reading import StoredView
+from chaos.hostile.verdicts import WRONG, Found, Region, by_answer, by_error, regions_wrong, tally
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidName, RegionUnavailable
 from replicator.domain.names import LaneId
-from replicator.errors import InvalidName, RegionUnavailable
-from replicator.store_errors import AppendContention
+from replicator.eventstore.store_errors import AppendContention
 
 EAST, WEST = "us-east-1", "eu-west-1"
 MARK = "h000007"

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from chaos.hostile import calls, judging, requests, stored
+from chaos.hostile import hostile_calls, requests, stored, verdicts
+from chaos.hostile.hostile_plan import Good, inputs
 from chaos.hostile.kinds import DOORS, HARMLESS, Hostile
-from chaos.hostile.plan import Good, inputs
 from replicator import EventStore, MemoryStorage
 from replicator.domain import event as event_module
 from replicator.domain import names
-from replicator.items import to_item
-from replicator.records import read_records
+from replicator.eventstore.event_items import to_item
+from replicator.replication.stream_records import read_records
 
 EAST, WEST = REGIONS = ("us-east-1", "eu-west-1")
 MS = 1_763_914_981_000
@@ -28,12 +28,12 @@ def wrong_calls(count: int, seed: int) -> list[str]:
     store, random = EventStore(MemoryStorage(), EAST, REGIONS), Random(seed)
     wrong = []
     for number in range(count):
-        hostile = calls.hostile_call(random, number, EAST, number)
+        hostile = hostile_calls.hostile_call(random, number, EAST, number)
         try:
             hostile.sent(store)
             how = HARMLESS
         except Exception as error:
-            how, _ = judging.by_error(error)
+            how, _ = verdicts.by_error(error)
         wrong += [hostile.kind.name] if how not in hostile.kind.expected else []
     return wrong
 
@@ -63,7 +63,7 @@ def wrong_records(count: int, seed: int) -> list[str]:
 
 
 def test_every_hostile_call_of_the_store_is_refused_by_an_error_that_says_why() -> None:
-    assert wrong_calls(len(calls.CALLS) * 60, seed=5) == []
+    assert wrong_calls(len(hostile_calls.CALLS) * 60, seed=5) == []
 
 
 def test_every_hostile_record_is_refused_alone_and_what_is_harmless_is_read_as_it_was_sent() -> None:
@@ -82,7 +82,7 @@ def test_the_same_seed_is_the_same_inputs_of_every_kind_at_every_door() -> None:
     assert first == told(1)
     assert first != told(2)
     kinds = Counter((each[1].door, each[1].name) for each in first if not isinstance(each, Good))
-    assert len(kinds) == len(calls.CALLS) + len(stored.ITEMS) + 1 + len(stored.RECORDS) + len(requests.REQUESTS)
+    assert len(kinds) == len(hostile_calls.CALLS) + len(stored.ITEMS) + 1 + len(stored.RECORDS) + len(requests.REQUESTS)
     assert {door for door, _ in kinds} == set(DOORS) == {each.door for each in first if isinstance(each, Good)}
     assert sum(isinstance(each, Good) for each in first) >= 600
     marks = [each.mark if isinstance(each, Good) else each[3] for each in first]
@@ -114,7 +114,7 @@ def leak_key_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replicator.records.GENESIS", None)
+    monkeypatch.setattr("replicator.replication.stream_records.GENESIS", None)
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ from typing import Any, cast
 import pytest
 
 from chaos.checker.history import History
-from chaos.faults.asked import Asked
+from chaos.child_processes import Process, ProcessFailed
 from chaos.faults.clocks import Clock
 from chaos.faults.control import Told
 from chaos.faults.engine import Engine
+from chaos.faults.request import Asked
 from chaos.faults.rules import Rule
 from chaos.scenarios.actions import make
 from chaos.scenarios.outage import Outage
 from chaos.scenarios.stage import Stage
 from chaos.world.layers import Layers
-from chaos.world.processes import Process, ProcessFailed
 from chaos.world.world import World
 
 EAST, WEST = "us-east-1", "eu-west-1"

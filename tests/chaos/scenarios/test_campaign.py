@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from chaos.child_processes import ProcessFailed
 from chaos.scenarios.campaign import Campaign, Run, read_found
 from chaos.scenarios.places import NotRun
 from chaos.scenarios.result import Result
 from chaos.scenarios.scenario import Scenario
 from chaos.scenarios.scenario_file import find_scenario
-from chaos.world.processes import ProcessFailed
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 from tests.commands import command
 
 ONE, TWO = find_scenario("partition"), find_scenario("resets")

@@ -9,16 +9,16 @@ from typing import Any, cast
 
 import pytest
 
+from chaos.checker.final_reads import Tables
 from chaos.scenarios.outage import OLD_SECONDS, Outage
 from chaos.scenarios.stage import Stage
 from chaos.workload.client import Client
 from chaos.world.backup import Backup, Table
-from chaos.world.reading import Tables
 from replicator import EventStore, MemoryStorage, NewEvent, StreamId
+from replicator.aws.event_table import DynamoStorage
 from replicator.domain.event import Event
-from replicator.dynamodb import DynamoStorage
-from replicator.items import to_item
-from replicator.settings import Settings
+from replicator.eventstore.event_items import to_item
+from replicator.runtime.settings import Settings
 
 pytestmark = pytest.mark.emulator
 EAST, WEST = "us-east-1", "eu-west-1"

@@ -8,7 +8,7 @@ from chaos.scenarios.places import REGIONS, NotRun, Places, place, read_endpoint
 from chaos.scenarios.runner import make_action
 from chaos.scenarios.scenario import Scenario
 from chaos.scenarios.scenario_file import find_scenario, find_scenarios
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 URL = "http://127.0.0.1:4566"
 

@@ -13,11 +13,11 @@ from chaos.checker.history import History, Written
 from chaos.checker.verdict import Verdict
 from chaos.scenarios import runner
 from chaos.scenarios.action import Action
+from chaos.scenarios.load import Workload
 from chaos.scenarios.outage import Outage
 from chaos.scenarios.runner import Run
 from chaos.scenarios.scenario import Scenario, Step
 from chaos.scenarios.scenario_file import find_scenario
-from chaos.workload.load import Workload
 
 EAST, WEST = "us-east-1", "eu-west-1"
 

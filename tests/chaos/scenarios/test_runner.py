@@ -11,17 +11,17 @@ import pytest
 
 from chaos.checker import sabotage
 from chaos.checker.check import check
+from chaos.child_processes import free_ports
 from chaos.scenarios import runner
 from chaos.scenarios.result import Result
 from chaos.scenarios.runner import Run, opened, run_scenario
 from chaos.scenarios.scenario import Scenario, Step
 from chaos.scenarios.scenario_file import find_scenario
 from chaos.scenarios.stage import Stage
-from chaos.workload.visitors import Visitor
-from chaos.world.processes import free_ports
+from chaos.scenarios.visitors import Visitor
 from chaos.world.region import emulator
-from replicator import aws
-from replicator.settings import Settings
+from replicator.aws import clients
+from replicator.runtime.settings import Settings
 from tests.chaos.checker.reading import read_history
 from tests.chaos.quiet import Quiet
 
@@ -99,7 +99,7 @@ def test_services_fail_and_clocks_are_wrong_in_a_world_of_which_a_region_is_else
             assert isinstance(result, Result)
             if result.doubted and not result.unstruck:
                 break
-        left = aws.dynamodb(Settings("eu-west-1", endpoints={"eu-west-1": url}), "eu-west-1").list_tables()
+        left = clients.dynamodb(Settings("eu-west-1", endpoints={"eu-west-1": url}), "eu-west-1").list_tables()
     finally:
         elsewhere.stop()
     assert isinstance(result, Result)

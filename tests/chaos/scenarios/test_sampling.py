@@ -9,7 +9,7 @@ import pytest
 
 from chaos.checker.history import History, Written
 from chaos.scenarios.sampling import Sample, Sampler, Waiting, series
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from chaos.scenarios.actions import ACTIONS, Fail
+from chaos.scenarios.desks import FlightLoad
 from chaos.scenarios.runner import make_action
 from chaos.scenarios.scenario_file import find_scenario, find_scenarios, load_scenario
-from chaos.workload.desks import FlightLoad
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 GOOD = """
 title: A title

@@ -8,7 +8,7 @@ import pytest
 
 from chaos.scenarios.scenario import Scenario
 from chaos.scenarios.scenario_file import load_scenario
-from replicator.errors import InvalidConfig
+from replicator.domain.errors import InvalidConfig
 
 TOP = "title: A title\ndescription: What happens\nmethod:\n"
 

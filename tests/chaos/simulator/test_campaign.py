@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from chaos.checker.verdict import PROMISES
-from chaos.simulator import campaign as campaigns
-from chaos.simulator import running
-from chaos.simulator.axe import Killed
-from chaos.simulator.campaign import DIED, Campaign, Tally, run_batch, run_campaign, watched
+from chaos.simulator import run_steps
+from chaos.simulator import seeds as campaigns
+from chaos.simulator.crash_points import Killed
 from chaos.simulator.environment import Options
-from chaos.simulator.judging import SEEN
+from chaos.simulator.judgement import SEEN
 from chaos.simulator.mutants import planted
 from chaos.simulator.replay import replay, telling
-from chaos.simulator.running import Outcome, run_seed
-from replicator.errors import InvalidConfig
+from chaos.simulator.run_steps import Outcome, run_seed
+from chaos.simulator.seeds import DIED, Campaign, Tally, run_batch, run_campaign, watched
+from replicator.domain.errors import InvalidConfig
 
 
 def test_a_campaign_adds_up_to_what_its_seeds_are_one_by_one() -> None:
@@ -112,7 +112,7 @@ def test_a_judge_that_fails_is_that_seeds_unforeseen(monkeypatch: pytest.MonkeyP
     def judge(world: object) -> object:
         raise error
 
-    monkeypatch.setattr(running, "judge", judge)
+    monkeypatch.setattr(run_steps, "judge", judge)
     outcome = run_seed(1, 50, Options())
     assert dict(outcome.broken) == {"unforeseen": 1}
     assert str(error) in outcome.examples[0]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from chaos.cli.simulate import _tell
 from chaos.simulator import replay as replaying
-from chaos.simulator.campaign import Campaign
-from chaos.simulator.command import _tell
 from chaos.simulator.mutants import MUTANTS
-from chaos.simulator.running import Outcome
+from chaos.simulator.run_steps import Outcome
+from chaos.simulator.seeds import Campaign
 from tests.commands import command
 from tests.processes import children, started, still_alive, wait_until
 
@@ -113,7 +113,7 @@ def test_a_bad_option_is_named_with_the_remedy(options: tuple[str, ...], named: 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows a process's children")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_nothing_is_left_running_when_it_is_interrupted(number: signal.Signals, code: int) -> None:
-    main = [sys.executable, "-c", "from chaos.cli import main; main()", "simulate", "--seeds", "100000"]
+    main = [sys.executable, "-c", "from chaos.cli.app import main; main()", "simulate", "--seeds", "100000"]
     with started(main, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         wait_until(lambda: len(children(process.pid)) == 3, "two workers, and one that keeps their semaphores")
         seen = process.family()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chaos.simulator.environment import Options
-from chaos.simulator.running import run_plan
-from chaos.simulator.sessions import Change
+from chaos.simulator.run_steps import run_plan
+from chaos.simulator.simulated_sessions import Change
 from chaos.simulator.steps import Adopt, Append, Crash, Drain, FailBack, Lose, Project, Replicate, Split, Step, Switch, Wait
 
 ADDED = Append(0, 0, (Change("1.0", 0, "added", 1),))

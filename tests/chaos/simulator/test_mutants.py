@@ -6,10 +6,10 @@ import pytest
 
 from chaos.checker.verdict import PROMISES
 from chaos.simulator.environment import Options
-from chaos.simulator.judging import SEEN
+from chaos.simulator.judgement import SEEN
 from chaos.simulator.mutants import MUTANTS, planted
-from chaos.simulator.running import run_seed
-from replicator.errors import InvalidConfig
+from chaos.simulator.run_steps import run_seed
+from replicator.domain.errors import InvalidConfig
 
 
 @pytest.mark.parametrize("name", MUTANTS)

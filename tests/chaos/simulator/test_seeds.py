@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from chaos.simulator.environment import Options
-from chaos.simulator.running import run_seed
+from chaos.simulator.run_steps import run_seed
 
 SEEDS = range(1, 9)
 
@@ -23,7 +23,7 @@ def test_a_seed_keeps_every_promise(seed: int) -> None:
 
 
 def test_a_seed_is_the_same_run_in_another_process_whatever_its_hashes() -> None:
-    imports = "from chaos.simulator.running import run_seed; from chaos.simulator.environment import Options"
+    imports = "from chaos.simulator.run_steps import run_seed; from chaos.simulator.environment import Options"
     code = f"{imports}; print(run_seed(5, 400, Options()).trace)"
     traces = {
         subprocess.run(

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from chaos.checker.history import History
-from chaos.workload.desks import Desk
+from chaos.scenarios.desks import Desk
 from chaos.workload.flights import Report
 from replicator import EventStore, MemoryStorage, NewEvent, RegionUnavailable, StreamId
-from replicator.control import Guard
+from replicator.control.control_storage import Guard
 from replicator.domain.event import Event
-from replicator.store_errors import OutcomeUnknown
+from replicator.eventstore.store_errors import OutcomeUnknown
 from tests.processes import wait_until
 
 HOME, AWAY = "us-east-1", "eu-west-1"

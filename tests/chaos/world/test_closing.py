@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from chaos.child_processes import Process
 from chaos.world import region as regions
-from chaos.world.processes import Process
 from chaos.world.world import World
-from replicator import aws
+from replicator.aws import clients
 
 EAST, WEST = "us-east-1", "eu-west-1"
 
@@ -45,7 +45,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def made(refusals: dict[str, list[str]]) -> tuple[World, Tables]:
         tables = Tables(refusals)
-        monkeypatch.setattr(aws, "dynamodb", lambda *_: tables)
+        monkeypatch.setattr(clients, "dynamodb", lambda *_: tables)
         world = World([EAST, WEST], endpoints={WEST: "http://127.0.0.1:1"}, prefix="p")
         world._furnished = True
         return world, tables

@@ -12,9 +12,10 @@ from botocore.exceptions import ClientError
 
 from chaos.faults.inserts import Statement, parse
 from chaos.world.world import World
-from replicator import NewEvent, aws
+from replicator import NewEvent
+from replicator.aws import clients
 from replicator.connect import connect_store
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 from tests.commands import command
 from tests.processes import wait_until
 
@@ -47,8 +48,8 @@ class Place:
     """A table with a stream, in the emulator."""
 
     def __init__(self, settings: Settings) -> None:
-        self.client: Any = aws.dynamodb(settings, EAST)
-        self.streams: Any = aws.streams(settings, EAST)
+        self.client: Any = clients.dynamodb(settings, EAST)
+        self.streams: Any = clients.streams(settings, EAST)
         self.table = f"t{uuid.uuid4().hex[:12]}"
         self.insert = f"INSERT INTO \"{self.table}\" VALUE {{'pk': ?, 'sk': ?, 'v': ?}}"
         self.exists = f'EXISTS(SELECT * FROM "{self.table}" WHERE "pk" = ? AND "sk" = ? AND "v" = ?)'
@@ -172,7 +173,7 @@ def test_an_insert_that_no_record_would_show_is_refused_and_written_nowhere(plac
 
 
 def test_where_nobody_follows_a_stream_any_insert_is_taken(emulated: World) -> None:
-    client: Any = aws.dynamodb(emulated.settings(EAST), EAST)
+    client: Any = clients.dynamodb(emulated.settings(EAST), EAST)
     table = f"t{uuid.uuid4().hex[:12]}"
     client.create_table(
         TableName=table,
@@ -187,7 +188,7 @@ def test_where_nobody_follows_a_stream_any_insert_is_taken(emulated: World) -> N
 def test_tables_of_one_name_in_two_regions_of_an_emulator_have_their_own_keys(emulated: World) -> None:
     url, table = emulated.settings(EAST).endpoint(EAST), f"t{uuid.uuid4().hex[:12]}"
     for region, key in ((EAST, "pk"), (WEST, "id")):
-        client: Any = aws.dynamodb(Settings(region, endpoints={region: url or ""}), region)
+        client: Any = clients.dynamodb(Settings(region, endpoints={region: url or ""}), region)
         client.create_table(
             TableName=table,
             BillingMode="PAY_PER_REQUEST",

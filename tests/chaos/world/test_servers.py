@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from chaos.child_processes import ProcessFailed
 from chaos.world import servers
-from chaos.world.processes import ProcessFailed
 from chaos.world.servers import Server, postgresql, redis_server, search_stand_in
 from tests.processes import started, still_alive
 

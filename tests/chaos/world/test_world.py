@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from chaos.child_processes import ProcessFailed, free_ports
 from chaos.world.backup import take_backup
-from chaos.world.processes import ProcessFailed, free_ports
 from chaos.world.region import emulator
 from chaos.world.world import World
-from replicator import EventStore, NewEvent, RegionUnavailable, aws
-from replicator.errors import InvalidConfig
+from replicator import EventStore, NewEvent, RegionUnavailable
+from replicator.aws import clients
+from replicator.domain.errors import InvalidConfig
 
 pytestmark = pytest.mark.emulator
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -26,17 +27,17 @@ def world() -> Iterator[World]:
 
 
 def _events(world: World) -> list[dict[str, Any]]:
-    client: Any = aws.dynamodb(world.settings(EAST), EAST)
+    client: Any = clients.dynamodb(world.settings(EAST), EAST)
     items = client.scan(TableName="meridian-events", ConsistentRead=True)["Items"]
     return sorted(items, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
 
 def _described(world: World) -> Any:
-    return aws.dynamodb(world.settings(EAST), EAST).describe_table(TableName="meridian-events")["Table"]
+    return clients.dynamodb(world.settings(EAST), EAST).describe_table(TableName="meridian-events")["Table"]
 
 
 def _stream(world: World) -> list[Any]:
-    streams: Any = aws.streams(world.settings(EAST), EAST)
+    streams: Any = clients.streams(world.settings(EAST), EAST)
     arn = _described(world)["LatestStreamArn"]
     shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
     iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
@@ -109,7 +110,7 @@ def test_a_region_elsewhere_has_tables_of_its_own_prefix_which_are_told_where_th
     elsewhere.start()
     try:
         with World([WEST], workers=False, endpoints={WEST: url}, prefix="chaos-x") as world:
-            client: Any = aws.dynamodb(world.direct(WEST), WEST)
+            client: Any = clients.dynamodb(world.direct(WEST), WEST)
             assert {name.rpartition("-")[0] for name in client.list_tables()["TableNames"]} == {"chaos-x"}
             with pytest.raises(InvalidConfig, match="it is not ours to start again"):
                 world.regions[WEST].come_back_empty()

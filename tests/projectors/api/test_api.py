@@ -15,11 +15,11 @@ from mangum import Mangum
 from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
-from projectors import MemorySink, Projection, add, collection, counter, register
-from projectors.api import Service, application, function, requests, service
+from projectors import MemorySink, Projection, add, api_handler, collection, counter, register
+from projectors.api import Service, application, requests, service
 from projectors.connect import connect_service
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.versions import Versions
+from projectors.versions.versions import Versions
 from replicator import (
     ConsistencyToken,
     DamagedEvent,
@@ -33,15 +33,15 @@ from replicator import (
     StreamId,
     VersionVector,
 )
-from replicator.appending import AppendPolicy
 from replicator.connect import connect_store
+from replicator.control.memory_control import MemoryControl
 from replicator.domain.clock import Hlc
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData, forget
+from replicator.eventstore.appender import AppendPolicy
+from replicator.eventstore.history import moment_of
+from replicator.eventstore.store_errors import LaneTaken, RegionBehind
 from replicator.fencing import RegionFenced, Role
-from replicator.history import moment_of
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.store_errors import LaneTaken, RegionBehind
+from replicator.runtime.settings import Settings
 from tests.regions import BACKENDS, EAST, WEST, stores_in_memory
 
 
@@ -343,7 +343,7 @@ def test_ready_says_whether_the_tables_can_be_reached(emptied_settings: Settings
 
 def test_a_lambda_function_url_reaches_the_same_application(monkeypatch: pytest.MonkeyPatch) -> None:
     store = EventStore(MemoryStorage(), EAST, [EAST])
-    monkeypatch.setattr(function, "_asgi", lambda: Mangum(application(Service(store, PROJECTIONS)), lifespan="off"))
+    monkeypatch.setattr(api_handler, "_asgi", lambda: Mangum(application(Service(store, PROJECTIONS)), lifespan="off"))
     request = {
         "version": "2.0", "rawPath": "/streams/user/homer/events", "rawQueryString": "", "isBase64Encoded": False,
         "headers": {"content-type": "application/json", "host": "x.lambda-url.us-east-1.on.aws"},
@@ -352,7 +352,7 @@ def test_a_lambda_function_url_reaches_the_same_application(monkeypatch: pytest.
         },
         "body": '{"events": [{"type": "logged_in", "payload": {}}]}',
     }  # fmt: skip
-    answer = function.handler(request, None)
+    answer = api_handler.handler(request, None)
     assert answer["statusCode"] == 201
     assert answer["headers"]["etag"].startswith('"')
     assert store.state("user/homer").vector == VersionVector({EAST: 1})

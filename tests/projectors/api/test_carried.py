@@ -15,11 +15,11 @@ from mangum import Mangum
 
 from projectors import Projection, register
 from projectors.api import Service, application
-from projectors.api.app import Resource
-from projectors.api.carried import MAX_ANSWER_BYTES, carried
+from projectors.api.application import Resource
+from projectors.api.weight import MAX_ANSWER_BYTES, carried
 from replicator import EventStore, MemoryStorage, NewEvent
-from replicator.errors import shown
-from replicator.storage import MAX_EVENTS
+from replicator.domain.errors import shown
+from replicator.eventstore.storage import MAX_EVENTS
 
 EAST = "us-east-1"
 LIMIT = 6_291_556

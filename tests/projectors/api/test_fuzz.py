@@ -20,7 +20,7 @@ from projectors.api import Service, application
 from projectors.sinks.dynamodb import DynamoSink
 from replicator import EventStore, MemoryStorage
 from replicator.connect import connect_store
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 OPERATIONS = 8  # all but the document's own
 CHECKS = [

@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from starlette.testclient import TestClient
 
 from projectors import Engine, MemorySink, Projection, counter, register
-from projectors.api import Service, app, application, requests
+from projectors.api import Service, application, requests
+from projectors.api import application as app
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData, forget
 

@@ -22,7 +22,7 @@ from projectors.sinks.dynamodb import DynamoSink
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink
 from projectors.sinks.search import SearchSink
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 from tests.projectors.sinks.late import Late, late
 
 DYNAMODB = [pytest.param(kind, marks=pytest.mark.emulator) for kind in ("dynamodb", "dynamodb-local")]

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from projectors import Sink, View
-from projectors.sinks.port import Change
-from projectors.summary import Effort, Range, Summary, Tree, differences, place
-from projectors.view import MAX_VIEW_BYTES, ViewKey
+from projectors.engine.digests import Effort, Range, Summary, Tree, differences, place
+from projectors.engine.sink import Change
+from projectors.model.view import MAX_VIEW_BYTES, ViewKey
 from replicator.domain.canonical import encode_json
+from replicator.domain.errors import DamagedEvent
 from replicator.domain.vector import VersionVector
-from replicator.errors import DamagedEvent
 from tests.projectors.sinks.conftest import KINDS
 from tests.projectors.sinks.views import create, move, stored, view
 

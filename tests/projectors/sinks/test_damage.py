@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import pytest
 
 from projectors import Engine, MemorySink, Projection, counter
-from projectors.rows import read_row
+from projectors.engine.digests import Fingerprint, differences
+from projectors.model.view import ViewKey
+from projectors.reads.rows import read_row
 from projectors.sinks.stored import claimed, fingerprint
-from projectors.summary import Fingerprint, differences
-from projectors.view import ViewKey
 from replicator import EventStore, MemoryStorage, NewEvent
+from replicator.domain.errors import DamagedEvent
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent
 from tests.projectors.sinks.conftest import STORES
 from tests.projectors.sinks.views import create, view
 

@@ -23,19 +23,19 @@ from projectors import (
     register,
 )
 from projectors.crdt import MaxRegister
-from projectors.feed import Feed
-from projectors.fields import Field
-from projectors.inbound import Inbound
-from projectors.poison import Poison
-from projectors.projection import REMEDY
-from projectors.projector import Projector
-from projectors.queries import Query
-from projectors.rebuild import Rebuild
-from projectors.rows import read_row
-from projectors.sinks.port import Change, ViewRefused
-from projectors.versions import Versions
-from projectors.view import View, ViewKey
-from projectors.worker import ProjectorWorker
+from projectors.engine.sink import Change, ViewRefused
+from projectors.model.fields import Field
+from projectors.model.projection import REMEDY
+from projectors.model.view import View, ViewKey
+from projectors.reads.queries import Query
+from projectors.reads.rows import read_row
+from projectors.run.feed import Feed
+from projectors.run.invocation import Inbound
+from projectors.run.poison import Poison
+from projectors.run.projector import Projector
+from projectors.run.worker import ProjectorWorker
+from projectors.versions.rebuild import Rebuild
+from projectors.versions.versions import Versions
 from replicator import (
     Event,
     EventStore,
@@ -46,14 +46,14 @@ from replicator import (
     Observed,
     RegionUnavailable,
 )
-from replicator.backlog import TableBacklog
-from replicator.batch_reader import Batch
-from replicator.items import to_item
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine
-from replicator.queues import QueueBacklog
-from replicator.refusals import Refusals
-from replicator.schemas import Schemas
+from replicator.aws.sqs import QueueBacklog
+from replicator.control.backlog import TableBacklog
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
+from replicator.eventstore.event_items import to_item
+from replicator.eventstore.upcasting import Schemas
+from replicator.replication.batch_reader import Batch
+from replicator.replication.refusals import Refusals
 
 EAST, WEST = "us-east-1", "eu-west-1"
 LINK = f"{EAST}>views"

@@ -12,14 +12,14 @@ import pytest
 
 from chaos.world.servers import PASSWORD, Server, free_port, postgresql, redis_server
 from projectors import Engine, MemorySink, Projection, View, counter, register
+from projectors.engine.digests import Tree, differences
+from projectors.model.view import ViewKey
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink
 from projectors.sinks.search import SearchSink
-from projectors.summary import Tree, differences
-from projectors.view import ViewKey
 from replicator import EventStore, MemoryStorage, NewEvent
-from replicator.errors import RegionUnavailable
-from replicator.settings import Settings
+from replicator.domain.errors import RegionUnavailable
+from replicator.runtime.settings import Settings
 from tests.processes import comes_back
 from tests.projectors.sinks.late import Late
 from tests.projectors.sinks.views import create, move, stored, view

@@ -16,8 +16,8 @@ from projectors.sinks.opening import open_sink, prepare
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink
 from projectors.sinks.search import SearchSink
-from replicator.errors import InvalidConfig
-from replicator.settings import Settings
+from replicator.domain.errors import InvalidConfig
+from replicator.runtime.settings import Settings
 from tests.projectors.sinks.late import Late
 from tests.projectors.sinks.views import create, stored, view
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from projectors.engine.sink import Change, ViewRefused
+from projectors.model.view import View
 from projectors.sinks.dynamodb import DynamoSink
-from projectors.sinks.port import Change, ViewRefused
-from projectors.view import View
+from replicator.domain.errors import MeridianError, RegionUnavailable
 from replicator.domain.vector import VersionVector
-from replicator.errors import MeridianError, RegionUnavailable
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 from tests.projectors.sinks.views import create, view
 from tests.replicator.test_strange_answers import ANSWERS, Engine, engine, server, settings
 

@@ -16,14 +16,14 @@ import redis
 
 from chaos.world.servers import PASSWORD, Server, packaged_redis, redis_server
 from projectors import View
-from projectors.sinks.port import Change
+from projectors.engine.digests import Tree, differences
+from projectors.engine.sink import Change
 from projectors.sinks.postgresql import PostgresSink
 from projectors.sinks.redis import RedisSink
 from projectors.sinks.search import SearchSink
-from projectors.summary import Tree, differences
 from replicator.domain.canonical import encode_json
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
-from replicator.settings import Settings
+from replicator.domain.errors import DamagedEvent, InvalidConfig, RegionUnavailable
+from replicator.runtime.settings import Settings
 from tests.processes import wait_until
 from tests.projectors.sinks.late import Late
 from tests.projectors.sinks.views import create, move, stored, view

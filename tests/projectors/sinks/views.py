@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from projectors import Sink, View
-from projectors.sinks.port import Change
+from projectors.engine.sink import Change
 from replicator.domain.canonical import encode_json
 from replicator.domain.vector import VersionVector
 

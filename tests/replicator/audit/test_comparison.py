@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from replicator.audit.comparison import DAMAGED, FORKED, MISSING, Comparison, Finding, compare
-from replicator.audit.ledger import RANGES, Entry, Range, range_of
-from replicator.audit.mending import Mended, Mender, Paced
 from replicator.domain.event import NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.memory import MemoryStorage
-from replicator.runbooks.parts import set_role
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.ops.audit.anti_entropy import Mended, Mender, Paced
+from replicator.ops.audit.comparison import DAMAGED, FORKED, MISSING, Comparison, Finding, compare
+from replicator.ops.audit.merkle_summary import RANGES, Entry, Range, range_of
+from replicator.ops.runbooks.steps import set_role
 from tests.replicator.memories import EAST, SOUTH, WEST, Memories, altered, load
 
 LANE = LaneId(EAST, StreamId("user", "1"))

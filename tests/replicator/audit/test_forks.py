@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.audit.comparison import FORKED, MISSING, compare
-from replicator.audit.forks import SALVAGED, Fork, forks, salvage
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import InvalidConfig
 from replicator.fencing.roles import ACTIVE
-from replicator.runbooks import Bootstrap, Failback, Stopped
-from replicator.runbooks.parts import set_role
+from replicator.ops.audit.comparison import FORKED, MISSING, compare
+from replicator.ops.audit.forks import SALVAGED, Fork, forks, salvage
+from replicator.ops.runbooks import Bootstrap, Failback, Stopped
+from replicator.ops.runbooks.steps import set_role
 from tests.replicator.memories import EAST, SOUTH, WEST, Axe, Killed, Memories, load
 from tests.replicator.runbooks.test_killed import Steered
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from replicator.audit import ledger
-from replicator.audit.comparison import DAMAGED, compare
-from replicator.audit.keeper import Keeper
-from replicator.audit.ledger import RANGES, SUMS, Entry, Range, Share, Sum
-from replicator.batch_reader import Batch
-from replicator.checkpoints import Checkpoints
-from replicator.control import Value
+from replicator.aws.shard_reader import ShardReader
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.control_storage import Value
+from replicator.domain.errors import RegionRefuses, RegionUnavailable
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import RegionRefuses, RegionUnavailable
-from replicator.settings import Settings
-from replicator.shards import ShardReader
+from replicator.ops.audit import merkle_summary
+from replicator.ops.audit.comparison import DAMAGED, compare
+from replicator.ops.audit.merkle_summary import RANGES, SUMS, Entry, Range, Share, Sum
+from replicator.ops.audit.summary_keeper import Keeper
+from replicator.replication.batch_reader import Batch
+from replicator.runtime.settings import Settings
 from tests.replicator.memories import EAST, Axe, Killed, Memories, TableChanges, load
 
 LANE = LaneId(EAST, StreamId("user", "0"))
@@ -376,14 +376,14 @@ def test_a_range_of_long_names_is_stored_in_parts_that_fit() -> None:
     full = Range({long(n): Entry(n + 1, "ab" * 16, 1_763_914_981_000) for n in range(1200)})
     parts = full.parts({})
     assert len(parts) > 4
-    assert all(size(part) <= ledger.PART_BYTES for part in parts.values())
+    assert all(size(part) <= merkle_summary.PART_BYTES for part in parts.values())
     assert Range.parse(parts).lanes == full.lanes
     assert full.parts(parts) == parts == Range(dict(reversed(full.lanes.items()))).parts({})
     one = Range({lane: Entry(10**16 - 1, "ab" * 16, 10**13, True) for lane in full.lanes}).parts(parts)
     assert {key: part.keys() for key, part in one.items()} == {key: part.keys() for key, part in parts.items()}
-    assert all(size(part) <= ledger.PART_BYTES for part in one.values()), "whatever happens to its lanes"
+    assert all(size(part) <= merkle_summary.PART_BYTES for part in one.values()), "whatever happens to its lanes"
     wide = Range({LaneId(EAST, StreamId("u", "語" * 330 + f"{n}")): Entry(1, "ab" * 16, 1) for n in range(500)}).parts({})
-    assert all(size(part) <= ledger.PART_BYTES for part in wide.values()), "in ASCII, as it is stored"
+    assert all(size(part) <= merkle_summary.PART_BYTES for part in wide.values()), "in ASCII, as it is stored"
 
 
 def test_a_lane_never_leaves_its_part_and_new_ones_go_where_there_is_room() -> None:
@@ -408,9 +408,9 @@ def test_a_lane_in_two_parts_is_as_far_as_the_longer_one_and_ends_in_the_first()
 
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_between_two_parts_the_next_refresh_loses_no_lane(after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "PART_BYTES", 250)  # two lanes a part
-    monkeypatch.setattr("replicator.audit.keeper.range_of", lambda lane: 7)
-    monkeypatch.setattr(ledger, "range_of", lambda lane: 7)
+    monkeypatch.setattr(merkle_summary, "PART_BYTES", 250)  # two lanes a part
+    monkeypatch.setattr("replicator.ops.audit.summary_keeper.range_of", lambda lane: 7)
+    monkeypatch.setattr(merkle_summary, "range_of", lambda lane: 7)
     for at in range(1, 40):
         memories = kept(Memories(), streams=3)
         store = memories.store(EAST)

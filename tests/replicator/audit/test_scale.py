@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from chaos.world.world import World
-from replicator import aws
-from replicator.audit.comparison import DAMAGED, MISSING, Comparison, compare
-from replicator.audit.metering import Meter
+from replicator.aws import clients as aws
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId, sequence_key
 from replicator.domain.vector import EMPTY
-from replicator.items import from_item, to_item
-from replicator.settings import Settings
-from replicator.system import System
+from replicator.eventstore.event_items import from_item, to_item
+from replicator.ops.audit.comparison import DAMAGED, MISSING, Comparison, compare
+from replicator.ops.audit.read_units import Meter
+from replicator.ops.system import System
+from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 EVENTS = int(os.environ.get("MERIDIAN_VERIFY_EVENTS", "60000"))

@@ -30,7 +30,7 @@ from replicator import (
 )
 from replicator.claims import Claim, HomedClaims, Homes, Release
 from replicator.claims.homes import HomeMover, HomesNotMoved
-from replicator.memory_control import MemoryControl
+from replicator.control.memory_control import MemoryControl
 from tests.processes import HANGING_SECONDS
 from tests.regions import copy
 from tests.replicator.memories import Killed

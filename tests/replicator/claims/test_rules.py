@@ -24,14 +24,14 @@ from replicator import (
     Saved,
     StreamId,
 )
-from replicator.appending import AppendPolicy
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
 from replicator.claims import Claim, HomedClaims, Homes, Lost, OptimisticClaims, Release
 from replicator.claims.homes import HomeMover
 from replicator.claims.ownership import LOST
 from replicator.connect import connect_store
-from replicator.control_table import DynamoControl
-from replicator.dynamodb import DynamoStorage
-from replicator.settings import Settings
+from replicator.eventstore.appender import AppendPolicy
+from replicator.runtime.settings import Settings
 from tests.processes import HANGING_SECONDS
 from tests.regions import BACKENDS, EAST, WEST, activate, stores_on
 

@@ -22,11 +22,11 @@ from replicator import (
 )
 from replicator.claims import Claim, Lost, OptimisticClaims
 from replicator.claims.ownership import CLAIMED, LOST
-from replicator.claims.settling import Settler, load_compensation
+from replicator.claims.settler import Settler, load_compensation
+from replicator.eventstore.store_errors import OutcomeUnknown
 from replicator.fencing.roles import ACTIVE, FENCED
-from replicator.runbooks.parts import set_role
-from replicator.settings import Settings, read_settings
-from replicator.store_errors import OutcomeUnknown
+from replicator.ops.runbooks.steps import set_role
+from replicator.runtime.settings import Settings, read_settings
 from tests.processes import wait_until
 from tests.regions import EAST, WEST, copy, stores_over
 from tests.replicator.memories import Memories
@@ -174,7 +174,7 @@ def test_the_compensation_is_named_in_the_settings() -> None:
 @pytest.mark.emulator
 def test_real_projectors_settle_a_conflict_of_a_real_partition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERIDIAN_OPTIMISTIC_CLAIMS", "nickname")
-    with World([EAST, WEST], ["chaos.workload.contention:Tally"]) as world:
+    with World([EAST, WEST], ["chaos.scenarios.contention:Tally"]) as world:
         for region in world.regions.values():
             region.replicator.freeze()
         stores = {region: world.store(region) for region in (EAST, WEST)}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from replicator.domain import canonical
 from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, decode_json, encode_json, loads, netstrings, same_json
-from replicator.errors import InvalidEvent
+from replicator.domain.errors import InvalidEvent
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)

@@ -18,7 +18,7 @@ from replicator.domain.clock import (
     milliseconds_of,
     time_of,
 )
-from replicator.errors import ClockAhead, InvalidEvent
+from replicator.domain.errors import ClockAhead, InvalidEvent
 
 NOW = 1_763_914_981_123
 JEPSEN_MS = 262_000

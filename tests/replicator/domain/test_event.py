@@ -16,12 +16,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, ZERO, Hlc
+from replicator.domain.errors import DamagedEvent, InvalidEvent, InvalidName, MeridianError
 from replicator.domain.event import GENESIS, MAX_ITEM_BYTES, NO_EVENTS, NONCE, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import MAX_SEQUENCE, LaneId, StreamId
-from replicator.domain.personal import MARKER, Protected
+from replicator.domain.protected import MARKER, Protected
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent, InvalidEvent, InvalidName, MeridianError
-from replicator.items import to_item
+from replicator.eventstore.event_items import to_item
 
 VECTORS = json.loads((Path(__file__).parent / "vectors.json").read_text())
 LANE = LaneId("us-east-1", StreamId("user", "homer"))

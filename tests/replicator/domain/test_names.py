@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.domain.errors import InvalidName, MeridianError
 from replicator.domain.names import (
     MAX_ID_BYTES,
     MAX_SEQUENCE,
@@ -19,7 +20,6 @@ from replicator.domain.names import (
     parse_sequence_key,
     sequence_key,
 )
-from replicator.errors import InvalidName, MeridianError
 
 regions = st.sampled_from(["us-east-1", "eu-west-1", "us-gov-west-1", "ap-southeast-12"])
 hostile = st.text("ab#%23+/-\u00e9", min_size=1, max_size=6)

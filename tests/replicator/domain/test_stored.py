@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from replicator.domain import canonical
 from replicator.domain.canonical import netstrings
 from replicator.domain.clock import MAX_COUNTER, Hlc
+from replicator.domain.errors import DamagedEvent
 from replicator.domain.event import ENCODING, GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.stored import recall
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import DamagedEvent
-from replicator.items import _looked_at, from_item, to_item
+from replicator.eventstore.event_items import _looked_at, from_item, to_item
 from tests.replicator.test_records import payloads
 
 EAST = "us-east-1"

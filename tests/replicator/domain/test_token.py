@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidToken
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import MAX_TEXT, ConsistencyToken, TokenCodec
 from replicator.domain.vector import VersionVector
-from replicator.errors import InvalidToken
 
 HOMER = StreamId("user", "homer")
 CODEC = TokenCodec("meridian")

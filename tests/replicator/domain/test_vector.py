@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicator.domain.errors import MeridianError
 from replicator.domain.names import MAX_SEQUENCE
 from replicator.domain.vector import EMPTY, VersionVector
-from replicator.errors import MeridianError
 
 REGIONS = ["ap-south-1", "eu-west-1", "us-east-1", "us-gov-west-1"]
 entries = st.dictionaries(st.sampled_from(REGIONS), st.integers(0, 4) | st.integers(0, MAX_SEQUENCE))

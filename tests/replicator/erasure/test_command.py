@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from replicator import NewEvent
+from replicator.aws.key_table import DynamoKeys
 from replicator.connect import connect_personal_data, connect_store
 from replicator.erasure import FORGOTTEN, PersonalData
-from replicator.erasure.dynamodb import DynamoKeys
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 from tests.commands import Answer
 from tests.commands import command as run
 from tests.regions import activate, environment_of

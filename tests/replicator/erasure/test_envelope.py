@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicator.domain.canonical import encode_json
+from replicator.domain.errors import DamagedEvent, InvalidConfig, InvalidEvent
 from replicator.erasure.envelope import MARKER, Envelope, close, open_
-from replicator.errors import DamagedEvent, InvalidConfig, InvalidEvent
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
 ID = "us-east-1.abc"

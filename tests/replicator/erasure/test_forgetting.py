@@ -9,6 +9,7 @@ import pytest
 
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
 from replicator.domain.canonical import encode_json
+from replicator.domain.errors import InvalidName, RegionUnavailable
 from replicator.erasure import (
     FORGOTTEN,
     KeyStorage,
@@ -20,7 +21,6 @@ from replicator.erasure import (
     forget,
     forgotten_subject,
 )
-from replicator.errors import InvalidName, RegionUnavailable
 from tests.cuttable import Cuttable
 
 EAST, WEST = "us-east-1", "eu-west-1"

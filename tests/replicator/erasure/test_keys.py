@@ -8,10 +8,10 @@ from threading import Barrier
 
 import pytest
 
+from replicator.aws.key_table import DynamoKeys
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.erasure import KeyStorage, MemoryKeys, SubjectKeys
-from replicator.erasure.dynamodb import DynamoKeys
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 HOMER, BART = "user/homer", "user/bart"
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from replicator.domain.canonical import encode_json
+from replicator.domain.errors import DamagedEvent, InvalidEvent
 from replicator.domain.event import NewEvent
-from replicator.domain.personal import Protected, may_hold_personal
+from replicator.domain.protected import Protected, may_hold_personal
 from replicator.erasure import MARKER, FieldForgotten, LocalWrapping, MemoryKeys, PersonalData, Revealed, holds_personal
-from replicator.errors import DamagedEvent, InvalidEvent
 
 EAST = "us-east-1"
 HOMER, BART = "user/homer", "user/bart"

@@ -13,6 +13,7 @@ import structlog
 
 from replicator.connect import connect_personal_data
 from replicator.domain.canonical import decode_json, encode_json
+from replicator.domain.errors import DamagedEvent, InvalidConfig, InvalidName, MeridianError
 from replicator.erasure import (
     MARKER,
     FieldForgotten,
@@ -24,8 +25,7 @@ from replicator.erasure import (
     SubjectKeys,
     connect,
 )
-from replicator.errors import DamagedEvent, InvalidConfig, InvalidName, MeridianError
-from replicator.settings import Settings, read_settings
+from replicator.runtime.settings import Settings, read_settings
 from tests.cuttable import Cuttable
 
 EAST, SOUTH, WEST = "us-east-1", "ap-south-1", "eu-west-1"

@@ -15,11 +15,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chaos.world.world import World
-from replicator import aws
+from replicator.aws import clients
+from replicator.aws.kms import KmsWrapping
+from replicator.domain.errors import DamagedEvent, InvalidConfig, RegionUnavailable
 from replicator.erasure import LocalWrapping, Wrapping
-from replicator.erasure.kms import KmsWrapping
-from replicator.errors import DamagedEvent, InvalidConfig, RegionUnavailable
-from replicator.settings import Settings
+from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 HOMER, BART = "user/homer", "user/zoë \U0001f984"
@@ -139,7 +139,7 @@ def test_what_one_region_wrapped_another_unwraps_with_its_replica(by_kms: Settin
 def test_a_kms_key_that_is_not_there_or_disabled_is_a_wrong_setting(by_kms: Settings) -> None:
     with pytest.raises(InvalidConfig, match="KMS of us-east-1 refuses GenerateDataKey with key 'alias/absent': NotFound"):
         KmsWrapping(replace(by_kms, personal_key="alias/absent")).generate(HOMER)
-    client = aws.kms(by_kms, EAST)
+    client = clients.kms(by_kms, EAST)
     key = client.create_key()["KeyMetadata"]["KeyId"]
     _, wrapped = KmsWrapping(replace(by_kms, personal_key=key)).generate(HOMER)
     client.disable_key(KeyId=key)

@@ -15,10 +15,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from replicator.domain.event import Event
+from replicator.eventstore.event_items import to_item
 from replicator.external import External, publish
 from replicator.external.bus import BusRecord
 from replicator.external.waves import Outgoing
-from replicator.items import to_item
 
 TABLE = "meridian-events"
 

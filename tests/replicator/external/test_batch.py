@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from replicator.batches import BatchFailed
-from replicator.checkpoints import Checkpoints
+from replicator.aws.kinesis import KinesisReader
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event, NewEvent
-from replicator.errors import RegionUnavailable
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
 from replicator.external import ExternalEvent
-from replicator.external.batch import PublishBatches
 from replicator.external.bus import BusRecord
-from replicator.external.kinesis import KinesisReader
+from replicator.external.publish_batches import PublishBatches
+from replicator.external.publish_worker import PublishWorker
 from replicator.external.publisher import Publisher
-from replicator.external.worker import PublishWorker
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine
-from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.replication.lambda_batches import BatchFailed
+from replicator.runtime.settings import Settings
 
 from externals import TABLE, Accounts, FakeDestination, FakeKinesis, bus_record  # isort: skip
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
 from replicator.external.bus import BusRecord, read_bus
 from replicator.external.publisher import Publisher
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine
-from replicator.store import EventStore
 
 from externals import TABLE, Accounts, FakeDestination, bus_record  # isort: skip
 

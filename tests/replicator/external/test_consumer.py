@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 
-from replicator.checkpoints import Checkpoints
+from replicator.aws.kinesis import KinesisReader
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.errors import InvalidEvent, RegionUnavailable
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId
-from replicator.errors import InvalidEvent, RegionUnavailable
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
 from replicator.external import (
     ControlMarks,
     Deduplicator,
@@ -26,12 +30,8 @@ from replicator.external import (
     from_lambda,
     publish,
 )
-from replicator.external.kinesis import KinesisReader
 from replicator.external.waves import partition_key
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.store import EventStore
+from replicator.runtime.settings import Settings
 from tests.replicator.memories import Killed
 
 from externals import Accounts, FakeKinesis  # isort: skip

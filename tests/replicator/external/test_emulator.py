@@ -18,22 +18,22 @@ from typing import Any
 import pytest
 
 from chaos.world.world import World
-from replicator import aws
-from replicator.checkpoints import Checkpoints
+from replicator.aws import clients
+from replicator.aws.control_table import DynamoControl
+from replicator.aws.event_table import DynamoStorage
+from replicator.aws.kinesis import KinesisDestination, KinesisReader, create_streams, require_stream
+from replicator.aws.tables import create_tables
 from replicator.connect import connect_consumer, connect_publish_worker, connect_store
-from replicator.control_table import DynamoControl
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import InvalidConfig, RegionRefuses
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.dynamodb import DynamoStorage
-from replicator.errors import InvalidConfig, RegionRefuses
 from replicator.external import ExternalEvent
-from replicator.external.kinesis import KinesisDestination, KinesisReader, create_streams, require_stream
+from replicator.external.publish_worker import PublishWorker
 from replicator.external.publisher import Publisher
 from replicator.external.waves import Outgoing
-from replicator.external.worker import PublishWorker
-from replicator.quarantine import Quarantine
-from replicator.settings import Settings
-from replicator.tables import create_tables
+from replicator.runtime.settings import Settings
 from tests.processes import HANGING_SECONDS, Started, started, wait_until
 
 from externals import Accounts, Crashed  # isort: skip
@@ -147,7 +147,7 @@ def test_killed_between_putting_and_saving_nothing_is_skipped_or_handled_twice(r
 
 
 def test_a_split_of_both_streams_is_followed(region: Settings) -> None:
-    kinesis = aws.kinesis(region, region.region)
+    kinesis = clients.kinesis(region, region.region)
     found: dict[LaneId, list[ExternalEvent]] = {}
     for n in range(3):
         for stream in ("homer", "marge", "bart", "lisa"):
@@ -164,11 +164,11 @@ def test_a_split_of_both_streams_is_followed(region: Settings) -> None:
 
 
 def test_what_is_put_on_the_bus_by_others_is_quarantined_and_holds_up_nothing(region: Settings) -> None:
-    kinesis = aws.kinesis(region, region.region)
+    kinesis = clients.kinesis(region, region.region)
     (event,) = append(region, "homer", "moved")
     for data in (b"\x00", b"{}", json.dumps({"tableName": "other", "dynamodb": {}}).encode()):
         kinesis.put_record(StreamName=region.bus_stream, PartitionKey="x", Data=data)
-    dynamodb = aws.dynamodb(region, region.region)
+    dynamodb = clients.dynamodb(region, region.region)
     key = {"pk": {"S": event.lane.key}, "sk": {"S": "0000000000000001"}}
     item = dynamodb.get_item(TableName=region.events_table, Key=key)["Item"]
     dynamodb.put_item(TableName=region.events_table, Item={**item, "hlc": {"S": "x"}})
@@ -185,23 +185,23 @@ def test_what_is_put_on_the_bus_by_others_is_quarantined_and_holds_up_nothing(re
 def test_a_function_publishes_a_batch_as_a_mapping_hands_it_over(
     region: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from replicator import functions
+    from replicator import handlers
 
     append(region, "homer", "registered", "moved")
-    kinesis = aws.kinesis(region, region.region)
+    kinesis = clients.kinesis(region, region.region)
     messages = []
     for shard in kinesis.list_shards(StreamName=region.bus_stream)["Shards"]:
         request: Any = {"StreamName": region.bus_stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
         iterator = kinesis.get_shard_iterator(**request)["ShardIterator"]
         messages += [as_message(record) for record in kinesis.get_records(ShardIterator=iterator)["Records"]]
-    monkeypatch.setattr(functions, "read_settings", lambda: region)
-    monkeypatch.setattr(functions.logs, "configure", lambda: None)
-    functions._published.cache_clear()
+    monkeypatch.setattr(handlers, "read_settings", lambda: region)
+    monkeypatch.setattr(handlers.logs, "configure", lambda: None)
+    handlers._published.cache_clear()
     try:
         context = type("Context", (), {"get_remaining_time_in_millis": lambda self: 60_000})()
-        assert functions.publish({"Records": messages}, context) == {"batchItemFailures": []}
+        assert handlers.publish({"Records": messages}, context) == {"batchItemFailures": []}
     finally:
-        functions._published.cache_clear()
+        handlers._published.cache_clear()
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["EventsPublished"] == [2.0]
     assert consumed(region) == expected(region)
 
@@ -231,7 +231,7 @@ def publishing(settings: Settings, log: Path) -> Iterator[Started]:
         "MERIDIAN_ENDPOINTS": f"us-east-1={settings.endpoint('us-east-1')}",
         "MERIDIAN_POLL_INTERVAL": "0.02",
     }
-    command = [sys.executable, "-c", "from replicator.cli import main; main()", "publish"]
+    command = [sys.executable, "-c", "from replicator.cli.app import main; main()", "publish"]
     options = ["--external", "externals:Accounts", "--region", "us-east-1", "--prefix", settings.prefix]
     with log.open("a") as errors, started([*command, *options], environment, stderr=errors) as running:
         yield running

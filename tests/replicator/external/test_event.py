@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidEvent
 from replicator.domain.event import GENESIS, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.errors import InvalidEvent
 from replicator.external import ExternalEvent
-from replicator.external.event import rfc3339
+from replicator.external.external_event import rfc3339
 from replicator.external.waves import partition_key
 
 from externals import Accounts  # isort: skip

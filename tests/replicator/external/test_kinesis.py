@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from replicator.checkpoints import Checkpoints
-from replicator.errors import RegionRefuses, RegionUnavailable
-from replicator.external.kinesis import KinesisReader
-from replicator.memory_control import MemoryControl
-from replicator.settings import Settings
-from replicator.succession import Source, Succession
+from replicator.aws.kinesis import KinesisReader
+from replicator.aws.succession import Source, Succession
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.errors import RegionRefuses, RegionUnavailable
+from replicator.runtime.settings import Settings
 
 from externals import FakeKinesis  # isort: skip
 

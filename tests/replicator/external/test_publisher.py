@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
-from replicator.errors import RegionUnavailable
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
 from replicator.external import ControlMarks, Deduplicator, External, ExternalEvent, publish
 from replicator.external.publisher import Publisher
-from replicator.memory import MemoryStorage
-from replicator.memory_control import MemoryControl
-from replicator.quarantine import Quarantine
-from replicator.store import EventStore
 
 from externals import Accounts, Crashed, FakeDestination  # isort: skip
 

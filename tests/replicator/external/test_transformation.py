@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from replicator.domain.clock import Hlc
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
-from replicator.domain.personal import Protected
+from replicator.domain.protected import Protected
 from replicator.domain.vector import EMPTY
-from replicator.errors import InvalidConfig
 from replicator.external import External, TransformationFailed, load_external, publish
-from replicator.settings import read_settings
+from replicator.runtime.settings import read_settings
 
 LANE = LaneId("us-east-1", StreamId("user", "homer"))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import NewEvent
-from replicator.errors import RegionUnavailable
+from replicator.eventstore.store_errors import AppendContention, OutcomeUnknown
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import (
     ACTIVE,
@@ -19,8 +20,7 @@ from replicator.fencing.roles import (
     set_stripes,
     tell_role,
 )
-from replicator.runbooks.parts import set_role
-from replicator.store_errors import AppendContention, OutcomeUnknown
+from replicator.ops.runbooks.steps import set_role
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
 
 NEW = NewEvent("set", {})

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from replicator.audit.comparison import compare
 from replicator.claims.homes import HomeMover, Homes
 from replicator.domain.event import NewEvent
 from replicator.fencing.roles import known_roles, read_role
-from replicator.runbooks import Bootstrap, Failback, Failover, Runbook, Summary, Switchover
-from replicator.runbooks.runs import headers
+from replicator.ops.audit.comparison import compare
+from replicator.ops.runbooks import Bootstrap, Failback, Failover, Runbook, Summary, Switchover
+from replicator.ops.runbooks.runs import headers
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Axe, Killed, Memories, load
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from replicator.connect import connect_store
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import NewEvent
-from replicator.errors import RegionUnavailable
-from replicator.settings import Settings
-from replicator.system import System
+from replicator.ops.system import System
+from replicator.runtime.settings import Settings
 from tests.processes import started
 from tests.regions import CLEAN, environment_of
 
@@ -30,7 +30,7 @@ STEPS = {
 def run(settings: Settings, steering: Path, kill_at: str | None, *words: str) -> tuple[int, list[str], str]:
     """Run `replicator words…`, killed when it says that it begins a step: exit code, what it said, its answer."""
     environment = {**CLEAN, **environment_of(settings, MERIDIAN_STEERING=f"file:{steering}")}
-    program = "from replicator.cli import main; main()"
+    program = "from replicator.cli.app import main; main()"
     line, pipe = [sys.executable, "-u", "-c", program, *words, "--yes", "--json"], subprocess.PIPE
     said: list[str] = []
     with started(line, environment, stdout=pipe, stderr=pipe) as running:

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from replicator.backlog import TableBacklog
+from replicator.control.backlog import TableBacklog
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.fencing.adopting import Adopter
+from replicator.fencing.adoption import Adopter
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import ACTIVE, FENCED, REBUILDING, RoleChanged, read_role
-from replicator.runbooks import Bootstrap, Failback, Failover, Stopped, Switchover, parts
-from replicator.runbooks.parts import set_role
-from replicator.status.gathering import gather
+from replicator.ops.runbooks import Bootstrap, Failback, Failover, Stopped, Switchover
+from replicator.ops.runbooks import steps as parts
+from replicator.ops.runbooks.steps import set_role
+from replicator.ops.status.gather import gather
 from tests.replicator.memories import EAST, SOUTH, WEST, Memories, load
 from tests.replicator.runbooks.test_killed import Steered
 

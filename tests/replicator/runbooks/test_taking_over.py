@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from replicator.audit.comparison import compare
 from replicator.claims.homes import HomeMover, Homes
+from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
-from replicator.errors import InvalidConfig
-from replicator.fencing.adopting import Adopter
+from replicator.fencing.adoption import Adopter
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import ACTIVE, FENCED, Role, change_role, read_role
-from replicator.runbooks import Bootstrap, Failback, Failover, Runbook, Stopped, Switchover
-from replicator.runbooks.parts import note_rpo, noted_rpo, set_role
-from replicator.status.gathering import gather
+from replicator.ops.audit.comparison import compare
+from replicator.ops.runbooks import Bootstrap, Failback, Failover, Runbook, Stopped, Switchover
+from replicator.ops.runbooks.steps import note_rpo, noted_rpo, set_role
+from replicator.ops.status.gather import gather
 from tests.replicator.memories import EAST, SOUTH, WEST, Memories, load
 from tests.replicator.runbooks.test_killed import Steered
 

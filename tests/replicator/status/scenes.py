@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replicator.status import LinkStatus, RegionStatus, RunStatus, Status
+from replicator.ops.status import LinkStatus, RegionStatus, RunStatus, Status
 
 NOW = 1_790_000_000_000
 THREE = ("us-east-1", "eu-west-1", "ap-southeast-2")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import NewEvent
-from replicator.errors import InvalidConfig, RegionUnavailable
-from replicator.runbooks.parts import set_role
-from replicator.status import LinkStatus, RegionStatus, Status
-from replicator.status.gathering import gather
+from replicator.ops.runbooks.steps import set_role
+from replicator.ops.status import LinkStatus, RegionStatus, Status
+from replicator.ops.status.gather import gather
 from tests.processes import comes_back, wait_until
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
 
@@ -194,7 +194,7 @@ def test_a_region_that_hangs_does_not_keep_the_process_from_ending() -> None:
     script = """
 import threading
 from tests.replicator.memories import WEST, Memories, load
-from replicator.status.gathering import gather
+from replicator.ops.status.gather import gather
 memories = Memories()
 load(memories, 20, 1)
 memories.copy_all()

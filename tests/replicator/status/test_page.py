@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.status import LinkStatus, RegionStatus, RunStatus, Status
-from replicator.status.page import page
+from replicator.ops.status import LinkStatus, RegionStatus, RunStatus, Status
+from replicator.ops.status.page import page
 from tests.replicator.status.scenes import NOW, SCENES, all_well, one_down, rebuilding
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from replicator.status import LinkStatus, RegionStatus, RunStatus, Status
-from replicator.status.table import show
+from replicator.ops.status import LinkStatus, RegionStatus, RunStatus, Status
+from replicator.ops.status.table import show
 from tests.replicator.status.scenes import NOW, SCENES, all_well, one_down, rebuilding
 
 RED, YELLOW = "\x1b[1;31m", "\x1b[33m"

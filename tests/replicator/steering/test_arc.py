@@ -14,8 +14,8 @@ import pytest
 from botocore.stub import Stubber
 
 from chaos.world.world import free_ports
-from replicator.steering import SteeringFailed, read_steering
-from replicator.steering.arc import Arc
+from replicator.ops.steering import SteeringFailed, read_steering
+from replicator.ops.steering.arc import Arc
 from tests.replicator.servers import serving
 
 ACCOUNT = "arn:aws:route53-recovery-control::123456789012"

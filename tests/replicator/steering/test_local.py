@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.steering import SteeringFailed, where
-from replicator.steering.local import LocalFile
+from replicator.ops.steering import SteeringFailed, where
+from replicator.ops.steering.local_file import LocalFile
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from replicator.errors import InvalidConfig, InvalidName
-from replicator.steering import SteeringFailed, read_steering
-from replicator.steering.arc import Arc
-from replicator.steering.local import LocalFile
-from replicator.steering.nobody import Nobody
-from replicator.steering.route53 import Route53
+from replicator.domain.errors import InvalidConfig, InvalidName
+from replicator.ops.steering import SteeringFailed, read_steering
+from replicator.ops.steering.arc import Arc
+from replicator.ops.steering.local_file import LocalFile
+from replicator.ops.steering.nobody import Nobody
+from replicator.ops.steering.route53 import Route53
 
 CLUSTER = "arn:aws:route53-recovery-control::123456789012:cluster/5678abcd-abcd-5678-abcd-5678abcdefgh"
 CONTROL = "arn:aws:route53-recovery-control::123456789012:controlpanel/0123456bbbbbbb/routingcontrol/abcdefg"

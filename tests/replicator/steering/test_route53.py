@@ -14,10 +14,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos.world.processes import Process
+from chaos.child_processes import Process
 from chaos.world.world import free_ports
-from replicator.steering import SteeringFailed, read_steering
-from replicator.steering.route53 import Route53
+from replicator.ops.steering import SteeringFailed, read_steering
+from replicator.ops.steering.route53 import Route53
 from tests.processes import HANGING_SECONDS, comes_back
 from tests.replicator.memories import Killed
 

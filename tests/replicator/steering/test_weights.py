@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.steering.weights import Weights
+from replicator.ops.steering.weights import Weights
 
 REGIONS = ["us-east-1", "eu-west-1", "ap-southeast-2"]
 SLOTS = [(kind, region) for kind in ("A", "AAAA") for region in REGIONS]

@@ -1,0 +1,109 @@
+"""The verdict on a world that was healed: what the checker says of the clients' history and the final reads, and what was
+seen to go wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from chaos.checker.check import check
+from chaos.checker.history import Final, Kept, KeptView
+from replicator.domain.event import Event, digest_of
+
+if TYPE_CHECKING:
+    from chaos.simulator.simulated_region import Region
+    from chaos.simulator.simulated_world import World
+
+
+SEEN: dict[str, str] = {
+    "gap": "nobody puts an event behind a gap",
+    "fork": "nobody puts an event behind one that it does not follow",
+    "loop": "copies do not travel on: a region's lanes are written by that region alone",
+    "copies": "each event is copied once to each peer",
+    "liveness": "what was left undone is done soon once everything is whole",
+    "unforeseen": "nothing happens that the core did not foresee",
+}
+"""What is seen as it happens, or when all is whole again, beside the checker's promises."""
+
+
+NOT_SIMULATED = ("claims",)
+"""The checker's promises that no seed looks at: sessions here claim nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The promises that were broken, with how often, and examples; and how often each promise was looked at."""
+
+    broken: dict[str, int]
+    examples: list[str]
+    looked: dict[str, int]
+
+
+def judge(world: World) -> Judgement:
+    """Judge a world that is whole again."""
+    kept: dict[int, Kept] = {}
+    views: dict[str, KeptView] = {}
+    finals = {region.name: _final(region, kept, views) for region in world.regions.values()}
+    verdict = check(world.history, finals)
+    broken, examples = dict(verdict.broken), list(verdict.examples)
+    homes = world.events * (len(world.regions) - 1)
+    counted = not world.disasters and not world.breaches.get("liveness")
+    if counted and world.copies != homes:
+        world.broken("copies", f"{world.events} events were copied {world.copies} times, not {homes}")
+    add_seen(world, broken, examples)
+    puts = world.events + world.copies
+    seen = {
+        "gap": puts,
+        "fork": puts,
+        "loop": world.copies,
+        "copies": homes if counted else 0,
+        "liveness": 1,
+        "unforeseen": 1,
+    }
+    looked = {name: finding.looked for name, finding in verdict.findings.items()} | seen
+    return Judgement(broken, examples, looked)
+
+
+def add_seen(world: World, broken: dict[str, int], examples: list[str]) -> None:
+    """What was seen to go wrong on the way."""
+    for promise, found in world.breaches.items():
+        broken[promise] = broken.get(promise, 0) + len(found)
+        examples += [f"{promise}: {example}" for example in found[:3]]
+
+
+def digest(world: World) -> str:
+    """Everything that the regions hold, as one digest."""
+    made = sha256()
+    for region in world.regions.values():
+        for lane, events in sorted(region.table.lanes_held.items(), key=lambda each: each[0].key):
+            made.update(lane.key.encode())
+            for sequence in sorted(events):
+                made.update(events[sequence].digest)
+        for view in region.sink.views("thing"):
+            made.update(view.digest)
+    return made.hexdigest()
+
+
+def _final(region: Region, kept: dict[int, Kept], views: dict[str, KeptView]) -> Final:
+    final = Final(quarantined=[f"{scope} {key}" for scope, key in region.control.under("quarantine#")])
+    for events in region.table.lanes_held.values():
+        for event in events.values():
+            found = kept.get(id(event))
+            if found is None:  # regions share events, which are immutable
+                found = kept[id(event)] = _kept(event)
+            final.events.append(found)
+    for view in region.sink.views("thing"):
+        body = "\n".join((str(view.vector), view.state_text, view.value_text))
+        if body not in views:
+            views[body] = KeptView(dict(view.vector.items()), view.value, body)
+        final.views[view.key] = views[body]
+    return final
+
+
+def _kept(event: Event) -> Kept:
+    return Kept(
+        event.lane.key, event.sequence, str(event.hlc), event.type, json.loads(event.payload_text),
+        dict(event.observed.items()), event.prev.hex(), event.digest.hex(), digest_of(event).hex(),
+    )  # fmt: skip

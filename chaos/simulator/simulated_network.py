@@ -1,0 +1,78 @@
+"""What a request from one region to another goes through: refused, swallowed, slow or throttled on its way; and where the
+way back is closed, it takes effect and nobody hears of it. Within a region, a single write may meet the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TypeVar
+
+from replicator.domain.errors import RegionUnavailable
+
+T = TypeVar("T")
+
+HOLE_SECONDS = 1.0
+SLOW_SECONDS = 0.3
+
+
+class Way(StrEnum):
+    """What is wrong with the way from one region to another."""
+
+    REFUSED = "refused"
+    HOLE = "hole"
+    """Nothing comes back, ever: whoever calls waits until it gives up."""
+    SLOW = "slow"
+    THROTTLED = "throttled"
+    """Writes of some lanes are not taken now."""
+
+    @property
+    def closed(self) -> bool:
+        return self in (Way.REFUSED, Way.HOLE)
+
+
+class Mishap(StrEnum):
+    """What happens to one write of a client within its region."""
+
+    NONE = "none"
+    REFUSED = "refused"
+    """It is not done, and the client is told so."""
+    ANSWER_LOST = "answer lost"
+    """It is done, and the client is not told."""
+    SENT_LOST = "sent lost"
+    """It is not done, and the client does not know that."""
+    LATE = "late"
+    """The client gives up; later it is done all the same."""
+    KILLED_BEFORE = "killed before"
+    KILLED_AFTER = "killed after"
+
+
+class Unanswered(Exception):
+    """Internal: a request took effect, and its answer was lost."""
+
+
+class Network:
+    """The ways between regions. `wait` lets time pass, in seconds."""
+
+    def __init__(self, wait: Callable[[float], None]) -> None:
+        self._wait = wait
+        self.ways: dict[tuple[str, str], Way] = {}
+
+    def cross(self, source: str, target: str, do: Callable[[], T]) -> T:
+        """Do something in `target` for a caller in `source`. Raises RegionUnavailable when it was not done, Unanswered when
+        it was."""
+        if not self.ways or source == target:
+            return do()
+        there, back = self.ways.get((source, target)), self.ways.get((target, source))
+        if there is not None and there.closed:
+            self._wait(HOLE_SECONDS if there is Way.HOLE else 0.0)
+            raise RegionUnavailable(f"{target} does not answer {source}")
+        if there is Way.SLOW:
+            self._wait(SLOW_SECONDS)
+        done = do()
+        if back is not None and back.closed:
+            self._wait(HOLE_SECONDS)
+            raise Unanswered
+        return done
+
+    def throttles(self, source: str, target: str) -> bool:
+        return bool(self.ways) and self.ways.get((source, target)) is Way.THROTTLED

@@ -1,0 +1,211 @@
+"""The processes of a region, made of the real parts: event stores for clients, the replicator, the projector."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+import structlog
+
+from chaos.simulator.crash_points import Killed
+from chaos.simulator.reach import Reached, ReachedControl
+from chaos.simulator.simulated_region import APPS, Region, Regions
+from chaos.simulator.simulated_time import Pool
+from chaos.workload.model import Thing
+from projectors.engine.engine import Engine
+from projectors.engine.memory_sink import MemorySink
+from projectors.engine.sink import Change
+from projectors.model.view import View, ViewKey
+from projectors.reads.queries import Query
+from projectors.run.feed import Feed
+from projectors.run.poison import Poison
+from projectors.run.projector import Projector
+from projectors.run.worker import READER as PROJECTOR
+from projectors.run.worker import ProjectorWorker
+from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.control.backlog import TableBacklog
+from replicator.control.checkpoints import Checkpoints
+from replicator.control.quarantine import Quarantine
+from replicator.domain.clock import HybridLogicalClock
+from replicator.domain.errors import RegionUnavailable
+from replicator.eventstore.appender import AppendPolicy
+from replicator.eventstore.store import EventStore
+from replicator.fencing.adoption import Adopter
+from replicator.fencing.check_in import CheckIn, Heard, ask
+from replicator.fencing.fence import Fence
+from replicator.replication.copier import Copier
+from replicator.replication.link import Link
+from replicator.replication.link_state import LinkState
+from replicator.replication.peer_tables import PeerTables
+from replicator.replication.refusals import Refusals
+from replicator.replication.worker import READER as REPLICATOR
+from replicator.replication.worker import LinkThread, Replicator
+from replicator.runtime.settings import Settings
+
+POLL_SECONDS = 0.25
+
+
+class _Waiting(threading.Event):
+    """What a process waits on for as long as it takes. Here it is killed instead, and begins anew: waiting would end
+    nothing, as nothing else moves meanwhile."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        raise Killed
+
+
+@cache
+def settings_of(region: str, page: int) -> Settings:
+    return Settings(region, attempts=1, batch_size=page)
+
+
+class Views:
+    """The sink of a region, as its projector reaches it."""
+
+    def __init__(self, world: Regions, there: Region) -> None:
+        self._world = world
+        self._there = there
+
+    def load(self, keys: Sequence[ViewKey]) -> Mapping[ViewKey, View]:
+        self._world.axe.look()
+        return self._sink().load(keys)
+
+    def save(self, changes: Sequence[Change]) -> list[bool]:
+        return self._world.axe.swing(lambda: self._sink().save(changes))
+
+    def _sink(self) -> MemorySink:
+        return self._there.answering().sink
+
+
+def fence_of(world: Regions, there: Region) -> Fence:
+    """The fence as a new process of a region sees it."""
+    name = there.name
+    control, table = ReachedControl(world, name, there), Reached(world, name, there)
+
+    def ask_all() -> tuple[Mapping[str, Heard], tuple[str, ...]]:
+        heard: dict[str, Heard] = {}
+        for peer in world.regions.values():
+            if peer is not there:
+                try:
+                    heard[peer.name] = ask(ReachedControl(world, name, peer), Reached(world, name, peer), name)
+                except RegionUnavailable:
+                    continue
+        return heard, tuple(peer for peer in world.regions if peer != name and peer not in heard)
+
+    return Fence(
+        name, control, CheckIn(lambda: {"events": table.identity(), "control": control.identity()}, ask_all),
+        world.options.checked, wall=lambda: int(world.now * 1000), monotonic=lambda: world.now,
+    )  # fmt: skip
+
+
+class App:
+    """A process that appends and reads for clients."""
+
+    def __init__(self, world: Regions, there: Region, number: int) -> None:
+        name = there.name
+        self.store = EventStore(
+            Reached(world, name, there, name),
+            name,
+            tuple(world.regions),
+            HybridLogicalClock(lambda: int((world.now + there.skew[number]) * 1000)),
+            peer=lambda region: Reached(world, name, world.regions[region]),
+            appends=AppendPolicy(fence=fence_of(world, there), nonce=world.nonce),
+        )
+        self.query = Query(Thing, self.store, _sink(Views(world, there)))
+
+
+class ReplicatorProcess:
+    """The replicator with its links. `turn` and `drain` give them their turns."""
+
+    def __init__(self, world: Regions, there: Region) -> None:
+        name = there.name
+        control, home = ReachedControl(world, name, there), Reached(world, name, there)
+        wall = partial(_wall, world)
+
+        def link(peer: Region) -> LinkThread:
+            way = f"{name}>{peer.name}"
+            pool: Any = Pool()
+            copier = Copier(
+                home, Reached(world, name, peer, name), Quarantine(control, way), pool, LinkState(),
+                structlog.get_logger(), lambda: world.now,
+            )  # fmt: skip
+            peers = PeerTables(control, wall, world.nonce())
+            policy = Link(name, peer.name, copier, TableBacklog(control, way, wall), peers, _told, wall)
+            return LinkThread(policy, max_queued=world.options.queue, patience=0.0)
+
+        self.links = {peer.name: link(peer) for peer in world.regions.values() if peer is not there}
+        for each in self.links.values():
+            each._stop = _Waiting()
+        reader = _reader(world, there, Checkpoints(control, REPLICATOR))
+        refusals = Refusals(name, control, (), _told, wall)
+        self.worker = Replicator(name, reader, home, list(self.links.values()), refusals, POLL_SECONDS)
+        peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
+        self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
+
+
+class ProjectorProcess:
+    """The projector."""
+
+    def __init__(self, world: Regions, there: Region) -> None:
+        name = there.name
+        control, table = ReachedControl(world, name, there), Reached(world, name, there)
+        store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
+        reader = _reader(world, there, Checkpoints(control, PROJECTOR))
+        self.engine = Engine([Thing], store, _sink(Views(world, there)), watch=world.options.watched)
+        link, wall = f"{name}>views", partial(_wall, world)
+        feed = Feed(self.engine, TableBacklog(control, link, wall), monotonic=lambda: world.now)
+        refusals = Refusals(name, control, (), _told, wall)
+        projector = Projector(
+            store, [feed], Poison(Quarantine(control, link), link), refusals, wall=wall, monotonic=lambda: world.now
+        )
+        self.worker = ProjectorWorker(reader, projector, POLL_SECONDS)
+
+
+def app_of(world: Regions, there: Region, number: int) -> App:
+    """A process of a region that appends; a new one where the last was killed."""
+    name = app_name(number)
+    if name not in there.running:
+        there.running[name] = App(world, there, number % APPS)
+    app: App = there.running[name]
+    return app
+
+
+def app_name(number: int) -> str:
+    """What a region's process of this number is called."""
+    return f"app {number % APPS}"
+
+
+def replicator_of(world: Regions, there: Region) -> ReplicatorProcess:
+    """The replicator of a region; a new one where the last was killed."""
+    if REPLICATOR not in there.running:
+        there.running[REPLICATOR] = ReplicatorProcess(world, there)
+    process: ReplicatorProcess = there.running[REPLICATOR]
+    return process
+
+
+def projector_of(world: Regions, there: Region) -> ProjectorProcess:
+    """The projector of a region; a new one where the last was killed."""
+    if PROJECTOR not in there.running:
+        there.running[PROJECTOR] = ProjectorProcess(world, there)
+    process: ProjectorProcess = there.running[PROJECTOR]
+    return process
+
+
+def _wall(world: Regions) -> int:
+    return int(world.now * 1000)
+
+
+def _told(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
+    """Metrics: nobody looks at them here."""
+
+
+def _reader(world: Regions, there: Region, checkpoints: Checkpoints) -> DynamoStreamReader:
+    client: Any = there.stream
+    settings = settings_of(there.name, world.options.page)
+    return DynamoStreamReader(client, there.stream.arn, checkpoints, settings, lambda: world.now)
+
+
+def _sink(views: Views) -> Any:
+    """As a Sink: of its verbs, the engine and queries of streams need these two."""
+    return views

@@ -1,0 +1,173 @@
+"""The Starlette application: routes, and nothing that knows how a stream is read or written."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
+
+from projectors.api import requests
+from projectors.api.openapi import document
+from projectors.api.paths import route_path
+from projectors.api.problems import Problem, not_ready, on_error, on_http, on_problem
+from projectors.api.service import Answer, Service
+from replicator.domain.errors import MeridianError
+from replicator.domain.names import StreamId
+from replicator.eventstore.operations import Operation
+
+_READ = {"Cache-Control": "no-cache", "Vary": requests.AT_LEAST}
+_DIGEST_CHARACTERS = 16
+"""Of SHA-256 in base64url: 96 bits tell bodies of one token apart."""
+_MOMENTS = ("projection", "token", "time", "sequence", "region")
+_PAGE = ("after", "limit")
+_BOTH = (requests.IF_MATCH, requests.IF_NONE_MATCH)
+_NO_ETAG = "this answer has no ETag: leave the header out, and follow `token` instead"
+_OF_A_MEMBER = "say it of each operation, with the body's member if_match (a token) or if_empty"
+_NO_TIMES = "streams have no modification time: give If-Match or If-None-Match"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers one method of a path: the query parameters that it takes, the conditional headers that it judges, and
+    what to do in place of the others."""
+
+    answer: Callable[[Request], Awaitable[Response]]
+    parameters: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    instead: str = _NO_ETAG
+
+
+class Resource(Route):
+    """A path with an endpoint for each method. It is matched as it was sent, so an encoded `/` separates nothing."""
+
+    def __init__(self, path: str, **endpoints: Endpoint) -> None:
+        self.endpoints: Mapping[str, Endpoint] = endpoints
+        super().__init__(path, self._answer, methods=list(endpoints))
+
+    def matches(self, scope: MutableMapping[str, Any]) -> tuple[Match, MutableMapping[str, Any]]:
+        return super().matches({**scope, "path": route_path(scope)})
+
+    async def _answer(self, request: Request) -> Response:
+        endpoint = self.endpoints["GET" if request.method == "HEAD" else request.method]
+        requests.check_parameters(request, endpoint.parameters)
+        requests.check_conditions(request, endpoint.conditions, endpoint.instead)
+        return await endpoint.answer(request)
+
+
+def application(service: Service) -> Starlette:
+    """The API of one region."""
+    api = _Api(service)
+    app = Starlette(
+        routes=[
+            Resource(
+                "/streams/{type}/{id:path}/events",
+                GET=Endpoint(api.events, _PAGE),
+                POST=Endpoint(api.append, conditions=_BOTH, instead=_NO_TIMES),
+            ),
+            Resource("/streams/{type}/{id:path}/history", GET=Endpoint(api.history, ("projection", *_PAGE))),
+            Resource("/streams/{type}/{id:path}/audit", GET=Endpoint(api.audit, _PAGE)),
+            Resource("/streams/{type}/{id:path}/value", GET=Endpoint(api.value, _MOMENTS, _BOTH)),
+            Resource("/transactions", POST=Endpoint(api.transact, instead=_OF_A_MEMBER)),
+            Resource("/health", GET=Endpoint(api.health)),
+            Resource("/ready", GET=Endpoint(api.ready)),
+            Resource("/openapi.json", GET=Endpoint(api.openapi)),
+        ],
+        exception_handlers={Problem: on_problem, MeridianError: on_error, HTTPException: on_http},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Api:
+    """The endpoints. Whatever may take its time, large bodies read and written too, runs in the thread pool."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def value(self, request: Request) -> Response:
+        def read() -> Response:
+            answer = self._service.value(
+                requests.stream_of(request),
+                request.query_params.get("projection"),
+                requests.moment_of(request),
+                requests.at_least_of(request),
+            )
+            response, exists = JSONResponse(answer.body, headers=_READ), bool(answer.body["vector"])
+            digest = urlsafe_b64encode(sha256(response.body).digest()).decode()[:_DIGEST_CHARACTERS]
+            # What is forgotten changes a value under the same token: the tag is of the bytes.
+            etag = response.headers["ETag"] = f'"{answer.token}.{answer.version}.{digest}"'
+            if requests.changed(request, etag, exists):
+                detail = f"the value is another one than {requests.IF_MATCH} names: read it again"
+                raise Problem("precondition-failed", 412, detail, {"ETag": etag}, reasons=[detail], token=answer.token)
+            if requests.matches(request, etag, exists):
+                return Response(status_code=304, headers={**_READ, "ETag": etag})
+            return response
+
+        return await run_in_threadpool(read)
+
+    async def history(self, request: Request) -> Response:
+        projection = request.query_params.get("projection")
+        return await self._page(request, lambda stream, *rest: self._service.history(stream, projection, *rest))
+
+    async def events(self, request: Request) -> Response:
+        return await self._page(request, self._service.changes)
+
+    async def audit(self, request: Request) -> Response:
+        return await self._page(request, self._service.audit)
+
+    async def _page(self, request: Request, page: Callable[[StreamId, str | None, int, str | None], Answer]) -> Response:
+        def read() -> Response:
+            after = requests.token_text(request.query_params.get("after"), "after")
+            limit = requests.number(request, "limit", 100, 1, requests.MAX_LIMIT)
+            answer = page(requests.stream_of(request), after, limit, requests.at_least_of(request))
+            return JSONResponse(answer.body, headers=_READ)  # no ETag: `more` may change under one token
+
+        return await run_in_threadpool(read)
+
+    async def append(self, request: Request) -> Response:
+        body = await requests.body_of(request)
+
+        def write() -> Response:
+            stream, given = requests.stream_of(request), requests.json_of(body)
+            requests.only(given, ("events",))
+            condition = requests.precondition_of(request)
+            events = requests.events_of(given.get("events"))
+            return self._save([Operation(stream, events, condition, requests.at_least_of(request))])
+
+        return await run_in_threadpool(write)
+
+    async def transact(self, request: Request) -> Response:
+        body = await requests.body_of(request)
+
+        def write() -> Response:
+            return self._save(requests.operations_of(requests.json_of(body), requests.at_least_of(request)))
+
+        return await run_in_threadpool(write)
+
+    def _save(self, operations: Sequence[Operation]) -> Response:
+        answer = self._service.save(operations)
+        return JSONResponse(answer.body, 201, headers={"ETag": f'"{answer.token}"'})
+
+    async def health(self, request: Request) -> Response:
+        """The process is alive: it asks nothing of the region."""
+        return JSONResponse({"status": "alive", "region": self._service.region})
+
+    async def ready(self, request: Request) -> Response:
+        """The region's tables can be reached."""
+        try:
+            await run_in_threadpool(self._service.ready)
+        except MeridianError as error:
+            raise not_ready(error) from error
+        return JSONResponse({"status": "ready", "region": self._service.region})
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(document(self._service.projections))

@@ -1,0 +1,1 @@
+"""Folding events into views, and the port where views are kept."""

@@ -1,0 +1,102 @@
+"""What a fold could not do, by view and event, and what waits: each is named, and stops nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import structlog
+
+from projectors.model.projection import Projection
+from replicator.domain.errors import RegionUnavailable
+from replicator.domain.names import LaneId, StreamId, sequence_key
+from replicator.domain.vector import VersionVector
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An event that a projection cannot digest. The view stays before it; all other views go on."""
+
+    projection: str
+    event_id: str
+    reason: str
+    version: int = 1
+
+    @property
+    def key(self) -> str:
+        """What it is recorded as: a version after the first is named, as it may digest what another one cannot."""
+        return f"{named(self.projection, self.version)} {self.event_id}"
+
+
+def named(projection: str, version: int) -> str:
+    """A projection's version, as records name it."""
+    return projection if version == 1 else f"{projection}@{version}"
+
+
+class LanesWait(RegionUnavailable):
+    """Some lanes' next events hold personal data whose keys are in a region that does not answer, or are of a region that is
+    none of the system's as it is known here. All else is folded.
+
+    `lanes` are they, from and to which sequence; `failures` is what could not be digested meanwhile; `strangers` tells of
+    each region that is not known what to do about it. Bringing the same events, or catching up with these lanes, is safe at
+    any later time.
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[LaneId, tuple[int, int]],
+        failures: Sequence[Failure],
+        why: str,
+        strangers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(f"{len(lanes)} lanes wait: {'; '.join(filter(None, [why, *strangers.values()]))}")
+        self.lanes = dict(lanes)
+        self.failures = list(failures)
+        self.strangers = dict(strangers)
+
+
+def stranger(region: str) -> str:
+    """What a region that is not known is listed as in quarantine."""
+    return f"region {region}"
+
+
+def unknown(region: str, regions: Collection[str]) -> str:
+    """What to do about it."""
+    return (
+        f"{region} is no region of this system as it is known here ({', '.join(sorted(regions))}); add it to the peers if "
+        "it is one, and its lanes are folded; if not, somebody forged events in the table"
+    )
+
+
+@dataclass(slots=True)
+class Report:
+    """What was not folded, and why."""
+
+    failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
+    """By projection's version and event: a view that is folded again reports once."""
+    waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
+    why: str = ""
+
+    def add(self, projection: type[Projection], event_id: str, reason: str) -> None:
+        """Note that a view stands before this event."""
+        log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
+        failure = Failure(projection.name, event_id, reason, projection.version)
+        self.failures[(failure.key, event_id)] = failure
+
+    def fail(
+        self,
+        projection: type[Projection],
+        stream: StreamId,
+        upto: VersionVector,
+        seen: VersionVector,
+        reason: str,
+    ) -> None:
+        """Note that a whole view stands still, by the first event that it lacks: later events do not change that. Where it
+        lacks none, by the last one that it has."""
+        for region, last in (upto.beyond(seen) or upto).items():
+            event_id = f"{LaneId(region, stream).key}#{sequence_key(min(seen.get(region) + 1, last))}"
+            self.add(projection, event_id, reason)
+            break

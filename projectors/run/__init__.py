@@ -1,0 +1,1 @@
+"""The projector and its drivers."""

@@ -1,0 +1,113 @@
+"""Events that views cannot digest: recorded once each in quarantine, sent once to the dead letters where there are any, and
+taken out again when their lane has been folded past them. Keys and errors are recorded, never payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from projectors.engine.failures import Failure, named, stranger
+from replicator.control.control_storage import Value
+from replicator.control.pointers import Pointers, Spans
+from replicator.control.quarantine import Quarantine, lane_of, projection_of
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
+from replicator.replication.stream_records import Refused
+from replicator.runtime.wall_clock import wall_clock
+
+log = structlog.get_logger()
+
+_RECORD = "record"
+"""In place of a projection: a record of the stream was no event."""
+
+Send = Callable[[str], object]
+"""Sends a text to the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is to be recorded. `lanes` are what a replay brings back: empty for what is in no lane, or was changed."""
+
+    key: str
+    reason: str
+    lanes: Spans
+
+    @classmethod
+    def of_failure(cls, failure: Failure) -> Entry:
+        lane, _, digits = failure.event_id.rpartition(DELIMITER)
+        sequence = parse_sequence_key(digits)
+        return cls(failure.key, failure.reason, {LaneId.from_key(lane): (sequence, sequence)})
+
+    @classmethod
+    def of_record(cls, refused: Refused) -> Entry:
+        if refused.lane is None or not refused.sequence or refused.changed:
+            return cls(refused.item, refused.reason, {})
+        event_id = f"{refused.lane.key}{DELIMITER}{sequence_key(refused.sequence)}"
+        return cls(f"{_RECORD} {event_id}", refused.reason, {refused.lane: (refused.sequence, refused.sequence)})
+
+
+class Poison:
+    """The quarantine of a region's views."""
+
+    def __init__(
+        self, quarantine: Quarantine, link: str, letters: Send | None = None, wall: Callable[[], int] = wall_clock
+    ) -> None:
+        self._quarantine = quarantine
+        self._link = link
+        self._letters = letters
+        self._wall = wall
+
+    def record(self, found: Sequence[Entry], replayed: Collection[LaneId] = ()) -> None:
+        """Record each once, and send each once to the dead letters (again if killed between the two). What was replayed
+        from there and failed goes back there. Raises RegionUnavailable when that cannot be done."""
+        if not found:
+            return
+        known = dict(self._quarantine.records())
+        for each in found:
+            new = each.key not in known
+            if self._letters is not None and each.lanes and (new or not each.lanes.keys().isdisjoint(replayed)):
+                cause = {"event": each.key, "error": each.reason}
+                self._letters(str(Pointers(self._link, each.lanes, self._wall(), cause=cause)))
+            if new:
+                log.error("projector.quarantined", item=each.key, reason=each.reason)
+                known[each.key] = self._quarantine.add(each.key, each.reason)
+
+    def lanes(
+        self, regions: Iterable[str], knows: Callable[[str], bool], replayed: bool = False
+    ) -> dict[LaneId, dict[str, Value]]:  # fmt: skip
+        """The records by lane. Those of regions that were not known, and are now, are released. A stream record that was
+        sent to the dead letters stands until it is replayed from there, and what a projection refused that this process
+        does not know, as another one has newer code, until one that `knows` it has tried again."""
+        known, found = {stranger(region) for region in regions}, dict[LaneId, dict[str, Value]]()
+        records = dict(self._quarantine.records())
+        for key, value in records.items():
+            version = projection_of(key)
+            if not version or knows(version):  # a projection may be called `record`, too
+                waits = False
+            else:
+                waits = version != _RECORD or (self._letters is not None and not replayed)
+            if (lane := lane_of(key)) is not None and not waits:
+                found.setdefault(lane, {})[key] = value
+        self.release({key: value for key, value in records.items() if key in known})
+        return found
+
+    def release(self, records: Mapping[str, Value]) -> None:
+        """These have been dealt with."""
+        if records:
+            self._quarantine.release(records)
+            log.info("projector.released", events=sorted(records))
+
+    def forget(self, projection: str, version: int, still: Iterable[Failure] = ()) -> None:
+        """A projection's version was folded anew, or is no more: release its records, but for what `still` fails."""
+        name, again = named(projection, version), {each.key for each in still}
+        records = self._quarantine.records()
+        self.release({key: value for key, value in records if projection_of(key) == name and key not in again})
+
+
+def entries(refused: Iterable[Refused], failures: Iterable[Failure], strangers: Mapping[str, str]) -> Iterator[Entry]:
+    """All that is to be recorded."""
+    yield from map(Entry.of_record, refused)
+    yield from map(Entry.of_failure, failures)
+    for region, reason in strangers.items():
+        yield Entry(stranger(region), reason, {})

@@ -1,0 +1,1 @@
+"""Versions of a projection: building one beside the other, switching readers, proving views equal."""

@@ -1,0 +1,239 @@
+"""Kept connections to one endpoint, on which requests of one thread overlap.
+
+Python's own `http.client` costs a third of what botocore's HTTP session does around it, and lets one thread send several
+requests before it reads the first answer: threads that wait for one interpreter cost more than all the rest of a request.
+Where a proxy stands between, botocore's session it is, as it speaks all kinds of them. docs/decisions/0027.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.httpsession import get_cert_path
+from urllib3.util import wait_for_read
+
+from replicator.aws.clients import Failed
+
+_KEPT = 50
+"""Connections that are kept open while nobody needs them."""
+
+
+class Headers(Protocol):
+    """The headers of an answer, as whoever parsed them keeps them."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+    def items(self) -> Iterable[tuple[str, str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. Names of headers may be asked for in any case."""
+
+    status: int
+    headers: Headers
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What is to be sent."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connections(Protocol):
+    """Sends to one endpoint. Safe to share between threads."""
+
+    def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
+        """The answer to each, in order, or why there is none; each is sent once at most, `at_once` of them before the first
+        is answered. What could not be made (without credentials, say) comes back as it is."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A request that is on its way."""
+
+    connection: http.client.HTTPConnection
+    deadline: float
+    """By the monotonic clock: when its answer is to have begun."""
+    cut: Exception | None = None
+    """What went wrong when not all of it had been sent. It may be answered all the same, by a refusal."""
+
+
+class Direct:
+    """Connections to the endpoint itself."""
+
+    def __init__(self, url: str, connect_timeout: float, read_timeout: float, verify: str | None) -> None:
+        parts = urlsplit(url)
+        self._url, self._path = url, parts.path or "/"
+        self._read_timeout = read_timeout
+        secure = parts.scheme == "https"
+        host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+        self._make: Callable[[], http.client.HTTPConnection]
+        if secure:
+            self._make = lambda: http.client.HTTPSConnection(host, port, timeout=connect_timeout, context=_trusting(verify))
+        else:
+            self._make = lambda: http.client.HTTPConnection(host, port, timeout=connect_timeout)
+        self._idle: deque[http.client.HTTPConnection] = deque()
+
+    def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
+        begun: deque[_Sent | Failed] = deque()
+        silent = 0  # so many in a row were not answered in time
+
+        def finish() -> Answer | Failed:
+            nonlocal silent
+            answer = self._finish(begun.popleft())
+            silent = silent + 1 if isinstance(answer, ReadTimeoutError | ConnectTimeoutError) else 0
+            return answer
+
+        try:
+            for each in posts:
+                while begun and (len(begun) >= at_once or silent):  # where one is late, first see what becomes of the others
+                    yield finish()
+                if not isinstance(each, Post):
+                    begun.append(each)
+                elif silent >= at_once or any(isinstance(other, ConnectTimeoutError) for other in begun):
+                    begun.append(ConnectTimeoutError(endpoint_url=self._url, error="nobody answers: not sent"))
+                else:
+                    begun.append(self._begin(each))
+            while begun:
+                yield finish()
+        finally:  # nobody reads their answers any more
+            for left in begun:
+                if isinstance(left, _Sent):
+                    left.connection.close()
+
+    def _begin(self, post: Post) -> _Sent | Failed:
+        """Send it."""
+        connection = self._kept()
+        if connection is None:
+            try:
+                connection = self._make()
+            except Exception as error:  # no certificates where they should be
+                return self._unreached(error)
+            try:
+                connection.connect()
+            except Exception as error:
+                connection.close()
+                return self._unreached(error)
+        deadline = time.monotonic() + self._read_timeout
+        try:
+            connection.sock.settimeout(self._read_timeout)
+            connection.request("POST", self._path, post.body, post.headers)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            return _Sent(connection, deadline, error)
+        except Exception as error:
+            connection.close()
+            return self._broken(error)
+        return _Sent(connection, deadline)
+
+    def _finish(self, sent: _Sent | Failed) -> Answer | Failed:
+        if not isinstance(sent, _Sent):
+            return sent
+        connection = sent.connection
+        try:
+            connection.sock.settimeout(max(sent.deadline - time.monotonic(), 0.001))
+            response = connection.getresponse()
+            if connection.sock is not None:  # it is given away where the answer says that it is the last
+                connection.sock.settimeout(self._read_timeout)
+            answer = Answer(response.status, response.headers, response.read())
+        except Exception as error:
+            connection.close()
+            return self._broken(sent.cut or error)
+        usual = 200 <= answer.status != 204 and sent.cut is None
+        if response.will_close or not usual or len(self._idle) >= _KEPT:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return answer
+
+    def _kept(self) -> http.client.HTTPConnection | None:
+        """The connection that was used last. One on which something has come that nobody asked for was closed from afar."""
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                with suppress(OSError, ValueError):  # whatever is wrong with it, there are others
+                    if connection.sock is not None and not wait_for_read(connection.sock, timeout=0.0):
+                        return connection
+                connection.close()
+        return None
+
+    def _unreached(self, error: Exception) -> BotoCoreError:
+        """What botocore makes of it when no connection could be made."""
+        if isinstance(error, TimeoutError):
+            return ConnectTimeoutError(endpoint_url=self._url, error=error)
+        if isinstance(error, ssl.SSLError):
+            return SSLError(endpoint_url=self._url, error=error)
+        if isinstance(error, OSError):
+            return EndpointConnectionError(endpoint_url=self._url, error=error)
+        return HTTPClientError(error=error)
+
+    def _broken(self, error: Exception) -> BotoCoreError:
+        """What botocore makes of it when a request may have arrived."""
+        if isinstance(error, TimeoutError):
+            return ReadTimeoutError(endpoint_url=self._url, error=error)
+        if isinstance(error, ssl.SSLError):
+            return SSLError(endpoint_url=self._url, error=error)
+        if isinstance(error, OSError | http.client.HTTPException):
+            return ConnectionClosedError(endpoint_url=self._url, error=error)
+        return HTTPClientError(error=error)
+
+
+@cache
+def _trusting(verify: str | None) -> ssl.SSLContext:
+    """Reading all certificates takes 20 ms: once, and when the first connection is made. As strict as botocore's."""
+    trusted = ssl.create_default_context(cafile=verify or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
+    trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    trusted.set_alpn_protocols(["http/1.1"])
+    return trusted
+
+
+class ThroughBotocore:
+    """Connections of botocore's HTTP session, for the sake of its proxies."""
+
+    def __init__(self, url: str, session: Any, at_most: int = 4) -> None:
+        self._url, self._session = url, session
+        self._pool = ThreadPoolExecutor(at_most, thread_name_prefix="proxied")
+
+    def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
+        if at_once == 1:
+            yield from map(self._post, posts)
+        else:
+            yield from self._pool.map(self._post, posts)
+
+    def _post(self, post: Post | Failed) -> Answer | Failed:
+        if not isinstance(post, Post):
+            return post
+        try:
+            got = self._session.send(AWSRequest("POST", self._url, dict(post.headers), post.body).prepare())
+            return Answer(got.status_code, got.headers, got.content)
+        except BotoCoreError as error:
+            return error
+
+
+TCP_NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+"""Without it a small request waits 40 ms for an acknowledgement; `http.client` sets it by itself."""

@@ -1,0 +1,130 @@
+"""Control state on DynamoDB: one item a key, changed by PartiQL on the condition of what was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from replicator.aws import clients
+from replicator.control.control_storage import Value, control_text
+from replicator.domain.errors import RegionRefuses, RegionUnavailable
+from replicator.runtime.retries import Transient
+from replicator.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_DELETED = ("", clients.UNMET, clients.NOT_NOW)
+"""What becomes of a deletion: done, there is something else now, or it is left to the next one."""
+
+
+class DynamoControl:
+    """Control state in the region's control table."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._region = settings.region
+        self._table = settings.control_table
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="control")
+
+    @cached_property
+    def client(self) -> DynamoDBClient:
+        """Made when it is needed."""
+        return clients.dynamodb(self._settings, self._region)
+
+    def put(self, scope: str, values: dict[str, Value]) -> None:
+        puts: list[Any] = [
+            {"PutRequest": {"Item": {"pk": {"S": scope}, "sk": {"S": key}, "value": {"S": control_text(value)}}}}
+            for key, value in values.items()
+        ]
+        for start in range(0, len(puts), 25):
+            self._put_batch(puts[start : start + 25])
+
+    def _put_batch(self, waiting: list[Any]) -> None:
+        def once() -> None:
+            answer: Any = self.client.batch_write_item(RequestItems={self._table: waiting})
+            waiting[:] = answer.get("UnprocessedItems", {}).get(self._table, [])
+            if waiting:
+                raise Transient("throttled", sent=True)
+
+        clients.call(self._settings, self._region, once)
+
+    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+        place, new = [{"S": scope}, {"S": key}], {"S": control_text(after)}
+        if before is None:
+            statement = f"INSERT INTO \"{self._table}\" VALUE {{'pk': ?, 'sk': ?, 'value': ?}}"
+            parameters: list[Any] = [*place, new]
+        else:
+            statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+            parameters = [new, *place, {"S": control_text(before)}]
+        request: Any = [{"Statement": statement, "Parameters": parameters}]
+        refused: RegionRefuses | None = None
+        try:
+            (code,) = clients.execute_batch(clients.sending(self.client, self._pool), self._settings, self._region, request)
+            if code not in ("", clients.UNMET):
+                refused = self._refused(f"change {scope} {key}", code)
+        except RegionRefuses as error:
+            code, refused = error.code, error
+        if not code:
+            return True
+        # A request that was sent again after its answer was lost fails on what it wrote itself; and engines differ in how
+        # they say that a condition failed. So what is there decides.
+        try:
+            found = next((value for held, value in self.get_all(scope) if held == key), None)
+        except RegionUnavailable as error:
+            raise refused or error from error
+        if refused is not None and found == before != after:
+            raise refused
+        return found == after
+
+    def _refused(self, what: str, code: str) -> RegionRefuses:
+        return RegionRefuses(f"{self._region} did not {what}: {code[:300]}", code.partition(":")[0], "BatchExecuteStatement")
+
+    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :scope",
+            "ExpressionAttributeValues": {":scope": {"S": scope}},
+            "ConsistentRead": True,
+        }
+        if after:
+            request["KeyConditionExpression"] += " AND sk > :after"
+            request["ExpressionAttributeValues"][":after"] = {"S": after}
+        if limit is not None:
+            request["Limit"] = limit
+        seen = 0
+        while True:
+            page = clients.call(self._settings, self._region, self._query(request))
+            for item in page["Items"]:
+                yield item["sk"]["S"], json.loads(item["value"]["S"])
+                seen += 1
+            if "LastEvaluatedKey" not in page or (limit is not None and seen >= limit):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _query(self, request: dict[str, Any]) -> Callable[[], Mapping[str, Any]]:
+        def once() -> Mapping[str, Any]:
+            answer: Any = self.client.query(**request)
+            clients.part(answer, "Items")
+            return answer  # type: ignore[no-any-return]
+
+        return once
+
+    def identity(self) -> str:
+        return clients.call(self._settings, self._region, lambda: clients.table_identity(self.client, self._table))
+
+    def delete(self, scope: str, values: dict[str, Value]) -> None:
+        statement = f'DELETE FROM "{self._table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+        statements = [
+            {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": control_text(value)}]}
+            for key, value in values.items()
+        ]
+        codes = clients.execute_batch(clients.sending(self.client, self._pool), self._settings, self._region, statements)
+        strange = {key: code for key, code in zip(values, codes, strict=True) if code not in _DELETED}
+        held = dict(self.get_all(scope)) if strange else {}
+        for key, code in strange.items():
+            if held.get(key) == values[key]:
+                raise self._refused(f"remove {scope} {key}", code)

@@ -1,0 +1,305 @@
+"""The storage on DynamoDB. Writes are PartiQL INSERTs, which can never replace an event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicator.aws import clients
+from replicator.aws.dynamodb_api import Wire
+from replicator.control.control_storage import Guard, control_text
+from replicator.domain.errors import InvalidName, RegionRefuses, RegionUnavailable
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
+from replicator.eventstore.event_items import from_item, insert_statement, parameters
+from replicator.eventstore.models import INDEX_PARTS, LANES_INDEX, index_key
+from replicator.eventstore.storage import Insert, Position, check_transaction
+from replicator.eventstore.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
+from replicator.runtime.retries import Transient, transient
+from replicator.runtime.settings import Settings
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+_GET_BATCH = 100
+_INSERTS = {"": Insert.ADDED, clients.UNMET: Insert.TAKEN, clients.NOT_NOW: Insert.NOT_NOW}
+
+
+class _Unmet(Exception):
+    """Internal: the write was answered by an error. `refusal`: which does not say that a condition failed, so it may or may
+    not mean that; `certain`: nothing was written, says the engine itself."""
+
+    def __init__(self, refusal: RegionRefuses | None = None, certain: bool = True) -> None:
+        self.refusal = refusal
+        self.certain = certain
+
+
+class DynamoStorage:
+    """A LaneStorage on the events table of `region` (by default the settings' own region)."""
+
+    def __init__(self, settings: Settings, region: str | None = None) -> None:
+        self._settings = settings
+        self.region = region or settings.region
+        self._table = settings.events_table
+        self._client = clients.dynamodb(settings, self.region)
+        self.wire = Wire(self._client, settings)
+        # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
+        self._insert_next, self._insert_first = (insert_statement(self._table, first) for first in (False, True))
+        found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+        self._guard_statement = f"EXISTS({found})"
+
+    def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        check_transaction(events, guards)
+        if not events:
+            return False
+        perhaps_sent = False
+
+        def once() -> None:
+            nonlocal perhaps_sent
+            try:
+                self._put(events, guards)
+            except Transient as failure:
+                perhaps_sent = perhaps_sent or failure.sent
+                raise
+
+        try:
+            transient(self._settings.attempts)(once)
+        except _Unmet as unmet:
+            self._settle(events, guards, perhaps_sent or not unmet.certain, unmet.refusal)
+            return False
+        except Transient as failure:
+            if not perhaps_sent:
+                raise RegionUnavailable(
+                    f"{self.region} does not take writes ({failure}); nothing was written, try again or use another region"
+                ) from failure
+            raise OutcomeUnknown(
+                f"{self.region} did not answer ({failure}); {len(events)} events from {events[0].id} may or may not be "
+                "written. EventStore.resolve(error.events) settles it once the region answers",
+                events,
+                guards,
+            ) from failure
+        return True
+
+    def _put(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> None:
+        """Write all or none, once. Raises _Unmet or Transient."""
+        statements = [self._statement(event) for event in events]
+        for guard in guards:
+            values = [{"S": guard.scope}, {"S": guard.key}, {"S": control_text(guard.value)}]
+            statements.append(json.dumps({"Statement": self._guard_statement, "Parameters": values}))
+        try:
+            if len(statements) == 1:
+                self.wire.send("ExecuteStatement", statements[0])
+            else:
+                self.wire.send("ExecuteTransaction", f'{{"TransactStatements":[{",".join(statements)}]}}')
+        except (BotoCoreError, ClientError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> _Unmet | Transient:
+        """What an error means for the write that it answers."""
+        reasons = clients.cancellation_reasons(error)
+        if clients.condition_failed(clients.error_code(error), *reasons):
+            return _Unmet()
+        if reasons & clients.THROTTLES:
+            return Transient(", ".join(sorted(reasons)), sent=False)
+        passing = clients.sort_error(error)
+        return passing or _Unmet(clients.refusal(self._settings, self.region, error), clients.from_engine(error))
+
+    def _statement(self, event: Event) -> str:
+        """The INSERT of an event, as JSON."""
+        return f"{self._insert_next if event.sequence > 1 else self._insert_first}{parameters(event)}}}"
+
+    def _send_each(self, batches: Sequence[Sequence[str]]) -> Iterator[dict[str, Any] | clients.Failed]:
+        bodies = (f'{{"Statements":[{",".join(statements)}]}}' for statements in batches)
+        return self.wire.send_each("BatchExecuteStatement", bodies)
+
+    def _settle(
+        self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool, refusal: RegionRefuses | None = None
+    ) -> None:
+        """A condition failed: these very events are there already (an earlier attempt landed), or others are, or a guard
+        does not hold. Engines name that in many ways, so after a `refusal`, too, what is at the keys decides; the guards
+        are looked at first, or what was sent could land behind the look at its keys."""
+        try:
+            unguarded = refusal is not None and not self._hold(guards)
+            held = self.get([(event.lane, event.sequence) for event in events])
+        except RegionUnavailable as error:
+            if not perhaps_sent:
+                raise refusal or error from error
+            raise OutcomeUnknown(
+                f"{self.region} stopped answering while {len(events)} events from {events[0].id} were written; they may be "
+                "the ones that are there. EventStore.resolve(error.events) settles it once the region answers",
+                events,
+                guards,
+            ) from error
+        taken = [event for event in events if (event.lane, event.sequence) in held]
+        if len(taken) == len(events) and all(held[(e.lane, e.sequence)].digest == e.digest for e in events):
+            return
+        if guards and not taken and (refusal is None or unguarded):
+            raise GuardFailed(guards)
+        if taken or refusal is None:
+            raise LaneTaken(taken)
+        if perhaps_sent:
+            raise OutcomeUnknown(
+                f"{refusal}; {len(events)} events from {events[0].id} are not there, and may still come: nobody said that "
+                "they were not written. EventStore.resolve(error.events) settles it",
+                events,
+                guards,
+            ) from refusal
+        raise refusal
+
+    def _hold(self, guards: Sequence[Guard]) -> bool:
+        """Whether the control state is what these guards say."""
+        for guard in guards:
+            request = {
+                "TableName": self._settings.control_table,
+                "KeyConditionExpression": "pk = :scope AND sk = :key",
+                "ExpressionAttributeValues": {":scope": {"S": guard.scope}, ":key": {"S": guard.key}},
+                "ConsistentRead": True,
+            }
+            found = self._read("Query", request, "Items")["Items"]
+            if [item.get("value") for item in found] != [{"S": control_text(guard.value)}]:
+                return False
+        return True
+
+    def insert_each(self, events: Sequence[Event]) -> list[Insert]:
+        statements = [self._statement(event) for event in events]
+        try:
+            codes = clients.execute_batch(self._send_each, self._settings, self.region, statements)
+        except RegionRefuses:  # engines differ in how they name a taken key
+            held = self.get([(event.lane, event.sequence) for event in events])
+            if len(held) < len(events):
+                raise
+            return [Insert.TAKEN] * len(events)
+        strange = {(e.lane, e.sequence): code for e, code in zip(events, codes, strict=True) if code not in _INSERTS}
+        held = self.get(strange) if strange else {}
+        for (lane, sequence), code in strange.items():
+            if (lane, sequence) not in held:
+                raise RegionRefuses(
+                    f"{self.region} refused event {sequence} of {lane}: {code[:300]}", code.partition(":")[0]
+                )
+        return [_INSERTS.get(code, Insert.TAKEN) for code in codes]
+
+    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+        found: dict[Position, Event] = {}
+        waiting: list[Any] = [
+            {"pk": {"S": lane.key}, "sk": {"S": sequence_key(sequence)}} for lane, sequence in set(positions)
+        ]
+        while waiting:
+            batches = [waiting[start : start + _GET_BATCH] for start in range(0, len(waiting), _GET_BATCH)]
+            waiting = []
+            requests: list[dict[str, Any]] = [
+                {"RequestItems": {self._table: {"Keys": keys, "ConsistentRead": True}}} for keys in batches
+            ]
+            for answer in self._read_each("BatchGetItem", requests, "Responses"):
+                for item in answer["Responses"].get(self._table, []):
+                    event = from_item(item)
+                    found[(event.lane, event.sequence)] = event
+                waiting += answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+        return found
+
+    def read(
+        self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Event]:
+        if last is not None and last < max(first, 1):
+            return
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": f"pk = :lane AND sk {'>= :first' if last is None else 'BETWEEN :first AND :last'}",
+            "ExpressionAttributeValues": {":lane": {"S": lane.key}, ":first": {"S": sequence_key(max(first, 1))}},
+            "ConsistentRead": True,
+            "ScanIndexForward": not reverse,
+        }
+        if last is not None:
+            request["ExpressionAttributeValues"][":last"] = {"S": sequence_key(last)}
+        left = limit
+        while left is None or left > 0:
+            if left is not None:
+                request["Limit"] = left
+            page = self._read("Query", request, "Items")
+            for item in page["Items"]:
+                yield from_item(item)
+            if "LastEvaluatedKey" not in page:
+                return
+            left = None if left is None else left - len(page["Items"])
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def lanes(self) -> Iterator[tuple[LaneId, int]]:
+        # A scan returns each partition's items together and in order, so the last one before a change of key is the end.
+        key: str | None = None
+        sequence = ""
+        start: dict[str, Any] = {}
+        while True:
+            request: dict[str, Any] = {
+                "TableName": self._table, "ProjectionExpression": "pk, sk", "ConsistentRead": True, **start
+            }  # fmt: skip
+            page = self._read("Scan", request, "Items")
+            for item in page["Items"]:
+                if key is not None and item["pk"]["S"] != key:
+                    yield from _lane_end(key, sequence)
+                key, sequence = item["pk"]["S"], item["sk"]["S"]
+            if "LastEvaluatedKey" not in page:
+                break
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        if key is not None:
+            yield from _lane_end(key, sequence)
+
+    def index(self, region: str) -> Iterator[LaneId]:
+        for part in range(INDEX_PARTS):
+            request: dict[str, Any] = {
+                "TableName": self._table,
+                "IndexName": LANES_INDEX,
+                "KeyConditionExpression": "begins = :part",
+                "ExpressionAttributeValues": {":part": {"S": index_key(region, part)}},
+            }
+            while True:
+                page = self._read("Query", request, "Items")
+                for item in page["Items"]:
+                    for lane, _ in _lane_end(item["pk"]["S"], item["sk"]["S"]):
+                        yield lane
+                if "LastEvaluatedKey" not in page:
+                    break
+                request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def identity(self) -> str:
+        return self._call(lambda: clients.table_identity(self._client, self._table))
+
+    def _read(self, operation: str, request: dict[str, Any], part: str) -> dict[str, Any]:
+        """The answer to a read, which must hold this part."""
+
+        def once() -> dict[str, Any]:
+            answer = self.wire.read(operation, request)
+            clients.part(answer, part)
+            return answer
+
+        return self._call(once)
+
+    def _read_each(self, operation: str, requests: Sequence[dict[str, Any]], part: str) -> Iterator[dict[str, Any]]:
+        """The answers to several reads, in order; those that fail at first are tried again one by one."""
+        for request, answer in zip(requests, self.wire.read_each(operation, requests), strict=True):
+            good = isinstance(answer, dict) and answer.get(part) is not None
+            yield cast("dict[str, Any]", answer) if good else self._read(operation, request, part)
+
+    def _call(self, operation: Callable[[], T]) -> T:
+        """A read, retried while its failure may pass. Raises RegionUnavailable, and no error of botocore's."""
+
+        def once() -> T:
+            try:
+                return operation()
+            except (BotoCoreError, ClientError) as error:
+                raise (clients.sort_error(error) or clients.refusal(self._settings, self.region, error)) from error
+
+        try:
+            return transient(self._settings.attempts)(once)
+        except Transient as failure:
+            raise RegionUnavailable(f"{self.region} does not answer ({failure}); try again later") from failure
+
+
+def _lane_end(key: str, sequence: str) -> Iterator[tuple[LaneId, int]]:
+    """The lane and sequence of these keys, or nothing when no event can have them: one stray item stops no reconcile."""
+    try:
+        yield LaneId.from_key(key), parse_sequence_key(sequence)
+    except InvalidName as error:
+        log.warning("storage.stray_item", key=key, error=str(error))

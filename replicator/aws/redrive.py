@@ -1,0 +1,124 @@
+"""Stream batches that a mapping gave up, brought back. Lambda's message about one holds positions in the stream and no
+payload. While the stream still has them they become pointers to the lanes that they were in; when it has trimmed them,
+every lane is put on the backlogs, to be compared with what the peer or the view holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replicator.aws import clients
+from replicator.aws.sqs import QueueBacklog
+from replicator.control.backlog import VIEWS
+from replicator.control.pointers import Spans, join
+from replicator.domain.errors import RegionUnavailable
+from replicator.domain.names import LaneId
+from replicator.eventstore.storage import LaneStorage
+from replicator.replication.lambda_batches import Answer, Message, item_failures
+from replicator.replication.stream_records import position, read_records
+from replicator.runtime.wall_clock import wall_clock
+
+log = structlog.get_logger()
+
+_EMPTY_PAGES = 10
+_UNREADABLE = (
+    RegionUnavailable, ClientError, BotoCoreError, ValueError, LookupError, TypeError, AttributeError, OverflowError,
+    RecursionError,
+)  # fmt: skip
+_GONE = {"TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException"}
+
+
+@dataclass(slots=True)
+class Redrive:
+    """Turns positions in the own region's stream back into lanes."""
+
+    region: str
+    home: LaneStorage
+    streams: Any
+    backlogs: Mapping[str, QueueBacklog]
+    wall: Callable[[], int] = wall_clock
+
+    def redrive(self, messages: Sequence[Message]) -> Answer:
+        """Deal with messages of the failed batches' queue. The answer names those that are to be kept."""
+        failed = []
+        for message in messages:
+            try:
+                self._redrive(json.loads(message["body"]))
+            except _UNREADABLE as error:
+                log.error("redrive.failed", message_id=message["messageId"], error=f"{type(error).__name__}: {error}")
+                failed.append(message["messageId"])
+        return item_failures(failed)
+
+    def _redrive(self, body: Mapping[str, Any]) -> None:
+        function = str(body["requestContext"]["functionArn"])
+        projected = function.partition(":function:")[2].partition(":")[0].endswith("-projector")
+        found = self._lanes(body["DDBStreamBatchInfo"])
+        lanes: Spans = found if found is not None else {lane: (1, last) for lane, last in self.home.lanes()}
+        if not projected:
+            lanes = {lane: span for lane, span in lanes.items() if lane.region == self.region}
+        log.warning("stream.redriven", function=function, lanes=len(lanes), every_lane=found is None)
+        for target, backlog in self.backlogs.items():
+            if (target == VIEWS) == projected and lanes:
+                backlog.defer(lanes, self.wall())
+
+    def _lanes(self, batch: Mapping[str, Any]) -> dict[LaneId, tuple[int, int]] | None:
+        """The lanes and sequences of a batch by its positions, or None when the stream does not give them all."""
+        parts: list[Spans] = []
+        last, empty, begun = int(batch["endSequenceNumber"]), 0, False
+        try:
+            iterator = self.streams.get_shard_iterator(
+                StreamArn=batch["streamArn"],
+                ShardId=batch["shardId"],
+                ShardIteratorType="AT_SEQUENCE_NUMBER",
+                SequenceNumber=batch["startSequenceNumber"],
+            )["ShardIterator"]
+            while iterator and empty < _EMPTY_PAGES:
+                page = self.streams.get_records(ShardIterator=iterator)
+                for record in page["Records"]:
+                    missing = not begun and int(position(record)) != int(batch["startSequenceNumber"])
+                    if missing or int(position(record)) > last:
+                        return None  # the first or the last one is not where it should be
+                    begun = True
+                    events, refused = read_records([record])
+                    parts += [{event.lane: (event.sequence, event.sequence)} for event in events]
+                    parts += [{r.lane: (r.sequence, r.sequence)} for r in refused if r.lane and r.sequence]
+                    if int(position(record)) == last:
+                        return join(parts)
+                empty += not page["Records"]
+                iterator = page.get("NextShardIterator")
+        except ClientError as error:
+            if clients.error_code(error) not in _GONE:
+                raise
+        return None
+
+
+_TOLD_LANES = 1000
+
+
+def reconcile(home: LaneStorage, region: str, backlogs: Mapping[str, QueueBacklog], now: int) -> Iterator[int]:
+    """Put every lane on the backlogs, to be compared with what is there: own lanes for peers, all of them for VIEWS.
+    Reads every key once. Yields how many lanes have been put there so far; doing it again is harmless."""
+    part: dict[LaneId, tuple[int, int]] = {}
+    count = 0
+
+    def put() -> None:
+        own = {lane: span for lane, span in part.items() if lane.region == region}
+        for target, backlog in backlogs.items():
+            lanes = part if target == VIEWS else own
+            if lanes:
+                backlog.defer(lanes, now)
+        part.clear()
+
+    for lane, last in home.lanes():
+        part[lane] = (1, last)
+        count += 1
+        if len(part) == _TOLD_LANES:
+            put()
+            yield count
+    put()
+    yield count

@@ -1,0 +1,111 @@
+"""What the three commands share: options, errors as one line with exit code 2, the end by a signal."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from replicator.domain.errors import InvalidConfig, InvalidEvent, InvalidName, MeridianError, RegionUnavailable
+from replicator.eventstore.store_errors import AppendContention
+from replicator.runtime import logs, signals
+from replicator.runtime.settings import Settings, read_settings
+
+_Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. (env: MERIDIAN_REGION)", metavar="NAME")]
+_Peers = Annotated[
+    str | None, typer.Option(help="The other regions, separated by commas. (env: MERIDIAN_PEERS)", metavar="NAMES")
+]
+_Prefix = Annotated[
+    str | None,
+    typer.Option(help="What table names begin with. (env: MERIDIAN_PREFIX; default: meridian)", metavar="TEXT"),
+]
+_Endpoints = Annotated[
+    str | None,
+    typer.Option(
+        help="Emulator URLs, e.g. us-east-1=http://127.0.0.1:4566,… Omit on AWS. (env: MERIDIAN_ENDPOINTS)",
+        metavar="PAIRS",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Options of a command that concerns one region."""
+
+    region: _Region = None
+    prefix: _Prefix = None
+    endpoints: _Endpoints = None
+
+    def settings(self) -> Settings:
+        """The settings that these options and the environment give. Raises InvalidConfig."""
+        return read_settings(**vars(self))
+
+
+@dataclass(frozen=True)
+class Among(Alone):
+    """Options of a command that concerns a region and its peers."""
+
+    peers: _Peers = None
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of options: Typer sees their fields as parameters, behind the command's own."""
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
+    shown = [each for each in parameters if each.name not in groups]
+    for group in groups.values():
+        hints, kind = get_type_hints(group, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+        shown += [inspect.Parameter(f.name, kind, default=f.default, annotation=hints[f.name]) for f in fields(group)]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        command(**given, **made)
+
+    vars(run).pop("__wrapped__")  # whoever looks sees the parameters that there are now
+    vars(run)["__signature__"] = inspect.Signature(shown)
+    run.__annotations__ = {each.name: each.annotation for each in shown}
+    return run
+
+
+out = Console()
+err = Console(stderr=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command: wrong input exits 2 and an unavailable region 1, each with one line that says what to do. A signal ends
+    it with 130 or 143, and with 141 when nobody reads its output."""
+    code = 0
+    try:
+        signals.running()
+        logs.configure()
+        code = _code(app)
+        code = signals.ended(code)
+    except KeyboardInterrupt:
+        code = signals.ended(code)
+    sys.exit(code)
+
+
+def _code(app: typer.Typer) -> int:
+    try:
+        app()
+    except (InvalidConfig, InvalidName, InvalidEvent) as error:
+        return _fail(error, 2)
+    except (RegionUnavailable, AppendContention, MeridianError) as error:
+        return _fail(error, 1)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    text = str(getattr(error, "public", error))  # without what it quotes of a payload, where it has such a text
+    err.print(Text.assemble(("error: ", "red"), " ".join(text.split())), soft_wrap=True, highlight=False)
+    return code

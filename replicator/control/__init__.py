@@ -1,0 +1,1 @@
+"""Control state: checkpoints, backlogs and quarantine, on a small key-value port."""

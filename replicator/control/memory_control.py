@@ -1,0 +1,53 @@
+"""Control state in memory: for tests and the simulator."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+
+from replicator.control.control_storage import Guard, Value, control_text
+
+
+class MemoryControl:
+    """Control state in memory."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+        self._identity = uuid.uuid4().hex
+
+    def identity(self) -> str:
+        return self._identity
+
+    def put(self, scope: str, values: dict[str, Value]) -> None:
+        with self._lock:
+            self._scopes.setdefault(scope, {}).update({key: control_text(value) for key, value in values.items()})
+
+    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+        with self._lock:
+            held = self._scopes.setdefault(scope, {})
+            if held.get(key) == (None if before is None else control_text(before)):
+                held[key] = control_text(after)
+            return held.get(key) == control_text(after)
+
+    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
+        with self._lock:
+            held = sorted((key, text) for key, text in self._scopes.get(scope, {}).items() if key > after)
+        yield from ((key, json.loads(text)) for key, text in held[:limit])
+
+    def still(self) -> threading.Lock:
+        """A lock under which nothing here changes: what a guarded insert in memory holds."""
+        return self._lock
+
+    def holds(self, guard: Guard) -> bool:
+        """Whether the guard holds. To be asked under `still()`."""
+        return self._scopes.get(guard.scope, {}).get(guard.key) == control_text(guard.value)
+
+    def delete(self, scope: str, values: dict[str, Value]) -> None:
+        with self._lock:
+            held = self._scopes.get(scope, {})
+            for key, value in values.items():
+                if held.get(key) == control_text(value):
+                    del held[key]

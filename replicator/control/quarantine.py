@@ -1,0 +1,94 @@
+"""Quarantine: events that were refused, recorded in the control state until what they say has been dealt with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from replicator.control.control_storage import ControlStorage, Value, fitting
+from replicator.domain.errors import InvalidName
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key
+
+_MAX_REASON = 2_000
+_MAX_ITEM = 5_000
+
+
+class Quarantine:
+    """Events that were refused: forks, damaged events, records that change or remove one. One record an event."""
+
+    def __init__(self, control: ControlStorage, link: str) -> None:
+        self._control = control
+        self._scope = f"quarantine#{link}"
+
+    def add(self, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None) -> Value:
+        """Record a refused event with the digest that arrived (`theirs`) and the one that is held here (`ours`). Returns the
+        record, which `release` takes."""
+        key = fitting(event_id)
+        value: Value = {
+            "reason": reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}…",
+            "held": ours.hex() if ours else None,
+            "refused": theirs.hex() if theirs else None,
+            **({} if key == event_id or len(event_id) > _MAX_ITEM else {"item": event_id}),
+        }
+        self._control.put(self._scope, {key: value})
+        return value
+
+    def records(self) -> list[tuple[str, Value]]:
+        """(event id, {reason, held, refused}) of everything that was refused and not released since."""
+        return [(value.get("item", key), value) for key, value in self._control.get_all(self._scope)]
+
+    def lanes(self) -> dict[LaneId, dict[str, Value]]:
+        """The records of events and heads by their lane. Records that name none are left out."""
+        found: dict[LaneId, dict[str, Value]] = {}
+        for key, value in self.records():
+            if (lane := lane_of(key)) is not None:
+                found.setdefault(lane, {})[key] = value
+        return found
+
+    def count(self) -> int:
+        """How many events were refused: one that several projections cannot digest is one."""
+        return len({event_of(key) for key, _ in self.records()})
+
+    def release(self, records: Mapping[str, Value]) -> None:
+        """Take these records out, unless they were renewed meanwhile: what they say has been dealt with."""
+        self._control.delete(self._scope, {fitting(key): value for key, value in records.items()})
+
+
+def event_of(key: str) -> str:
+    """The event that a record is about, without the projection that refused it. The key itself where it names no event."""
+    head, delimiter, rest = key.partition(DELIMITER)
+    return f"{head.rpartition(' ')[2]}{delimiter}{rest}" if delimiter else key
+
+
+def lane_of(key: str) -> LaneId | None:
+    """The lane of the event that a record is about, None where it names none."""
+    try:
+        return LaneId.from_key(event_of(key).rpartition(DELIMITER)[0])
+    except InvalidName:
+        return None
+
+
+def sequences_of(keys: Iterable[str]) -> set[int]:
+    """The sequences of the events that records are about, of those that name one."""
+    found: set[int] = set()
+    for key in keys:
+        with suppress(InvalidName):
+            found.add(parse_sequence_key(key.rpartition(DELIMITER)[2]))
+    return found
+
+
+def projection_of(key: str) -> str:
+    """The projection that refused the event of a record; empty where none did."""
+    head, delimiter, _ = key.partition(DELIMITER)
+    return head.rpartition(" ")[0] if delimiter else ""
+
+
+def select(records: Mapping[str, Value], what: str) -> dict[str, Value]:
+    """The records that `what` names: one as listed, an event, a lane, or a projection (`name`, or `name@version`)."""
+
+    def names(key: str) -> set[str]:
+        projection, lane = projection_of(key), lane_of(key)
+        item = event_of(key).rpartition(" ")[0]  # of a record that changes an event: its lane
+        return {key, event_of(key), lane.key if lane else item, projection, projection.partition("@")[0]} - {""}
+
+    return {key: value for key, value in records.items() if what in names(key)}

@@ -1,0 +1,217 @@
+"""Operations: a write that carries its precondition as a value, and what may become of it, as values too.
+
+    store.save(Operation("user/homer", [NewEvent("registered", {})], IfEmpty()))
+
+The vocabulary is that of Atlassian's eventsrc (Operation, Saved | Rejected | GaveUp): a precondition is judged on the
+stream as the region knows it, and the write happens only if its own lane has not moved since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from replicator.domain.errors import InvalidOperation
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import StreamId
+from replicator.domain.token import ConsistencyToken
+from replicator.eventstore.stream_state import StreamState
+
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+
+
+class Accept:
+    """The write may happen. `events` are appended behind the operation's own: what a decision makes of the state."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, *events: NewEvent) -> None:
+        self.events = events
+
+    def __repr__(self) -> str:
+        return f"Accept({', '.join(map(repr, self.events))})"
+
+
+class Reject:
+    """The write must not happen, for these reasons."""
+
+    __slots__ = ("reasons",)
+
+    def __init__(self, *reasons: str) -> None:
+        self.reasons = reasons or ("rejected",)
+
+    def __repr__(self) -> str:
+        return f"Reject({', '.join(map(repr, self.reasons))})"
+
+
+Verdict = Accept | Reject
+
+
+class Precondition:
+    """What must hold of a stream for a write to it. `a & b` needs both, `a | b` one of them."""
+
+    reads = True
+    """Whether judging needs the stream at all: a write without it takes one round trip."""
+
+    def judge(self, state: StreamState) -> Verdict:
+        """Accept or reject on the stream as it is known. May be asked again when the lane has moved: no side effects."""
+        raise NotImplementedError
+
+    def tokens(self) -> tuple[ConsistencyToken | str, ...]:
+        """The tokens that judging needs the stream to have reached."""
+        return ()
+
+    def __and__(self, other: Precondition) -> Precondition:
+        return _Both(self, other)
+
+    def __or__(self, other: Precondition) -> Precondition:
+        return _Either(self, other)
+
+
+@dataclass(frozen=True, slots=True)
+class Always(Precondition):
+    """No precondition."""
+
+    reads = False
+
+    def judge(self, state: StreamState) -> Verdict:
+        return Accept()
+
+
+@dataclass(frozen=True, slots=True)
+class IfEmpty(Precondition):
+    """The stream has no event, in any lane that is known here."""
+
+    def judge(self, state: StreamState) -> Verdict:
+        if not state.vector:
+            return Accept()
+        return Reject(f"stream {state.stream} is not empty: it is at {state.vector}")
+
+
+@dataclass(frozen=True, slots=True)
+class AtToken(Precondition):
+    """The stream is where the token says, no further: nobody has written since (as far as is known here).
+
+    What the token names and this region lacks is pulled from the region that wrote it.
+    """
+
+    token: ConsistencyToken | str
+
+    def tokens(self) -> tuple[ConsistencyToken | str, ...]:
+        return (self.token,)
+
+    def judge(self, state: StreamState) -> Verdict:
+        token = state.token(self.token)
+        if state.stream not in token.vectors:
+            raise InvalidOperation(f"the token names nothing of stream {state.stream}; give the token of a read of it")
+        wanted = token.vector(state.stream)
+        if state.vector == wanted:
+            return Accept()
+        return Reject(f"stream {state.stream} is at {state.vector}, no longer at {wanted}: read it again")
+
+
+class Valuer(Protocol[V_co]):
+    """Something that makes a value of a stream's events: a Reducer here, a query over a projection in `projectors`."""
+
+    def value_of(self, state: StreamState) -> V_co:
+        """The value of exactly the events of `state.vector`."""
+
+
+@dataclass(frozen=True, slots=True)
+class When(Precondition, Generic[V]):
+    """`test` says what to do with the stream's value so far: `Accept()`, `Accept(more events)` or `Reject(reasons)`."""
+
+    value: Valuer[V]
+    test: Callable[[V], Verdict]
+
+    def judge(self, state: StreamState) -> Verdict:
+        verdict: Any = self.test(self.value.value_of(state))
+        if not isinstance(verdict, Accept | Reject):
+            raise InvalidOperation(
+                f"the test of stream {state.stream} returned {verdict!r}; return Accept(), Accept(events) or Reject(reasons)"
+            )
+        return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair(Precondition):
+    left: Precondition
+    right: Precondition
+
+    def tokens(self) -> tuple[ConsistencyToken | str, ...]:
+        return (*self.left.tokens(), *self.right.tokens())
+
+
+class _Both(_Pair):
+    def judge(self, state: StreamState) -> Verdict:
+        left, right = self.left.judge(state), self.right.judge(state)
+        if isinstance(left, Accept) and isinstance(right, Accept):
+            return Accept(*left.events, *right.events)
+        return Reject(*(reason for each in (left, right) if isinstance(each, Reject) for reason in each.reasons))
+
+
+class _Either(_Pair):
+    def judge(self, state: StreamState) -> Verdict:
+        left = self.left.judge(state)
+        if isinstance(left, Accept):
+            return left
+        right = self.right.judge(state)
+        return right if isinstance(right, Accept) else Reject(*left.reasons, *right.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Events for one stream, under a precondition.
+
+    `after` is a token of what the writer has seen (of this stream and of others): the events sort after all of it and
+    record what it names of this stream as observed. A precondition that reads the stream counts as having seen it.
+    """
+
+    stream: StreamId
+    events: tuple[NewEvent, ...]
+    precondition: Precondition = field(default_factory=Always)
+    after: ConsistencyToken | str | None = None
+
+    def __init__(
+        self,
+        stream: StreamId | str,
+        events: Sequence[NewEvent] | NewEvent = (),
+        precondition: Precondition | None = None,
+        after: ConsistencyToken | str | None = None,
+    ) -> None:
+        given = (events,) if isinstance(events, NewEvent) else tuple(events)
+        if wrong := [each for each in given if not isinstance(each, NewEvent)]:
+            raise InvalidOperation(f"an operation takes NewEvent, not {wrong[0]!r}")
+        object.__setattr__(self, "stream", StreamId.of(stream))
+        object.__setattr__(self, "events", given)
+        object.__setattr__(self, "precondition", precondition if precondition is not None else Always())
+        object.__setattr__(self, "after", after)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Written, for good. `token` names all streams that were written, as far as they are known now."""
+
+    token: ConsistencyToken
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Not written: a precondition said no, on the streams as `token` names them."""
+
+    reasons: tuple[str, ...]
+    token: ConsistencyToken
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Not written: other writers moved the streams on every one of `attempts`. Trying again is safe."""
+
+    attempts: int
+    reason: str
+
+
+Result = Saved | Rejected | GaveUp

@@ -1,0 +1,164 @@
+"""Splitting and merging streams by replay: an offline operation with a checkpoint of its own.
+
+The events of some streams are appended anew to the streams where they belong, in stream order, by one region. Old events
+stay where they are. Each step appends its events and the checkpoint, itself an event of the stream `restream/<name>`, in
+one transaction: killed anywhere and run again, every event is moved exactly once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from replicator.domain.errors import InvalidOperation
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import StreamId
+from replicator.domain.protected import Protected, holds_personal
+from replicator.domain.vector import EMPTY, VersionVector
+from replicator.eventstore.history import CAUSATION
+from replicator.eventstore.operations import Accept, Operation, Reject, Rejected, Saved, Verdict, When
+from replicator.eventstore.reducer import Reducer
+from replicator.eventstore.storage import MAX_EVENTS, MAX_EVENTS_BYTES
+from replicator.eventstore.store import EventStore
+from replicator.eventstore.store_errors import AppendContention
+from replicator.eventstore.upcasting import PLAIN, Schemas
+
+_ROOM_BYTES = 4096  # what an event takes beside its payload and metadata
+_ROUTED = MAX_EVENTS - 1  # events of one transaction, beside the checkpoint
+_MOST_READ = 200  # events between two checkpoints, also where nothing is routed: a checkpoint names their streams
+MOVED = "meridian.restreamed"
+ORIGIN, ORIGIN_TIME = "origin", "origin_time"
+"""Metadata of a moved event: the id and the HLC of the one it was made from."""
+
+Route = Callable[[Event, dict[str, object]], Iterable[tuple[StreamId | str, NewEvent]]]
+"""Where an event (with its payload as its latest version has it) belongs: streams, each with the event to append there."""
+
+
+_Routed = tuple[Event, list[tuple[StreamId, NewEvent]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a restreaming is: events read of `total`, and events appended."""
+
+    read: int
+    total: int
+    appended: int
+
+
+class Restream:
+    """Replays `sources` through `route`. `name` is its checkpoint: the same name goes on where it stopped.
+
+    Offline: nobody may write to the sources while it runs; that nobody did is checked at the end. One region runs it, start
+    to end: another finds out only once the checkpoint has arrived there. A split routes one source's events to many
+    streams, a merge those of many sources to one (in the order of their times). A moved event is some 200 bytes larger than
+    what the route made, as it names its origin; one that then passes DynamoDB's limit of an item stops the run.
+    """
+
+    def __init__(
+        self, store: EventStore, name: str, sources: Sequence[StreamId | str], route: Route, schemas: Schemas = PLAIN
+    ) -> None:
+        self._store = store
+        self._checkpoint = StreamId("restream", name)
+        self._sources = [StreamId.of(s) for s in sources]
+        self._route = route
+        self._schemas = schemas
+        if not self._sources or len(set(self._sources)) != len(self._sources):
+            raise InvalidOperation(
+                f"restream {name!r} needs sources, each named once; it has {', '.join(map(str, sources))}"
+            )
+
+    def run(self, progress: Callable[[Progress], None] = lambda _: None) -> Progress:
+        """Move what is not moved yet. Raises InvalidOperation when a source was written to meanwhile, or when the route
+        leads back into a source; errors as EventStore.save. Run it again after any of them."""
+        ends = {source: self._store.state(source).vector for source in self._sources}
+        done = self._done()
+        total = sum(sequence for vector in ends.values() for _, sequence in vector.items())
+        state = Progress(sum(s for vector in done.values() for _, s in vector.items()), total, 0)
+        progress(state)
+        for batch in self._batches(done, ends):
+            moved = self._move(batch, done)
+            state = Progress(state.read + len(batch), total, state.appended + moved)
+            progress(state)
+        for source, end in ends.items():
+            if (now := self._store.state(source).vector) != end:
+                raise InvalidOperation(
+                    f"{source} went on from {end} to {now} meanwhile; stop its writers and run this again"
+                )
+        return state
+
+    def _done(self) -> dict[StreamId, VersionVector]:
+        state = self._store.state(self._checkpoint)
+        if elsewhere := [region for region, _ in state.vector.items() if region != self._store.region]:
+            raise InvalidOperation(
+                f"{self._checkpoint} was begun in {', '.join(elsewhere)}; go on there, or choose another name. Two regions "
+                "would each move every event"
+            )
+        moved = _MOVED.value_of(state)
+        return {StreamId.parse(name): VersionVector(entries) for name, entries in moved.items()}
+
+    def _batches(self, done: dict[StreamId, VersionVector], ends: dict[StreamId, VersionVector]) -> Iterator[list[_Routed]]:
+        """The events to move, in the order of their times, in parts that fit one transaction with the checkpoint."""
+        events = heapq.merge(
+            *(self._store.read(source, done.get(source, EMPTY), ends[source]) for source in self._sources),
+            key=lambda event: (*event.order, event.stream),
+        )
+        batch: list[_Routed] = []
+        count = size = 0
+        for event in events:
+            routed = self._routed(event)
+            more = sum(len((new.payload_text + new.metadata_text).encode()) + _ROOM_BYTES for _, new in routed)
+            full = count + len(routed) > _ROUTED or size + more > MAX_EVENTS_BYTES // 2
+            if batch and (full or len(batch) == _MOST_READ):
+                yield batch
+                batch, count, size = [], 0, 0
+            batch.append((event, routed))
+            count, size = count + len(routed), size + more
+        if batch:
+            yield batch
+
+    def _routed(self, event: Event) -> list[tuple[StreamId, NewEvent]]:
+        routed = []
+        payload = self._schemas.payload(event)
+        for to, new in self._route(event, Protected(payload) if holds_personal(payload) else payload):
+            stream = StreamId.of(to)
+            if stream in self._sources:
+                raise InvalidOperation(f"event {event.id} is routed to {stream}, which is a source; choose another stream")
+            metadata = {**event.metadata, **new.metadata, ORIGIN: event.id, ORIGIN_TIME: str(event.hlc), CAUSATION: event.id}
+            routed.append((stream, new.with_metadata(metadata)))
+        if len(routed) > _ROUTED:
+            raise InvalidOperation(f"event {event.id} is routed to {len(routed)} events; at most {_ROUTED} fit")
+        return routed
+
+    def _move(self, batch: list[_Routed], done: dict[StreamId, VersionVector]) -> int:
+        before = dict(done)
+        for event, _ in batch:
+            done[event.stream] = done.get(event.stream, EMPTY).advance(event.region, event.sequence)
+        changed = {event.stream: done[event.stream] for event, _ in batch}
+        wanted: dict[StreamId, list[NewEvent]] = {}
+        for _, routed in batch:
+            for stream, new in routed:
+                wanted.setdefault(stream, []).append(new)
+
+        def nobody_else(moved: dict[str, dict[str, int]]) -> Verdict:
+            if moved != _plain(before):
+                return Reject(f"{self._checkpoint} is run elsewhere too; wait for that run, or stop it")
+            return Accept(NewEvent(MOVED, {"done": _plain(changed)}))
+
+        result = self._store.save(
+            Operation(self._checkpoint, (), When(_MOVED, nobody_else)),
+            *(Operation(stream, events) for stream, events in wanted.items()),
+        )
+        if isinstance(result, Rejected):
+            raise InvalidOperation("; ".join(result.reasons))
+        if not isinstance(result, Saved):
+            raise AppendContention(f"{self._checkpoint}: {result.reason}")
+        return len(result.events) - 1
+
+
+_MOVED: Reducer[dict[str, dict[str, int]]] = Reducer({}, {MOVED: lambda moved, payload: {**moved, **payload["done"]}})
+
+
+def _plain(done: dict[StreamId, VersionVector]) -> dict[str, dict[str, int]]:
+    return {str(stream): dict(vector.items()) for stream, vector in sorted(done.items()) if vector}

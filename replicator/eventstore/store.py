@@ -1,0 +1,168 @@
+"""The event store of one region: append, read, resolve. A front: lanes are read by LaneReader, streams by StreamReader, and
+Appender writes, all on the few verbs of LaneStorage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from replicator.control.control_storage import Guard
+from replicator.domain.clock import HybridLogicalClock
+from replicator.domain.errors import InvalidEvent
+from replicator.domain.event import Event, NewEvent, Observed
+from replicator.domain.names import LaneId, StreamId
+from replicator.domain.token import ConsistencyToken, TokenCodec
+from replicator.domain.vector import EMPTY, VersionVector
+from replicator.eventstore.appender import Appender, AppendPolicy, Write
+from replicator.eventstore.lane_reader import LaneReader
+from replicator.eventstore.operations import Operation, Result
+from replicator.eventstore.read_repair import Peer, Puller
+from replicator.eventstore.storage import MAX_EVENTS, LaneStorage
+from replicator.eventstore.stream_reader import StreamReader
+from replicator.eventstore.stream_state import StreamState
+from replicator.eventstore.tokens import Tokens
+from replicator.eventstore.transaction import Saving
+from replicator.runtime.wall_clock import wall_clock
+
+
+class EventStore:
+    """Append to this region's lanes; read every lane that has arrived here. Safe to share between threads.
+
+    `regions` are all regions of the system: a stream is read by merging their lanes. `peer` gives the storage of another
+    region, for reads that must see what has not arrived here; `tokens` writes and reads consistency tokens.
+    """
+
+    def __init__(
+        self,
+        storage: LaneStorage,
+        region: str,
+        regions: Sequence[str],
+        clock: HybridLogicalClock | None = None,
+        *,
+        peer: Peer | None = None,
+        tokens: TokenCodec | None = None,
+        appends: AppendPolicy | None = None,
+    ) -> None:
+        clock = clock or HybridLogicalClock(wall_clock)
+        self.region = region
+        self.tokens = tokens or TokenCodec("meridian")
+        self._storage = storage
+        self._lanes = LaneReader(storage, region, regions, clock)
+        self.regions = self._lanes.regions
+        puller = Puller([each for each in self.regions if each != region], peer)
+        self._streams = StreamReader(self._lanes, Tokens(self.tokens, region, self.regions), puller)
+        self._appender = Appender(storage, region, clock, appends or AppendPolicy())
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, stream: StreamId | str, *events: NewEvent, observed: Observed | None = None) -> tuple[Event, ...]:
+        """Append up to 98 events (MAX_EVENTS) to this region's lane of `stream`, all or none. One round trip when the head
+        is known.
+
+        `observed` is what the writer has seen of the stream (`Observed.of(events)`); the new events record it and sort
+        after it. Returns the events as stored. Raises InvalidName or InvalidEvent before anything is written, ClockAhead
+        when what was observed is too far ahead of this machine's clock, RegionFenced (a RegionUnavailable) when the region
+        takes no appends, AppendContention or RegionUnavailable when nothing was written, OutcomeUnknown when nobody can
+        tell yet (see `resolve`).
+        """
+        return self.append_all([Write(StreamId.of(stream), events, observed or Observed())])
+
+    def append_all(self, writes: Sequence[Write]) -> tuple[Event, ...]:
+        """Append to several streams of this region in one transaction, at most 98 events (MAX_EVENTS) in all. Errors as
+        `append`."""
+        count = sum(len(write.events) for write in writes)
+        if not 1 <= count <= MAX_EVENTS:
+            raise InvalidEvent(f"{count} events in one append; give 1 to {MAX_EVENTS}, or append in several calls")
+        return self._appender.append({write.stream for write in writes}, lambda: writes)
+
+    def save(self, *operations: Operation, timeout: float = 2.0, guards: Sequence[Guard] = ()) -> Result:
+        """Carry out operations on different streams of this region in one transaction, all of them or none: at most 98
+        events (MAX_EVENTS) in all, with those that preconditions add. `guards` are checked with it: at most one.
+
+        Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not held: it may move before the
+        write. What tokens name and this region lacks is pulled, for at most `timeout` seconds in all. Raises
+        NotHereYet, InvalidToken, InvalidOperation, GuardFailed and ClockAhead when nothing was written; other errors as
+        `append`.
+        """
+        return Saving(self._streams, self._appender, operations, timeout).run(guards)
+
+    def resolve(self, events: Sequence[Event]) -> bool:
+        """Settle an OutcomeUnknown: True when its events are in the lane, now for certain; False when they never will be.
+
+        It writes the same events again, under the guards that they carry (give `error.events` itself): where they had
+        landed that is a no-op, and where another writer has taken their place, or a guard holds no more, they can never
+        land. May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
+        """
+        return self._appender.resolve(events)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read_lane(
+        self,
+        stream: StreamId | str,
+        region: str | None = None,
+        first: int = 1,
+        last: int | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        """One region's lane of `stream` as it is here, from `first` to `last`, both included, a page at a time.
+
+        Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent, and InvalidOperation
+        for a limit below 1.
+        """
+        return self._lanes.read_lane(stream, region, first, last, limit=limit, reverse=reverse)
+
+    def read(
+        self,
+        stream: StreamId | str,
+        after: VersionVector = EMPTY,
+        upto: VersionVector | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[Event]:
+        """The stream's events from all lanes, merged in HLC order: the same order in every region.
+
+        Only what `after` does not cover, and nothing beyond `upto` when that is given. Lazy: lanes are read a page at
+        a time as the events are taken. Raises as `read_lane`.
+        """
+        return self._lanes.read(stream, after, upto, limit=limit, reverse=reverse)
+
+    def latest(self, stream: StreamId | str, region: str | None = None) -> Event | None:
+        """The last event of one region's lane (this region's unless given), or None when it is empty."""
+        return self._lanes.latest(stream, region)
+
+    def lanes(self) -> Iterator[tuple[LaneId, int]]:
+        """Every lane that has arrived here, with its last sequence. Reads all keys: for reconciling, not for requests."""
+        return self._lanes.lanes()
+
+    def begun(self, lanes: Collection[LaneId]) -> dict[LaneId, int]:
+        """Those of these lanes that have any event here, with their last sequences; where one is damaged, with the sequence
+        of the first event that cannot be read, so that whoever reads the lane finds it."""
+        return self._lanes.begun(lanes)
+
+    def token(self, given: ConsistencyToken | str) -> ConsistencyToken:
+        """The token that a text is. Raises InvalidToken, also for one that names a region unknown here."""
+        return self._streams.tokens.read(given)
+
+    def join(self, *given: ConsistencyToken | str | None) -> ConsistencyToken:
+        """The least token that names everything that these do, None being none. Raises InvalidToken."""
+        return self._streams.tokens.join(*given)
+
+    def state(
+        self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0
+    ) -> StreamState:
+        """The stream as it is here now, with at least what the token names: what is missing is pulled from other regions.
+
+        Raises NotHereYet when that takes longer than `timeout` seconds.
+        """
+        return self._streams.state(stream, at_least, timeout)
+
+    def pull(self, stream: StreamId, at_least: ConsistencyToken | str | None, timeout: float = 2.0) -> tuple[Event, ...]:
+        """What the token names of the stream and is not here, from the regions that have it. Raises NotHereYet."""
+        return self._streams.pull(stream, at_least, timeout)
+
+    def cut(self, stream: StreamId, pulled: Sequence[Event] = (), seen: ConsistencyToken | str | None = None) -> StreamState:
+        """The stream as it is here now, with `pulled` on top; its next event sorts after all of it and after `seen`."""
+        return self._streams.cut(stream, pulled, seen)

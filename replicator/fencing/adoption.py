@@ -1,0 +1,56 @@
+"""A region that could not be reached when it was fenced is told by its peers: what they know of its role and is later than
+what it knows itself becomes its role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from replicator.control.control_storage import ControlStorage
+from replicator.domain.errors import MeridianError, RegionRefuses
+from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role, set_stripes
+
+log = structlog.get_logger()
+
+ADOPT_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Adopter:
+    """Asks the peers of `region` what they were told of it. `first` gives it its role where it has none yet, so that a
+    region which only receives has one before anybody has to fail over to it."""
+
+    region: str
+    control: ControlStorage
+    peers: Mapping[str, ControlStorage]
+    first: Callable[[], object]
+    _refused: set[str] = field(default_factory=set)
+
+    def adopt(self) -> None:
+        """Take on the latest role that any peer was told of. A peer that does not answer is asked again the next time."""
+        told: list[Role] = []
+        for peer, control in self.peers.items():
+            try:
+                role = known_roles(control).get(self.region)
+            except MeridianError as error:
+                if isinstance(error, RegionRefuses) and peer not in self._refused:
+                    self._refused.add(peer)
+                    log.warning("fence.peer_refuses", region=self.region, peer=peer, error=str(error))
+                continue
+            if role is not None:
+                told.append(role)
+        latest = max(told, key=lambda role: role.epoch, default=None)
+        own = read_role(self.control)
+        if own is None:
+            self.first()
+            return
+        if latest is None or own.epoch >= latest.epoch:
+            set_stripes(self.control, own)  # whoever gave the role may have been killed before these
+            return
+        try:
+            change_role(self.control, own, replace(latest, tables=own.tables))
+        except RoleChanged:
+            return  # by somebody who is here; if what the peers know is still later, the next look finds it
+        log.warning("fence.adopted", region=self.region, role=latest.name, epoch=latest.epoch, why=latest.why)

@@ -1,0 +1,1 @@
+"""What operators use: comparison and repair of regions, runbooks, status, traffic steering."""

@@ -1,0 +1,51 @@
+"""Reading a lane from its first event to its last, and finding where two histories of it part."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from replicator.domain.errors import DamagedEvent
+from replicator.domain.event import NO_EVENTS, Event, Head
+from replicator.domain.names import LaneId
+from replicator.eventstore.storage import LaneStorage
+
+
+def walk(storage: LaneStorage, lane: LaneId) -> tuple[Head, str]:
+    """Where the lane is sound up to, and what is wrong behind that (empty: nothing). Recomputes every digest."""
+    head = NO_EVENTS
+    try:
+        for event in storage.read(lane):
+            if event.sequence != head.sequence + 1:
+                return head, f"event {head.sequence + 1} is missing: the next one is {event.sequence}"
+            if event.prev != head.digest:
+                return head, f"event {event.sequence} does not follow the one before it: the digest chain is broken"
+            head = Head.of(event)
+    except DamagedEvent as error:
+        return head, str(error)
+    return head, ""
+
+
+def head_of(storage: LaneStorage, lane: LaneId) -> Head:
+    """The lane's end, strongly consistent. Raises DamagedEvent where its last event is damaged."""
+    return Head.of(next(storage.read(lane, limit=1, reverse=True), None))
+
+
+def parting(lane: LaneId, ours: LaneStorage, theirs: LaneStorage, last: int) -> tuple[Event, Event] | None:
+    """The first sequence at which two tables hold different events, with both; None where one of them cannot be read.
+
+    Digests are chained: where they are equal, all before is equal, so halving finds it. `last` is where they differ.
+    """
+    low, high = 1, last
+    found: tuple[Event, Event] | None = None
+    while low <= high:
+        middle = (low + high) // 2
+        with suppress(DamagedEvent):
+            left, right = ours.get([(lane, middle)]), theirs.get([(lane, middle)])
+            if left and right:
+                one, other = left[(lane, middle)], right[(lane, middle)]
+                if one.digest == other.digest:
+                    low = middle + 1
+                    continue
+                found = one, other
+        high = middle - 1
+    return found

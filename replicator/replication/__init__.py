@@ -1,0 +1,1 @@
+"""Copying events to other regions: links, and the drivers that give them their turns."""

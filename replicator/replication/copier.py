@@ -1,0 +1,455 @@
+"""The copy itself: events into a peer's lanes, in order, idempotently, never over anything.
+
+`plan` (replicator/replication/copy_plan.py) decides for one lane; this asks the peer, does what was decided for many lanes
+at once, and keeps lanes apart: one that is throttled, damaged or forked holds up no other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from replicator.control.quarantine import Quarantine
+from replicator.domain.errors import DamagedEvent, RegionRefuses, RegionUnavailable
+from replicator.domain.event import Event, Head, size_of
+from replicator.domain.names import DELIMITER, LaneId, sequence_key
+from replicator.eventstore.storage import MAX_TRANSACTION, Insert, LaneStorage
+from replicator.eventstore.store_errors import LaneTaken, OutcomeUnknown
+from replicator.replication.copy_plan import Plan, follow, plan
+from replicator.replication.lane_heads import Heads
+from replicator.replication.link_state import LinkState
+
+_TRANSACTION_BYTES = 3_500_000
+_READ_BYTES = 1_000_000
+"""So much of a home lane is held at once: many lanes are caught up together."""
+_SAME_PEER_SECONDS = 5.0
+_BACKWARDS = 8
+"""So many events at once where a lane is filled backwards: as many of the largest as one transaction takes."""
+_LONG_RUN = 4
+"""Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
+
+
+@dataclass(slots=True)
+class Copier:
+    """Copies events into a peer's lanes: idempotent, in order, never over anything.
+
+    `home` is where the lanes live (gaps are read from there), `peer` where they are copied to.
+    """
+
+    home: LaneStorage
+    peer: LaneStorage
+    quarantine: Quarantine
+    pool: ThreadPoolExecutor
+    state: LinkState
+    log: structlog.typing.FilteringBoundLogger
+    monotonic: Callable[[], float] = time.monotonic
+    _heads: Heads = field(init=False)
+    _blocked: set[LaneId] = field(default_factory=set)
+    _refused: set[tuple[str, str]] = field(default_factory=set)
+    _throttled: set[LaneId] = field(default_factory=set)
+    _ahead: set[LaneId] = field(default_factory=set)
+    _answered: bool = False
+    _failure: RegionUnavailable | None = None
+    _identity: str | None = None
+    _looked: float = -math.inf
+    _denied: bool = False
+
+    def __post_init__(self) -> None:
+        self._heads = Heads(self.peer, self.pool, self._end_damaged)
+
+    def copy(self, events: Sequence[Event]) -> list[Event]:
+        """Make the peer hold these events and everything before them. Safe to repeat.
+
+        Returns the events of lanes that the peer throttled, which the caller keeps for later; the other lanes are done.
+        Raises RegionUnavailable when the peer took nothing.
+        """
+        self.know_peer()
+        lanes: dict[LaneId, list[Event]] = {}
+        for event in events:
+            lanes.setdefault(event.lane, []).append(event)
+        for lane in self._blocked:
+            lanes.pop(lane, None)
+        self._heads.meet(lanes)
+        self._throttled.clear()
+        self._answered, self._failure = False, None
+        while lanes:
+            lanes = self._round(lanes)
+        if self._failure is not None:
+            self._looked = -math.inf
+            if not self._answered:
+                raise self._failure
+        return [event for event in events if event.lane in self._throttled] if self._throttled else []
+
+    @property
+    def identity(self) -> str | None:
+        """That of the peer's table, as it was looked at last; None where it could not be."""
+        return self._identity
+
+    def know_peer(self, at_once: bool = False) -> None:
+        """Forget where the peer's lanes end when its table is another one: what was remembered of an emptied or restored
+        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes, or `at_once`.
+        Raises RegionUnavailable."""
+        now = self.monotonic()
+        if not at_once and len(self._heads) and now - self._looked < _SAME_PEER_SECONDS:
+            return
+        try:
+            identity: str | None = self.peer.identity()
+        except Exception as error:
+            if isinstance(error, RegionUnavailable) and not isinstance(error, RegionRefuses):
+                raise
+            if not self._denied:  # not allowed to look: then nothing is remembered
+                self.log.warning("link.identity_unknown", error=str(error))
+            identity, self._denied = None, True
+        if identity is None or identity != self._identity:
+            self._heads.clear()
+            self._blocked.clear()
+        self._identity, self._looked = identity, now
+
+    @property
+    def stopped(self) -> Collection[LaneId]:
+        """The lanes of which an event was refused: nothing behind it is copied."""
+        return self._blocked
+
+    def look_again(self) -> None:
+        """Forget which lanes were stopped: somebody may have mended them. What is still wrong is refused anew."""
+        self._blocked.clear()
+
+    def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
+        """Bring whole lanes up to date by reading them at home. Returns the lanes that have to wait, because the peer
+        throttles them or has more of them than their home; as `copy`."""
+        wanted = [lane for lane in lanes if lane not in self._blocked]
+        throttled: set[LaneId] = set()
+        self._ahead.clear()
+        for lane in wanted:  # what the peer has now, not what we remember: something may have been taken from it
+            self._heads.forget(lane)
+        self._heads.learn(wanted)
+        throttled.update(lane for lane in self._without_beginning(wanted) if not self._begin(lane))
+        wanted = [lane for lane in wanted if lane not in self._blocked | throttled]
+        while wanted:
+            pages = list(self.pool.map(self._tail, wanted))
+            throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
+            throttled |= self._ahead.intersection(wanted)
+            wanted = [
+                lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
+            ]
+        return throttled
+
+    def _without_beginning(self, lanes: Sequence[LaneId]) -> list[LaneId]:
+        """The lanes of which the peer has an end and no first event. A process that stood still, and took an emptied table
+        for the one before, went on in it where that one had ended."""
+        begun = [lane for lane in lanes if self._heads.of(lane).sequence > 1 and lane not in self._blocked]
+        try:
+            held = self.peer.get([(lane, 1) for lane in begun]) if begun else {}
+        except DamagedEvent:  # it is there; whoever compares it says what is wrong
+            return []
+        return [lane for lane in begun if (lane, 1) not in held]
+
+    def _begin(self, lane: LaneId) -> bool:
+        """Copy what the peer lacks before its first event of this lane, the first event last: killed on the way, the lane is
+        known to be without a beginning still. False when the lane has to wait."""
+        try:
+            first = next(self.peer.read(lane, limit=1), None)
+        except DamagedEvent:
+            return True  # what is behind it is compared, and refused
+        end = first.sequence - 1 if first is not None else 0
+        while end:
+            low = max(1, end - _BACKWARDS + 1)
+            try:
+                part = list(self.home.read(lane, low, end))
+            except DamagedEvent as error:
+                self._refuse(lane, _id(lane, low), f"damaged at home: {error}")
+                return True
+            if len(part) != end - low + 1:
+                self._refuse(lane, _id(lane, low + len(part)), "missing from its home lane")
+                return True
+            answer = self._try_insert([part])
+            if isinstance(answer, RegionUnavailable):
+                return False
+            if not answer:  # another process fills it, too
+                outcomes = dict(zip(part, self.peer.insert_each(part), strict=True))
+                self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
+                if lane in self._blocked or Insert.NOT_NOW in outcomes.values():
+                    return lane in self._blocked
+            end = low - 1
+        self._heads.forget(lane)
+        self._heads.learn([lane])
+        return True
+
+    def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
+        """Whether home and peer hold the same at these sequences of a lane, undamaged: an equal end does not prove what is
+        stored before it."""
+        positions = {(lane, sequence) for sequence in sequences}
+        try:
+            ours, theirs = self.home.get(positions), self.peer.get(positions)
+        except DamagedEvent:
+            return False
+        return {at: event.digest for at, event in ours.items()} == {at: event.digest for at, event in theirs.items()}
+
+    def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
+        """What the peer lacks, after a look at the last event that it has: home must hold the same one there."""
+        head = self._heads.of(lane)
+        found, more = self._home_events(lane, max(head.sequence, 1), None)
+        if not head.sequence or lane in self._blocked:
+            return found, more
+        if not found:
+            self._peer_ahead(lane, head)
+        elif found[0].sequence != head.sequence:
+            self._refuse(lane, _id(lane, head.sequence), "held by the peer and missing from its home lane", head.digest)
+        elif found[0].digest != head.digest:
+            self._fork(found[0], head.digest)
+        elif found[1:] or not more:
+            return found[1:], more
+        else:  # the one behind it is damaged: asked for alone, it is refused
+            return self._home_events(lane, head.sequence + 1, None)
+        return [], False
+
+    def _peer_ahead(self, lane: LaneId, head: Head) -> None:
+        """The peer has more of this lane than its home: the home was restored or emptied and is not brought up yet. Then the
+        lane waits; what is here and differs is a fork all the same."""
+        try:
+            last = next(self.home.read(lane, limit=1, reverse=True), None)
+            held = self.peer.get([(lane, last.sequence)]) if last is not None else {}
+        except DamagedEvent as error:
+            self._refuse(lane, f"{lane.key}#head", f"damaged at home or at the peer: {error}")
+            return
+        other = held.get((lane, last.sequence)) if last is not None else None
+        if last is not None and (other is None or other.digest != last.digest):
+            self._fork(last, other.digest if other is not None else b"")
+            return
+        self._ahead.add(lane)
+        self.log.warning("link.peer_ahead", stream=str(lane.stream), home=last.sequence if last else 0, peer=head.sequence)
+
+    def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
+        """Up to 100 events and 1 MB of the home lane, and whether there is more to read behind them.
+
+        What comes before a damaged event is good; a lane whose next event is damaged is stopped.
+        """
+        found: list[Event] = []
+        size = 0
+        try:
+            for event in self.home.read(lane, first, last, limit=MAX_TRANSACTION):
+                found.append(event)
+                size += size_of(event)
+                if size > _READ_BYTES:
+                    return found, True
+        except DamagedEvent as error:
+            if not found:
+                self._refuse(lane, _id(lane, first), f"damaged at home: {error}")
+            return found, bool(found)
+        return found, len(found) == MAX_TRANSACTION
+
+    def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
+        """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
+        runs: list[tuple[LaneId, list[Event]]] = []
+        plans: list[tuple[LaneId, Plan]] = []
+        for lane, found in lanes.items():
+            head = self._heads.of(lane)
+            if follow(head, found):  # as nearly all do
+                runs.append((lane, found))
+            else:
+                plans.append((lane, plan(head, found)))
+        self._compare([event for _, decided in plans for event in decided.known])
+        runs += [(lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._blocked]
+        self._insert(runs)
+        again: dict[LaneId, list[Event]] = {}
+        for lane, decided in plans:
+            if (decided.fork is None and decided.missing is None) or lane in self._blocked or lane in self._throttled:
+                continue
+            if decided.fork is not None:
+                self._fork(decided.fork, self._heads.of(lane).digest)
+            elif decided.missing is not None:
+                first, last = decided.missing
+                filler, _ = self._home_events(lane, first, last)
+                if filler and filler[0].sequence == first:
+                    again[lane] = [*filler, *(e for e in lanes[lane] if e.sequence > last)]
+                elif lane not in self._blocked:
+                    self._refuse(lane, _id(lane, first), "missing from its home lane")
+        return again
+
+    def _insert(self, runs: list[tuple[LaneId, list[Event]]]) -> None:
+        self._insert_long({lane: run for lane, run in runs if len(run) > _LONG_RUN})
+        runs = [(lane, run) for lane, run in runs if len(run) <= _LONG_RUN]
+        turn = 0
+        while runs:  # one event of each lane at a time: the peer's lane never has a gap, whenever this stops
+            wave = [run[turn] for _, run in runs]
+            try:
+                outcomes = list(zip(wave, self.peer.insert_each(wave), strict=True))
+            except RegionUnavailable as error:
+                self._not_now(wave, error)
+                return
+            self._answered = True
+            self._throttled.update(event.lane for event, outcome in outcomes if outcome is Insert.NOT_NOW)
+            self._compare([event for event, outcome in outcomes if outcome is Insert.TAKEN])
+            self.state.copied += sum(outcome is Insert.ADDED for _, outcome in outcomes)
+            stopped = self._blocked | self._throttled
+            for event in wave:
+                if not stopped or event.lane not in stopped:
+                    self._heads.advance(event)
+            turn += 1
+            runs = [(lane, run) for lane, run in runs if len(run) > turn and lane not in stopped]
+
+    def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
+        self._throttled.update(event.lane for event in events)
+        self._failure = error
+
+    def _insert_long(self, runs: dict[LaneId, list[Event]]) -> None:
+        """Transactions of up to 100 events of many lanes, each lane's events together and in order."""
+        while runs:
+            parts = {lane: _fitting(run) for lane, run in runs.items()}
+            for part in self._insert_parts(list(parts.values())):
+                self._insert_again(part)
+            stopped = self._blocked | self._throttled
+            runs = {
+                lane: run[len(parts[lane]) :]
+                for lane, run in runs.items()
+                if len(run) > len(parts[lane]) and lane not in stopped
+            }
+
+    def _insert_parts(self, parts: list[list[Event]]) -> list[list[Event]]:
+        """Insert each part whole. Returns those of which the peer holds something already.
+
+        A throttled lane fails every transaction that it is in, so lanes that failed together are tried alone, unless it
+        looks as if the whole peer were out. Lanes that fail are throttled.
+        """
+        groups = list(_packed(parts))
+        answers = list(zip(groups, self.pool.map(self._try_insert, groups), strict=True))
+        taken = [part for group, answer in answers if answer is False for part in group]
+        failed = [(part, answer) for group, answer in answers if isinstance(answer, RegionUnavailable) for part in group]
+        in_a_row = 0 if self._answered else len(groups) - 1
+        for part, error in failed:
+            answer: bool | RegionUnavailable = error
+            if len(failed) > 1 and in_a_row < 2:
+                answer = self._try_insert([part])
+            if isinstance(answer, RegionUnavailable):
+                self._not_now(part, answer)
+                in_a_row += 1
+            else:
+                in_a_row = 0
+                taken += [] if answer else [part]
+        return taken
+
+    def _try_insert(self, group: list[list[Event]]) -> bool | RegionUnavailable:
+        """True when inserted. False when some of it is there already: an attempt that got no answer had landed, another
+        copier is at it, or what is there is damaged."""
+        try:
+            added = self.peer.insert([event for part in group for event in part])
+        except (LaneTaken, DamagedEvent):
+            return False
+        except (RegionUnavailable, OutcomeUnknown) as error:  # copying again is harmless: there is nothing to settle
+            return RegionUnavailable(str(error))
+        self._answered = True
+        for part in group:
+            self._heads.advance(part[-1])
+            if added:
+                self.state.copied += len(part)
+            else:
+                self.state.known += len(part)
+        return True
+
+    def _insert_again(self, part: list[Event]) -> None:
+        """Look at what the lane holds, compare that, and go on behind it."""
+        lane = part[0].lane
+        if lane not in self._blocked:
+            self._heads.forget(lane)
+            self._heads.learn([lane])
+            if lane not in self._blocked:
+                self._round({lane: part})
+
+    def _compare(self, events: Sequence[Event]) -> None:
+        """Events whose place is taken at the peer: the same event is a no-op, a different one is a fork."""
+        if not events:
+            return
+        try:
+            held = self.peer.get({(event.lane, event.sequence) for event in events})
+            self._answered = True
+        except DamagedEvent as error:
+            lanes = {event.lane for event in events}
+            for lane in lanes:
+                own = [event for event in events if event.lane == lane]
+                if len(lanes) > 1:
+                    self._compare(own)
+                else:
+                    self._refuse(lane, own[0].id, f"damaged at the peer: {error}", theirs=own[0].digest)
+            return
+        for event in events:
+            other = held.get((event.lane, event.sequence))
+            if other is None:
+                self._refuse(event.lane, event.id, "known at the peer, then gone", theirs=event.digest)
+            elif other.digest != event.digest:
+                self._fork(event, other.digest)
+            else:
+                self.state.known += 1
+
+    def _fork(self, event: Event, held: bytes) -> None:
+        """Refuse the event at which the two histories part, which may come before the one that showed it."""
+        with suppress(DamagedEvent):  # then it is refused where it was seen
+            event, held = self._parting(event, held)
+        self._refuse(event.lane, event.id, "fork: the peer holds a different history", held, event.digest)
+
+    def _parting(self, event: Event, held: bytes) -> tuple[Event, bytes]:
+        """The first event that differs, with the digest that the peer holds there. Digests are chained: where they are
+        equal all before is equal, so halving finds it."""
+        low, high = 1, event.sequence
+        while low < high:
+            middle = (low + high) // 2
+            position = {(event.lane, middle)}
+            ours, theirs = self.home.get(position), self.peer.get(position)
+            if ours and theirs and all(theirs[p].digest == ours[p].digest for p in ours):
+                low = middle + 1
+            else:
+                high = middle
+                if ours and theirs:
+                    event, held = ours[(event.lane, middle)], theirs[(event.lane, middle)].digest
+        return event, held
+
+    def _end_damaged(self, lane: LaneId, error: DamagedEvent) -> None:
+        self._refuse(lane, f"{lane.key}#head", f"damaged at the peer: {error}")
+
+    def _refuse(
+        self, lane: LaneId, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None
+    ) -> None:
+        """Quarantine one event and stop copying its lane on this link; every other lane goes on."""
+        if lane in self._blocked:
+            return
+        self.quarantine.add(event_id, reason, ours, theirs)  # first: should it fail, the lane is not stopped in silence
+        self._blocked.add(lane)
+        self._heads.forget(lane)
+        if (event_id, reason) not in self._refused:  # a lane that is stopped is tried again and again
+            self._refused.add((event_id, reason))
+            self.state.quarantined += 1
+            self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
+
+
+def _fitting(run: list[Event]) -> list[Event]:
+    """As much of a lane's run as one transaction takes: 100 events, 4 MB."""
+    size = 0
+    for count, event in enumerate(run[:MAX_TRANSACTION]):
+        size += size_of(event)
+        if count and size > _TRANSACTION_BYTES:
+            return run[:count]
+    return run[:MAX_TRANSACTION]
+
+
+def _packed(parts: list[list[Event]]) -> Iterator[list[list[Event]]]:
+    """Parts put together into transactions."""
+    group: list[list[Event]] = []
+    events = size = 0
+    for part in parts:
+        weight = sum(size_of(event) for event in part)
+        if group and (events + len(part) > MAX_TRANSACTION or size + weight > _TRANSACTION_BYTES):
+            yield group
+            group, events, size = [], 0, 0
+        group.append(part)
+        events, size = events + len(part), size + weight
+    if group:
+        yield group
+
+
+def _id(lane: LaneId, sequence: int) -> str:
+    return f"{lane.key}{DELIMITER}{sequence_key(sequence)}"

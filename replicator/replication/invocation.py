@@ -1,0 +1,104 @@
+"""Links driven by a function's invocations: stream batches out, backlogs drained. Holds nothing between invocations that
+could not be lost."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import structlog
+
+from replicator.control.backlog import merged
+from replicator.domain.errors import RegionUnavailable
+from replicator.domain.event import Event
+from replicator.fencing.adoption import Adopter
+from replicator.replication.lambda_batches import Answer, Fits, Message, item_failures, read_messages, stream_answer
+from replicator.replication.link import Link
+from replicator.replication.refusals import Refusals
+from replicator.replication.stream_records import read_records
+
+log = structlog.get_logger()
+
+_ADOPT_SECONDS = 20.0
+_PATIENCE = 2.0
+
+
+@dataclass(slots=True)
+class Outbound:
+    """Copies this region's events to every peer."""
+
+    region: str
+    links: Mapping[str, Link]
+    refusals: Refusals
+    partial: bool = True
+    adopter: Callable[[], Adopter] | None = None
+    """Makes it, when it is needed first."""
+    monotonic: Callable[[], float] = time.monotonic
+    _adopted: float = -math.inf
+    _pool: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pool = ThreadPoolExecutor(2 * max(len(self.links), 1) + 1, thread_name_prefix="link")
+
+    def replicate(self, records: Sequence[Message]) -> Answer:
+        """Copy a stream batch over every link at once. The answer names the first record that some link could neither
+        copy nor defer. Raises BatchFailed when the whole batch is to come again, RegionUnavailable likewise."""
+        self._adopt()
+        events, refused = read_records(records, self.region)
+        self.refusals.refuse(refused)
+        lost = self._deliver(events)
+        self._look()
+        self.refusals.report(now=bool(refused))
+        return stream_answer(records, lost, self.partial)
+
+    def _adopt(self) -> None:
+        """Now and then, beside the work: learn whether this region was fenced while it could not be reached."""
+        now = self.monotonic()
+        if self.adopter is None or now - self._adopted < _ADOPT_SECONDS:
+            return
+        self._adopted = now
+        adopter = self.adopter
+
+        def quietly() -> None:
+            try:
+                adopter().adopt()
+            except Exception as error:  # a fence that is not known yet is no reason to fail a batch
+                log.warning("fence.not_adopted", region=self.region, error=f"{type(error).__name__}: {error}")
+
+        self._pool.submit(quietly)
+
+    def _deliver(self, events: Sequence[Event]) -> list[Event]:
+        """Every link at once. When the first is done the others have as long again three times, and two seconds at least:
+        what a slower one has not copied by then waits on its backlog. Returns what some link could not even defer."""
+        links = self.links.values()
+        running = {self._pool.submit(each.deliver if each.admits else each.defer, events): each for each in links}
+        began = time.monotonic()
+        wait(running, return_when=FIRST_COMPLETED)
+        done, slow = wait(running, timeout=max(_PATIENCE, 3 * (time.monotonic() - began)))
+        lost = [event for each in done for event in each.result()]
+        return lost + [event for each in slow for event in running[each].overtake(events)]
+
+    def _look(self) -> None:
+        """Every link looks at what no event tells of. One that is slow goes on beside the work."""
+        looks: list[Future[None]] = [self._pool.submit(link.look) for link in self.links.values() if link.due]
+        wait(looks, timeout=_PATIENCE)
+
+    def catch_up(self, messages: Sequence[Message], fits: Fits) -> Answer:
+        """Bring over what messages of the backlogs point to. The answer names the messages that are to be kept. Without
+        messages (an invocation on a schedule), bring over what the backlogs hold."""
+        found, failed = read_messages(messages, self.links)
+        for link, parts in found.items():
+            try:
+                self.links[link].bring(merged([pointers for _, pointers in parts]), fits)
+            except RegionUnavailable as error:
+                log.error("backlog.unavailable", link=link, error=str(error))
+                failed += [message_id for message_id, _ in parts]
+        self._look()
+        if not messages:
+            for each in self.links.values():
+                each.drain(fits)
+        self.refusals.report()
+        return item_failures(failed)

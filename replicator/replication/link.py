@@ -1,0 +1,278 @@
+"""The policy of a link: what becomes of this region's events on their way to one peer.
+
+Events are copied, or pointers to them are put on the backlog: nothing that was taken is ever only in memory. A driver hands
+events over and says when there is time for the backlog: a thread (replicator/replication/worker.py), or a function's
+invocation (replicator/replication/invocation.py). What they share, and what holds for both, is here.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import islice
+
+import structlog
+
+from replicator.control.backlog import Backlog, Part, Rounds
+from replicator.control.pointers import Spans, spans
+from replicator.control.quarantine import sequences_of
+from replicator.domain.errors import RegionUnavailable
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+from replicator.replication.copier import Copier
+from replicator.replication.peer_tables import PeerTables
+from replicator.runtime.metrics import Emit
+from replicator.runtime.wall_clock import wall_clock
+
+REST_SECONDS = 20.0
+"""The circuit breaker: a peer that did not answer is left alone for so long. Its events go straight to the backlog, and are
+tried again from there."""
+LOOK_SECONDS = 30.0
+"""So often a link looks at what no event tells of: a replaced table, a mended lane, pointers that others deferred."""
+PAUSE_SECONDS = 1.0
+"""So long lanes that had to wait on, as the peer throttles them or is ahead of their home, are left alone."""
+SLICE = 50
+"""So many lanes are caught up at once."""
+_PART = 1000
+
+Fits = Callable[[], bool]
+"""Whether there is time for another slice of work."""
+
+
+class Link:
+    """Copies events of one region to one peer. `wall` is in milliseconds since the epoch.
+
+    Of `deliver`, `bring`, `step` and `look` only one is at the peer at a time. `defer` and `overtake` may be called at any
+    time, from any thread.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        copier: Copier,
+        backlog: Backlog,
+        peers: PeerTables,
+        emit: Emit,
+        wall: Callable[[], int] = wall_clock,
+    ) -> None:
+        self.name = f"{source}>{target}"
+        self.state = copier.state
+        self.copier = copier
+        self.failures = 0
+        """Attempts in vain since the peer answered last."""
+        self._source, self._target = source, target
+        self._peers = peers
+        self._emit = emit
+        self._wall, self._monotonic = wall, copier.monotonic
+        self._rounds = Rounds(backlog, SLICE, copier.monotonic, PAUSE_SECONDS)
+        self._log = structlog.get_logger().bind(region=source, link=self.name)
+        self._down_at = self._slow_until = self._looked = -math.inf
+        self._mended_to: LaneId | None = None
+        self._busy = threading.Lock()
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    @property
+    def admits(self) -> bool:
+        """Whether events may be delivered now. If not, they are to be deferred: the peer is down, or was overtaken."""
+        return not self._broken and self._monotonic() >= self._slow_until
+
+    @property
+    def _broken(self) -> bool:
+        return self._monotonic() - self._down_at < REST_SECONDS
+
+    def deliver(self, events: Sequence[Event]) -> list[Event]:
+        """Copy these events, or put pointers to them on the backlog. Returns those of which neither could be done."""
+        if not events:
+            return []
+        copied, known = self.state.copied, self.state.known
+        left = self._copy(events)
+        lost = self._defer(left)
+        lag = max(0, self._wall() - _oldest(events))
+        self._report(ReplicationLag=lag, EventsCopied=self.state.copied - copied, EventsKnown=self.state.known - known,
+                     EventsDeferred=len(left))  # fmt: skip
+        return lost
+
+    def defer(self, events: Sequence[Event]) -> list[Event]:
+        """Put pointers to these events on the backlog. Returns the events when it takes nothing."""
+        if events:
+            self._report(ReplicationLag=max(0, self._wall() - _oldest(events)), EventsDeferred=len(events))
+        return self._defer(events)
+
+    def _defer(self, events: Sequence[Event]) -> list[Event]:
+        if events:
+            found = spans(events)
+            try:
+                self._rounds.defer(found, _oldest(events))
+            except RegionUnavailable as error:
+                self._log.error("backlog.unavailable", error=str(error))
+                return list(events)
+            self.state.deferred += len(events)
+            self._log.info("link.deferred", events=len(events), lanes=len(found))
+        return []
+
+    def defer_lanes(self, lanes: Spans) -> None:
+        """Put whole lanes on the backlog, to be compared with the peer. Raises RegionUnavailable."""
+        self._rounds.defer(lanes, self._wall())
+
+    def overtake(self, events: Sequence[Event], seconds: float = REST_SECONDS) -> list[Event]:
+        """Others have gone on without this link: leave these events to the backlog, and what comes in the next `seconds` or
+        until it has caught up. A delivery under way may end as it likes: copying twice adds nothing. Returns the events that
+        could not be deferred."""
+        self._log.warning("link.overtaken", events=len(events))
+        self._slow_until = self._monotonic() + seconds
+        return self.defer(events)
+
+    def caught_up(self) -> None:
+        """The link is no slower than others any more."""
+        self._slow_until = -math.inf
+
+    def _copy(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Returns what was not copied."""
+        if self._broken:
+            return events
+        left: list[Event] = []
+
+        def copy() -> None:
+            left.extend(self.copier.copy(events))
+            self._meet()  # what is said to be copied is in a table that is known
+
+        return left if self._at_peer(copy) else events
+
+    def _at_peer(self, work: Callable[[], None]) -> bool:
+        """Do this alone at the peer. False when it could not be done, or not all of it."""
+        if not self._busy.acquire(blocking=False):  # an overtaken delivery hangs there yet
+            return False
+        try:
+            self.copier.look_again()  # a lane that was stopped may have been mended
+            work()
+        except RegionUnavailable as error:
+            self.down(str(error))
+            return False
+        except Exception as error:  # no table there yet, no right to write, a mistake: it concerns this link alone
+            self._log.exception("link.failed")
+            self.down(f"{type(error).__name__}: {error}")
+            return False
+        finally:
+            self._busy.release()
+        self._up()
+        return True
+
+    def down(self, why: str) -> None:
+        """An attempt failed: leave the peer alone for a while."""
+        self.failures += 1
+        self._down_at = self._monotonic()
+        if self.state.up:
+            self._log.warning("link.down", error=why)
+        self.state.up = False
+
+    def _up(self) -> None:
+        if not self.state.up:
+            self._log.info("link.up", after_failures=self.failures)
+        self.state.up, self.failures, self._down_at = True, 0, -math.inf
+
+    # -- the backlog -------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Bring the next part of the backlog over. Returns whether there may be more to do at once. Raises RegionUnavailable
+        when the backlog does not answer."""
+        return self._rounds.step(self.bring)
+
+    def drain(self, fits: Fits) -> None:
+        """Go once round the backlog, as long as the time `fits`. Raises RegionUnavailable as `step`."""
+        self._rounds.drain(partial(self.bring, fits=fits), lambda: self.state.up and fits())
+
+    def bring(self, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
+        """Bring these lanes over, as long as the time `fits`. What cannot be done now waits on; returns it.
+
+        Raises RegionUnavailable when the backlog does not take that: the part is still there then.
+        """
+        names = sorted(part.lanes, key=lambda lane: lane.key)
+        copied, failed, rest = self.state.copied, list[LaneId](), list[LaneId]()
+
+        def catch_up(lanes: Sequence[LaneId]) -> None:
+            left = self.copier.catch_up(lanes)
+            self._meet()
+            failed.extend(left)
+
+        for start in range(0, len(names), SLICE):
+            if start and not fits():  # the first slice always has its turn: a short time limit is no reason to stand still
+                rest = names[start:]
+                break
+            if not self._at_peer(partial(catch_up, names[start : start + SLICE])):
+                failed += names[start:]
+                break
+        self._rounds.backlog.done(part, failed, rest)
+        age = max(0, self._wall() - part.since) if failed or rest else 0
+        self._report(BacklogAge=age / 1000, ReplicationLag=age, EventsCopied=self.state.copied - copied)
+        return [*failed, *rest]
+
+    # -- what no event tells of ----------------------------------------------------------------------------------------
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to `look`."""
+        return self._monotonic() - self._looked >= LOOK_SECONDS
+
+    def look(self) -> None:
+        """Now and then: notice that the peer's table was replaced, take mended lanes out of quarantine, and look whether
+        anybody else has put lanes on the backlog."""
+        if not self.due:
+            return
+        self._looked = self._monotonic()
+        self._rounds.behind = True
+        if self._busy.acquire(blocking=False):
+            try:
+                self.copier.know_peer()
+                self._meet()
+                self._mend()
+            except RegionUnavailable:
+                pass  # nothing waits for it, so it is no news that the peer is down
+            except Exception:
+                self._log.exception("link.failed")
+            finally:
+                self._busy.release()
+
+    def _meet(self) -> None:
+        """Put all lanes on the backlog where the peer's table is another one than this region has copied to. The table is
+        noted as known once all of them are there."""
+        if not (table := self.copier.identity) or not self._peers.replaced(self._target, table):
+            return
+        self.copier.know_peer(at_once=True)  # what is remembered may be older than what another process has noted
+        table = self.copier.identity
+        if not table or not self._peers.replaced(self._target, table) or not self._peers.claim(self._target, table):
+            return
+        lanes, count = self.copier.home.index(self._source), 0
+        while part := list(islice(lanes, _PART)):
+            self.defer_lanes(dict.fromkeys(part, (1, 1)))  # whatever a pointer names, its lane is compared whole
+            count += len(part)
+        self._peers.keep(self._target, table)
+        self._log.warning("link.peer_replaced", lanes=count)
+
+    def _mend(self) -> None:
+        """Try lanes in quarantine again, some at a time, and take those out that are whole at the peer."""
+        listed = {lane: records for lane, records in self.copier.quarantine.lanes().items() if lane.region == self._source}
+        names = sorted(listed, key=lambda lane: lane.key)
+        behind = [lane for lane in names if self._mended_to is None or lane.key > self._mended_to.key]
+        chosen = (behind or names)[:SLICE]
+        if not chosen:
+            return
+        self._mended_to = chosen[-1]
+        self.copier.look_again()
+        left = self.copier.catch_up(chosen)
+        caught_up = [lane for lane in chosen if lane not in left and lane not in self.copier.stopped]
+        agree = self.copier.pool.map(lambda lane: self.copier.agree(lane, sequences_of(listed[lane])), caught_up)
+        whole = [lane for lane, equal in zip(caught_up, agree, strict=True) if equal]
+        if released := {key: value for lane in whole for key, value in listed[lane].items()}:
+            self.copier.quarantine.release(released)
+            self._log.info("link.released", events=sorted(released))
+
+    def _report(self, **values: float) -> None:
+        self._emit({"region": self._source, "link": self.name}, values)
+
+
+def _oldest(events: Sequence[Event]) -> int:
+    return min(event.hlc.ms for event in events)

@@ -1,0 +1,66 @@
+"""What a region refused, as records and as metrics. An alarm stands until `Quarantined` is 0 again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from replicator.control.backlog import EXTERNAL, VIEWS
+from replicator.control.control_storage import ControlStorage
+from replicator.control.quarantine import Quarantine
+from replicator.replication.stream_records import Refused
+from replicator.runtime.metrics import Emit
+from replicator.runtime.settings import Settings
+from replicator.runtime.wall_clock import wall_clock
+
+log = structlog.get_logger()
+
+_TELL_MS = 30_000
+
+
+def scopes_of(settings: Settings) -> list[str]:
+    """All that a region keeps a quarantine of: itself, each link, its views and, where there are any, external events."""
+    own = settings.region
+    targets = [*settings.peers, VIEWS, *([EXTERNAL] if settings.external else [])]
+    return [own, *(f"{own}>{target}" for target in targets)]
+
+
+@dataclass(slots=True)
+class Refusals:
+    """Records stream records that are no events of the region's, and counts all that the region has in quarantine."""
+
+    region: str
+    control: ControlStorage
+    scopes: Sequence[str]
+    emit: Emit
+    wall: Callable[[], int] = wall_clock
+    _told: int | None = None
+
+    @classmethod
+    def connect(cls, settings: Settings, control: ControlStorage, emit: Emit) -> Refusals:
+        return cls(settings.region, control, scopes_of(settings), emit)
+
+    def refuse(self, refused: Sequence[Refused]) -> None:
+        """Record these. Raises RegionUnavailable when that cannot be done."""
+        quarantine = Quarantine(self.control, self.region)
+        for each in refused:
+            quarantine.add(each.item, each.reason)
+            log.error("replicator.quarantined", region=self.region, item=each.item, reason=each.reason)
+        if refused:
+            changed = sum(each.changed for each in refused)
+            self.emit({"region": self.region}, {"EventsRefused": len(refused), "EventsChanged": changed})
+
+    def report(self, now: bool = False) -> None:
+        """Count and emit, at most every half minute unless `now`: the alarm needs no more."""
+        at = self.wall()
+        if not now and self._told is not None and at - self._told < _TELL_MS:
+            return
+        try:
+            count = sum(Quarantine(self.control, scope).count() for scope in self.scopes)
+        except Exception as error:  # a metric is no reason to fail a batch that has been dealt with
+            log.warning("quarantine.not_counted", error=f"{type(error).__name__}: {error}")
+            return
+        self.emit({"region": self.region}, {"Quarantined": count})
+        self._told = at

@@ -1,0 +1,128 @@
+"""Stream records, from the poller or from a Lambda batch, and the events in them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from replicator.domain.errors import DamagedEvent, InvalidName, shown
+from replicator.domain.event import GENESIS, Event
+from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
+from replicator.eventstore.event_items import from_item, where
+
+Record = Mapping[str, Any]
+
+
+class Passed(Enum):
+    """A record of a lane that nobody asked for."""
+
+    OVER = "over"
+
+
+PASSED_OVER = Passed.OVER
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is no new event. `item` is its key, `lane` the lane that the key names (None: no lane has such a
+    key), `changed` whether somebody modified or removed an event, which nobody may."""
+
+    item: str
+    reason: str
+    lane: LaneId | None = None
+    sequence: int = 0
+    changed: bool = False
+
+
+def read_records(records: Iterable[Record], region: str | None = None) -> tuple[list[Event], list[Refused]]:
+    """The events of INSERT records, in order, and what was refused. With `region`, only that region's own lanes: copies
+    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in."""
+    events: list[Event] = []
+    refused: list[Refused] = []
+    prefix = "" if region is None else f"{region}{DELIMITER}"
+    for record in records:
+        found = _read_plain(record, prefix) or _read(record, prefix)
+        if isinstance(found, Refused):
+            refused.append(found)
+        elif found is not PASSED_OVER:
+            events.append(found)
+    return events, refused
+
+
+def _read_plain(record: Record, prefix: str) -> Event | Passed | None:
+    """The event in a record of which key and image say the same, as they nearly always do. None where anything is unusual:
+    `_read` says what."""
+    try:
+        change = record["dynamodb"]
+        keys, item = change["Keys"], change["NewImage"]
+        if record["eventName"] != "INSERT" or keys["pk"] != item["pk"] or keys["sk"] != item["sk"]:
+            return None
+        if not item["pk"]["S"].startswith(prefix):
+            return PASSED_OVER
+        event = from_item(item)
+    except (KeyError, TypeError, AttributeError, RecursionError, DamagedEvent):
+        return None
+    return event if event.sequence > 1 or event.prev == GENESIS else None
+
+
+def _read(record: Record, prefix: str) -> Event | Passed | Refused:
+    change = _map(_map(record).get("dynamodb"))
+    keys = _map(change.get("Keys"))
+    name = _map(record).get("eventName")
+    if name != "INSERT":
+        reason = f"{_name(name)} of an event: events are immutable, nothing follows from it"
+        return _refused(record, reason, changed=True)
+    if not _text(keys, "pk").startswith(prefix):
+        return PASSED_OVER
+    try:
+        event = from_item(change.get("NewImage") or {})
+    except DamagedEvent as error:
+        return _refused(record, str(error))
+    if (event.lane.key, sequence_key(event.sequence)) != (_text(keys, "pk"), _text(keys, "sk")):
+        return _refused(record, f"the record's key is not its image's, {event.id}")
+    if event.sequence == 1 and event.prev != GENESIS:
+        return _refused(record, f"event {event.id} claims a past before the first event of its lane")
+    return event
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    """The value, or nothing where it is no map: whoever looks for something in it finds that it is missing."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def position(record: Record) -> str:
+    """The record's sequence number in its shard: what a partial batch failure names."""
+    return str(_map(_map(record).get("dynamodb")).get("SequenceNumber", ""))
+
+
+def key(record: Record) -> tuple[str, str]:
+    """The record's partition and sort key, empty where it has none."""
+    keys = _map(_map(_map(record).get("dynamodb")).get("Keys"))
+    return _text(keys, "pk"), _text(keys, "sk")
+
+
+def _name(name: Any) -> str:
+    return name if isinstance(name, str) and len(name) < 20 else shown(name)
+
+
+def _text(keys: Any, name: str) -> str:
+    value = keys.get(name) if isinstance(keys, dict) else None
+    return str(value.get("S", "")) if isinstance(value, dict) else ""
+
+
+def _refused(record: Record, reason: str, changed: bool = False) -> Refused:
+    keys = _map(_map(_map(record).get("dynamodb")).get("Keys"))
+    item = where(keys)
+    if not (_text(keys, "pk") and _text(keys, "sk")) and position(record):
+        item = f"record {position(record)}"  # without a key, its place in the stream is all that tells it from others
+    try:
+        lane: LaneId | None = LaneId.from_key(_text(keys, "pk"))
+    except InvalidName:
+        lane = None
+    try:
+        sequence = parse_sequence_key(_text(keys, "sk"))
+    except InvalidName:
+        sequence = 0
+    return Refused(item, reason, lane, sequence, changed)

@@ -1,0 +1,273 @@
+"""Links driven by threads, as `replicator run` has them: the own region's stream is read, and every event of the own region
+is handed to every link.
+
+It ships only events with its own prefix, so copies never travel on and never loop. A batch is checkpointed once every
+link has copied it or put it on its backlog; being killed at any instant means that some records come again.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import takewhile
+
+import structlog
+
+from replicator.domain.errors import RegionUnavailable
+from replicator.domain.event import Event
+from replicator.domain.names import LaneId
+from replicator.eventstore.storage import LaneStorage
+from replicator.fencing.adoption import ADOPT_SECONDS, Adopter
+from replicator.replication.batch_reader import Batch, BatchReader
+from replicator.replication.link import Link
+from replicator.replication.refusals import Refusals
+from replicator.replication.stream_records import read_records
+from replicator.runtime.retries import full_jitter
+
+READER = "replicator"
+_IDLE_SECONDS = 0.02
+
+_Take = Callable[[Sequence[Event]], Sequence[Event]]
+"""Takes events, and returns those that it could not take."""
+
+
+class LinkThread:
+    """Drives a link by a thread of its own, with a bounded queue in front of it. It holds up nobody else.
+
+    The queue takes `max_queued` events and `max_bytes` of payloads and metadata; one batch that is more than that it takes
+    alone. `patience` is in seconds.
+    """
+
+    def __init__(
+        self, link: Link, *, max_queued: int = 10_000, max_bytes: int = 64 * 1024 * 1024, patience: float = 2.0
+    ) -> None:
+        self.link = link
+        self.name, self.state = link.name, link.state
+        self._queue: queue.Queue[tuple[Sequence[Event], Callable[[], None]]] = queue.Queue()
+        self._queued = 0
+        self._queued_bytes = 0
+        self._max_queued, self._max_bytes = max_queued, max_bytes
+        self._patience = patience
+        self._room = threading.Condition()
+        self._stop = threading.Event()  # `start` may put its caller's in this place
+        self._log = structlog.get_logger().bind(link=self.name)
+        self._thread = threading.Thread(target=self._run, name=f"link-{self.name}", daemon=True)
+
+    def start(self, stop: threading.Event | None = None) -> None:
+        """Begin copying. Once `stop` is set nothing waits any more, here or in `offer`."""
+        self._stop = stop or self._stop
+        self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Finish the batch at hand and end the thread. What is queued has not been checkpointed and comes again."""
+        self._stop.set()
+        self._tell()
+        self._thread.join(timeout)
+        self.link.copier.pool.shutdown(wait=False, cancel_futures=True)
+
+    def offer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
+        """Take events to copy; `done` is called once they are copied or safely in the backlog.
+
+        Returns at once unless the queue is full. Then it waits a bounded time, once, and uses the backlog until the
+        queue has emptied: a slow peer costs the others `patience` seconds at most.
+        """
+        if not events:
+            done()
+            return
+        with self._room:
+            if self.link.admits:
+                self._room.wait_for(lambda: self._fits(events) or not self.link.admits, self._patience)
+            admits = self.link.admits
+            if admits and self._fits(events):
+                self._queued, self._queued_bytes = self._queued + len(events), self._queued_bytes + _bytes(events)
+                self._queue.put((events, done))
+                return
+        self._hand(partial(self.link.overtake, seconds=math.inf) if admits else self.link.defer, events, done)
+
+    def _fits(self, events: Sequence[Event]) -> bool:
+        fits = self._queued + len(events) <= self._max_queued and self._queued_bytes + _bytes(events) <= self._max_bytes
+        return self._queued == 0 or fits
+
+    def _hand(self, take: _Take, events: Sequence[Event], done: Callable[[], None]) -> None:
+        """Hand events to the link, for as long as it takes until they are copied or deferred. `done` is not called when
+        stopped before that."""
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                events = take(events)
+            except Exception:  # unforeseen: what was handed over must not be lost sight of
+                self._log.exception("link.failed")
+            if not events:
+                done()
+                return
+            failures += 1  # the own region is down: nothing else can go on here either
+            self._stop.wait(full_jitter(failures))
+            take = self.link.defer
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if rest := self.turn():
+                self._stop.wait(rest)
+
+    def turn(self) -> float:
+        """Do what is next, and return how many seconds to rest before the next turn. For the link's own thread, or for a
+        scheduler in its place."""
+        failures, busy = self.link.failures, False
+        try:
+            busy = self._step()
+        except RegionUnavailable as error:
+            self.link.down(str(error))
+        except Exception as error:
+            # Unforeseen: say so and go on from the backlog. Ending the thread would end the link in silence.
+            self._log.exception("link.failed")
+            self.link.down(f"{type(error).__name__}: {error}")
+        if self.link.failures > failures:
+            self._tell()
+            return full_jitter(self.link.failures)
+        return 0.0 if busy else _IDLE_SECONDS
+
+    def _step(self) -> bool:
+        """Copy one queued batch, or bring over a part of the backlog. True when there was something to do."""
+        self.link.look()
+        try:
+            events, done = self._queue.get_nowait()
+        except queue.Empty:
+            self.link.caught_up()
+            return self.link.step()
+        try:
+            self._hand(self.link.deliver, events, done)
+        finally:
+            with self._room:
+                self._queued, self._queued_bytes = self._queued - len(events), self._queued_bytes - _bytes(events)
+                self._room.notify_all()
+        return True
+
+    def _tell(self) -> None:
+        """Whoever waits for room looks again."""
+        with self._room:
+            self._room.notify_all()
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A batch on its way through the links."""
+
+    batch: Batch
+    waiting: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def done(self) -> None:
+        with self.lock:
+            self.waiting -= 1
+
+
+class Replicator:
+    """The replicator of one region: one reader, one link per peer."""
+
+    def __init__(
+        self, region: str, reader: BatchReader, home: LaneStorage, links: Sequence[LinkThread], refusals: Refusals,
+        poll_interval: float, adopter: Adopter | None = None,
+    ) -> None:  # fmt: skip
+        self.region = region
+        self.links = tuple(links)
+        self._reader = reader
+        self._home = home
+        self._refusals = refusals
+        self._poll_interval = poll_interval
+        self._adopter = adopter
+        self._pending: deque[Batch] = deque()
+        self._tickets: deque[_Ticket] = deque()
+        self._failures = 0
+        self._log = structlog.get_logger().bind(region=region)
+
+    def run(self, stop: threading.Event) -> None:
+        """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
+        for link in self.links:
+            link.start(stop)
+        if self._adopter is not None:
+            threading.Thread(target=self._adopt, args=(self._adopter, stop), name="adopt", daemon=True).start()
+        self._log.info("replicator.started", peers=[link.name for link in self.links])
+        try:
+            while not stop.is_set():
+                if rest := self.turn():
+                    stop.wait(rest)
+        finally:
+            for link in self.links:
+                link.stop()
+            try:
+                self._commit()
+            except RegionUnavailable as error:  # what is not checkpointed comes again
+                self._log.warning("replicator.not_checkpointed", error=str(error))
+            self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
+
+    def _adopt(self, adopter: Adopter, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                adopter.adopt()
+            except RegionUnavailable as error:
+                self._log.warning("fence.not_adopted", error=str(error))
+            except Exception:  # unforeseen: ending the thread would end this in silence
+                self._log.exception("fence.not_adopted")
+            stop.wait(ADOPT_SECONDS)
+
+    def turn(self) -> float:
+        """Hand on what is new, and return how many seconds to rest before the next turn. For `run`, or for a scheduler in
+        its place, which gives the links their turns, too."""
+        try:
+            busy = self._step()
+        except RegionUnavailable as error:
+            self._failures += 1
+            self._log.warning("replicator.waits", error=str(error))
+            return full_jitter(self._failures)
+        self._failures = 0
+        return 0.0 if busy else self._poll_interval
+
+    def _step(self) -> bool:
+        # The reader does not go back: what it gave is kept here until it has been handed on.
+        self._pending.extend(self._reader.poll() if not self._pending else ())
+        busy = bool(self._pending)
+        if any(batch.trimmed for batch in self._pending):  # once for all of them, as it is about all lanes
+            self._reconcile()
+        while self._pending:
+            batch = self._pending[0]
+            events, refused = read_records(batch.records, self.region)
+            self._refusals.refuse(refused)
+            ticket = _Ticket(replace(batch, records=()), len(self.links))  # what waits must not keep the records alive
+            self._tickets.append(ticket)
+            for link in self.links:
+                link.offer(events, ticket.done)
+            self._pending.popleft()
+        self._commit()
+        self._refusals.report()
+        return busy
+
+    def _commit(self) -> None:
+        """Checkpoint what all links are done with. Shards share one queue of batches, which keeps each in order."""
+        finished: dict[tuple[str, str], Batch] = {}
+        done = list(takewhile(lambda ticket: ticket.waiting == 0, self._tickets))
+        for batch in (ticket.batch for ticket in done):
+            shard = batch.stream, batch.shard
+            before = finished.get(shard, batch)
+            finished[shard] = replace(batch, trimmed=batch.trimmed or before.trimmed)
+        for batch in finished.values():
+            self._reader.commit(batch)
+        for _ in done:  # what could not be noted is noted the next time
+            self._tickets.popleft()
+
+    def _reconcile(self) -> None:
+        """The stream may have lost records: let every link compare every lane of this region with its peer."""
+        lanes: dict[LaneId, tuple[int, int]] = {
+            lane: (1, last) for lane, last in self._home.lanes() if lane.region == self.region
+        }
+        self._log.info("replicator.reconciles", lanes=len(lanes))
+        for link in self.links:
+            link.link.defer_lanes(lanes)
+
+
+def _bytes(events: Sequence[Event]) -> int:
+    return sum(len(event.payload_text) + len(event.metadata_text) for event in events)
