@@ -87,6 +87,12 @@ def connect_inbound(settings: Settings, projections: Sequence[type[Projection]],
     return Inbound(projector, partial_batches(settings))
 
 
+def require_tables(settings: Settings) -> None:
+    """Raise InvalidConfig or RegionUnavailable unless the tables of the settings' region can be reached."""
+    for table in (settings.events_table, settings.views_table, settings.control_table):
+        clients.require_table(settings, settings.region, table)
+
+
 def connect_service(settings: Settings, projections: Sequence[type[Projection]]) -> Service:
     """What the HTTP API asks, of the settings' region, on DynamoDB."""
     from projectors.api.service import Service
@@ -96,4 +102,6 @@ def connect_service(settings: Settings, projections: Sequence[type[Projection]])
     store, personal = connect_store(settings), given_personal_data(settings)
     reveal = personal.reveal if personal is not None else None
     versions = Versions(DynamoControl(settings))
-    return Service(store, projections, DynamoSink(settings), reveal=reveal, settings=settings, versions=versions)
+    return Service(
+        store, projections, DynamoSink(settings), reveal=reveal, versions=versions, check=partial(require_tables, settings)
+    )

@@ -12,7 +12,6 @@ from projectors.engine.sink import Sink
 from projectors.model.projection import Projection, ProjectionFailed
 from projectors.reads.queries import Query, Snapshot
 from projectors.versions.versions import Versions
-from replicator.aws import clients
 from replicator.control.memory_control import MemoryControl
 from replicator.domain.clock import MAX_COUNTER, MAX_MILLISECONDS, Hlc
 from replicator.domain.errors import DamagedEvent, InvalidOperation, InvalidToken
@@ -24,7 +23,6 @@ from replicator.eventstore.change_feed import changes
 from replicator.eventstore.history import AuditEntry, Moment, moment_of
 from replicator.eventstore.operations import GaveUp, Operation, Rejected
 from replicator.eventstore.store import EventStore
-from replicator.runtime.settings import Settings
 
 Json = dict[str, Any]
 
@@ -39,7 +37,8 @@ class Answer:
 
 
 class Service:
-    """One region's streams and values. `timeout` bounds, in seconds, how long a read waits for what its token names."""
+    """One region's streams and values. `timeout` bounds, in seconds, how long a read waits for what its token names; `check`
+    raises InvalidConfig or RegionUnavailable where the region's tables cannot be reached."""
 
     def __init__(
         self,
@@ -48,12 +47,12 @@ class Service:
         sink: Sink | None = None,
         *,
         reveal: Any = None,
-        settings: Settings | None = None,
         timeout: float = 2.0,
         versions: Versions | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
-        self._settings = settings
+        self._check = check
         self._timeout = timeout
         self._versions = versions or Versions(MemoryControl())
         every = {each: Query(each, store, sink, reveal=reveal) for each in projections}
@@ -135,9 +134,7 @@ class Service:
 
     def ready(self) -> None:
         """Raise InvalidConfig or RegionUnavailable unless the region's tables can be reached."""
-        if self._settings is not None:
-            for table in (self._settings.events_table, self._settings.views_table, self._settings.control_table):
-                clients.require_table(self._settings, self._settings.region, table)
+        self._check()
 
     @property
     def region(self) -> str:

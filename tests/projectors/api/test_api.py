@@ -6,6 +6,7 @@ import json
 import threading
 from base64 import urlsafe_b64encode
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 
 from projectors import MemorySink, Projection, add, api_handler, collection, counter, register
 from projectors.api import Service, application, requests, service
-from projectors.connect import connect_service
+from projectors.connect import connect_service, require_tables
 from projectors.sinks.dynamodb import DynamoSink
 from projectors.versions.versions import Versions
 from replicator import (
@@ -72,7 +73,12 @@ def clients(request: pytest.FixtureRequest, backend: str) -> dict[str, TestClien
     else:
         settings: Settings = request.getfixturevalue("emptied_settings")
         services = {
-            r: Service(connect_store(settings.at(r)), PROJECTIONS, DynamoSink(settings.at(r)), settings=settings.at(r))
+            r: Service(
+                connect_store(settings.at(r)),
+                PROJECTIONS,
+                DynamoSink(settings.at(r)),
+                check=partial(require_tables, settings.at(r)),
+            )
             for r in (EAST, WEST)
         }
     return {r: TestClient(application(service), raise_server_exceptions=False) for r, service in services.items()}
@@ -585,15 +591,14 @@ def test_a_sum_over_regions_that_cannot_be_written_down_is_said_so() -> None:
     problem(west.get(VALUE, headers={"Meridian-At-Least": token}), 500, "cannot-be-projected")
 
 
-def test_a_probe_is_not_told_where_the_region_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_is_not_told_where_the_region_is() -> None:
     secret = "us-east-1 at http://10.0.0.5:8000 refused: arn:aws:sts::123456789012:assumed-role/x is not authorized"
 
-    def refuse(*args: Any) -> None:
+    def refuse() -> None:
         raise InvalidConfig(secret)
 
-    monkeypatch.setattr(service.aws, "require_table", refuse)
     with capture_logs() as logs:
-        response = alone(settings=Settings(EAST)).get("/ready")
+        response = alone(check=refuse).get("/ready")
     assert not any(word in response.text for word in ("10.0.0.5", "arn:", "123456789012"))
     assert problem(response, 503, "not-ready")
     assert response.headers["Retry-After"] == "1"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +19,7 @@ from starlette.applications import Starlette
 
 from projectors import MemorySink, Projection, counter, register
 from projectors.api import Service, application
+from projectors.connect import require_tables
 from projectors.sinks.dynamodb import DynamoSink
 from replicator import EventStore, MemoryStorage
 from replicator.connect import connect_store
@@ -67,7 +70,13 @@ def test_no_request_makes_the_api_in_memory_fail() -> None:
 @pytest.mark.emulator
 def test_no_request_makes_the_api_on_the_emulator_fail(emptied_settings: Settings) -> None:
     store, sink = connect_store(emptied_settings), DynamoSink(emptied_settings)
-    assert fuzz(application(Service(store, [Account], sink, settings=emptied_settings, timeout=0.05)), examples=4) > 40
+    assert (
+        fuzz(
+            application(Service(store, [Account], sink, check=partial(require_tables, emptied_settings), timeout=0.05)),
+            examples=4,
+        )
+        > 40
+    )
 
 
 @pytest.mark.soak
