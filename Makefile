@@ -59,10 +59,11 @@ scenarios: $(READY)  ## Every scenario, one after another: faults on a timeline,
 bench: $(READY)  ## Measure against named baselines
 	$(BIN)/python -m benchmarks
 
-lint: $(READY)  ## ruff and mypy --strict
+lint: $(READY)  ## ruff, mypy --strict, and import-linter: which way the arrows between rooms run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(READY)  ## Let ruff arrange the code
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,7 @@ from typing import Any
 
 from mangum import Mangum
 
-from projectors.api.application import application
+from projectors.api.routes import application
 from projectors.connect import connect_service
 from projectors.settings import read_projections
 from replicator.runtime import logs

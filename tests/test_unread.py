@@ -37,7 +37,7 @@ console.run(app)
 BODIES = {
     "in the main thread": "write()",
     "in another thread": "writing.start(); time.sleep(3600)",
-    "by a worker that stops in order": "writing.start(); ending.stop_on_signals().wait()",
+    "by a worker that stops in order": "writing.start(); signals.stop_on_signals().wait()",
     "to standard error": "print('x' * 100_000, file=sys.stderr); time.sleep(3600)",
     "by rich": "[console.out.print(n) for n in range(100_000)]",
     "by an error": "raise SystemExit(print('x' * 7) or 2)",

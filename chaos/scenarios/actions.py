@@ -58,7 +58,6 @@ class Freeze(_Whole):
         stage.remark(
             f"{len(still)} of {len(self._all(stage))} processes stood still to the end", len(still) == len(self._all(stage))
         )
-        stage.excuse(self.region)
         region.thaw()
         region.wait_healthy()
 

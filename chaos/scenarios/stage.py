@@ -140,11 +140,6 @@ class Stage:
         process.kill()
         self.remark(f"{process.name} (process {process.pid}) ran, and was killed", not process.running)
 
-    def excuse(self, ordinal: str) -> None:
-        """A worker that had just been started again when its region froze may end when that thaws: what it asked for at its
-        start has timed out. It is started again then, as after a kill."""
-        self._killed |= {process.name for process in self.region(ordinal).workers if process.starts > 1}
-
     def come_back(self, ordinal: str, backup: Backup | None) -> None:
         """A region that was killed is there again, empty or with what a backup has, and all its workers with it."""
         region = self.region(ordinal)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from projectors.cli import build_commands
 from projectors.cli.options import Projections, Sink, Sinks
-from projectors.connect import connect_projector_worker, connect_service
+from projectors.connect import connect_projector_worker, connect_service, require_tables
 from projectors.model.view import ViewKey
+from projectors.run.worker import ProjectorWorker
 from projectors.settings import read_projections, read_sinks
 from replicator.aws import clients
-from replicator.cli.console import Alone, Among, err, options, out, run
+from replicator.cli.console import Alone, Among, connected, err, options, out, run
 from replicator.domain.names import StreamId
 from replicator.runtime.signals import stop_on_signals
 
@@ -55,9 +57,13 @@ def run_worker(among: Among, projections: Projections = None, sinks: Sinks = Non
     for each in places:
         open_sink(each, settings)  # says what is wrong with an address before anything is read
     tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
-    for table in tables:
-        clients.require_table(settings, settings.region, table)
-    connect_projector_worker(settings, chosen, places).run(stop_on_signals())
+
+    def connect() -> ProjectorWorker:
+        for table in tables:
+            clients.require_table(settings, settings.region, table)
+        return connect_projector_worker(settings, chosen, places)
+
+    connected(connect).run(stop_on_signals())
 
 
 @app.command()
@@ -102,8 +108,7 @@ def serve(
 
     chosen = read_projections(projections)
     settings = among.settings()
-    for table in (settings.events_table, settings.views_table, settings.control_table):
-        clients.require_table(settings, settings.region, table)
+    connected(partial(require_tables, settings))
     served = application(connect_service(settings, chosen))
     # By httptools, which uvicorn prefers where it is installed, a method that it does not know never reaches the API.
     uvicorn.run(

@@ -15,11 +15,13 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionClosedError,
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    ReadTimeoutError,
 )
 
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
@@ -56,6 +58,8 @@ _CONDITIONS = ("DuplicateItem", "ConditionalCheckFailed")
 _PROXIES_PASSING = (408, 429)
 BATCH_STATEMENTS = 25
 _NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, NoCredentialsError, CredentialRetrievalError)
+_MAY_PASS = (ClientError, ConnectTimeoutError, ReadTimeoutError, ConnectionClosedError)
+"""Of what goes wrong before anything is known to work. All else comes of wrong settings far more often than of an outage."""
 _creating = Lock()  # clients may be shared between threads, making them may not
 NOT_NOW, UNMET = "NotNow", "ConditionNotMet"
 """What `execute_batch` says of a statement: it was throttled or not answered; a condition of it did not hold."""
@@ -306,7 +310,8 @@ def identity_of(described: Mapping[str, Any]) -> str:
 
 
 def require_table(settings: Settings, region: str, table: str) -> None:
-    """Raise InvalidConfig, saying what to do, unless `table` can be reached in `region`."""
+    """Raise InvalidConfig, saying what to do, unless `table` can be reached in `region`; RegionUnavailable where that may
+    pass."""
     with config_errors(settings, region):
         client = dynamodb(settings, region)
         try:
@@ -322,18 +327,22 @@ def require_table(settings: Settings, region: str, table: str) -> None:
 
 @contextmanager
 def config_errors(settings: Settings, region: str) -> Iterator[None]:
-    """Turn what only a wrong setting can cause into InvalidConfig."""
+    """Turn what only a wrong setting can cause into InvalidConfig, and what may pass into RegionUnavailable."""
     try:
         yield
-    except ClientError as error:
-        raise InvalidConfig(f"{region}{_at(settings, region)} refused the request: {error}") from None
-    except (BotoCoreError, ValueError) as error:
+    except (BotoCoreError, ClientError, ValueError) as error:
         if isinstance(error, InvalidConfig):
             raise
-        raise InvalidConfig(
-            f"cannot reach DynamoDB of {region}{_at(settings, region)}: {error}. "
-            "Check --endpoints (or MERIDIAN_ENDPOINTS), the region and the credentials"
-        ) from None
+        if isinstance(error, _MAY_PASS) and (passing := sort_error(error)) is not None:
+            raise RegionUnavailable(
+                f"{region}{_at(settings, region)} does not answer ({passing}). Try again, or correct --endpoints"
+            ) from error
+        if not isinstance(error, ClientError):
+            raise InvalidConfig(
+                f"cannot reach DynamoDB of {region}{_at(settings, region)}: {error}. "
+                "Check --endpoints (or MERIDIAN_ENDPOINTS), the region and the credentials"
+            ) from None
+        raise InvalidConfig(f"{region}{_at(settings, region)} refused the request: {error}") from None
 
 
 def _at(settings: Settings, region: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
 from replicator.cli import ops_commands
-from replicator.cli.console import Alone, Among, err, options, out, run
+from replicator.cli.console import Alone, Among, connected, err, options, out, run
 from replicator.connect import connect_publish_worker, connect_replicator, connect_store
 from replicator.control.control_storage import Value
 from replicator.control.quarantine import Quarantine, event_of, lane_of, projection_of, select
@@ -20,6 +20,8 @@ from replicator.domain.errors import InvalidConfig, InvalidEvent, MeridianError,
 from replicator.domain.event import Event, NewEvent, Observed
 from replicator.domain.names import StreamId
 from replicator.eventstore.store import EventStore
+from replicator.external.publish_worker import PublishWorker
+from replicator.replication.worker import Replicator
 from replicator.runtime.settings import Settings
 from replicator.runtime.signals import stop_on_signals
 
@@ -60,8 +62,12 @@ def run_worker(among: Among) -> None:
     """Copy this region's events to its peers until SIGTERM or Ctrl-C. May be killed at any instant."""
 
     settings = among.settings()
-    clients.require_table(settings, settings.region, settings.control_table)
-    connect_replicator(settings).run(stop_on_signals())
+
+    def connect() -> Replicator:
+        clients.require_table(settings, settings.region, settings.control_table)
+        return connect_replicator(settings)
+
+    connected(connect).run(stop_on_signals())
 
 
 @app.command()
@@ -78,8 +84,12 @@ def publish(
     settings = among.settings()
     if external is not None:
         settings = replace(settings, external=external)
-    clients.require_table(settings, settings.region, settings.control_table)
-    connect_publish_worker(settings).run(stop_on_signals())
+
+    def connect() -> PublishWorker:
+        clients.require_table(settings, settings.region, settings.control_table)
+        return connect_publish_worker(settings)
+
+    connected(connect).run(stop_on_signals())
 
 
 @app.command()

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import inspect
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, get_type_hints
+from itertools import count
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from replicator.domain.errors import InvalidConfig, InvalidEvent, InvalidName, MeridianError, RegionUnavailable
+from replicator.domain.errors import (
+    InvalidConfig,
+    InvalidEvent,
+    InvalidName,
+    MeridianError,
+    RegionRefuses,
+    RegionUnavailable,
+)
 from replicator.eventstore.store_errors import AppendContention
 from replicator.runtime import logs, signals
+from replicator.runtime.retries import full_jitter
 from replicator.runtime.settings import Settings, read_settings
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
 
 _Region = Annotated[str | None, typer.Option(help="This region, e.g. us-east-1. (env: MERIDIAN_REGION)", metavar="NAME")]
 _Peers = Annotated[
@@ -77,6 +92,20 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 out = Console()
 err = Console(stderr=True)
+
+
+def connected(connect: Callable[[], T]) -> T:
+    """What `connect` makes. While the region does not answer it is waited for, as workers do later on. Raises what waiting
+    does not mend."""
+    for failures in count(1):
+        try:
+            return connect()
+        except RegionRefuses:
+            raise
+        except RegionUnavailable as error:
+            log.warning("region.waits", error=str(error))
+            time.sleep(full_jitter(failures))
+    raise AssertionError("unreachable")
 
 
 def run(app: typer.Typer) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
 
+from replicator.aws import clients
 from replicator.aws.clients import sort_error
 from replicator.aws.dynamodb_api import Wire
 from replicator.aws.event_table import DynamoStorage
+from replicator.cli.console import connected
 from replicator.domain.clock import Hlc
-from replicator.domain.errors import RegionUnavailable
+from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
@@ -159,7 +162,43 @@ def test_credentials_that_fail_in_between_cost_one_attempt(monkeypatch: pytest.M
         assert storage.insert_each(events) == [Insert.ADDED] * 75
 
 
-def stored(server: Engine, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
+def settings_of(server: Engine, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    return DynamoStorage(Settings(REGION, endpoints={REGION: server.url}, attempts=2))
+    return Settings(REGION, endpoints={REGION: server.url}, attempts=2)
+
+
+def stored(server: Engine, monkeypatch: pytest.MonkeyPatch) -> DynamoStorage:
+    return DynamoStorage(settings_of(server, monkeypatch))
+
+
+@pytest.mark.parametrize("waits", [connected, lambda connect: connect()], ids=["a worker", "any other command"])
+def test_a_region_that_does_not_answer_at_the_start_is_no_wrong_setting(
+    waits: Callable[[Callable[[], None]], None], broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers go on when it answers; other commands end, and say to try again."""
+    settings = settings_of(broken, monkeypatch)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        broken.status, broken.body = 200, b'{"Table": {}}'
+
+    monkeypatch.setattr("replicator.cli.console.time.sleep", sleep)
+    connect = partial(clients.require_table, settings, REGION, settings.events_table)
+    if waits is connected:
+        waits(connect)
+        assert len(slept) == 1
+    else:
+        with pytest.raises(RegionUnavailable, match="does not answer"):
+            waits(connect)
+
+
+def test_what_waiting_does_not_mend_ends_a_worker_at_the_start() -> None:
+    for error in (RegionRefuses("no such table"), InvalidConfig("no such endpoint")):
+
+        def refuse(error: Exception = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)):
+            connected(refuse)

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from projectors import MemorySink, Projection, counter
 from projectors.api import Service, application
-from projectors.api.application import Resource
+from projectors.api.routes import Resource
 from replicator import EventStore, MemoryStorage, NewEvent
 
 EAST = "us-east-1"

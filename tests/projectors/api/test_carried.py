@@ -15,7 +15,7 @@ from mangum import Mangum
 
 from projectors import Projection, register
 from projectors.api import Service, application
-from projectors.api.application import Resource
+from projectors.api.routes import Resource
 from projectors.api.weight import MAX_ANSWER_BYTES, carried
 from replicator import EventStore, MemoryStorage, NewEvent
 from replicator.domain.errors import shown

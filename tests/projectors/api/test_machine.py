@@ -21,8 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from starlette.testclient import TestClient
 
 from projectors import Engine, MemorySink, Projection, counter, register
-from projectors.api import Service, application, requests
-from projectors.api import application as app
+from projectors.api import Service, application, requests, routes
 from replicator import EventStore, HybridLogicalClock, MemoryStorage, NewEvent
 from replicator.erasure import LocalWrapping, MemoryKeys, PersonalData, forget
 
@@ -284,8 +283,8 @@ class _Constant:
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "conditions are ignored": lambda patch: patch.setattr(requests, "check_conditions", lambda *_: None),
     "parameters are ignored": lambda patch: patch.setattr(requests, "check_parameters", lambda *_: None),
-    "a tag is the token's": lambda patch: patch.setattr(app, "sha256", _Constant),
-    "a path is decoded before it is split": lambda patch: patch.setattr(app, "route_path", _decoded),
+    "a tag is the token's": lambda patch: patch.setattr(routes, "sha256", _Constant),
+    "a path is decoded before it is split": lambda patch: patch.setattr(routes, "route_path", _decoded),
 }
 
 

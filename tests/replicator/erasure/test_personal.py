@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from replicator.connect import connect_personal_data
+from replicator.connect import connect_personal_data, given_personal_data
 from replicator.domain.canonical import decode_json, encode_json
 from replicator.domain.errors import DamagedEvent, InvalidConfig, InvalidName, MeridianError
 from replicator.erasure import (
@@ -23,7 +23,6 @@ from replicator.erasure import (
     PersonalData,
     SubjectForgotten,
     SubjectKeys,
-    connect,
 )
 from replicator.runtime.settings import Settings, read_settings
 from tests.cuttable import Cuttable
@@ -235,10 +234,10 @@ def test_a_wrong_key_file_is_said_and_nothing_is_forgotten_for_it(regions: Regio
 
 
 def test_settings_say_whether_and_how_personal_data_is_kept(tmp_path: Path) -> None:
-    assert connect(read_settings({"MERIDIAN_REGION": EAST})) is None
+    assert given_personal_data(read_settings({"MERIDIAN_REGION": EAST})) is None
     with pytest.raises(InvalidConfig, match="set MERIDIAN_PERSONAL_KEY to a KMS key's id or alias, or to file:/path"):
         connect_personal_data(Settings(EAST))
     settings = read_settings({"MERIDIAN_REGION": EAST, "MERIDIAN_PERSONAL_KEY": f"file:{tmp_path}/key"})
     assert settings.keys_table == "meridian-keys"
-    assert connect(settings) is not None
+    assert given_personal_data(settings) is not None
     assert (tmp_path / "key").stat().st_size == 32

@@ -14,7 +14,7 @@ COMMAND = """
 import os, signal, sys, threading, time, typer
 from replicator.cli import console
 from replicator.runtime import signals
-ending._GRACE_SECONDS = {grace}
+signals._GRACE_SECONDS = {grace}
 app = typer.Typer()
 
 class Finalized:
@@ -35,7 +35,7 @@ BODIES = {
     "in a finalizer": "Finalized(); time.sleep(3600)",
     "while it waits": "threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGTERM]).start(); threading.Event().wait()",
     "twice": "signal.raise_signal(signal.SIGTERM); signal.raise_signal(signal.SIGINT)",
-    "with an event": "stop = ending.stop_on_signals(); signal.raise_signal(signal.SIGTERM); assert stop.wait(3600)",
+    "with an event": "stop = signals.stop_on_signals(); signal.raise_signal(signal.SIGTERM); assert stop.wait(3600)",
     "as it ends by itself": "signal.raise_signal(signal.SIGTERM); sys.exit(7)",
 }
 
@@ -58,7 +58,7 @@ def test_what_hangs_is_ended_by_force() -> None:
 
 def test_what_must_not_be_left_half_done_is_done_first() -> None:
     body = (
-        "with ending.undisturbed():\n"
+        "with signals.undisturbed():\n"
         "            signal.raise_signal(signal.SIGTERM); time.sleep(0.5); print('done', flush=True)\n"
         "        time.sleep(3600)"
     )
