@@ -22,7 +22,7 @@ from replicator.aws.sqs import MAX_DELAY
 from replicator.control.backlog import Part
 from replicator.domain.clock import Hlc
 from replicator.domain.errors import InvalidConfig
-from replicator.domain.event import seal
+from replicator.domain.event import GENESIS, seal
 from replicator.domain.vector import EMPTY
 from replicator.erasure import KeyStorage, LocalWrapping, MemoryKeys, PersonalData, SubjectKeys
 from tests.projectors.benches import (
@@ -154,10 +154,14 @@ def test_conflicts_that_lanes_meet_which_are_caught_up_with_are_counted_too(
 
 
 def test_what_the_views_cannot_take_waits_on_their_backlog(bench: Bench) -> None:
-    homer, marge = bench.append("homer", *["visited"] * 3), bench.append("marge", "visited", at=WEST)
+    homer = bench.append("homer", *["visited"] * 3)
+    oldest = seal(lane("marge", WEST), 1, Hlc(7, 0), NewEvent("visited", {"secret": SECRET}), EMPTY, GENESIS)
+    bench.table.insert_each([oldest])
     bench.sink.error = RegionUnavailable("down")
-    assert bench.project(batch(*homer, *marge))
+    assert bench.project(batch(*homer, oldest))
     assert bench.waiting() == {lane("homer"): (1, 3), lane("marge", WEST): (1, 1)}
+    assert (part := bench.backlog().take(99)) is not None
+    assert (part.since, part.tries) == (7, 0)
     assert (bench.letter(), bench.refused()) == ([], [])
     assert (bench.metric("EventsProjected"), bench.metric("ProjectionFailures")[0]) == ([0], 0)
     assert "horse" not in bench.said()
@@ -707,17 +711,36 @@ def test_a_new_process_brings_what_an_earlier_one_left_of_it(pair: Bench) -> Non
     assert (len(visits(pair)), pair.waiting(TO_SECOND)) == (130, {})
 
 
-def test_a_sink_that_refuses_us_is_left_alone_until_somebody_has_mended_it(pair: Bench, logged: list[str]) -> None:
-    pair.second.error = InvalidConfig("the server refuses the connection: password authentication failed")
+def test_what_waits_is_brought_a_part_a_turn_and_the_stream_has_its_turn_in_between() -> None:
+    pair = Bench("worker", "table", sinks=2)
+    pair.second.error = RegionUnavailable("the server does not answer")
+    visit(pair, *(f"u{n:03}" for n in range(120)))
+    pair.second.error = None
     pair.restart()
+    pair.worker.turn()
+    assert len(pair.waiting(TO_SECOND)) == 70
     visit(pair, "homer")
-    pair.idle()
-    assert "follower.refuses" in said(logged)
-    assert list(pair.waiting(TO_SECOND)) == [lane("homer")]
-    assert pair.view("homer", "visits") == {"visits": 1}
+    assert len(pair.waiting(TO_SECOND)) == 20
+    assert len(visits(pair)) == 101, "the new one at once"
+
+
+def test_a_sink_that_refuses_us_is_left_alone_until_somebody_has_mended_it(pair: Bench) -> None:
+    visit(pair, "homer")
+    pair.second.error = InvalidConfig("the server refuses the connection: password authentication failed")
+    with structlog.testing.capture_logs() as lines:
+        visit(pair, "homer")
+        asked, of_loading = pair.second.asked, len(lines)
+        visit(pair, "lisa")
+        assert pair.second.asked == asked, "it is left alone for a while"
+        pair.restart()
+        pair.idle()
+    for some in (lines[:of_loading], lines[of_loading:]):  # while it is open, and when it is to be opened
+        assert {line["log_level"] for line in some if line["event"] == "follower.refuses"} == {"error"}
+    assert pair.waiting(TO_SECOND).keys() == {lane("homer"), lane("lisa")}
+    assert pair.view("homer", "visits") == {"visits": 2}
     pair.second.error = None
     pair.idle()
-    assert (visits(pair), pair.waiting(TO_SECOND)) == ({"homer": 1}, {})
+    assert (visits(pair), pair.waiting(TO_SECOND)) == ({"homer": 2, "lisa": 1}, {})
 
 
 def test_what_no_sink_can_digest_is_counted_once_and_does_not_wait(pair: Bench) -> None:

@@ -98,7 +98,9 @@ def test_a_table_keeps_one_pointer_a_lane_and_is_walked_in_key_order(table: Tabl
     table.defer(dict.fromkeys(LANES, (1, 5)), 7)
     table.defer({LANES[1]: (6, 9)}, 7)
     ordered = sorted(LANES, key=lambda lane: lane.key)
-    assert [lane for part in taken(table, 2) for lane in part.lanes] == ordered
+    parts = taken(table, 2)
+    assert [len(part.lanes) for part in parts] == [2, 2, 1]
+    assert [lane for part in parts for lane in part.lanes] == ordered
     assert [lane for part in taken(table, 5) for lane in part.lanes] == ordered, "the next round"
     assert table.page(99)[LANES[1]] == {"from": 6, "to": 9, "since": 7}
 
@@ -148,6 +150,21 @@ def test_rounds_go_on_while_lanes_are_left_and_rest_in_between(backlog: Backlog)
         rounds.step(bring)
     assert len(tried) == 3
     assert (rounds.behind, rounds.under_way) == (False, False)
+
+
+def test_a_step_brings_one_part_and_leaves_the_rest_to_those_after_it(table: TableBacklog) -> None:
+    rounds = Rounds(table, 2, lambda: 0.0)
+    rounds.defer(dict.fromkeys(LANES, (1, 1)), 7)
+    brought: list[int] = []
+
+    def bring(part: Part) -> list[Any]:
+        brought.append(len(part.lanes))
+        table.done(part)
+        return []
+
+    for expected in ([2], [2, 2], [2, 2, 1]):
+        assert rounds.step(bring)
+        assert brought == expected
 
 
 def test_draining_ends_a_round_that_was_cut_short_and_goes_once_round(backlog: Backlog) -> None:

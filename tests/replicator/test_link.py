@@ -129,6 +129,16 @@ def test_what_a_dead_peer_cannot_take_waits_as_pointers_and_is_brought_over_when
     assert east.waiting() == {}
 
 
+def test_what_is_deferred_waits_since_its_oldest_event_whose_age_is_the_lag(east: Region) -> None:
+    east.peers[WEST].error = RegionUnavailable("down")
+    assert east.deliver(east.append(("a", 2), ("b", 1))[::-1])
+    assert east.deliver(east.append(("c", 2))[::-1]), "to a link that is known to be down"
+    part = east.backlog(WEST).take(99)
+    assert part is not None
+    assert (part.since, part.tries) == (1001, 0)
+    assert {values["ReplicationLag"] for _, values in east.told if "ReplicationLag" in values} == {10_000 - 1001}
+
+
 def test_another_process_brings_over_what_an_earlier_one_left(east: Region) -> None:
     east.peers[WEST].error = RegionUnavailable("down")
     east.deliver(east.append(("a", 120), ("b", 1)))
@@ -169,6 +179,23 @@ def test_the_backlog_tries_a_peer_that_the_stream_leaves_alone(east: Region) -> 
     east.peers[WEST].error = None
     east.drain()
     assert not east.lacks()
+
+
+@pytest.mark.parametrize("count", [2, 120])
+def test_a_link_says_once_that_its_peer_is_down_and_once_that_it_is_up_again(east: Region, count: int) -> None:
+    events = east.append(*((name, 1) for name in lanes_of(count)))
+    with structlog.testing.capture_logs() as lines:
+        east.peers[WEST].error = RegionUnavailable("down")
+        for _ in range(2):
+            assert east.deliver(events)
+            assert not east.links[WEST].state.up
+            east.wait(REST_SECONDS)
+        east.peers[WEST].error = None
+        east.drain()
+    said = [(line["event"], line.get("after_failures")) for line in lines if line["event"] in ("link.down", "link.up")]
+    assert said == [("link.down", None), ("link.up", 2)]
+    assert east.links[WEST].state.up
+    assert (east.waiting(), east.lacks()) == ({}, False)
 
 
 # -- overtaking --------------------------------------------------------------------------------------------------------
@@ -586,6 +613,16 @@ def test_what_there_is_no_time_for_waits_on_as_it_was(east: Region, tries: int) 
     assert east.waiting() == {lane: (1, 1) for lane in part.lanes if lane not in done} == dict.fromkeys(left, (1, 1))
     if east.kind == "queue":
         assert {(p.since, p.tries) for p in east.queues[WEST].found()} == {(4000, tries)}
+
+
+def test_lanes_that_fail_again_tell_since_when_they_wait_and_none_does_when_all_came_over(east: Region) -> None:
+    part = taken(east)
+    east.peers[WEST].error = RegionUnavailable("down")
+    east.links[WEST].bring(part)
+    assert east.told[-1][1] == {"BacklogAge": 6.0, "ReplicationLag": 6000, "EventsCopied": 0}
+    east.peers[WEST].error = None
+    east.links[WEST].bring(part)
+    assert east.told[-1][1] == {"BacklogAge": 0, "ReplicationLag": 0, "EventsCopied": 140}
 
 
 def test_too_little_time_for_anything_is_still_some_progress(east: Region) -> None:

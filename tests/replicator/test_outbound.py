@@ -281,3 +281,22 @@ def test_messages_of_a_link_whose_backlog_takes_nothing_are_kept(east: Region) -
     messages = [message(n, f"{EAST}>{peer}", lane) for n, peer in enumerate((WEST, SOUTH, WEST))]
     assert east.function.catch_up(messages, lambda: True) == item_failures(["m0", "m2"])
     assert (east.waiting(WEST), east.waiting(SOUTH)) == ({}, {lane: (1, 1)})
+
+
+def test_messages_of_one_link_are_one_piece_of_work(east: Region) -> None:
+    homer, marge = (events[0].lane for events in (east.append(("homer", 9)), east.append(("marge", 2))))
+    messages = [
+        message(n, f"{EAST}>{WEST}", lane) for n, lane in enumerate([homer, marge, homer, homer, marge, homer, homer])
+    ]
+    assert east.function.catch_up(messages, lambda: True) == ALL_IS_WELL
+    assert not east.lacks()
+    assert east.peers[WEST].calls <= 5, "a look at each lane, one transaction, and the short lane's two events"
+
+
+def test_a_message_for_whose_lanes_there_is_no_time_is_kept_while_the_backlog_is_down(east: Region) -> None:
+    events = east.append(*((f"u{n:03}", 1) for n in range(140)))
+    east.queues[WEST].error = RegionUnavailable("down")
+    pointers = Pointers(f"{EAST}>{WEST}", {event.lane: (1, 1) for event in events}, 5000)
+    messages = [{"messageId": "m1", "body": str(pointers)}]
+    assert east.function.catch_up(messages, lambda: False) == item_failures(["m1"])
+    assert 0 < len(everything(east.peers[WEST])) < 140

@@ -336,6 +336,20 @@ def test_an_offer_of_nothing_is_done_at_once() -> None:
     region.close()
 
 
+def test_a_turn_brings_one_part_of_the_backlog_and_the_next_one_what_came_meanwhile() -> None:
+    region = Region("thread", "table")
+    (west,) = (each for each in region.threads if WEST in each.name)
+    west.link.defer_lanes({event.lane: (1, 1) for event in region.append(*((f"u{n:03}", 1) for n in range(120)))})
+    west.turn()
+    assert len(region.waiting()) == 70
+    (event,) = region.append(("homer", 1))
+    west.offer([event], lambda: None)
+    west.turn()
+    assert everything(region.peers[WEST])[event.lane] == [event]
+    assert len(region.waiting()) == 70
+    region.close()
+
+
 def test_a_peer_that_does_not_answer_is_down_and_not_a_failure_of_the_link() -> None:
     region = Region("thread", "table")
     region.peers[WEST].faults = iter(["unknown"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chaos.checker.check import check
+from chaos.checker.final_reads import StoredView, _body
 from chaos.checker.history import Kept, Outcome, Written
 from chaos.checker.verdict import PROMISES
 from chaos.workload import model
@@ -78,6 +79,11 @@ def gap(run: Any) -> None:
 
 def fork(run: Any) -> None:
     run.alter(WEST, event(run, WEST, THING, 3), prev="12" * 32)
+
+
+def claim_a_past(run: Any) -> None:
+    """A lane's first event is chained to one before it."""
+    run.alter(WEST, event(run, WEST, THING, 1), prev="12" * 32)
 
 
 def swap_in_lane(run: Any) -> None:
@@ -162,6 +168,15 @@ def other_bytes(run: Any) -> None:
     run.finals[SOUTH].views["thing/1"] = replace(view, body=view.body + " ")
 
 
+def lose_view(run: Any) -> None:
+    del run.finals[SOUTH].views["thing/1"]
+
+
+def invent_view(run: Any) -> None:
+    """Of a thing that has no events."""
+    run.finals[SOUTH].views["thing/9"] = run.finals[SOUTH].views["thing/1"]
+
+
 def quarantine(run: Any) -> None:
     run.finals[WEST].quarantined.append("quarantine#… a fork")
 
@@ -169,11 +184,13 @@ def quarantine(run: Any) -> None:
 PLANTED: list[tuple[str, Callable[[Any], None]]] = [
     ("lost", lose), ("from_nowhere", invent), ("from_nowhere", write_what_failed), ("duplicated", duplicate),
     ("changed", change), ("changed", overwrite), ("acknowledged_twice", acknowledge_twice), ("torn", tear), ("gaps", gap),
-    ("forked", fork), ("lane_order", swap_in_lane), ("causal_order", clock_back), ("causal_order", forget_context),
-    ("read_your_writes", read_old), ("monotonic_reads", read_back), ("reads_explained", read_wrong), ("counters", miscount),
-    ("sets", resurrect), ("sets", forget_member), ("registers", old_name), ("claims", own_twice), ("claims", grant_twice),
-    ("claims", misreport_owner), ("regions_identical", differ), ("views_complete", behind), ("views_identical", other_bytes),
-    ("quarantined", quarantine),
+    ("forked", fork), ("forked", claim_a_past), ("lane_order", swap_in_lane), ("causal_order", clock_back),
+    ("causal_order", forget_context), ("read_your_writes", read_old), ("monotonic_reads", read_back),
+    ("reads_explained", read_wrong), ("counters", miscount), ("sets", resurrect), ("sets", forget_member),
+    ("registers", old_name), ("claims", own_twice), ("claims", grant_twice), ("claims", misreport_owner),
+    ("regions_identical", differ), ("views_complete", behind), ("views_complete", lose_view),
+    ("views_complete", invent_view), ("views_identical", other_bytes), ("views_identical", lose_view),
+    ("views_identical", invent_view), ("quarantined", quarantine),
 ]  # fmt: skip
 
 
@@ -181,6 +198,13 @@ def test_a_good_run_keeps_every_promise_and_tests_each() -> None:
     run = runs.good_run()
     verdict = check(run.history, run.finals)
     assert (verdict.broken, verdict.examples, verdict.untested) == ({}, [], [])
+
+
+def test_events_are_judged_in_their_lanes_order_whatever_order_they_are_read_in() -> None:
+    run = runs.good_run()
+    for final in run.finals.values():
+        final.events.reverse()
+    assert check(run.history, run.finals).broken == {}
 
 
 @pytest.mark.parametrize(("promise", "plant"), PLANTED, ids=[f"{promise}-{plant.__name__}" for promise, plant in PLANTED])
@@ -196,6 +220,12 @@ def test_a_planted_breach_is_found_by_the_promise_that_it_breaks(promise: str, p
 
 def test_every_promise_has_a_planted_breach() -> None:
     assert {promise for promise, _ in PLANTED} == set(PROMISES)
+
+
+@pytest.mark.parametrize("changed", [{"vector": "{ }"}, {"state": "{ }"}, {"value": "{ }"}, {"digest": b"y"}], ids=str)
+def test_everything_of_a_view_is_among_the_bytes_that_are_compared(changed: dict[str, Any]) -> None:
+    view = StoredView("{}", "{}", "{}", b"x")
+    assert _body(replace(view, **changed)) != _body(view)
 
 
 def test_a_promise_that_nothing_was_looked_at_for_is_not_called_kept() -> None:
@@ -240,6 +270,7 @@ def test_what_is_gone_with_its_region_is_not_lost_and_its_place_may_be_given_aga
     run.stores[EAST]._appender._heads.clear()
     run.clients["a"].take_stock(EAST, [])
     run.add("a", EAST, "thing/1", 100)
+    assert (run.history.count(), run.history.count(EAST)) == (3, 2)
     verdict = check(run.history, run.end().finals)
     assert verdict.broken == {}
     run.finals[WEST].events[1] = replace(run.finals[WEST].events[1], digest=gone.events[0].digest)

@@ -47,6 +47,27 @@ def test_a_drill_whose_fault_met_nothing_or_that_lost_anything_is_not_kept(kind:
 
 
 @pytest.mark.parametrize(
+    ("promise", "name", "told"),
+    [
+        ("forked", "forked", 2),
+        ("quarantined", "forked", 2),
+        ("changed", "overwritten", 2),
+        ("acknowledged_twice", "overwritten", 2),
+        ("views_complete", "views_identical", False),
+        ("views_identical", "views_identical", False),
+    ],
+)
+def test_both_promises_of_a_name_in_the_json_are_told_by_it(promise: str, name: str, told: int) -> None:
+    drill = _drill("freeze")
+    before = drill.as_json()
+    for _ in range(2):
+        drill.result.verdict.breach(promise, "somehow")
+    found = drill.as_json()
+    assert {key for key in found if found[key] != before[key]} == {name, "promises_kept", "examples"}
+    assert found[name] == told
+
+
+@pytest.mark.parametrize(
     ("kinds", "change", "promise"),
     [
         (("kill", "restore"), {"old_missing": 10}, "what was older than 10 s at the strike survived"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.workload.flights import Aircraft, data_file, desks, select
-from chaos.workload.truth import expected_views
+from chaos.workload.truth import differing, expected_views
 from projectors import Engine, MemorySink
 from replicator import EventStore, InvalidConfig, MemoryStorage, Observed
 from replicator.domain.event import Event
@@ -54,3 +54,21 @@ def test_views_folded_from_three_regions_equal_pandas() -> None:
     truth = expected_views(data_file(), selection.first, selection.last, told)
     assert {view.key.partition("/")[2]: view.value for view in sink.views("aircraft")} == truth
     assert sum(view["flights"] for view in truth.values()) > 2000
+
+
+@pytest.mark.parametrize(
+    ("views", "data", "named"),
+    [
+        ({"N1": 1}, {"N1": 1}, []),
+        ({"N1": 1}, {"N1": 2}, ["N1"]),
+        ({"N1": 1, "N2": 1}, {"N1": 1}, ["N2"]),
+        ({"N1": 1}, {"N1": 1, "N2": 1}, ["N2"]),
+        ({}, {"N1": 1}, ["N1"]),
+        ({"N1": 1}, {}, ["N1"]),
+    ],
+    ids=str,
+)
+def test_views_and_the_data_set_are_compared_both_ways(
+    views: dict[str, int], data: dict[str, int], named: list[str]
+) -> None:
+    assert [line.split()[0] for line in differing(views, data)] == named
