@@ -182,8 +182,9 @@ class Link:
         return self._rounds.step(self.bring)
 
     def drain(self, fits: Fits) -> None:
-        """Go once round the backlog, as long as the time `fits`. Raises RegionUnavailable as `step`."""
-        self._rounds.drain(partial(self.bring, fits=fits), lambda: self.state.up and fits())
+        """Go once round the backlog, as long as the time `fits` and the peer takes it. Raises RegionUnavailable as `step`."""
+        failures = self.failures
+        self._rounds.drain(partial(self.bring, fits=fits), lambda: self.failures <= failures and fits())
 
     def bring(self, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
         """Bring these lanes over, as long as the time `fits`. What cannot be done now waits on; returns it.

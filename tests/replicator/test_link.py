@@ -198,6 +198,20 @@ def test_a_link_says_once_that_its_peer_is_down_and_once_that_it_is_up_again(eas
     assert (east.waiting(), east.lacks()) == ({}, False)
 
 
+def test_a_drain_that_ended_in_the_middle_of_a_round_costs_the_next_one_nothing(east: Region) -> None:
+    link, peer = east.links[WEST], east.peers[WEST]
+    peer.error = RegionUnavailable("down")
+    east.deliver(east.append(*((name, 1) for name in lanes_of(120))))
+    east.wait(REST_SECONDS)
+    link.drain(lambda: True)
+    assert not link.state.up
+    peer.error = None
+    east.wait(REST_SECONDS)
+    link.drain(lambda: True)
+    assert link.state.up
+    assert not east.lacks()
+
+
 # -- overtaking --------------------------------------------------------------------------------------------------------
 
 
