@@ -182,7 +182,7 @@ class Link:
         return self._rounds.step(self.bring)
 
     def drain(self, fits: Fits) -> None:
-        """Go once round the backlog, as long as the time `fits` and the peer takes it. Raises RegionUnavailable as `step`."""
+        """Go once round the backlog while the time `fits` and the peer takes it. Raises RegionUnavailable as `step`."""
         failures = self.failures
         self._rounds.drain(partial(self.bring, fits=fits), lambda: self.failures <= failures and fits())
 
