@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.measure import ROUNDS, Pair, Row, Steps, Task, compare
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -25,7 +25,7 @@ class Bench:
         """Emulators with empty tables, gone when the block ends: no row works on what another has left. These are the
         settings of the first, the others being its peers."""
         self.steps("starting regions", 0, 1)
-        with World(names, workers=False, read_timeout=60.0) as world:
+        with World(names, options=WorldOptions(workers=False, read_timeout=60.0)) as world:
             self.steps("starting regions", 1, 1)
             yield world.settings(names[0])
 

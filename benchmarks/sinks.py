@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.measure import ROUNDS
 from chaos.world.servers import postgresql, redis_server, search_stand_in
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from projectors import MemorySink, Sink, View
 from projectors.engine.sink import Change
 from projectors.sinks.opening import open_sink, prepare
@@ -68,7 +68,7 @@ def main() -> None:
     table = Table(title=f"views saved a second; medians of {ROUNDS} rounds of {VIEWS}", title_justify="left")
     for name in ("sink", "views in a batch", "made/s", "moved/s", "memory is quicker, made", "moved"):
         table.add_column(name, justify="left" if name == "sink" else "right")
-    with World(["us-east-1"], workers=False, read_timeout=30.0) as world, ExitStack() as stack:
+    with World(["us-east-1"], options=WorldOptions(workers=False, read_timeout=30.0)) as world, ExitStack() as stack:
         settings = replace(world.settings("us-east-1"), prefix="bench")
         addresses = {
             "dynamodb (emulator)": "dynamodb",

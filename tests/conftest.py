@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws import clients
 from replicator.runtime.settings import Settings
 from tests.engines import dynamodb_local
@@ -61,7 +61,7 @@ def _threads_end() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulated() -> Iterator[World]:
     """Two regions on real emulator processes, without workers."""
-    with World(["us-east-1", "eu-west-1"], workers=False) as world:
+    with World(["us-east-1", "eu-west-1"], options=WorldOptions(workers=False)) as world:
         yield world
 
 

@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import pytest
 
 from chaos.world.world import free_ports
 from replicator.aws.control_table import DynamoControl
+from replicator.cli.console import DISTRIBUTION
 from replicator.control.quarantine import Quarantine
 from replicator.runtime.settings import Settings
 from tests.commands import Answer, command
@@ -107,8 +109,14 @@ def test_help_names_every_command_and_option(helped: dict[str, Answer], line: st
 
 @pytest.mark.parametrize("package", ["replicator", "projectors", "chaos"])
 def test_each_command_starts_on_its_own(package: str) -> None:
-    result = python(f"from {package}.cli import main; main()", "--help")
+    result = python(f"from {package}.cli.app import main; main()", "--help")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("package", ["replicator", "projectors", "chaos"])
+def test_each_command_says_its_version(package: str) -> None:
+    result = python(f"from {package}.cli.app import main; main()", "--version")
+    assert (result.returncode, result.stdout.strip(), result.stderr) == (0, version(DISTRIBUTION), "")
 
 
 # -- wrong input -----------------------------------------------------------------------------------------------------

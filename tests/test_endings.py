@@ -22,7 +22,7 @@ import pytest
 from chaos.child_processes import free_ports
 from chaos.cli.app import app as chaos
 from chaos.workload.flights import PROJECTION
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from projectors.cli.app import app as projectors
 from projectors.sinks.dynamodb import DynamoSink
 from replicator import NewEvent, Settings
@@ -125,7 +125,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     services = "dynamodb,dynamodbstreams,kinesis,sqs"
-    with World([EAST, WEST], workers=False, services=services, tables=False, faulty=True) as made:
+    with World([EAST, WEST], options=WorldOptions(workers=False, services=services, tables=False, faulty=True)) as made:
         yield made
 
 

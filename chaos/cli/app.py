@@ -20,7 +20,7 @@ from chaos.cli.simulate import simulate
 from chaos.drills.drill import KINDS, DrillConfig, run_drill
 from chaos.drills.drill_result import SHORT, DrillResult, as_markdown, describe, short_figures, summarize
 from chaos.report.files import check_output
-from replicator.cli.console import out, run
+from replicator.cli.console import out, run, versioned
 from replicator.domain.errors import InvalidConfig
 from replicator.runtime import logs
 from replicator.runtime.environment import given
@@ -31,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+versioned(app)
 
 app.command("run")(run_scenarios)
 app.command("report")(report)

@@ -15,7 +15,7 @@ from chaos.hostile.hostile_plan import Good, inputs
 from chaos.hostile.kinds import DOORS, Became, Hostile
 from chaos.hostile.verdicts import Found, Region, regions_wrong, tally
 from chaos.workload.model import PROJECTION
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.runtime.wall_clock import wall_clock
 
 REGIONS = ("us-east-1", "eu-west-1")
@@ -74,7 +74,10 @@ class Outcome:
 def run_hostile(events: int, seed: int, tell: Tell) -> Outcome:
     """Run so many hostile inputs of this seed. Everything that is started is stopped, also on failure."""
     tell("starting", 0, 1)
-    with World(REGIONS, [PROJECTION], services="dynamodb,dynamodbstreams,sqs", seed=seed) as world, doors_of(world) as doors:
+    with (
+        World(REGIONS, [PROJECTION], options=WorldOptions(services="dynamodb,dynamodbstreams,sqs", seed=seed)) as world,
+        doors_of(world) as doors,
+    ):
         watched = _processes(world, doors)
         before = {process.name: process.pid for process in watched}
         began = time.monotonic()

@@ -27,7 +27,7 @@ from chaos.scenarios.scenario import ORDINALS, Scenario, Step
 from chaos.scenarios.stage import Stage
 from chaos.scenarios.watcher import Watcher
 from chaos.world.network import PASS
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.domain.errors import MeridianError
 
 _SLOW_SECONDS = 10.0
@@ -78,20 +78,17 @@ def opened(
         if terraform:
             world = stack.enter_context(_terraformed(sorted(regions), kind.projection, watch))
         else:
-            world = stack.enter_context(
-                World(
-                    sorted(regions),
-                    [kind.projection],
-                    read_timeout=_SLOW_SECONDS if places.endpoints else kind.read_timeout,
-                    attempts=2,
-                    proxied=any(action.proxied for action in actions),
-                    faulty=any(action.faulty for action in actions),
-                    clocks=any(action.clocks for action in actions),
-                    endpoints=places.endpoints,
-                    prefix=f"chaos-{uuid4().hex[:8]}" if places.endpoints else "meridian",
-                    seed=seed,
-                )
+            options = WorldOptions(
+                read_timeout=_SLOW_SECONDS if places.endpoints else kind.read_timeout,
+                attempts=2,
+                proxied=any(action.proxied for action in actions),
+                faulty=any(action.faulty for action in actions),
+                clocks=any(action.clocks for action in actions),
+                endpoints=places.endpoints,
+                prefix=f"chaos-{uuid4().hex[:8]}" if places.endpoints else "meridian",
+                seed=seed,
             )
+            world = stack.enter_context(World(sorted(regions), [kind.projection], options))
         lines = stack.enter_context(history_file.open("w")) if history_file is not None else None
         looked_at = {each: world.direct(each) for each in regions if sampled}
         sampler = Sampler(looked_at, time.monotonic, kind.type, kind.views)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from chaos.world.servers import postgresql
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from projectors.engine.memory_sink import MemorySink
 from projectors.engine.sink import Sink
 from projectors.sinks.dynamodb import DynamoSink
@@ -18,7 +18,7 @@ from projectors.sinks.postgresql import PostgresSink
 def three_sinks(orders: Sequence[str], every: bool = False) -> Iterator[dict[str, tuple[Sink, str]]]:
     """Empty sinks by name, each with the order in which it is to be fed: one of `orders`, or as many sinks of each kind as
     there are orders."""
-    with World(["us-east-1"], workers=False, read_timeout=30.0) as world, postgresql() as server:
+    with World(["us-east-1"], options=WorldOptions(workers=False, read_timeout=30.0)) as world, postgresql() as server:
         settings = world.settings("us-east-1")
         found: dict[str, tuple[Sink, str]] = {}
         opened: list[PostgresSink] = []

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.domain.errors import InvalidConfig, MeridianError
 from replicator.runtime.settings import Settings
 
@@ -117,7 +117,10 @@ class TerraformWorld(World):
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(
-            regions, projections, workers=False, read_timeout=read_timeout, attempts=attempts, services=SERVICES, step=step
+            regions,
+            projections,
+            options=WorldOptions(workers=False, read_timeout=read_timeout, attempts=attempts, services=SERVICES),
+            step=step,
         )
         self._projections = list(projections)
         self._more = dict(variables or {})

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -37,7 +37,26 @@ from replicator.eventstore.store import EventStore
 from replicator.runtime.settings import Settings
 from replicator.runtime.signals import undisturbed
 
-__all__ = ["RegionProcesses", "World", "free_ports"]
+__all__ = ["RegionProcesses", "World", "WorldOptions", "free_ports"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldOptions:
+    """What a world has. `proxied`: links can be cut; `faulty`: services can fail; `clocks`: clocks can be set. `endpoints`
+    are of regions that are somewhere else; with links or faults they must be http://HOST:PORT. `seed` chooses what chance
+    strikes. `read_timeout` is in seconds."""
+
+    workers: bool = True
+    read_timeout: float = 5.0
+    attempts: int = 2
+    services: str = "dynamodb,dynamodbstreams"
+    tables: bool = True
+    proxied: bool = False
+    faulty: bool = False
+    clocks: bool = False
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = "meridian"
+    seed: int = 0
 
 
 class World:
@@ -47,41 +66,31 @@ class World:
         self,
         regions: Sequence[str],
         projections: Sequence[str] = (),
-        *,
-        workers: bool = True,
-        read_timeout: float = 5.0,
-        attempts: int = 2,
-        services: str = "dynamodb,dynamodbstreams",
-        tables: bool = True,
-        proxied: bool = False,
-        faulty: bool = False,
-        clocks: bool = False,
-        endpoints: Mapping[str, str] | None = None,
-        prefix: str = "meridian",
-        seed: int = 0,
+        options: WorldOptions | None = None,
         step: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`proxied`: links can be cut; `faulty`: services can fail; `clocks`: clocks can be set. `endpoints` are of regions
-        that are somewhere else; with links or faults they must be http://HOST:PORT. `seed` chooses what chance strikes."""
+        options = options or WorldOptions()
         self._step = step
         self._furnished = False
         self._directory = tempfile.TemporaryDirectory(prefix="meridian-", ignore_cleanup_errors=True)
         self.logs = Path(self._directory.name)
-        self._elsewhere = {region: url for region, url in (endpoints or {}).items() if region in regions}
+        self._elsewhere = {region: url for region, url in options.endpoints.items() if region in regions}
         ports = dict(zip(regions, free_ports(len(regions)), strict=True))
         direct = {region: f"http://127.0.0.1:{port}" for region, port in ports.items()} | self._elsewhere
-        plain = {region for region, url in self._elsewhere.items() if proxied or urlsplit(url).scheme == "http"}
-        targets = {region: _address(region, direct[region]) for region in regions if faulty or region in plain}
-        self.services = ServiceProxy(targets, self.logs / "faults.log", seed=seed, inserts=plain) if targets else None
+        plain = {region for region, url in self._elsewhere.items() if options.proxied or urlsplit(url).scheme == "http"}
+        targets = {region: _address(region, direct[region]) for region in regions if options.faulty or region in plain}
+        self.services = (
+            ServiceProxy(targets, self.logs / "faults.log", seed=options.seed, inserts=plain) if targets else None
+        )
         """What strikes requests to the regions' services, and makes streams elsewhere show INSERTs; None: nothing does."""
         front = {region: self.services.port(region) if self.services and region in targets else port
                  for region, port in ports.items()}  # fmt: skip
         fronts = {
             region: f"http://127.0.0.1:{front[region]}" if region in targets else url for region, url in direct.items()
         }
-        self.network = Network(front, self.logs / "network.log", seed=seed) if proxied else None
+        self.network = Network(front, self.logs / "network.log", seed=options.seed) if options.proxied else None
         """The links between the regions' processes; None: they are direct."""
-        self.clocks = {region: Clock(self.logs / f"{region}.clock") for region in regions} if clocks else {}
+        self.clocks = {region: Clock(self.logs / f"{region}.clock") for region in regions} if options.clocks else {}
         """The clocks of the regions' programs, where they are not the machine's."""
         self.regions: dict[str, RegionProcesses] = {}
         self._clients: dict[str, Settings] = {}
@@ -89,10 +98,10 @@ class World:
             settings = Settings(
                 region,
                 tuple(other for other in regions if other != region),
-                prefix=prefix,
+                prefix=options.prefix,
                 endpoints=direct,
-                read_timeout=read_timeout,
-                attempts=attempts,
+                read_timeout=options.read_timeout,
+                attempts=options.attempts,
             )
             links = {peer: self.network.endpoint(region, peer) for peer in settings.peers} if self.network else {}
             self._clients[region] = replace(settings, endpoints=fronts)
@@ -100,8 +109,10 @@ class World:
             clock = self.clocks.get(region)
             replicator = worker("replicator", "replicator", inside, projections, self.logs, clock)
             projector = worker("projector", "projectors", inside, projections, self.logs, clock)
-            own = None if region in self._elsewhere else emulator(region, port, services, self.logs)
-            self.regions[region] = RegionProcesses(settings, inside, own, replicator, projector, workers, tables)
+            own = None if region in self._elsewhere else emulator(region, port, options.services, self.logs)
+            self.regions[region] = RegionProcesses(
+                settings, inside, own, replicator, projector, options.workers, options.tables
+            )
 
     def __enter__(self) -> World:
         os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")

@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from chaos.child_processes import Process
-from chaos.world.world import World, free_ports
+from chaos.world.world import World, WorldOptions, free_ports
 from examples.identity.model import SCHEMAS
 from examples.identity.platform import Identity
 from projectors.model.view import ViewKey
@@ -58,7 +58,7 @@ def main() -> int:
         os.environ["MERIDIAN_PERSONAL_KEY"] = f"file:{Path(folder) / 'personal.key'}"
         os.environ["MERIDIAN_EXTERNAL"] = "examples.identity.model:Directory"
         connect_personal_data(Settings(EAST, personal_key=os.environ["MERIDIAN_PERSONAL_KEY"]))  # makes the key file
-        with World([EAST, WEST], PROJECTIONS, services="dynamodb,dynamodbstreams,kinesis") as world:
+        with World([EAST, WEST], PROJECTIONS, options=WorldOptions(services="dynamodb,dynamodbstreams,kinesis")) as world:
             try:
                 Story(world).tell()
             except Wrong as error:

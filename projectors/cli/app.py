@@ -15,7 +15,7 @@ from projectors.model.view import ViewKey
 from projectors.run.worker import ProjectorWorker
 from projectors.settings import read_projections, read_sinks
 from replicator.aws import clients
-from replicator.cli.console import Alone, Among, connected, err, options, out, run
+from replicator.cli.console import Alone, Among, connected, err, options, out, run, versioned
 from replicator.domain.names import StreamId
 from replicator.runtime.signals import stop_on_signals
 
@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+versioned(app)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import typer
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
 from replicator.cli import ops_commands
-from replicator.cli.console import Alone, Among, connected, err, options, out, run
+from replicator.cli.console import Alone, Among, connected, err, options, out, run, versioned
 from replicator.connect import connect_publish_worker, connect_replicator, connect_store
 from replicator.control.control_storage import Value
 from replicator.control.quarantine import Quarantine, event_of, lane_of, projection_of, select
@@ -34,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+versioned(app)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from importlib.metadata import version
 from itertools import count
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -30,6 +31,9 @@ from replicator.runtime.retries import full_jitter
 from replicator.runtime.settings import Settings, read_settings
 
 T = TypeVar("T")
+
+DISTRIBUTION = "meridian"
+"""What the package is called where it is installed from."""
 
 log = structlog.get_logger()
 
@@ -92,6 +96,24 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 out = Console()
 err = Console(stderr=True)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        out.print(version(DISTRIBUTION), highlight=False)
+        raise typer.Exit
+
+
+_Version = Annotated[
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and end.")
+]
+
+
+def versioned(app: typer.Typer) -> None:
+    """Give a command the option --version."""
+
+    @app.callback()
+    def options(version: _Version = False) -> None: ...
 
 
 def connected(connect: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from projectors import Engine, Projection, add, collection, register
 from projectors.model.view import ViewKey
 from projectors.sinks.dynamodb import DynamoSink
@@ -53,7 +53,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     (tmp_path / "accounts.py").write_text(MODULE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("MERIDIAN_PERSONAL_KEY", f"file:{tmp_path}/key")
-    with World([EAST, WEST], ["accounts:Account"], read_timeout=1.0, attempts=1) as started:
+    with World([EAST, WEST], ["accounts:Account"], options=WorldOptions(read_timeout=1.0, attempts=1)) as started:
         yield started
 
 
@@ -95,7 +95,7 @@ def test_a_region_frozen_while_a_subject_was_forgotten_forgets_when_it_is_back(w
 
 @pytest.fixture(scope="module")
 def kms_world() -> Iterator[World]:
-    with World([EAST], workers=False, services="dynamodb,dynamodbstreams,kms") as started:
+    with World([EAST], options=WorldOptions(workers=False, services="dynamodb,dynamodbstreams,kms")) as started:
         yield started
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from chaos.workload.any_order import written
 from chaos.workload.flights import Aircraft, select
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from projectors import Engine, MemorySink
 from projectors.api.service import Service
 from projectors.sinks.dynamodb import DynamoSink
@@ -84,7 +84,7 @@ def test_killed_ten_times_a_rebuild_ends_right_and_readers_see_one_version_or_th
     file = tmp_path / "history"
     file.write_bytes(pickle.dumps(history))
     expected = {1: MemorySink(), 2: MemorySink()}
-    with World(["us-east-1"], workers=False, read_timeout=60.0) as world:
+    with World(["us-east-1"], options=WorldOptions(workers=False, read_timeout=60.0)) as world:
         settings = replace(world.settings("us-east-1"), peers=REGIONS[:2])
         sink, store = DynamoSink(settings), EventStore(memory, "us-east-1", REGIONS)
         versions = Versions(DynamoControl(settings))

@@ -16,7 +16,7 @@ import pytest
 import projectors.handlers
 import replicator.handlers
 from chaos.world.servers import postgresql
-from chaos.world.world import World, free_ports
+from chaos.world.world import World, WorldOptions, free_ports
 from projectors import Projection, counter, register
 from projectors.connect import connect_inbound
 from projectors.model.view import ViewKey
@@ -66,7 +66,7 @@ def empty_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """One emulator process; it keeps what belongs to different regions apart."""
-    with World([EAST], workers=False, services="dynamodb,dynamodbstreams,sqs") as world:
+    with World([EAST], options=WorldOptions(workers=False, services="dynamodb,dynamodbstreams,sqs")) as world:
         yield str(world.settings(EAST).endpoint(EAST))
 
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws import clients
 from replicator.aws.redrive import Redrive, reconcile
 from replicator.aws.sqs import QueueBacklog
@@ -412,7 +412,7 @@ def test_reconcile_puts_every_lane_where_it_belongs_once(count: int) -> None:
 
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
-    with World([EAST], workers=False, services="dynamodb,dynamodbstreams,sqs") as world:
+    with World([EAST], options=WorldOptions(workers=False, services="dynamodb,dynamodbstreams,sqs")) as world:
         made = Settings(EAST, (WEST,), endpoints=world.settings(EAST).endpoints)
         sqs: Any = clients.sqs(made, EAST)
         for name in (f"backlog-{WEST}", f"backlog-{VIEWS}"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws.event_table import DynamoStorage
 from replicator.connect import connect_store
 from replicator.domain.clock import Hlc, HybridLogicalClock
@@ -245,7 +245,7 @@ def test_an_unknown_append_whose_place_was_taken_never_lands() -> None:
 
 @pytest.mark.emulator
 def test_an_append_to_a_frozen_region_can_be_settled_after_the_thaw() -> None:
-    with World([EAST], workers=False, read_timeout=1.0, attempts=1) as world:
+    with World([EAST], options=WorldOptions(workers=False, read_timeout=1.0, attempts=1)) as world:
         store = world.store(EAST)
         before = store.append(HOMER, *named("before"))
         world.regions[EAST].freeze()

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from chaos.world.terraform import SERVICES, Terraform
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.domain.names import sequence_key
 
 pytestmark = pytest.mark.deploy
@@ -116,7 +116,7 @@ def guarded() -> Iterator[World]:
     before = os.environ.get("AUTH")
     os.environ["AUTH"] = "true"
     try:
-        with World([OWN], workers=False, services=SERVICES, tables=False) as world:
+        with World([OWN], options=WorldOptions(workers=False, services=SERVICES, tables=False)) as world:
             yield world
     finally:
         del os.environ["AUTH"]

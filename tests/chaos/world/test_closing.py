@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from chaos.child_processes import Process
 from chaos.world import region as regions
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws import clients
 
 EAST, WEST = "us-east-1", "eu-west-1"
@@ -46,7 +46,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Any:
     def made(refusals: dict[str, list[str]]) -> tuple[World, Tables]:
         tables = Tables(refusals)
         monkeypatch.setattr(clients, "dynamodb", lambda *_: tables)
-        world = World([EAST, WEST], endpoints={WEST: "http://127.0.0.1:1"}, prefix="p")
+        world = World([EAST, WEST], options=WorldOptions(endpoints={WEST: "http://127.0.0.1:1"}, prefix="p"))
         world._furnished = True
         return world, tables
 
@@ -83,7 +83,7 @@ def test_a_process_that_cannot_be_stopped_ends_no_others_stop(monkeypatch: pytes
             raise PermissionError("not yours")
 
     monkeypatch.setattr(Process, "stop", stop)
-    world = World([EAST, WEST], proxied=True, faulty=True)
+    world = World([EAST, WEST], options=WorldOptions(proxied=True, faulty=True))
     with pytest.raises(PermissionError, match="not yours"):
         world.close()
     workers = [f"{program} of {region}" for region in (EAST, WEST) for program in ("replicator", "projector")]
@@ -103,7 +103,7 @@ def test_an_interrupt_while_it_closes_waits_until_it_has_closed(monkeypatch: pyt
     before, interrupting = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     try:
-        world = World([EAST], workers=False)
+        world = World([EAST], options=WorldOptions(workers=False))
         with pytest.raises(KeyboardInterrupt):
             world.close()
         assert stopped == [f"emulator of {EAST}"]
@@ -114,7 +114,7 @@ def test_an_interrupt_while_it_closes_waits_until_it_has_closed(monkeypatch: pyt
 
 
 def test_in_another_thread_it_closes_as_well() -> None:
-    world = World([EAST], workers=False)
+    world = World([EAST], options=WorldOptions(workers=False))
     closing = threading.Thread(target=world.close)
     closing.start()
     closing.join()

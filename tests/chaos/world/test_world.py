@@ -11,7 +11,7 @@ import pytest
 from chaos.child_processes import ProcessFailed, free_ports
 from chaos.world.backup import take_backup
 from chaos.world.region import emulator
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator import EventStore, NewEvent, RegionUnavailable
 from replicator.aws import clients
 from replicator.domain.errors import InvalidConfig
@@ -22,7 +22,7 @@ EAST, WEST = "us-east-1", "eu-west-1"
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with World([EAST, WEST], workers=False, read_timeout=2.0, attempts=1) as started:
+    with World([EAST, WEST], options=WorldOptions(workers=False, read_timeout=2.0, attempts=1)) as started:
         yield started
 
 
@@ -85,7 +85,7 @@ def test_a_restored_region_has_what_the_backup_had_in_new_tables_whose_stream_be
 
 
 def test_peers_of_a_proxied_world_are_reached_over_links_and_the_own_region_directly() -> None:
-    made = World([EAST, WEST], workers=False, proxied=True)
+    made = World([EAST, WEST], options=WorldOptions(workers=False, proxied=True))
     outside, inside = made.settings(EAST), made.inside(EAST)
     assert made.network is not None
     assert inside.endpoint(EAST) == outside.endpoint(EAST)
@@ -109,7 +109,7 @@ def test_a_region_elsewhere_has_tables_of_its_own_prefix_which_are_told_where_th
     url = f"http://127.0.0.1:{port}"
     elsewhere.start()
     try:
-        with World([WEST], workers=False, endpoints={WEST: url}, prefix="chaos-x") as world:
+        with World([WEST], options=WorldOptions(workers=False, endpoints={WEST: url}, prefix="chaos-x")) as world:
             client: Any = clients.dynamodb(world.direct(WEST), WEST)
             assert {name.rpartition("-")[0] for name in client.list_tables()["TableNames"]} == {"chaos-x"}
             with pytest.raises(InvalidConfig, match="it is not ours to start again"):
@@ -123,4 +123,4 @@ def test_a_region_elsewhere_has_tables_of_its_own_prefix_which_are_told_where_th
 @pytest.mark.parametrize("url", ["https://127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.1:1/x"])
 def test_an_endpoint_that_no_proxy_can_stand_in_front_of_is_refused(url: str) -> None:
     with pytest.raises(InvalidConfig, match="cannot be put behind links and faults; write http://HOST:PORT"):
-        World([EAST, WEST], workers=False, faulty=True, endpoints={WEST: url})
+        World([EAST, WEST], options=WorldOptions(workers=False, faulty=True, endpoints={WEST: url}))

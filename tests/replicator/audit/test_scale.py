@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws import clients as aws
 from replicator.domain.clock import Hlc
 from replicator.domain.event import GENESIS, NewEvent, seal
@@ -71,7 +71,7 @@ def reading(settings: Settings) -> float:
 
 @pytest.mark.soak
 def test_equal_regions_are_compared_in_under_two_hundredths_of_reading_them(capsys: pytest.CaptureFixture[str]) -> None:
-    with World([EAST, WEST], workers=False, read_timeout=60) as world:
+    with World([EAST, WEST], options=WorldOptions(workers=False, read_timeout=60)) as world:
         settings = world.settings(EAST)
         clients: list[Any] = [aws.dynamodb(world.settings(region), region) for region in (EAST, WEST)]
 

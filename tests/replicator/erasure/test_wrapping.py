@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws import clients
 from replicator.aws.kms import KmsWrapping
 from replicator.domain.errors import DamagedEvent, InvalidConfig, RegionUnavailable
@@ -27,7 +27,9 @@ HOMER, BART = "user/homer", "user/zoë \U0001f984"
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with World([EAST], workers=False, tables=False, services="dynamodb,dynamodbstreams,kms") as started:
+    with World(
+        [EAST], options=WorldOptions(workers=False, tables=False, services="dynamodb,dynamodbstreams,kms")
+    ) as started:
         yield started
 
 

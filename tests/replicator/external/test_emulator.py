@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from chaos.world.world import World
+from chaos.world.world import World, WorldOptions
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
 from replicator.aws.event_table import DynamoStorage
@@ -44,7 +44,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with World(["us-east-1"], workers=False, services="dynamodb,dynamodbstreams,kinesis", tables=False) as made:
+    with World(
+        ["us-east-1"], options=WorldOptions(workers=False, services="dynamodb,dynamodbstreams,kinesis", tables=False)
+    ) as made:
         yield made
 
 
