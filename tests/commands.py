@@ -32,7 +32,7 @@ for line in sys.stdin:
                 os.dup2(out.fileno(), 1), os.dup2(err.fileno(), 2)
                 os.environ.update(environment)
                 sys.argv = [package, *arguments]
-                sys.modules[package + ".cli"].main()
+                sys.modules[package + ".cli.app"].main()
                 code = 0
             except SystemExit as end:
                 code = end.code or 0
