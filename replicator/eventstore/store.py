@@ -45,7 +45,6 @@ class EventStore:
         clock = clock or HybridLogicalClock(wall_clock)
         self.region = region
         self.tokens = tokens or TokenCodec("meridian")
-        self._storage = storage
         self._lanes = LaneReader(storage, region, regions, clock)
         self.regions = self._lanes.regions
         puller = Puller([each for each in self.regions if each != region], peer)

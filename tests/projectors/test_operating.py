@@ -58,7 +58,7 @@ def fly(settings: Settings) -> list[Event]:
         events += east.append(f"aircraft/{tail}", leg("departed", "JFK", n), leg("arrived", "BOS", n))
     events += west.append("aircraft/N1", leg("departed", "EWR", 7))
     for store in (east, west):
-        store._storage.insert_each(events)
+        store._lanes._storage.insert_each(events)
     return events
 
 

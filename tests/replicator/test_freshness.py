@@ -142,7 +142,7 @@ def test_what_arrives_while_a_read_waits_ends_the_waiting(held: dict[str, Region
 
     own = Arriving()
     own._lanes, own._lock = held[WEST]._lanes, held[WEST]._lock
-    west._storage = own
+    west._lanes._storage = own
     assert west.state(HOMER, token, timeout=HANGING_SECONDS).vector == token.vector(HOMER)
 
 
@@ -282,7 +282,7 @@ def test_a_frozen_region_is_waited_for_in_bounded_time_and_pulled_from_when_it_i
             comes_back(lambda: west.state(HOMER, text, timeout=0.5))
     finally:
         emulated.regions[EAST].thaw()
-    west._puller._peers[EAST]._rests_until = 0.0
+    west._streams._puller._peers[EAST]._rests_until = 0.0
     assert [event.digest for event in west.state(HOMER, text, timeout=HANGING_SECONDS).events()] == [saved.events[0].digest]
     written = west.save(Operation(HOMER, NewEvent("set", {"n": 2}), AtToken(text)))
     assert isinstance(written, Saved)

@@ -250,8 +250,8 @@ def test_a_stream_that_always_moves_is_given_up_as_a_value() -> None:
 def test_concurrent_decisions_lose_no_update(stores: dict[str, EventStore], writers: int) -> None:
     """Read, decide, write by many threads and two processes' worth of stores: the total is exact and each step follows."""
     east = stores[EAST]
-    other = EventStore(east._storage, EAST, [EAST, WEST], appends=AppendPolicy(attempts=200))
-    first = EventStore(east._storage, EAST, [EAST, WEST], appends=AppendPolicy(attempts=200))
+    other = EventStore(east._lanes._storage, EAST, [EAST, WEST], appends=AppendPolicy(attempts=200))
+    first = EventStore(east._lanes._storage, EAST, [EAST, WEST], appends=AppendPolicy(attempts=200))
     start = Barrier(writers)
 
     def work(number: int) -> int:
@@ -271,7 +271,7 @@ def test_what_another_process_writes_between_the_decision_and_the_write_is_decid
 ) -> None:
     """The other one writes after the state was judged and before the events are sealed: the moment of the lost update."""
     east = stores[EAST]
-    other = EventStore(east._storage, EAST, [EAST, WEST])
+    other = EventStore(east._lanes._storage, EAST, [EAST, WEST])
     overtakes = [True]
 
     def overtaken(total: int) -> Accept:
@@ -336,5 +336,5 @@ def test_a_token_of_a_retired_region_is_still_read(emptied_settings: Settings) -
     retired = replace(emptied_settings, retired=("sa-east-1",))
     store = connect_store(retired)
     assert store.token(ConsistencyToken({HOMER: VersionVector({"sa-east-1": 3})})).vector(HOMER)
-    assert isinstance(store._storage, DynamoStorage)
+    assert isinstance(store._lanes._storage, DynamoStorage)
     assert LaneId("sa-east-1", HOMER).region in store.regions

@@ -243,6 +243,6 @@ def test_errors_of_a_region_pass_through() -> None:
         def fails(*_: Any, error: Exception = error) -> bool:
             raise error
 
-        store._storage.insert = fails  # type: ignore[method-assign]
+        store._lanes._storage.insert = fails  # type: ignore[method-assign]
         with pytest.raises(type(error)):
             Restream(store, "split", [DIRECTORY], by_user).run()

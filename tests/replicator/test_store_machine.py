@@ -126,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
         home = WEST if to == EAST else EAST
         lane, have = LaneId(home, self.stream(name)), self.arrived[to, home, name]
         for event in list(self.stores[home].read_lane(lane.stream, home, have + 1, upto)):
-            self.stores[to]._storage.insert([event])
+            self.stores[to]._lanes._storage.insert([event])
             self.arrived[to, home, name] = event.sequence
 
     @rule(at=regions, given=tokens)

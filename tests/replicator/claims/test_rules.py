@@ -47,7 +47,7 @@ def email_homed_in(region: str, n: int = 0) -> StreamId:
 @pytest.fixture(params=BACKENDS)
 def stores(request: pytest.FixtureRequest) -> dict[str, EventStore]:
     stores = stores_on(request, request.param)
-    kept: Any = {region: store._storage for region, store in stores.items()}
+    kept: Any = {region: store._lanes._storage for region, store in stores.items()}
     controls = {r: s.control if request.param == "memory" else DynamoControl(s._settings) for r, s in kept.items()}
     HomeMover(controls, kept, frozenset({"email"})).move(REGIONS)
     for region, store in stores.items():
@@ -61,7 +61,7 @@ def copy(stores: dict[str, EventStore], *homes: str) -> None:
         for lane, _ in list(stores[home].lanes()):
             for there in REGIONS if lane.region == home else ():
                 if there != home:
-                    stores[there]._storage.insert_each(list(stores[home].read_lane(lane.stream, home)))
+                    stores[there]._lanes._storage.insert_each(list(stores[home].read_lane(lane.stream, home)))
 
 
 # -- the home-region rule --------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def conflict() -> tuple[dict[str, EventStore], StreamId]:
 
 def test_many_settlers_at_once_tell_each_loser_exactly_once() -> None:
     stores, email = conflict()
-    settlers = [OptimisticClaims(EventStore(stores[r]._storage, r, REGIONS)) for r in REGIONS for _ in range(4)]
+    settlers = [OptimisticClaims(EventStore(stores[r]._lanes._storage, r, REGIONS)) for r in REGIONS for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
         told = [lost for found in pool.map(lambda settler: settler.settle(email), settlers) for lost in found]
     assert len(told) == 1
@@ -218,7 +218,7 @@ def test_settlers_that_found_the_same_loss_at_the_same_moment_tell_it_once() -> 
 
     settlers = [
         OptimisticClaims(
-            EventStore(stores[region]._storage, region, REGIONS, appends=AppendPolicy(attempts=100)), compensation
+            EventStore(stores[region]._lanes._storage, region, REGIONS, appends=AppendPolicy(attempts=100)), compensation
         )
         for _ in range(4)
     ]
@@ -273,7 +273,7 @@ def test_whoever_lost_and_claims_anew_keeps_what_was_written_with_it(
 def test_a_settler_killed_between_writing_and_hearing_of_it_tells_once() -> None:
     stores, email = conflict()
     for region, store in stores.items():
-        insert, dies = store._storage.insert, [True]
+        insert, dies = store._lanes._storage.insert, [True]
 
         def once(events: Any, guards: Any = (), insert: Any = insert, dies: list[bool] = dies) -> bool:
             insert(events, guards)
@@ -282,11 +282,11 @@ def test_a_settler_killed_between_writing_and_hearing_of_it_tells_once() -> None
                 raise OutcomeUnknown("killed", events)
             return True
 
-        store._storage.insert = once  # type: ignore[method-assign]
+        store._lanes._storage.insert = once  # type: ignore[method-assign]
         try:
             OptimisticClaims(store).settle(email)
         except OutcomeUnknown:
-            assert OptimisticClaims(EventStore(store._storage, region, REGIONS)).settle(email) == []
+            assert OptimisticClaims(EventStore(store._lanes._storage, region, REGIONS)).settle(email) == []
     copy(stores)
     assert sum(event.type == LOST for event in stores[EAST].read(email)) == 1
 
@@ -295,16 +295,16 @@ def test_a_settler_that_others_keep_overtaking_says_so() -> None:
     stores, email = conflict()
     losers = {lost.region: lost for lost in OptimisticClaims(stores[EAST]).owner(email).lost.values()}
     ((region, _),) = losers.items()
-    store = EventStore(stores[region]._storage, region, REGIONS, appends=AppendPolicy(attempts=1))
-    other = EventStore(stores[region]._storage, region, REGIONS)
-    insert = stores[region]._storage.insert
+    store = EventStore(stores[region]._lanes._storage, region, REGIONS, appends=AppendPolicy(attempts=1))
+    other = EventStore(stores[region]._lanes._storage, region, REGIONS)
+    insert = stores[region]._lanes._storage.insert
 
     def overtaken(events: Any, guards: Any = ()) -> bool:
-        store._storage.insert = insert  # type: ignore[method-assign]
+        store._lanes._storage.insert = insert  # type: ignore[method-assign]
         other.append(email, NewEvent("noted", {}))
         return insert(events, guards)
 
-    store._storage.insert = overtaken  # type: ignore[method-assign]
+    store._lanes._storage.insert = overtaken  # type: ignore[method-assign]
     with pytest.raises(AppendContention, match="gave up"):
         OptimisticClaims(store).settle(email)
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_settled_now_comes_again(error: Exception) -> None:
         def silent(events: Any, guards: Any = ()) -> bool:
             raise error
 
-        store._storage.insert = silent  # type: ignore[method-assign]
+        store._lanes._storage.insert = silent  # type: ignore[method-assign]
     errors = []
     for store in stores.values():
         try:

@@ -117,7 +117,7 @@ class Gone(MemoryStorage):
 def test_an_outage_of_the_region_fails_the_batch() -> None:
     region = Region()
     events = region.append("a", 2)
-    region.store._storage = Gone()
+    region.store._lanes._storage = Gone()
     with pytest.raises(RegionUnavailable):
         region.function().publish(messages([events[1]]), lambda: True)
 
@@ -176,11 +176,11 @@ def test_the_worker_waits_an_outage_out_and_loses_nothing_of_what_it_had_read() 
     events = region.append("a", 3)
     region.kinesis.put("x", bus_record(events[2]).data)
     worker, stop = region.worker(), threading.Event()
-    storage, region.store._storage = region.store._storage, Gone()
+    storage, region.store._lanes._storage = region.store._lanes._storage, Gone()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     stop.wait(0.05)
-    region.store._storage = storage
+    region.store._lanes._storage = storage
     for _ in range(200):
         if len(region.arrived()) == 3:
             break
