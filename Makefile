@@ -3,31 +3,42 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO := $(VENV)/.demo
 EVENTS ?= 10000
 VERIFY_EVENTS ?= 300000
 SOAK_MINUTES ?= 60
 SOAK_SEED ?= 1
 SOAK_MOMENTS ?= 5
 SOAK_PART ?= 1/1
+# The versions that CI installs: make CONSTRAINTS=.ci/constraints.txt
+CONSTRAINTS ?=
+CONSTRAIN = $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))')
 
 # Hundreds of processes import the same modules. Without their bytecode each compiles them anew, and the tests' assertions too.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format wheel lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Meridian needs Python 3.11 or later; run: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+  { echo "Meridian needs Python 3.11 or later; run: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+$(PYTHON) -m venv $(VENV)
+$(BIN)/pip install --quiet --disable-pip-version-check $(CONSTRAIN) -e '.[$(1)]'
+@touch $(2)
+endef
 
-demo: $(READY)  ## Three regions, real flights, one region frozen: the drill (EVENTS=10000)
+$(READY): pyproject.toml
+	$(call install,dev,$@ $(DEMO))
+
+$(DEMO): pyproject.toml
+	$(call install,demo,$@)
+
+demo: $(DEMO)  ## Three regions, real flights, one region frozen: the drill (EVENTS=10000)
 	$(BIN)/chaos drill --events $(EVENTS)
 
 example-identity: $(READY)  ## The identity platform, step by step, in two regions
@@ -72,6 +83,9 @@ format: $(READY)  ## Let ruff arrange the code
 # Where Terraform finds its provider is the machine's business: set TF_CLI_CONFIG_FILE for a mirror.
 TERRAFORM := $(shell command -v terraform)
 TF_WORK := build/terraform
+
+wheel:  ## The wheel, installed alone and with each extra in empty environments: commands and the README's example run
+	PYTHON=$(PYTHON) .ci/wheel
 
 lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" your projections, ERASURE=arm64 for personal data)
 	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(if $(ERASURE),--erasure $(ERASURE))

@@ -13,8 +13,8 @@ import pytest
 
 from chaos.world.world import free_ports
 from replicator.aws.control_table import DynamoControl
-from replicator.cli.console import DISTRIBUTION
 from replicator.control.quarantine import Quarantine
+from replicator.runtime.distribution import DISTRIBUTION
 from replicator.runtime.settings import Settings
 from tests.commands import Answer, command
 from tests.processes import HANGING_SECONDS

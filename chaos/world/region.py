@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from projectors.sinks.dynamodb import DynamoSink
 from replicator.aws import clients
 from replicator.aws.tables import create_tables
 from replicator.domain.errors import InvalidConfig
+from replicator.runtime.distribution import install
 from replicator.runtime.settings import Settings
 
 _START_SECONDS = 60.0
@@ -29,7 +31,9 @@ _IN_USE = "ResourceInUseException"
 
 
 def emulator(region: str, port: int, services: str, logs: Path) -> Process:
-    """A region's emulator, on a port of this machine."""
+    """A region's emulator, on a port of this machine. Raises InvalidConfig where ministack is not installed."""
+    if find_spec("ministack") is None or find_spec("uvicorn") is None:
+        raise InvalidConfig(f"regions on this machine need ministack and uvicorn; run: {install('chaos')}")
     environment = {
         **_environment(region),
         "GATEWAY_PORT": str(port),

@@ -17,6 +17,7 @@ from projectors.settings import read_projections, read_sinks
 from replicator.aws import clients
 from replicator.cli.console import Alone, Among, connected, err, options, out, run, versioned
 from replicator.domain.names import StreamId
+from replicator.runtime.distribution import needed
 from replicator.runtime.signals import stop_on_signals
 
 _FINISH_SECONDS = 5
@@ -103,9 +104,10 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8080,
 ) -> None:
     """Serve the HTTP API of a region until SIGTERM or Ctrl-C: streams, values, tokens as ETags. See /openapi.json."""
-    import uvicorn
+    with needed("the API needs starlette and uvicorn", "api"):
+        import uvicorn
 
-    from projectors.api import application
+        from projectors.api import application
 
     chosen = read_projections(projections)
     settings = among.settings()

@@ -23,6 +23,7 @@ from projectors.crdt.update import Refused, canonical, check_update
 from replicator.domain.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, same_json
 from replicator.domain.errors import InvalidConfig, InvalidEvent, shown
 from replicator.domain.vector import VersionVector
+from replicator.runtime.distribution import needed
 
 _SHOWN = 60
 
@@ -163,10 +164,8 @@ class RichText(YjsDocument):
 
 
 def _yjs() -> Any:
-    try:
+    with needed("lists and rich text need pycrdt", "text"):
         return import_module("pycrdt")
-    except ImportError:
-        raise InvalidConfig("lists and rich text need pycrdt: pip install 'meridian[text]'") from None
 
 
 def _read(content: Any) -> Any:

@@ -168,13 +168,13 @@ def or_map(of: Resettable, /, **handlers: Handler) -> Any:
 
 def sequence(**handlers: Handler) -> Any:
     """An ordered list that many edit at once. Each handler returns a Yjs update as base64 text; `Sequence().draft(state)`
-    makes them. Needs `pip install 'meridian[text]'`."""
+    makes them. Needs `pip install 'meridian-events[text]'`."""
     return Field(Sequence(), handlers)
 
 
 def rich_text(**handlers: Handler) -> Any:
     """A text with formatting that many edit at once. Each handler returns a Yjs update as base64 text;
-    `RichText().draft(state)` makes them. Needs `pip install 'meridian[text]'`."""
+    `RichText().draft(state)` makes them. Needs `pip install 'meridian-events[text]'`."""
     return Field(RichText(), handlers)
 
 

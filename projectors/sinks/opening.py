@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +9,7 @@ import structlog
 from projectors.engine.sink import Sink
 from projectors.sinks.address import DYNAMODB, MEMORY, POSTGRESQL, REDIS, SEARCH, checked, name_of, scheme_of
 from replicator.domain.errors import InvalidConfig
+from replicator.runtime.distribution import needed
 from replicator.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,29 +82,18 @@ def prepare(address: str, settings: Settings) -> None:
 
 
 def _postgresql(address: str, settings: Settings) -> PostgresSink:
-    with _packaged("psycopg", "postgresql"):
+    with needed("this sink needs psycopg", "postgresql"):
         from projectors.sinks.postgresql import PostgresSink
     return PostgresSink(address, settings)
 
 
 def _redis(address: str, settings: Settings) -> RedisSink:
-    with _packaged("redis", "redis"):
+    with needed("this sink needs redis", "redis"):
         from projectors.sinks.redis import RedisSink
     return RedisSink(address, settings)
 
 
 def _search(address: str, settings: Settings) -> SearchSink:
-    with _packaged("opensearchpy", "search"):
+    with needed("this sink needs opensearchpy", "search"):
         from projectors.sinks.search import SearchSink
     return SearchSink(address, settings)
-
-
-@contextmanager
-def _packaged(module: str, extra: str) -> Iterator[None]:
-    """Say what to install where a sink's client is missing, or lacks the library that it is made of."""
-    try:
-        yield
-    except ImportError as error:
-        raise InvalidConfig(
-            f"this sink needs {module}, which is missing here ({error}); run: pip install 'meridian[{extra}]'"
-        ) from None

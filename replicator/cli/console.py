@@ -27,13 +27,11 @@ from replicator.domain.errors import (
 )
 from replicator.eventstore.store_errors import AppendContention
 from replicator.runtime import logs, signals
+from replicator.runtime.distribution import DISTRIBUTION
 from replicator.runtime.retries import full_jitter
 from replicator.runtime.settings import Settings, read_settings
 
 T = TypeVar("T")
-
-DISTRIBUTION = "meridian"
-"""What the package is called where it is installed from."""
 
 log = structlog.get_logger()
 

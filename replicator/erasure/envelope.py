@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from replicator.domain.canonical import encode_json, netstrings
-from replicator.domain.errors import DamagedEvent, InvalidConfig, InvalidEvent, InvalidName
+from replicator.domain.errors import DamagedEvent, InvalidEvent, InvalidName
 from replicator.domain.names import check_region, check_segment
 from replicator.domain.protected import MARKER, Path
 from replicator.erasure.forgotten import check_subject
+from replicator.runtime.distribution import needed
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -64,10 +65,8 @@ def shown_path(path: Path) -> str:
 
 def aes(key: bytes) -> Any:
     """AES-256-GCM under `key`. Raises InvalidConfig where the library is missing."""
-    try:
+    with needed("personal data needs cryptography", "erasure"):
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # only here: most installs never need it
-    except ImportError:
-        raise InvalidConfig("personal data needs the `cryptography` library: pip install 'meridian[erasure]'") from None
     return AESGCM(key)
 
 

@@ -367,7 +367,7 @@ def test_the_bytes_are_the_same_in_every_process() -> None:
 
 def test_without_the_library_the_declaration_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycrdt", None)
-    with pytest.raises(InvalidConfig, match=r"pip install 'meridian\[text\]'"):
+    with pytest.raises(InvalidConfig, match=r"pip install 'meridian-events\[text\]'"):
         rich_text(edited=lambda p: p["update"])
     assert yjs.RichText.root == "text"
 

@@ -102,7 +102,7 @@ def test_a_missing_package_is_named_with_its_extra(
         if loaded != "projectors.sinks.opening":
             monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InvalidConfig, match=rf"needs {module}.*pip install 'meridian\[{extra}\]'"):
+    with pytest.raises(InvalidConfig, match=rf"needs {module}.*pip install 'meridian-events\[{extra}\]'"):
         open_sink(address, SETTINGS)
 
 

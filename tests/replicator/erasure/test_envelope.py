@@ -129,5 +129,5 @@ def test_without_the_library_one_is_told_what_to_install(monkeypatch: pytest.Mon
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(InvalidConfig, match=r"pip install 'meridian\[erasure\]'"):
+    with pytest.raises(InvalidConfig, match=r"pip install 'meridian-events\[erasure\]'"):
         closed()
