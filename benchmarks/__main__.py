@@ -68,7 +68,7 @@ def bench(
     for option, file in (("--json", json_file), ("--markdown", markdown)):
         check_output(option, file)
     if not given("MERIDIAN_LOG"):
-        logs.configure("error")
+        logs.configure_logs("error")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     began, where = time.monotonic(), report.machine()

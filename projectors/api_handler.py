@@ -21,5 +21,5 @@ def handler(event: Any, context: Any) -> Any:
 
 @cache
 def _asgi() -> Mangum:
-    logs.configure()
+    logs.configure_logs()
     return Mangum(application(connect_service(read_settings(), read_projections())), lifespan="off")

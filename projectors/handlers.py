@@ -27,7 +27,7 @@ def catch_up(event: Message, context: Any) -> Answer:
 @cache
 def _inbound() -> Inbound:
     with starting():
-        logs.configure()
+        logs.configure_logs()
         return connect_inbound(read_settings(), read_projections())
 
 

@@ -1,38 +1,41 @@
 """Meridian's events and how they travel: the event store, and the copy to every other region.
 
-A module is imported when one of its names is asked for: a function that copies needs no event store. What the names are,
-for readers and type checkers, is in __init__.pyi.
+Its names are public, and so are those of the packages that docs/api.md lists. All other modules may change with any release.
 """
 
-from importlib import import_module
-from typing import Any
+from replicator.runtime.lazy import lazily
 
 _NAMES = {
-    "connect": "connect_consumer connect_homed_claims connect_personal_data connect_store",
+    "aws.control_table": "DynamoControl",
+    "aws.event_table": "DynamoStorage",
+    "aws.kinesis": "create_streams",
+    "aws.tables": "create_tables",
+    "connect": "connect_consumer connect_homed_claims connect_personal_data connect_publish_worker connect_store",
+    "control.memory_control": "MemoryControl",
     "domain.clock": "Hlc HybridLogicalClock",
     "domain.errors": "ClockAhead DamagedEvent InvalidConfig InvalidEvent InvalidName InvalidOperation InvalidToken "
-    "MeridianError RegionUnavailable",
+    "MeridianError RegionRefuses RegionUnavailable",
     "domain.event": "Event NewEvent Observed",
-    "domain.names": "LaneId StreamId",
+    "domain.names": "LaneId StreamId parse_sequence_key sequence_key",
     "domain.token": "ConsistencyToken TokenCodec",
     "domain.vector": "VersionVector",
-    "eventstore.appender": "Write",
+    "eventstore.appender": "AppendPolicy Write",
+    "eventstore.change_feed": "Page changes",
+    "eventstore.event_items": "event_of",
+    "eventstore.history": "AtSequence AuditEntry audit moment_of signed",
     "eventstore.memory_storage": "MemoryStorage",
+    "eventstore.models": "EventItem bind",
     "eventstore.operations": "Accept Always AtToken GaveUp IfEmpty Operation Precondition Reject Rejected Result Saved When",
+    "eventstore.reducer": "Reducer",
+    "eventstore.restream": "Restream",
     "eventstore.store": "EventStore",
     "eventstore.store_errors": "AppendContention GuardFailed NotHereYet OutcomeUnknown",
+    "eventstore.stream_state": "StreamState",
+    "eventstore.upcasting": "Schemas set_events",
     "fencing": "RegionFenced",
+    "runtime.logs": "configure_logs",
     "runtime.settings": "Settings read_settings",
 }
 """By module, what it gives."""
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value  # the next time it is simply there
-    return value
+__all__, __getattr__ = lazily(__name__, _NAMES)

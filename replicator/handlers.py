@@ -47,21 +47,21 @@ def redrive(event: Message, context: Any) -> Answer:
 @cache
 def _outbound() -> Outbound:
     with starting():
-        logs.configure()
+        logs.configure_logs()
         return connect_outbound(read_settings())
 
 
 @cache
 def _published() -> PublishBatches:
     with starting():
-        logs.configure()
+        logs.configure_logs()
         return connect_publish_batches(read_settings())
 
 
 @cache
 def _redrive() -> Redrive:
     with starting():
-        logs.configure()
+        logs.configure_logs()
         return connect_redrive(read_settings())
 
 

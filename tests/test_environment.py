@@ -58,10 +58,10 @@ def test_a_level_of_logs_that_says_nothing_is_the_usual_one(monkeypatch: pytest.
     kept = structlog.get_config()
     try:
         monkeypatch.delenv("MERIDIAN_LOG", raising=False)
-        logs.configure()
+        logs.configure_logs()
         usual = structlog.get_config()["wrapper_class"]
         monkeypatch.setenv("MERIDIAN_LOG", blank)
-        logs.configure()
+        logs.configure_logs()
         assert structlog.get_config()["wrapper_class"] is usual
     finally:
         structlog.configure(**kept)

@@ -50,7 +50,7 @@ def grow(
     check_output("--json", json_file)
     folder.mkdir(exist_ok=True)
     if not given("MERIDIAN_LOG"):
-        logs.configure("error")
+        logs.configure_logs("error")
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
     began, told = time.monotonic(), {"machine": machine()}

@@ -77,7 +77,7 @@ def drill(
     for option, file in (("--json", json_file), ("--markdown", markdown)):
         check_output(option, file)
     if not given("MERIDIAN_LOG"):
-        logs.configure("error")  # the workers' logs are their own; here the bars and the table speak
+        logs.configure_logs("error")  # the workers' logs are their own; here the bars and the table speak
     results = []
     for config in configs:
         with Bars() as bars:
@@ -110,7 +110,7 @@ def contend(
     plan = Contention(operations, writers, streams, seed)
     check_output("--json", json_file)
     if not given("MERIDIAN_LOG"):
-        logs.configure("error")
+        logs.configure_logs("error")
     with Bars() as bars:
         outcome = run_contention(plan, bars)
     table = Table(title=f"{outcome.operations:,} operations by {writers} writers, seed {seed}", title_justify="left")
@@ -143,7 +143,7 @@ def views(
 
     count = _count(events)
     if not given("MERIDIAN_LOG"):
-        logs.configure("error")
+        logs.configure_logs("error")
     with Bars() as bars, three_sinks(ORDERS, every) as sinks:
         outcome = run_orders(count, seed, sinks, bars.steps)
     table = Table("projected into", "seconds", "events a second", title=f"{outcome.events:,} events, seed {seed}")

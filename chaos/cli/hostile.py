@@ -39,7 +39,7 @@ def hostile(
         raise InvalidConfig(f"--events {events}: give 1 to 999,999")
     check_output("--json", json_file)
     if not given("MERIDIAN_LOG"):
-        logs.configure("critical")
+        logs.configure_logs("critical")
     with Bars() as bars:
         outcome = run_hostile(events, seed, bars.steps)
     _show(outcome)

@@ -78,7 +78,7 @@ def run_scenarios(
         raise InvalidConfig("--resume goes on from a file; name it with --json FILE")
     endpoints = read_endpoints(endpoint or [])
     if not given("MERIDIAN_LOG"):
-        logs.configure("critical")
+        logs.configure_logs("critical")
     campaign = Campaign(wanted, seed, minutes * 60, json_file, names, endpoint or [])
     if resume and (done := campaign.resume()):
         _say(f"{done} were run already: {json_file}")

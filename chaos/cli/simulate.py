@@ -57,7 +57,7 @@ def simulate(
         raise InvalidConfig(f"--grow looks at costs and at no promise, so --plant {plant} would be in vain; leave one out")
     campaign = Campaign(seeds, steps, seed, Options(regions, streams), plant, jobs)
     if not given("MERIDIAN_LOG"):
-        logs.configure("critical")
+        logs.configure_logs("critical")
     told, kept = _grow(jobs) if grow else _run(campaign)
     if json_file is not None:
         try:

@@ -25,20 +25,26 @@ from chaos.child_processes import Process
 from chaos.world.world import World, WorldOptions, free_ports
 from examples.identity.model import SCHEMAS
 from examples.identity.platform import Identity
-from projectors.model.view import ViewKey
-from projectors.sinks.dynamodb import DynamoSink
-from replicator import NewEvent, Operation, Rejected, Saved
-from replicator.aws.control_table import DynamoControl
-from replicator.aws.event_table import DynamoStorage
-from replicator.aws.kinesis import create_streams
-from replicator.claims import HomedClaims
-from replicator.claims.homes import HomeMover
-from replicator.connect import connect_consumer, connect_personal_data, connect_publish_worker, connect_store
-from replicator.control.memory_control import MemoryControl
-from replicator.eventstore.history import audit
+from projectors import DynamoSink, ViewKey
+from replicator import (
+    DynamoControl,
+    DynamoStorage,
+    MemoryControl,
+    NewEvent,
+    Operation,
+    Rejected,
+    Saved,
+    Settings,
+    audit,
+    configure_logs,
+    connect_consumer,
+    connect_personal_data,
+    connect_publish_worker,
+    connect_store,
+    create_streams,
+)
+from replicator.claims import HomedClaims, HomeMover
 from replicator.external import ExternalEvent
-from replicator.runtime import logs
-from replicator.runtime.settings import Settings
 
 EAST, WEST = "us-east-1", "eu-west-1"
 PROJECTIONS = ["examples.identity.model:User", "examples.identity.model:Group"]
@@ -52,7 +58,7 @@ class Wrong(Exception):
 
 def main() -> int:
     os.environ.setdefault("MERIDIAN_LOG", "error")
-    logs.configure("error")
+    configure_logs("error")
     with tempfile.TemporaryDirectory(prefix="identity-") as folder:
         # The workers are processes: they inherit where the key for personal data is.
         os.environ["MERIDIAN_PERSONAL_KEY"] = f"file:{Path(folder) / 'personal.key'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from projectors import Projection, add, collection, counter, register, remove
-from replicator.eventstore.upcasting import Schemas
+from replicator import Schemas
 from replicator.external import External, publish
 
 SCHEMAS = Schemas()

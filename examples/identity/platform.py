@@ -8,8 +8,7 @@ import hmac
 from typing import Any
 
 from examples.identity.model import SCHEMAS, Group, User
-from projectors.engine.sink import Sink
-from projectors.reads.queries import Query, Snapshot
+from projectors import Query, Sink, Snapshot
 from replicator import (
     Accept,
     ConsistencyToken,
@@ -22,10 +21,10 @@ from replicator import (
     Saved,
     StreamId,
     When,
+    signed,
 )
 from replicator.claims import Claim, HomedClaims, Release
 from replicator.erasure import PersonalData
-from replicator.eventstore.history import signed
 
 
 class Identity:

@@ -21,11 +21,15 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class Add:
+    """Add `element` to the set."""
+
     element: str
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
+    """Remove `element`, as far as its writer has seen it, from the set."""
+
     element: str
 
 

@@ -2,13 +2,14 @@
 transaction with the stream that owns it. Two rules say what happens when two regions claim at once: docs/decisions/0011."""
 
 from replicator.claims.homed import HomedClaims, WrongHome
-from replicator.claims.homes import Homes, HomesNotMoved
+from replicator.claims.homes import HomeMover, Homes, HomesNotMoved
 from replicator.claims.optimistic import OptimisticClaims
 from replicator.claims.ownership import OWNERSHIP, Claim, Lost, Ownership, Release
 
 __all__ = [
     "OWNERSHIP",
     "Claim",
+    "HomeMover",
     "HomedClaims",
     "Homes",
     "HomesNotMoved",

@@ -134,7 +134,7 @@ def run(app: typer.Typer) -> None:
     code = 0
     try:
         signals.running()
-        logs.configure()
+        logs.configure_logs()
         code = _code(app)
         code = signals.ended(code)
     except KeyboardInterrupt:

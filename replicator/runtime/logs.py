@@ -11,7 +11,7 @@ import structlog
 from replicator.runtime.environment import given
 
 
-def configure(level: str | None = None) -> None:
+def configure_logs(level: str | None = None) -> None:
     """Set structlog up for this process. Logs go to standard error; standard output belongs to results."""
     chosen = (level or given("MERIDIAN_LOG") or "info").upper()
     machine = "AWS_LAMBDA_FUNCTION_NAME" in os.environ or "CI" in os.environ or not sys.stderr.isatty()

@@ -732,7 +732,7 @@ def logged(quiet: None, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     if request.param == "Lambda":
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "meridian-replicator")
-    logs.configure("debug")
+    logs.configure_logs("debug")
     structlog.configure(cache_logger_on_first_use=False)
     return stream
 

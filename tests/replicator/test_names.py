@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import projectors
 import replicator
+from docs import api
+
+PACKAGES = [replicator, projectors]
 
 
-def test_each_name_is_there_and_comes_from_where_it_is_said_to() -> None:
-    stub = ast.parse(Path(replicator.__file__).with_suffix(".pyi").read_text())
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
+def test_each_name_is_there_and_comes_from_where_it_is_said_to(package: ModuleType) -> None:
+    assert package.__file__
+    stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text())
     told = {a.name: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for a in node.names}
-    assert {name: f"replicator.{module}" for name, module in replicator._MODULES.items()} == told
+    assert {n: f"{package.__name__}.{module}" for module, names in package._NAMES.items() for n in names.split()} == told
     (listed,) = [node.value for node in stub.body if isinstance(node, ast.Assign)]
-    assert ast.literal_eval(listed) == replicator.__all__
-    for name in replicator.__all__:
-        assert getattr(replicator, name) is getattr(sys.modules[told[name]], name)
+    assert ast.literal_eval(listed) == package.__all__
+    for name in package.__all__:
+        assert getattr(package, name) is getattr(sys.modules[told[name]], name)
 
 
-def test_a_name_that_is_none_is_none() -> None:
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
+def test_a_name_that_is_none_is_none(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        replicator.Nothing  # noqa: B018
+        package.Nothing  # noqa: B018
+
+
+ROOT = Path(replicator.__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("**/*.py"))]
+
+
+def _imports(page: Path) -> Iterator[ast.ImportFrom]:
+    text = page.read_text()
+    for code in [text] if page.suffix == ".py" else re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("replicator", "projectors"):
+                yield node
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_documents_and_examples_use_public_names_alone(page: Path) -> None:
+    for node in _imports(page):
+        assert node.module in api.PUBLIC, f"{page.name} imports from {node.module}"
+        package = import_module(node.module)
+        assert {a.name for a in node.names} - {"*"} <= set(package.__all__), f"{page.name}: {node.module}"
+
+
+def test_the_page_of_the_public_names_is_what_they_say_of_themselves() -> None:
+    assert api.PAGE.read_text() == api.page(), "run: python docs/api.py"
 
 
 def test_a_function_that_copies_starts_without_what_it_does_not_need() -> None:

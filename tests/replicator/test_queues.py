@@ -350,7 +350,7 @@ def functions(region: Region, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regio
     }  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(f"MERIDIAN_{name}", value)
-    monkeypatch.setattr("replicator.runtime.logs.configure", lambda: None)
+    monkeypatch.setattr("replicator.runtime.logs.configure_logs", lambda: None)
     made = (replicator.handlers._outbound, replicator.handlers._redrive, projectors.handlers._inbound)
     monkeypatch.setattr("projectors.handlers.read_projections", lambda: [Member])
     for each in made:

@@ -197,7 +197,7 @@ def test_a_function_publishes_a_batch_as_a_mapping_hands_it_over(
         iterator = kinesis.get_shard_iterator(**request)["ShardIterator"]
         messages += [as_message(record) for record in kinesis.get_records(ShardIterator=iterator)["Records"]]
     monkeypatch.setattr(handlers, "read_settings", lambda: region)
-    monkeypatch.setattr(handlers.logs, "configure", lambda: None)
+    monkeypatch.setattr(handlers.logs, "configure_logs", lambda: None)
     handlers._published.cache_clear()
     try:
         context = type("Context", (), {"get_remaining_time_in_millis": lambda self: 60_000})()
