@@ -13,9 +13,9 @@ PAGE = Path(__file__).parent / "api.md"
 HEAD = """# The public API
 
 What this page lists is public: names of these packages, imported from them. Everything else may change with any release, and
-so may where it can be imported from: names that begin with an underscore, `chaos`, what the control table keeps. Public, too,
-are the commands with their options and exit codes, the `MERIDIAN_*` settings, the variables and outputs of the Terraform
-module, the HTTP API, and what `--json` writes.
+so may where it can be imported from: names that begin with an underscore, `chaos`, what the control table keeps.
+Public, too, are the commands with their options and exit codes, the `MERIDIAN_*` settings, the variables and outputs of the
+Terraform module, the HTTP API, and what `--json` writes.
 
 **Deprecation.** A public name that is to go raises a `DeprecationWarning` that names what takes its place, and stands in the
 changelog, for at least one minor release (before 1.0) or one major release (from 1.0 on). Stored bytes never change: events,
