@@ -10,6 +10,10 @@ EVENTS = README.parent / "docs" / "events.md"
 PROJECTIONS = README.parent / "docs" / "projections.md"
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().split()) <= 600
+
+
 def test_the_library_example_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     assert code.count("\n") <= 25
