@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from docs import pages
 from projectors.settings import given_projections, named_sinks, read_sinks
 from replicator.cli import ops_commands
 from replicator.cli.console import Among
@@ -105,7 +106,7 @@ def test_every_variable_is_read_by_the_one_rule_and_known_here() -> None:
     ]
     assert raw == []
     read = {name for _, node, name in found if isinstance(node, ast.Call)}
-    assert read == {*READ, "MERIDIAN_LOG"}
+    assert read == {*READ, "MERIDIAN_LOG"} == {*pages.VARIABLES, "AWS_REGION"}
 
 
 # -- names given twice -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parent.parent / "README.md"
 EVENTS = README.parent / "docs" / "events.md"
 PROJECTIONS = README.parent / "docs" / "projections.md"
@@ -31,6 +33,14 @@ def test_the_example_of_the_projections_page_runs() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PROJECTIONS.read_text(), re.S)
     assert "assert read_row(" in code
     exec(compile(code, str(PROJECTIONS), "exec"), {"__name__": "projections"})
+
+
+@pytest.mark.parametrize("page", ["tutorial", "adopting"])
+def test_the_blocks_of_a_page_run_one_after_the_other(page: str) -> None:
+    path = README.parent / "docs" / f"{page}.md"
+    code = "\n".join(re.findall(r"```python\n(.*?)```", path.read_text(), re.S))
+    assert code.count("assert ") >= 4
+    exec(compile(code, str(path), "exec"), {"__name__": page})
 
 
 def test_every_capability_of_the_events_page_has_the_test_that_it_names() -> None:

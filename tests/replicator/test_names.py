@@ -15,7 +15,7 @@ import pytest
 
 import projectors
 import replicator
-from docs import api
+from docs import pages
 
 PACKAGES = [replicator, projectors]
 
@@ -53,13 +53,14 @@ def _imports(page: Path) -> Iterator[ast.ImportFrom]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_documents_and_examples_use_public_names_alone(page: Path) -> None:
     for node in _imports(page):
-        assert node.module in api.PUBLIC, f"{page.name} imports from {node.module}"
+        assert node.module in pages.PUBLIC, f"{page.name} imports from {node.module}"
         package = import_module(node.module)
         assert {a.name for a in node.names} - {"*"} <= set(package.__all__), f"{page.name}: {node.module}"
 
 
-def test_the_page_of_the_public_names_is_what_they_say_of_themselves() -> None:
-    assert api.PAGE.read_text() == api.page(), "run: python docs/api.py"
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
+def test_a_page_of_the_reference_is_what_the_code_says(page: Path) -> None:
+    assert page.read_text() == pages.PAGES[page](), "run: python docs/pages.py"
 
 
 def test_a_function_that_copies_starts_without_what_it_does_not_need() -> None:
