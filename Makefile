@@ -19,7 +19,7 @@ PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() o
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format wheel lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format docs wheel lambda terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,10 @@ format: $(READY)  ## Let ruff arrange the code
 # Where Terraform finds its provider is the machine's business: set TF_CLI_CONFIG_FILE for a mirror.
 TERRAFORM := $(shell command -v terraform)
 TF_WORK := build/terraform
+
+docs:  ## The site, built strictly: build/site/index.html
+	test -x build/docs/bin/sphinx-build || { $(PYTHON) -m venv build/docs && build/docs/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt; }
+	build/docs/bin/sphinx-build -q -W --keep-going -b html docs build/site
 
 wheel:  ## The wheel, installed alone and with each extra in empty environments: commands and the README's example run
 	PYTHON=$(PYTHON) .ci/wheel

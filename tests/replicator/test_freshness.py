@@ -284,6 +284,6 @@ def test_a_frozen_region_is_waited_for_in_bounded_time_and_pulled_from_when_it_i
         emulated.regions[EAST].thaw()
     west._streams._puller._peers[EAST]._rests_until = 0.0
     assert [event.digest for event in west.state(HOMER, text, timeout=HANGING_SECONDS).events()] == [saved.events[0].digest]
-    written = west.save(Operation(HOMER, NewEvent("set", {"n": 2}), AtToken(text)))
+    written = west.save(Operation(HOMER, NewEvent("set", {"n": 2}), AtToken(text)), timeout=HANGING_SECONDS)
     assert isinstance(written, Saved)
     assert written.events[0].observed == VersionVector({EAST: 1})

@@ -34,6 +34,7 @@ from replicator.connect import connect_store
 from replicator.eventstore.change_feed import changes
 from replicator.eventstore.reducer import Reducer
 from replicator.runtime.settings import Settings
+from tests.processes import HANGING_SECONDS
 from tests.regions import EAST, WEST, stores_in_memory
 
 REGIONS = (EAST, WEST)
@@ -101,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
     def if_unmoved(self, at: str, given: tuple[str, ConsistencyToken]) -> Any:
         name, token = given
         event, stream = self.new(), self.stream(name)
-        result = self.stores[at].save(Operation(stream, event, AtToken(token)))
+        result = self.stores[at].save(Operation(stream, event, AtToken(token)), timeout=HANGING_SECONDS)
         if VersionVector(self.known(at, name)) <= token.vector(stream):  # what it lacks of the token is pulled
             return self.saved(at, name, result, [event.payload["n"]])
         assert isinstance(result, Rejected)
@@ -132,7 +133,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(at=regions, given=tokens)
     def read_at_least(self, at: str, given: tuple[str, ConsistencyToken]) -> None:
         name, token = given
-        state = self.stores[at].state(self.stream(name), token)
+        state = self.stores[at].state(self.stream(name), token, HANGING_SECONDS)
         assert state.vector == token.vector(self.stream(name)).join(VersionVector(self.known(at, name)))
         expected = sorted(n for home, last in state.vector.items() for n in self.lanes[home, name][:last])
         assert sorted(event.payload["n"] for event in state.events()) == expected

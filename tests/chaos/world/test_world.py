@@ -62,7 +62,7 @@ def test_a_killed_region_has_lost_everything_and_comes_back_empty_on_its_port(wo
 
 def test_a_restored_region_has_what_the_backup_had_in_new_tables_whose_stream_begins_anew(world: World) -> None:
     # A store without the region's fence: this is about tables, not about who may write to them.
-    store = EventStore(world.store(EAST)._storage, EAST, [EAST, WEST])
+    store = EventStore(world.store(EAST)._lanes._storage, EAST, [EAST, WEST])
     for number in range(60):
         store.append(f"user/{number}", NewEvent("registered", {}), NewEvent("renamed", {"name": str(number)}))
     saved, described = _events(world), _described(world)
@@ -80,7 +80,7 @@ def test_a_restored_region_has_what_the_backup_had_in_new_tables_whose_stream_be
         index["IndexName"] for index in described.get("GlobalSecondaryIndexes", [])
     ]
     assert _stream(world) == []
-    EventStore(world.store(EAST)._storage, EAST, [EAST, WEST]).append("user/new", NewEvent("registered", {}))
+    EventStore(world.store(EAST)._lanes._storage, EAST, [EAST, WEST]).append("user/new", NewEvent("registered", {}))
     assert [record["eventName"] for record in _stream(world)] == ["INSERT"]
 
 
