@@ -1,6 +1,7 @@
-"""Meridian's events and how they travel: the event store, and the copy to every other region.
+"""Meridian's event store, and the replication of events to every other region.
 
-Its names are public, and so are those of the packages that docs/api.md lists. All other modules may change with any release.
+The names of this package are public, as are those of the packages that docs/api.md lists. All other modules may change with
+any release.
 """
 
 from replicator.runtime.lazy import lazily
@@ -36,6 +37,6 @@ _NAMES = {
     "runtime.logs": "configure_logs",
     "runtime.settings": "Settings read_settings",
 }
-"""By module, what it gives."""
+"""Names of the package, by module."""
 
 __all__, __getattr__ = lazily(__name__, _NAMES)

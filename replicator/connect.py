@@ -1,6 +1,6 @@
-"""The composition root: the parts of one region, put together on AWS as its settings say.
+"""Composition root: assembles the parts of one region on AWS from its settings.
 
-Each function imports what it alone needs: a Lambda that copies would start as slowly as one that publishes otherwise.
+Each function imports only what it needs: otherwise a Lambda that copies would start as slowly as one that publishes.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 KEY_FILE = "file:"
-"""How MERIDIAN_PERSONAL_KEY begins where it names a key file."""
+"""Prefix of MERIDIAN_PERSONAL_KEY when it names a key file."""
 
 # -- the event store ---------------------------------------------------------------------------------------------------
 
 
 def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -> EventStore:
-    """The event store of the settings' own region, on DynamoDB."""
+    """Return the event store of the settings' own region, on DynamoDB."""
     from replicator.aws.event_table import DynamoStorage
     from replicator.domain.token import TokenCodec
     from replicator.eventstore.appender import AppendPolicy
@@ -68,8 +68,8 @@ def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -
 
 
 def connect_homed_claims(settings: Settings) -> HomedClaims:
-    """The claims of the settings' region, on DynamoDB. Its role needs to append, and to read control state, in every home
-    region."""
+    """Return the claims of the settings' region, on DynamoDB. Its role needs permission to append, and to read control
+    state, in every owner region."""
     from replicator.aws.control_table import DynamoControl
     from replicator.claims.homed import HomedClaims
 
@@ -84,7 +84,7 @@ def connect_homed_claims(settings: Settings) -> HomedClaims:
 
 
 def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fence:
-    """The fence of the settings' region. No peer is asked before the first append."""
+    """Return the fence of the settings' region. No peer is queried before the first append."""
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
     from replicator.aws.stream_check import require_inserts_shown
@@ -125,12 +125,12 @@ def _ask(hasty: Settings, peer: str) -> Heard | None:
             return Heard(None, False)  # it has no tables yet
         log.warning("fence.peer_refuses", region=hasty.region, peer=peer, error=str(error))
     except (RegionUnavailable, InvalidConfig):
-        pass  # whether that matters is decided by what the others say
+        pass  # whether that matters depends on the other peers' answers
     return None
 
 
 def connect_adopter(settings: Settings, storage: LaneStorage) -> Adopter:
-    """What learns from the peers whether the settings' region was fenced."""
+    """Return the adopter, which learns from the peers whether the settings' region was fenced."""
     from replicator.aws.control_table import DynamoControl
     from replicator.fencing.adoption import Adopter
 
@@ -145,7 +145,7 @@ def connect_link(
     settings: Settings, peer: str, home: LaneStorage, control: ControlStorage, backlog: Backlog,
     pool: ThreadPoolExecutor, emit: Emit,
 ) -> Link:  # fmt: skip
-    """The link of the settings' region to a peer, which need not be up."""
+    """Return the link of the settings' region to a peer, which need not be up."""
     from replicator.aws.event_table import DynamoStorage
     from replicator.control.quarantine import Quarantine
     from replicator.replication.copier import Copier
@@ -160,7 +160,7 @@ def connect_link(
 
 
 def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicator:
-    """The replicator of the settings' region, driven by threads. Peers need not be up; the own region must be."""
+    """Return the replicator of the settings' region, driven by threads. Peers need not be up; the own region must be."""
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.dynamodb_streams import DynamoStreamReader
     from replicator.aws.event_table import DynamoStorage
@@ -187,7 +187,7 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
 
 
 def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
-    """The links of the settings' region to all its peers, driven by invocations. No peer need be up."""
+    """Return the links of the settings' region to all its peers, driven by invocations. No peer need be up."""
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
     from replicator.aws.sqs import QueueBacklog
@@ -208,7 +208,7 @@ def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
 
 
 def connect_redrive(settings: Settings) -> Redrive:
-    """What brings back stream batches of the settings' region that a mapping gave up."""
+    """Return the redrive, which recovers stream batches of the settings' region that an event source mapping gave up."""
     from replicator.aws import clients
     from replicator.aws.event_table import DynamoStorage
     from replicator.aws.redrive import Redrive
@@ -223,8 +223,8 @@ def connect_redrive(settings: Settings) -> Redrive:
 
 
 def connect_publisher(settings: Settings) -> Publisher:
-    """The publisher of the settings' region, on its streams and tables. Raises InvalidConfig for a transformation that
-    cannot be loaded."""
+    """Return the publisher of the settings' region, on its streams and tables. Raises InvalidConfig for a transformation
+    that cannot be loaded."""
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.kinesis import KinesisDestination
     from replicator.external.publisher import Publisher
@@ -241,8 +241,8 @@ def connect_publisher(settings: Settings) -> Publisher:
 
 
 def connect_publish_worker(settings: Settings) -> PublishWorker:
-    """The publisher of the settings' region, driven by a process. Raises InvalidConfig when a stream or transformation is
-    missing."""
+    """Return the publisher of the settings' region, driven by a process. Raises InvalidConfig when a stream or
+    transformation is missing."""
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.kinesis import KinesisReader, require_stream
     from replicator.control.checkpoints import Checkpoints
@@ -255,7 +255,7 @@ def connect_publish_worker(settings: Settings) -> PublishWorker:
 
 
 def connect_publish_batches(settings: Settings, emit: Emit | None = None) -> PublishBatches:
-    """The publisher of the settings' region, driven by invocations."""
+    """Return the publisher of the settings' region, driven by invocations."""
     from replicator.external.publish_batches import PublishBatches
     from replicator.replication.lambda_batches import partial_batches
     from replicator.runtime.metrics import emit as to_cloudwatch
@@ -268,11 +268,11 @@ def connect_consumer(
     settings: Settings, name: str, handler: Handler, control: ControlStorage, *, marks: Marks | None = None,
     missed: Missed | None = None, not_ours: NotOurs | None = None,
 ) -> ExternalConsumer:  # fmt: skip
-    """A consumer of `{prefix}-external` in the settings' region, called `name`.
+    """Return a consumer of `{prefix}-external` in the settings' region, called `name`.
 
-    `control` holds its checkpoints and, unless `marks` are given, its marks: let it be a table of the consumer's own.
-    To go on in another region, use marks that are there too. `missed` and `not_ours` are log_missed and log_not_ours
-    unless given. Raises InvalidConfig when there is no such stream.
+    `control` holds its checkpoints and, unless `marks` are given, its marks: use a table of the consumer's own. To continue
+    in another region, use marks that are available there. `missed` and `not_ours` are log_missed and log_not_ours unless
+    given. Raises InvalidConfig when there is no such stream.
     """
     from replicator.aws.kinesis import KinesisReader
     from replicator.control.checkpoints import Checkpoints
@@ -290,14 +290,15 @@ def connect_consumer(
 
 
 def connect_keys(settings: Settings) -> dict[str, KeyStorage]:
-    """The key storages on DynamoDB of the settings' region and its peers, by region."""
+    """Return the key storages on DynamoDB of the settings' region and its peers, by region."""
     from replicator.aws.key_table import DynamoKeys
 
     return {region: DynamoKeys(settings, region) for region in (settings.region, *settings.peers)}
 
 
 def connect_personal_data(settings: Settings) -> PersonalData:
-    """As the settings say: keys on DynamoDB, wrapped by KMS or by a local key file. Raises InvalidConfig."""
+    """Return the personal data with keys on DynamoDB, wrapped by KMS or by a local key file, as the settings say. Raises
+    InvalidConfig."""
     if not settings.personal_key:
         raise InvalidConfig(
             "no key for personal data given; set MERIDIAN_PERSONAL_KEY to a KMS key's id or alias, or to file:/path"
@@ -306,7 +307,7 @@ def connect_personal_data(settings: Settings) -> PersonalData:
     from replicator.erasure.personal import PersonalData
     from replicator.erasure.wrapping import LocalWrapping, Wrapping
 
-    aes(bytes(KEY_BYTES))  # says at once, not at the first personal event, that the library is missing
+    aes(bytes(KEY_BYTES))  # fails now, not at the first personal event, if the library is missing
     if settings.personal_key.startswith(KEY_FILE):
         wrapping: Wrapping = LocalWrapping(settings.personal_key.removeprefix(KEY_FILE))
     else:
@@ -317,5 +318,5 @@ def connect_personal_data(settings: Settings) -> PersonalData:
 
 
 def given_personal_data(settings: Settings) -> PersonalData | None:
-    """`connect_personal_data` where MERIDIAN_PERSONAL_KEY is set, None elsewhere."""
+    """Return `connect_personal_data` if MERIDIAN_PERSONAL_KEY is set, None otherwise."""
     return connect_personal_data(settings) if settings.personal_key else None

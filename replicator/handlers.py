@@ -1,9 +1,9 @@
-"""The replicator's Lambda functions. Thin: the same core as the worker's does the work.
+"""Lambda functions of the replicator. Thin: the same core as the worker's does the work.
 
-A stream batch succeeds once every link has copied it or left pointers on its backlog, so a dead peer never holds up the
-stream; it fails only while the own region takes neither, and then Lambda gives it again.
+A stream batch succeeds once every link has copied it or left pointers on its backlog, so a dead peer never delays the
+stream; it fails only while the own region accepts neither, and Lambda then delivers it again.
 
-Each function imports and makes what it alone needs: all would start as slowly as the slowest otherwise.
+Each function imports and creates only what it needs: otherwise all would start as slowly as the slowest.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 def replicate(event: Message, context: Any) -> Answer:
-    """Records of the own region's stream: every event of an own lane goes over every link."""
+    """Handle records of the own region's stream: copy every event of an own lane over every link."""
     return _outbound().replicate(event["Records"])
 
 
 def catch_up(event: Message, context: Any) -> Answer:
-    """Pointers from the peers' backlogs: the lanes are read again and brought over."""
+    """Handle pointers from the peers' backlogs: read the lanes again and copy them."""
     return _outbound().catch_up(event["Records"], time_left(context))
 
 
 def publish(event: Message, context: Any) -> Answer:
-    """Records of the internal bus: what is declared of them is published as external events."""
+    """Handle records of the internal bus: publish the declared ones as external events."""
     return _published().publish(event["Records"], time_left(context))
 
 
 def redrive(event: Message, context: Any) -> Answer:
-    """Stream batches that a mapping gave up: what was in them becomes pointers on the backlogs."""
+    """Handle stream batches that an event source mapping gave up: put pointers to their events on the backlogs."""
     return _redrive().redrive(event["Records"])
 
 

@@ -1,1 +1,2 @@
-"""Every file that speaks to AWS. They implement the ports of other packages; replicator/connect.py puts them together."""
+"""AWS adapters: every file that speaks to AWS. They implement the ports of other packages; replicator/connect.py connects
+them."""

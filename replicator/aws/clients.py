@@ -1,4 +1,4 @@
-"""Talking to AWS: clients with this project's timeouts, errors sorted into what they mean, batched PartiQL."""
+"""AWS clients with this project's timeouts, the classification of errors, and batched PartiQL."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ THROTTLES = {
 }  # fmt: skip
 BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}
 NO_SUCH_TABLE = "ResourceNotFoundException"
-"""There is no such table, stream or shard."""
+"""Error code: the table, stream or shard does not exist."""
 _NO_SUCH_TABLE = {NO_SUCH_TABLE, "ResourceNotFound"}
 _NOT_ALLOWED = (
     "AccessDenied", "UnrecognizedClient", "InvalidSignature", "SignatureDoesNotMatch", "ExpiredToken",
@@ -54,22 +54,23 @@ _NOT_ALLOWED = (
     "KMSAccessDenied",
 )  # fmt: skip
 _CONDITIONS = ("DuplicateItem", "ConditionalCheckFailed")
-"""How the codes begin that say: a condition of the write did not hold. An INSERT's, an EXISTS's, a put's."""
+"""Prefixes of the error codes of a failed condition: of an INSERT, an EXISTS, a put."""
 _PROXIES_PASSING = (408, 429)
 BATCH_STATEMENTS = 25
 _NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, NoCredentialsError, CredentialRetrievalError)
 _MAY_PASS = (ClientError, ConnectTimeoutError, ReadTimeoutError, ConnectionClosedError)
-"""Of what goes wrong before anything is known to work. All else comes of wrong settings far more often than of an outage."""
-_creating = Lock()  # clients may be shared between threads, making them may not
+"""Transient errors among those before the first success. All others are caused by wrong settings far more often than by an
+outage."""
+_creating = Lock()  # clients may be shared between threads, creating them may not
 NOT_NOW, UNMET = "NotNow", "ConditionNotMet"
-"""What `execute_batch` says of a statement: it was throttled or not answered; a condition of it did not hold."""
+"""Results of a statement in `execute_batch`: throttled or not answered; a condition failed."""
 
 
 def _config(settings: Settings) -> Config:
     return Config(
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
-        retries={"total_max_attempts": 1, "mode": "standard"},  # retries are ours: replicator/runtime/retries.py
+        retries={"total_max_attempts": 1, "mode": "standard"},  # replicator/runtime/retries.py retries instead
         max_pool_connections=50,
         parameter_validation=False,
     )
@@ -77,7 +78,8 @@ def _config(settings: Settings) -> Config:
 
 @cache
 def session() -> botocore.session.Session:
-    """One session a process: each new one reads botocore's service models again, which takes longer than all else."""
+    """Return the process's only session: each new one reads botocore's service models again, which takes longer than all
+    else."""
     return botocore.session.get_session()
 
 
@@ -99,15 +101,15 @@ def _client(service: str, settings: Settings, region: str) -> Any:
 
 
 def share_session(connection: Connection) -> None:
-    """Let a connection of PynamoDB use the process's session. It makes one for each model otherwise, which reads botocore's
-    service models anew: a tenth of a second."""
+    """Let a connection of PynamoDB use the process's session. Otherwise it creates one per model, which reads botocore's
+    service models again: a tenth of a second."""
     with _creating:
         connection._local.session = session()
-        connection.client  # noqa: B018  # made at once: two threads may not make clients of one session
+        connection.client  # noqa: B018  # created now: two threads may not create clients of one session
 
 
 def _readable(call: Callable[[str, Any], T], operation: str, request: Any) -> T:
-    """Call. botocore's parsers raise anything for an answer of a shape that they do not expect."""
+    """Call, and convert parser failures: botocore's parsers raise any exception for a response of unexpected shape."""
     try:
         return call(operation, request)
     except (BotoCoreError, ClientError):
@@ -117,38 +119,38 @@ def _readable(call: Callable[[str, Any], T], operation: str, request: Any) -> T:
 
 
 def dynamodb(settings: Settings, region: str) -> DynamoDBClient:
-    """A DynamoDB client of `region`."""
+    """Return a DynamoDB client of `region`."""
     return cast("DynamoDBClient", _client("dynamodb", settings, region))
 
 
 def streams(settings: Settings, region: str) -> DynamoDBStreamsClient:
-    """A DynamoDB Streams client of `region`."""
+    """Return a DynamoDB Streams client of `region`."""
     return cast("DynamoDBStreamsClient", _client("dynamodbstreams", settings, region))
 
 
 def kinesis(settings: Settings, region: str) -> KinesisClient:
-    """A Kinesis client of `region`."""
+    """Return a Kinesis client of `region`."""
     return cast("KinesisClient", _client("kinesis", settings, region))
 
 
 def sqs(settings: Settings, region: str) -> SQSClient:
-    """An SQS client of `region`."""
+    """Return an SQS client of `region`."""
     return cast("SQSClient", _client("sqs", settings, region))
 
 
 def kms(settings: Settings, region: str) -> KMSClient:
-    """A KMS client of `region`."""
+    """Return a KMS client of `region`."""
     return cast("KMSClient", _client("kms", settings, region))
 
 
 def error_code(error: BaseException | None) -> str:
-    """The service's error code behind an exception of botocore or PynamoDB, or an empty text."""
+    """Return the service's error code of an exception of botocore or PynamoDB, or an empty text."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def cancellation_reasons(error: BaseException | None) -> set[str]:
-    """Why a transaction was cancelled: the codes of its statements that failed. Empty for anything else."""
+    """Return the reasons of a cancelled transaction: the error codes of its failed statements. Empty for any other error."""
     return {str(code) for each in _reasons(error) if (code := each.get("Code")) not in (None, "None")}
 
 
@@ -159,20 +161,20 @@ def _reasons(error: BaseException | None) -> list[dict[str, Any]]:
 
 
 def condition_failed(*codes: str) -> bool:
-    """Whether one of these error codes says that a condition of the write did not hold."""
+    """Return whether one of these error codes means that a condition of the write failed."""
     return any(code.startswith(_CONDITIONS) for code in codes)
 
 
 def from_engine(error: BaseException) -> bool:
-    """Whether an error is the engine's own refusal, so that nothing was done. What a proxy answers on the way has no error
-    code but its status, and says nothing about what the engine did."""
+    """Return whether an error is the engine's own refusal, so that nothing was executed. A proxy's response has no error
+    code but its status, and does not show what the engine did."""
     code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) if isinstance(error, ClientError) else 0
     return 400 <= status < 500 and bool(code) and not code.isdigit()
 
 
 def refusal(settings: Settings, region: str, error: BaseException) -> RegionRefuses:
-    """An error of botocore that does not pass, as one of Meridian's that says what to do about it."""
+    """Convert a permanent error of botocore to one of Meridian's with the remedy."""
     code, operation = error_code(error) or type(error).__name__, str(getattr(error, "operation_name", "a request"))
     if code in _NO_SUCH_TABLE:
         remedy = "Make it (`terraform apply`, or `replicator init` on an emulator), or correct --prefix"
@@ -187,14 +189,14 @@ def refusal(settings: Settings, region: str, error: BaseException) -> RegionRefu
 
 
 def part(answer: Any, name: str) -> Any:
-    """What an answer holds under `name`. Raises HTTPClientError, as for any answer that cannot be read, where it is not."""
+    """Return the part `name` of a response. Raises HTTPClientError, as for any unreadable response, if it is missing."""
     if answer.get(name) is None:
         raise HTTPClientError(error=f"an answer without {name}")
     return answer[name]
 
 
 def sort_error(error: BaseException) -> Transient | None:
-    """Whether an error of botocore may pass, and whether the request may have taken effect all the same."""
+    """Classify an error of botocore: Transient, with whether the request may have taken effect all the same, or None."""
     code = error_code(error)
     if code in THROTTLES:
         return Transient(code, sent=False)
@@ -209,7 +211,7 @@ def sort_error(error: BaseException) -> Transient | None:
 
 def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
     """Run an idempotent call with the bounded retry policy. Raises RegionUnavailable when it keeps failing, RegionRefuses
-    for what does not pass: no error of botocore's."""
+    for permanent errors, and no error of botocore's."""
 
     def once() -> T:
         try:
@@ -224,13 +226,13 @@ def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
 
 
 Failed = BotoCoreError | ClientError
-"""Why a request has no answer, or was refused."""
+"""Reason why a request has no response, or was refused."""
 SendEach = Callable[[Sequence[Sequence[S]]], Iterable["dict[str, Any] | Failed"]]
-"""Runs batches of statements, each as one request: for each the answer, or what went wrong."""
+"""Callable that runs batches of statements, each as one request: for each the response, or the error."""
 
 
 def sending(client: DynamoDBClient, pool: ThreadPoolExecutor) -> SendEach[Any]:
-    """Sends batches of statements by a client of boto3's, at once."""
+    """Return a callable that sends batches of statements by a boto3 client, in parallel."""
 
     def send(statements: Sequence[Any]) -> dict[str, Any] | Failed:
         try:
@@ -242,11 +244,11 @@ def sending(client: DynamoDBClient, pool: ThreadPoolExecutor) -> SendEach[Any]:
 
 
 def execute_batch(send_each: SendEach[S], settings: Settings, region: str, statements: Sequence[S]) -> list[str]:
-    """Run PartiQL statements, 25 to a request: for each an empty text, UNMET, or the engine's error code and message. They
-    are not atomic together.
+    """Run PartiQL statements, 25 per request. Returns for each an empty text, UNMET, or the engine's error code and message.
+    They are not atomic together.
 
-    Statements that were throttled or not answered are sent again, a bounded number of times; what is left then is
-    NOT_NOW. Raises RegionUnavailable when that is all of them, RegionRefuses for a request that is refused as a whole.
+    Statements that were throttled or not answered are sent again, a bounded number of times; the remaining ones are NOT_NOW.
+    Raises RegionUnavailable when those are all of them, RegionRefuses for a request that is refused as a whole.
     """
     codes = [NOT_NOW] * len(statements)
 
@@ -259,7 +261,7 @@ def execute_batch(send_each: SendEach[S], settings: Settings, region: str, state
             raise Transient(failures[0], sent=True)
 
     def heard(chunk: list[int], answer: dict[str, Any] | Failed) -> str:
-        """Why some of it was not done, if it was not."""
+        """Record the results of a chunk; return why some of it was not executed, if so."""
         if not isinstance(answer, dict):
             passing = sort_error(answer)
             if passing is None:
@@ -286,7 +288,7 @@ def execute_batch(send_each: SendEach[S], settings: Settings, region: str, state
 
 
 def _code(error: Any) -> str:
-    """What became of a statement, by the error in its response."""
+    """Return a statement's result, from the error in its response."""
     code = str(error.get("Code") or "an error without a code") if isinstance(error, dict) else "an error without a code"
     if condition_failed(code):
         return UNMET
@@ -295,7 +297,8 @@ def _code(error: Any) -> str:
 
 
 def table_identity(client: DynamoDBClient, table: str) -> str:
-    """What only this table has, not one that was made anew or restored under its name. Empty when there is none."""
+    """Return an identity that only this table has, and no table recreated or restored under its name. Empty if there is
+    none."""
     try:
         return identity_of(part(client.describe_table(TableName=table), "Table"))
     except ClientError as error:
@@ -305,13 +308,13 @@ def table_identity(client: DynamoDBClient, table: str) -> str:
 
 
 def identity_of(described: Mapping[str, Any]) -> str:
-    """The table's identity in what DescribeTable says of it."""
+    """Return the table's identity from a response of DescribeTable."""
     return str(described.get("TableId") or described.get("CreationDateTime", ""))
 
 
 def require_table(settings: Settings, region: str, table: str) -> None:
-    """Raise InvalidConfig, saying what to do, unless `table` can be reached in `region`; RegionUnavailable where that may
-    pass."""
+    """Raise InvalidConfig with the remedy unless `table` can be reached in `region`; RegionUnavailable for transient
+    errors."""
     with config_errors(settings, region):
         client = dynamodb(settings, region)
         try:
@@ -327,7 +330,7 @@ def require_table(settings: Settings, region: str, table: str) -> None:
 
 @contextmanager
 def config_errors(settings: Settings, region: str) -> Iterator[None]:
-    """Turn what only a wrong setting can cause into InvalidConfig, and what may pass into RegionUnavailable."""
+    """Convert errors that only a wrong setting can cause to InvalidConfig, and transient ones to RegionUnavailable."""
     try:
         yield
     except (BotoCoreError, ClientError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Kept connections to one endpoint, on which requests of one thread overlap.
+"""Persistent connections to one endpoint, with overlapping requests of one thread.
 
-Python's own `http.client` costs a third of what botocore's HTTP session does around it, and lets one thread send several
-requests before it reads the first answer: threads that wait for one interpreter cost more than all the rest of a request.
-Where a proxy stands between, botocore's session it is, as it speaks all kinds of them. docs/decisions/0027.
+Python's own `http.client` costs a third of botocore's HTTP session around it, and lets one thread send several requests
+before it reads the first response: threads that wait for one interpreter cost more than all the rest of a request. Behind
+a proxy botocore's session is used, as it supports all kinds of them. docs/decisions/0027.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from urllib3.util import wait_for_read
 from replicator.aws.clients import Failed
 
 _KEPT = 50
-"""Connections that are kept open while nobody needs them."""
+"""Maximum number of idle connections that are kept open."""
 
 
 class Headers(Protocol):
-    """The headers of an answer, as whoever parsed them keeps them."""
+    """Headers of a response, in the type of the library that parsed them."""
 
     def get(self, name: str, /) -> str | None: ...
 
@@ -50,7 +50,7 @@ class Headers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. Names of headers may be asked for in any case."""
+    """A whole response. Header names are case-insensitive."""
 
     status: int
     headers: Headers
@@ -59,29 +59,29 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What is to be sent."""
+    """Request to send."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
 class Connections(Protocol):
-    """Sends to one endpoint. Safe to share between threads."""
+    """Sends requests to one endpoint. Safe to share between threads."""
 
     def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
-        """The answer to each, in order, or why there is none; each is sent once at most, `at_once` of them before the first
-        is answered. What could not be made (without credentials, say) comes back as it is."""
+        """Yield the response to each, in order, or the error instead. Each is sent at most once, `at_once` of them before
+        the first response. An error in place of a request (no credentials, for example) is yielded as it is."""
 
 
 @dataclass(slots=True)
 class _Sent:
-    """A request that is on its way."""
+    """A request in flight."""
 
     connection: http.client.HTTPConnection
     deadline: float
-    """By the monotonic clock: when its answer is to have begun."""
+    """Deadline for the beginning of the response, by the monotonic clock."""
     cut: Exception | None = None
-    """What went wrong when not all of it had been sent. It may be answered all the same, by a refusal."""
+    """Error before the whole request was sent. A refusal may still arrive as its response."""
 
 
 class Direct:
@@ -102,7 +102,7 @@ class Direct:
 
     def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
         begun: deque[_Sent | Failed] = deque()
-        silent = 0  # so many in a row were not answered in time
+        silent = 0  # number of consecutive requests without a response in time
 
         def finish() -> Answer | Failed:
             nonlocal silent
@@ -112,7 +112,7 @@ class Direct:
 
         try:
             for each in posts:
-                while begun and (len(begun) >= at_once or silent):  # where one is late, first see what becomes of the others
+                while begun and (len(begun) >= at_once or silent):  # after a late one, wait for the others first
                     yield finish()
                 if not isinstance(each, Post):
                     begun.append(each)
@@ -122,18 +122,18 @@ class Direct:
                     begun.append(self._begin(each))
             while begun:
                 yield finish()
-        finally:  # nobody reads their answers any more
+        finally:  # their responses are no longer read
             for left in begun:
                 if isinstance(left, _Sent):
                     left.connection.close()
 
     def _begin(self, post: Post) -> _Sent | Failed:
-        """Send it."""
+        """Send a request."""
         connection = self._kept()
         if connection is None:
             try:
                 connection = self._make()
-            except Exception as error:  # no certificates where they should be
+            except Exception as error:  # no certificates at the configured path
                 return self._unreached(error)
             try:
                 connection.connect()
@@ -158,7 +158,7 @@ class Direct:
         try:
             connection.sock.settimeout(max(sent.deadline - time.monotonic(), 0.001))
             response = connection.getresponse()
-            if connection.sock is not None:  # it is given away where the answer says that it is the last
+            if connection.sock is not None:  # it is handed over when the response is the last one
                 connection.sock.settimeout(self._read_timeout)
             answer = Answer(response.status, response.headers, response.read())
         except Exception as error:
@@ -172,18 +172,18 @@ class Direct:
         return answer
 
     def _kept(self) -> http.client.HTTPConnection | None:
-        """The connection that was used last. One on which something has come that nobody asked for was closed from afar."""
+        """Return the most recently used connection. One with unrequested data was closed by the server."""
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                with suppress(OSError, ValueError):  # whatever is wrong with it, there are others
+                with suppress(OSError, ValueError):  # a faulty connection is skipped: there are others
                     if connection.sock is not None and not wait_for_read(connection.sock, timeout=0.0):
                         return connection
                 connection.close()
         return None
 
     def _unreached(self, error: Exception) -> BotoCoreError:
-        """What botocore makes of it when no connection could be made."""
+        """Convert an error before a connection was made to botocore's error for it."""
         if isinstance(error, TimeoutError):
             return ConnectTimeoutError(endpoint_url=self._url, error=error)
         if isinstance(error, ssl.SSLError):
@@ -193,7 +193,7 @@ class Direct:
         return HTTPClientError(error=error)
 
     def _broken(self, error: Exception) -> BotoCoreError:
-        """What botocore makes of it when a request may have arrived."""
+        """Convert an error after a request may have arrived to botocore's error for it."""
         if isinstance(error, TimeoutError):
             return ReadTimeoutError(endpoint_url=self._url, error=error)
         if isinstance(error, ssl.SSLError):
@@ -205,7 +205,8 @@ class Direct:
 
 @cache
 def _trusting(verify: str | None) -> ssl.SSLContext:
-    """Reading all certificates takes 20 ms: once, and when the first connection is made. As strict as botocore's."""
+    """Return the TLS context, as strict as botocore's. Reading all certificates takes 20 ms: done once, for the first
+    connection."""
     trusted = ssl.create_default_context(cafile=verify or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
     trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
     trusted.set_alpn_protocols(["http/1.1"])
@@ -213,7 +214,7 @@ def _trusting(verify: str | None) -> ssl.SSLContext:
 
 
 class ThroughBotocore:
-    """Connections of botocore's HTTP session, for the sake of its proxies."""
+    """Connections of botocore's HTTP session, used for its proxy support."""
 
     def __init__(self, url: str, session: Any, at_most: int = 4) -> None:
         self._url, self._session = url, session

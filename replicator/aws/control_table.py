@@ -1,4 +1,4 @@
-"""Control state on DynamoDB: one item a key, changed by PartiQL on the condition of what was read."""
+"""Control state on DynamoDB: one item per key, changed by PartiQL on the condition that it is what was read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _DELETED = ("", clients.UNMET, clients.NOT_NOW)
-"""What becomes of a deletion: done, there is something else now, or it is left to the next one."""
+"""Accepted results of a deletion: done, the value has changed, or left to the next deletion."""
 
 
 class DynamoControl:
-    """Control state in the region's control table."""
+    """ControlStorage in the region's control table."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,7 +32,7 @@ class DynamoControl:
 
     @cached_property
     def client(self) -> DynamoDBClient:
-        """Made when it is needed."""
+        """DynamoDB client, created on first use."""
         return clients.dynamodb(self._settings, self._region)
 
     def put(self, scope: str, values: dict[str, Value]) -> None:
@@ -70,8 +70,8 @@ class DynamoControl:
             code, refused = error.code, error
         if not code:
             return True
-        # A request that was sent again after its answer was lost fails on what it wrote itself; and engines differ in how
-        # they say that a condition failed. So what is there decides.
+        # A request that was repeated after its response was lost fails on its own write, and engines differ in how they
+        # report a failed condition. So the stored value decides.
         try:
             found = next((value for held, value in self.get_all(scope) if held == key), None)
         except RegionUnavailable as error:

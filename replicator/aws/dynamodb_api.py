@@ -1,7 +1,7 @@
 """Requests to DynamoDB in its own JSON, beneath boto3's serializers, parsers and hooks, which cost more than all the rest.
 
-Everything else stays boto3's: where the endpoint is, who signs and how, proxies, certificates and time-outs; and what goes
-wrong is one of botocore's errors. docs/decisions/0026.
+All else remains boto3's: endpoint, signatures, proxies, certificates and timeouts; failures are raised as botocore's
+errors. docs/decisions/0026.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     Client = DynamoDBClient | DynamoDBStreamsClient
 
 Count = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
-"""Hears of a read: what was asked, and what came."""
+"""Callback for each read request and its response."""
 
 _JSON = "application/x-amz-json-1.0"
 _AT_ONCE = 16
-"""So many requests of one `send_each` are on their way at once."""
+"""Maximum number of requests of one `send_each` in flight."""
 
 
 class Wire:
-    """DynamoDB as a client of boto3's reaches it. Safe to share between threads."""
+    """DynamoDB requests over the endpoint of a boto3 client. Safe to share between threads."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._credentials = clients.session().get_credentials
@@ -51,15 +51,15 @@ class Wire:
         self._count: Count | None = None
 
     def count(self, count: Count) -> None:
-        """Tell this of every read from now on."""
+        """Call this for every read from now on."""
         self._count = count
 
     def read(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a read, given as a dictionary in DynamoDB's JSON. As `send` otherwise."""
+        """Return the response to a read, whose request is a dictionary in DynamoDB's JSON. Raises as `send`."""
         return _only(self.read_each(operation, (request,)))
 
     def read_each(self, operation: str, requests: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any] | clients.Failed]:
-        """The answers to several reads, or what went wrong, several at a time. As `send_each` otherwise."""
+        """Yield the responses to several reads, or the errors, several at a time. Otherwise as `send_each`."""
         told = {"ReturnConsumedCapacity": "TOTAL"} if self._count is not None else {}
         bodies = (json.dumps({**request, **told}) for request in requests)
         for request, answer in zip(requests, self.send_each(operation, bodies), strict=True):
@@ -68,13 +68,13 @@ class Wire:
             yield answer
 
     def send(self, operation: str, body: str) -> dict[str, Any]:
-        """Send one request, once, and return the answer, with boto3's `ResponseMetadata`; binary attributes are base64 in
-        both, times are seconds since the epoch. Raises ClientError for what DynamoDB refuses or fails to do, and
-        BotoCoreError where no whole answer came."""
+        """Send one request, once, and return the response, with boto3's `ResponseMetadata`; binary attributes are base64 in
+        both, times are seconds since the epoch. Raises ClientError for what DynamoDB refuses or fails to execute, and
+        BotoCoreError when no complete response came."""
         return _only(self.send_each(operation, (body,)))
 
     def send_each(self, operation: str, bodies: Iterable[str]) -> Iterator[dict[str, Any] | clients.Failed]:
-        """Send each, once, several at a time; for each the answer, or what `send` raises."""
+        """Send each, once, several at a time; yield for each the response, or the error that `send` would raise."""
         for answer in self._connections.post((self._signed(operation, body.encode()) for body in bodies), _AT_ONCE):
             try:
                 yield _parsed(operation, answer) if isinstance(answer, Answer) else answer
@@ -84,7 +84,7 @@ class Wire:
     def _signed(self, operation: str, body: bytes) -> Post | clients.Failed:
         try:
             return self._sign(operation, body)
-        except (BotoCoreError, ClientError) as error:  # no credentials, or none that can be had now: nothing is sent
+        except (BotoCoreError, ClientError) as error:  # no credentials, or none available now: nothing is sent
             return error
 
     def _sign(self, operation: str, body: bytes) -> Post:
@@ -115,7 +115,7 @@ def _connections(client: Client, url: str, settings: Settings) -> Connections:
 
 
 def _only(answers: Iterable[dict[str, Any] | clients.Failed]) -> dict[str, Any]:
-    """The one answer. Raises what went wrong instead."""
+    """Return the only response. Raises the error instead, if there is one."""
     (answer,) = answers
     if not isinstance(answer, dict):
         raise answer
@@ -137,7 +137,7 @@ def _parsed(operation: str, answer: Answer) -> dict[str, Any]:
 
 
 def _error(operation: str, answer: Answer) -> ClientError:
-    """The error as botocore makes it of such an answer. Load balancers and proxies answer anything."""
+    """Build the error that botocore builds from such a response. Load balancers and proxies may answer anything."""
     try:
         told = json.loads(answer.content)
     except (ValueError, RecursionError):

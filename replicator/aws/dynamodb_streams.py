@@ -1,4 +1,4 @@
-"""The DynamoDB Streams source. How shards are followed is in replicator/aws/shard_reader.py."""
+"""DynamoDB Streams source. replicator/aws/shard_reader.py follows the shards."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["Batch", "DynamoStreamReader"]
 
 
 class _Client:
-    """What a reader asks of DynamoDB Streams. Records come as they are sent: what boto3 does to one costs several times what
-    reading the event in it does."""
+    """Requests of a reader to DynamoDB Streams. Records stay as they are sent: boto3's conversion of one costs several times
+    what reading its event does."""
 
     def __init__(self, client: DynamoDBStreamsClient, settings: Settings) -> None:
         self.describe_stream = client.describe_stream
@@ -37,7 +37,7 @@ class _Client:
 
 
 def _find(client: DynamoDBClient, settings: Settings) -> Source:
-    """The events table's present stream. Raises RegionRefuses when there is none."""
+    """Find the current stream of the events table. Raises RegionRefuses when there is none."""
     describe = partial(client.describe_table, TableName=settings.events_table)
     table = clients.call(settings, settings.region, lambda: clients.part(describe(), "Table"))
     arn = table.get("LatestStreamArn")
@@ -57,7 +57,7 @@ class DynamoStreamReader(ShardReader):
 
     @classmethod
     def connect(cls, settings: Settings, checkpoints: Checkpoints) -> DynamoStreamReader:
-        """A reader of the own region's events table. Raises InvalidConfig when the table has no stream."""
+        """Return a reader of the own region's events table. Raises InvalidConfig when the table has no stream."""
         clients.require_table(settings, settings.region, settings.events_table)
         find = partial(_find, clients.dynamodb(settings, settings.region), settings)
         try:

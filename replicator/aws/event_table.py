@@ -1,4 +1,4 @@
-"""The storage on DynamoDB. Writes are PartiQL INSERTs, which can never replace an event."""
+"""Lane storage on DynamoDB. Writes are PartiQL INSERTs, which can never replace an event."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _INSERTS = {"": Insert.ADDED, clients.UNMET: Insert.TAKEN, clients.NOT_NOW: Inse
 
 
 class _Unmet(Exception):
-    """Internal: the write was answered by an error. `refusal`: which does not say that a condition failed, so it may or may
-    not mean that; `certain`: nothing was written, says the engine itself."""
+    """Internal: the response to the write was an error. `refusal`: an error that does not name a failed condition, but may
+    mean one; `certain`: nothing was written, according to the engine itself."""
 
     def __init__(self, refusal: RegionRefuses | None = None, certain: bool = True) -> None:
         self.refusal = refusal
@@ -39,7 +39,7 @@ class _Unmet(Exception):
 
 
 class DynamoStorage:
-    """A LaneStorage on the events table of `region` (by default the settings' own region)."""
+    """LaneStorage on the events table of `region` (by default the settings' own region)."""
 
     def __init__(self, settings: Settings, region: str | None = None) -> None:
         self._settings = settings
@@ -47,7 +47,7 @@ class DynamoStorage:
         self._table = settings.events_table
         self._client = clients.dynamodb(settings, self.region)
         self.wire = Wire(self._client, settings)
-        # An INSERT never replaces an item, costs what a put costs, and has an IAM action of its own: docs/decisions/0003.
+        # An INSERT never replaces an item, costs the same as a put, and has its own IAM action: docs/decisions/0003.
         self._insert_next, self._insert_first = (insert_statement(self._table, first) for first in (False, True))
         found = f'SELECT * FROM "{settings.control_table}" WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
         self._guard_statement = f"EXISTS({found})"
@@ -99,7 +99,7 @@ class DynamoStorage:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> _Unmet | Transient:
-        """What an error means for the write that it answers."""
+        """Classify the error of a write."""
         reasons = clients.cancellation_reasons(error)
         if clients.condition_failed(clients.error_code(error), *reasons):
             return _Unmet()
@@ -109,7 +109,7 @@ class DynamoStorage:
         return passing or _Unmet(clients.refusal(self._settings, self.region, error), clients.from_engine(error))
 
     def _statement(self, event: Event) -> str:
-        """The INSERT of an event, as JSON."""
+        """Return the INSERT of an event, as JSON."""
         return f"{self._insert_next if event.sequence > 1 else self._insert_first}{parameters(event)}}}"
 
     def _send_each(self, batches: Sequence[Sequence[str]]) -> Iterator[dict[str, Any] | clients.Failed]:
@@ -119,9 +119,9 @@ class DynamoStorage:
     def _settle(
         self, events: Sequence[Event], guards: Sequence[Guard], perhaps_sent: bool, refusal: RegionRefuses | None = None
     ) -> None:
-        """A condition failed: these very events are there already (an earlier attempt landed), or others are, or a guard
-        does not hold. Engines name that in many ways, so after a `refusal`, too, what is at the keys decides; the guards
-        are looked at first, or what was sent could land behind the look at its keys."""
+        """Settle a failed condition: these very events are stored already (an earlier attempt was applied), or others are,
+        or a guard does not hold. Engines report that in many ways, so after a `refusal`, too, the stored items decide. The
+        guards are read first: otherwise an earlier request could be applied after the read of its keys."""
         try:
             unguarded = refusal is not None and not self._hold(guards)
             held = self.get([(event.lane, event.sequence) for event in events])
@@ -151,7 +151,7 @@ class DynamoStorage:
         raise refusal
 
     def _hold(self, guards: Sequence[Guard]) -> bool:
-        """Whether the control state is what these guards say."""
+        """Return whether the control state is what these guards require."""
         for guard in guards:
             request = {
                 "TableName": self._settings.control_table,
@@ -168,7 +168,7 @@ class DynamoStorage:
         statements = [self._statement(event) for event in events]
         try:
             codes = clients.execute_batch(self._send_each, self._settings, self.region, statements)
-        except RegionRefuses:  # engines differ in how they name a taken key
+        except RegionRefuses:  # engines differ in how they report a taken key
             held = self.get([(event.lane, event.sequence) for event in events])
             if len(held) < len(events):
                 raise
@@ -227,7 +227,7 @@ class DynamoStorage:
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
-        # A scan returns each partition's items together and in order, so the last one before a change of key is the end.
+        # A scan returns each partition's items together and in order, so the last one before a change of key is the head.
         key: str | None = None
         sequence = ""
         start: dict[str, Any] = {}
@@ -267,7 +267,7 @@ class DynamoStorage:
         return self._call(lambda: clients.table_identity(self._client, self._table))
 
     def _read(self, operation: str, request: dict[str, Any], part: str) -> dict[str, Any]:
-        """The answer to a read, which must hold this part."""
+        """Return the response to a read, which must have this part."""
 
         def once() -> dict[str, Any]:
             answer = self.wire.read(operation, request)
@@ -277,13 +277,13 @@ class DynamoStorage:
         return self._call(once)
 
     def _read_each(self, operation: str, requests: Sequence[dict[str, Any]], part: str) -> Iterator[dict[str, Any]]:
-        """The answers to several reads, in order; those that fail at first are tried again one by one."""
+        """Yield the responses to several reads, in order; failed ones are retried one by one."""
         for request, answer in zip(requests, self.wire.read_each(operation, requests), strict=True):
             good = isinstance(answer, dict) and answer.get(part) is not None
             yield cast("dict[str, Any]", answer) if good else self._read(operation, request, part)
 
     def _call(self, operation: Callable[[], T]) -> T:
-        """A read, retried while its failure may pass. Raises RegionUnavailable, and no error of botocore's."""
+        """Read, with retries for transient failures. Raises RegionUnavailable, and no error of botocore's."""
 
         def once() -> T:
             try:
@@ -298,7 +298,8 @@ class DynamoStorage:
 
 
 def _lane_end(key: str, sequence: str) -> Iterator[tuple[LaneId, int]]:
-    """The lane and sequence of these keys, or nothing when no event can have them: one stray item stops no reconcile."""
+    """Yield the lane and sequence of these keys, or nothing if no event can have them: a stray item must not stop a
+    reconciliation."""
     try:
         yield LaneId.from_key(key), parse_sequence_key(sequence)
     except InvalidName as error:

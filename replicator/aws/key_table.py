@@ -1,4 +1,4 @@
-"""Keys on DynamoDB: one item a subject, so that every verb is one conditional write and needs no transaction."""
+"""Key storage on DynamoDB: one item per subject, so that every operation is one conditional write without a transaction."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from replicator.runtime.settings import Settings
 
 T = TypeVar("T")
 
-_FORGOTTEN = "forgotten"  # no id of a key looks like it: those begin with a region and a dot
+_FORGOTTEN = "forgotten"  # no key id looks like this: those begin with a region and a dot
 
 
 class DynamoKeys:
-    """A KeyStorage on the keys table of `region` (by default the settings' own region)."""
+    """KeyStorage on the keys table of `region` (by default the settings' own region)."""
 
     def __init__(self, settings: Settings, region: str | None = None) -> None:
         self._settings = settings
@@ -49,7 +49,7 @@ class DynamoKeys:
         return True
 
     def forget(self, subject: str) -> None:
-        # A put replaces the whole item: the keys go and the mark comes in one step.
+        # A put replaces the whole item: it removes the keys and sets the mark in one step.
         request: Any = {"TableName": self._table, "Item": {"pk": {"S": subject}, _FORGOTTEN: {"BOOL": True}}}
         self._call(partial(self._client.put_item, **request))
 

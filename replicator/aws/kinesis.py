@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def _find(client: KinesisClient, settings: Settings, stream: str) -> Source:
-    """The stream that has this name now. Of one that was there before it nothing can be read any more."""
+    """Find the stream that has this name now. Records of an earlier stream of the same name can no longer be read."""
     about = clients.call(settings, settings.region, lambda: client.describe_stream_summary(StreamName=stream))
     summary = about["StreamDescriptionSummary"]
     identity = f"{summary['StreamARN']}@{summary['StreamCreationTimestamp'].timestamp():.0f}"
@@ -31,7 +31,7 @@ def _find(client: KinesisClient, settings: Settings, stream: str) -> Source:
 
 
 def require_stream(settings: Settings, stream: str) -> Source:
-    """The stream of this name. Raises InvalidConfig, saying what to do, where there is none."""
+    """Return the stream of this name. Raises InvalidConfig with the remedy if there is none."""
     with _known(settings, stream):
         return _find(clients.kinesis(settings, settings.region), settings, stream)
 
@@ -40,8 +40,8 @@ def require_stream(settings: Settings, stream: str) -> Source:
 class KinesisReader(ShardReader):
     """Reads one Kinesis stream for one reader, through any resharding.
 
-    Kinesis does not say that it has trimmed the record to go on behind; it goes on with the oldest that is left. So an
-    iterator is asked for *at* the last record that was dealt with: when that is not the first to come, it was trimmed.
+    Kinesis does not report that it has trimmed the record to resume behind; it continues with the oldest one left. So an
+    iterator is requested *at* the last processed record: if that is not the first one to arrive, it was trimmed.
     """
 
     client: KinesisClient
@@ -49,9 +49,9 @@ class KinesisReader(ShardReader):
 
     @classmethod
     def connect(cls, settings: Settings, stream: str, checkpoints: Checkpoints) -> KinesisReader:
-        """A reader of `stream` in the settings' region. Raises InvalidConfig when there is no such stream.
+        """Return a reader of `stream` in the settings' region. Raises InvalidConfig when there is no such stream.
 
-        Checkpoints belong to this stream, not to one that had its name before.
+        Checkpoints belong to this stream, not to an earlier one of the same name.
         """
         client = clients.kinesis(settings, settings.region)
         source = require_stream(settings, stream)
@@ -91,7 +91,7 @@ class KinesisReader(ShardReader):
 
 
 class KinesisDestination:
-    """A Kinesis stream as a Destination."""
+    """Destination that is a Kinesis stream."""
 
     def __init__(self, settings: Settings, stream: str) -> None:
         self._settings = settings
@@ -111,8 +111,8 @@ class KinesisDestination:
 
 
 def create_streams(settings: Settings) -> list[str]:
-    """On an emulator: create the internal bus and the stream of external events where they are missing, and have the events
-    table feed the bus. Returns what was created."""
+    """Create, on an emulator, the internal bus and the stream of external events if they are missing, and let the events
+    table feed the bus. Returns the names of what was created."""
     created = []
     with clients.config_errors(settings, settings.region):
         client = clients.kinesis(settings, settings.region)
@@ -132,7 +132,7 @@ def create_streams(settings: Settings) -> list[str]:
 
 @contextmanager
 def _known(settings: Settings, stream: str) -> Iterator[None]:
-    """Turn the error for a stream that does not exist into InvalidConfig, saying what to do."""
+    """Convert the error for a stream that does not exist to InvalidConfig with the remedy."""
     try:
         yield
     except RegionRefuses as error:

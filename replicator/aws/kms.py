@@ -1,6 +1,7 @@
-"""Wrapping by AWS KMS. The subject is the encryption context, so KMS itself refuses a key that was moved to another subject.
+"""Key wrapping by AWS KMS (envelope encryption). The subject is the encryption context, so KMS refuses a key moved to
+another subject.
 
-The KMS key is a multi-region key: one id and one material in every region, each with its own policy and its own life.
+The KMS key is a multi-region key: one id and one material in every region, each with its own policy and lifecycle.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 class KmsWrapping:
-    """Wraps with the KMS key `settings.personal_key` (id, ARN or alias) of the settings' own region."""
+    """Wraps data keys with the KMS key `settings.personal_key` (id, ARN or alias) of the settings' own region."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -37,7 +38,7 @@ class KmsWrapping:
         return made["Plaintext"], made["CiphertextBlob"]
 
     def unwrap(self, subject: str, wrapped: bytes) -> bytes:
-        # The key is named, so that nothing but it is ever used, whatever the stored bytes say.
+        # The key is named, so that no other one is ever used, whatever the stored bytes contain.
         answer = self._call(
             partial(self._client.decrypt, KeyId=self._key, CiphertextBlob=wrapped, EncryptionContext={"subject": subject}),
             subject,

@@ -1,5 +1,5 @@
-"""Stream batches that a mapping gave up, brought back. Lambda's message about one holds positions in the stream and no
-payload. While the stream still has them they become pointers to the lanes that they were in; when it has trimmed them,
+"""Redrive of stream batches that an event source mapping gave up. Lambda's message about a batch holds positions in the
+stream and no payload. While the stream still has the records, they become pointers to their lanes; once it has trimmed them,
 every lane is put on the backlogs, to be compared with what the peer or the view holds."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException", "ValidationE
 
 @dataclass(slots=True)
 class Redrive:
-    """Turns positions in the own region's stream back into lanes."""
+    """Converts positions in the own region's stream back to lanes."""
 
     region: str
     home: LaneStorage
@@ -44,7 +44,7 @@ class Redrive:
     wall: Callable[[], int] = wall_clock
 
     def redrive(self, messages: Sequence[Message]) -> Answer:
-        """Deal with messages of the failed batches' queue. The answer names those that are to be kept."""
+        """Process messages of the failed batches' queue. The answer names the messages to keep."""
         failed = []
         for message in messages:
             try:
@@ -67,7 +67,7 @@ class Redrive:
                 backlog.defer(lanes, self.wall())
 
     def _lanes(self, batch: Mapping[str, Any]) -> dict[LaneId, tuple[int, int]] | None:
-        """The lanes and sequences of a batch by its positions, or None when the stream does not give them all."""
+        """Return the lanes and sequences of a batch by its positions, or None when the stream does not return them all."""
         parts: list[Spans] = []
         last, empty, begun = int(batch["endSequenceNumber"]), 0, False
         try:
@@ -82,7 +82,7 @@ class Redrive:
                 for record in page["Records"]:
                     missing = not begun and int(position(record)) != int(batch["startSequenceNumber"])
                     if missing or int(position(record)) > last:
-                        return None  # the first or the last one is not where it should be
+                        return None  # the first or the last one is missing
                     begun = True
                     events, refused = read_records([record])
                     parts += [{event.lane: (event.sequence, event.sequence)} for event in events]
@@ -101,8 +101,8 @@ _TOLD_LANES = 1000
 
 
 def reconcile(home: LaneStorage, region: str, backlogs: Mapping[str, QueueBacklog], now: int) -> Iterator[int]:
-    """Put every lane on the backlogs, to be compared with what is there: own lanes for peers, all of them for VIEWS.
-    Reads every key once. Yields how many lanes have been put there so far; doing it again is harmless."""
+    """Put every lane on the backlogs, to be compared: own lanes for peers, all lanes for VIEWS. Reads every key once. Yields
+    the number of lanes put there so far; repeating it is harmless."""
     part: dict[LaneId, tuple[int, int]] = {}
     count = 0
 

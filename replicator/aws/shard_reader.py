@@ -1,9 +1,9 @@
-"""Reading a sharded stream: every shard, parents before children, resumed from checkpoints. DynamoDB Streams and Kinesis
-differ in their requests only.
+"""Shard reader: reads every shard of a stream, parents before children, resumed from checkpoints. DynamoDB Streams and
+Kinesis differ in their requests only.
 
-Records that a stream has trimmed cannot be read. The reader never passes over them in silence: the batch that follows
-says `trimmed`, and whoever reads then compares lanes, which hold everything for good. A stream that another one takes the
-place of ends in the same way: docs/decisions/0029.
+Trimmed records cannot be read. The reader never skips them silently: the next batch has `trimmed` set, and its consumer then
+compares lanes, which hold all events permanently. A stream that is replaced by another one ends in the same way:
+docs/decisions/0029.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _LOOK_FOR_SHARDS_SECONDS = 10.0
 _MARK_SECONDS = 3600.0
 _MARK_AGAIN_SECONDS = 60.0
 _SURE_SECONDS = 23 * 3600.0
-"""Streams keep records for 24 hours at least. What is younger than this is certainly there still."""
+"""Streams keep records for at least 24 hours. Records younger than this many seconds are certainly still there."""
 
 
 @dataclass(slots=True)
 class Shard:
-    """Where a reader stands in one shard. Two parents: the shard is what they were merged into."""
+    """State of a reader in one shard. A shard with two parents is the result of a merge."""
 
     parents: tuple[str, ...] = ()
     position: str | None = None
@@ -44,20 +44,21 @@ class Shard:
     finished: bool = False
     trimmed: bool = False
     since: float = -math.inf
-    """By the reader's clock: when it was last read, or was not there yet. What it has not been read of is younger. Counts
-    only while there is no position, by which a stream can tell what it has trimmed."""
+    """Time of the last read by the reader's clock, or of its last absence: unread records are younger. Counts only while
+    there is no position, from which a stream can tell what it has trimmed."""
     resumed: str | None = None
-    """The record that the next page must begin with, where a stream does not say that it has trimmed it."""
+    """Record that the next page must begin with, for a stream that does not report that it was trimmed."""
     floor: float = -math.inf
-    """By the service's clock, in seconds since the epoch: while it has no checkpoint, nothing older waits in it."""
+    """Low watermark, in seconds since the epoch by the service's clock: while the shard has no checkpoint, no waiting record
+    is older."""
 
 
 @dataclass(slots=True)
 class ShardReader(ABC):
     """Reads one stream for one reader.
 
-    `poll` returns what is new; `commit` records that a batch has been dealt with. Batches of a shard must be committed
-    in order. A reader that is killed starts again after its last commit, so records may come twice, never not at all.
+    `poll` returns new records; `commit` records that a batch has been processed. Batches of a shard must be committed
+    in order. After a crash a reader resumes behind its last commit: records arrive at least once.
     """
 
     client: Any
@@ -71,47 +72,47 @@ class ShardReader(ABC):
     _resumed: bool = False
     _vanished: set[str] = field(default_factory=set)
     _unsaved: set[str] = field(default_factory=set)
-    """Shards that have no checkpoint."""
+    """Shards without a checkpoint."""
     _owed: dict[str, float] = field(default_factory=dict)
-    """Shards of which a batch said `trimmed` that has not been dealt with yet, and the service's time when it did."""
+    """Shards with a `trimmed` batch that has not been processed yet, and the service's time of that batch."""
     _described: float = -math.inf
-    """The service's time when the stream was described last."""
+    """Service's time of the last description of the stream."""
     _mark: float = -math.inf
     _marks_at: float = -math.inf
     _told: float = -math.inf
-    """The service's own time of its last answer, in seconds since the epoch."""
+    """Service's own time of its last response, in seconds since the epoch."""
     unread: dict[str, str] = field(default_factory=dict)
-    """The open shards that the last poll did not read, and why: what they hold is not among what it returned."""
+    """Open shards that the last poll did not read, and the reasons: the poll returned none of their records."""
     date: str = ""
-    """The service's own time of its last answer to the last poll, as HTTP has it (empty: it did not say)."""
+    """Service's own time of its last response to the last poll, as an HTTP date (empty: none was given)."""
     succession: Succession = field(default_factory=Succession)
-    """Looks which stream is to be read now."""
+    """Finds the stream to read now."""
     _quiet: bool = False
     """Whether the last poll found nothing."""
 
     trimmed_codes: ClassVar[tuple[str, ...]] = ("TrimmedDataAccessException", "ResourceNotFoundException")
-    """The errors that mean: what was asked for is gone from the stream."""
+    """Error codes that mean: the requested records are gone from the stream."""
 
     @abstractmethod
     def _describe(self) -> Mapping[str, tuple[str, ...]]:
-        """Every shard of the stream with its parents."""
+        """Return every shard of the stream with its parents."""
 
     @abstractmethod
     def _iterator(self, name: str, shard: Shard) -> str:
-        """An iterator behind the shard's position, or from the oldest record when it has none."""
+        """Return an iterator behind the shard's position, or from the oldest record when it has none."""
 
     @abstractmethod
     def _page(self, iterator: str) -> Mapping[str, Any]:
-        """The answer of GetRecords."""
+        """Return the response of GetRecords."""
 
     @abstractmethod
     def _sequence_number(self, record: Mapping[str, Any]) -> str:
-        """The record's place in its shard."""
+        """Return the record's position in its shard."""
 
     def poll(self) -> list[Batch]:
-        """New records of every open shard, at most one batch a shard; `unread` says which shards it could not read.
+        """Return new records of every open shard, at most one batch per shard; `unread` names the shards that were not read.
 
-        Raises RegionUnavailable when a shard failed and no other one gave anything, or where there is no stream now.
+        Raises RegionUnavailable when a shard failed and no other one returned anything, or when there is no stream now.
         """
         now = self.monotonic()
         self._note_mark(now)
@@ -130,7 +131,7 @@ class ShardReader(ABC):
                 continue
             try:
                 batch = self._read(name, shard)
-            except RegionUnavailable as error:  # this shard's turn comes again; what others gave is not lost for it
+            except RegionUnavailable as error:  # this shard is read again later; batches of others must not be lost
                 failure = error
                 self.unread[name] = FAILED
                 continue
@@ -143,41 +144,41 @@ class ShardReader(ABC):
         return batches
 
     def commit(self, batch: Batch) -> None:
-        """Record that `batch` has been dealt with."""
+        """Record that `batch` has been processed."""
         if batch.stream not in ("", self.stream_arn):
-            return  # of a stream that was left: shards of the one that is read now may have the same names
+            return  # of a previous stream: shards of the current one may have the same names
         if batch.position is not None or batch.closed:
             self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
             self._unsaved.discard(batch.shard)
         compared = self._owed.pop(batch.shard, -math.inf) if batch.trimmed else -math.inf
         for name in self._unsaved & self._shards.keys():  # all lanes were compared, whatever shard their events are in
             self._shards[name].floor = max(self._shards[name].floor, compared)
-        if batch.trimmed and self._vanished:  # their loss has been dealt with: the next start need not do it again
+        if batch.trimmed and self._vanished:  # their loss has been handled: the next start need not repeat it
             for shard in self._vanished:
                 self.checkpoints.save(self.stream_arn, shard, None, True)
             self._vanished = set()
         self._note_mark(self.monotonic())
 
     def _note_mark(self, now: float) -> None:
-        """Once an hour, note how old what waits in shards without a checkpoint can be: those that are known, and those that
-        will be. A reader that starts again has no other way to know. An empty page proves nothing: a stream may give one
-        before records that come later."""
+        """Once an hour, record the low watermark of known and future shards without a checkpoint. A reader that starts again
+        has no other way to know the age of waiting records. An empty page proves nothing: a stream may return one before
+        later records."""
         if now < self._marks_at:
             return
-        waiting = self._unsaved & self._shards.keys()  # also of what was read to its end, and is not dealt with yet
+        waiting = self._unsaved & self._shards.keys()  # including shards read to their end but not processed yet
         mark = min([self._described, *(self._shards[name].floor for name in waiting)])
         if mark <= self._mark or not math.isfinite(mark):
             return
         try:
             self.checkpoints.mark(self.stream_arn, mark)
-        except RegionUnavailable as error:  # what was read must not be lost for it, nor reading stop
+        except RegionUnavailable as error:  # records that were read must not be lost, nor reading stop
             log.warning("stream.not_marked", error=str(error))
             self._marks_at = now + _MARK_AGAIN_SECONDS
         else:
             self._mark, self._marks_at = mark, now + _MARK_SECONDS
 
     def _look(self) -> None:
-        """Look which stream to read, and for its shards."""
+        """Find the stream to read, and its shards."""
         ended = all(shard.finished for shard in self._shards.values())
         if source := self.succession.due(self.stream_arn, ended, self._quiet):
             self._follow(source)
@@ -191,7 +192,7 @@ class ShardReader(ABC):
             self._look_for_shards()
 
     def _follow(self, source: Source) -> None:
-        """Go on with this stream, as with one that was never read: checkpoints of another do not count, and records may
+        """Switch to this stream, as to one that was never read: checkpoints of another one do not count, and records may
         have been lost between the two."""
         new = source.table != self.succession.table
         log.warning("stream.replaced", stream=source.stream, before=self.stream_arn, new_table=new)
@@ -204,7 +205,7 @@ class ShardReader(ABC):
         born = self._described
         found = {name: Shard(parents, since=self._saw, floor=born) for name, parents in self._describe().items()}
         if not found and not self._resumed:
-            return  # the stream is being made
+            return  # the stream is being created
         self._described = self._told
         if not self._resumed:
             self._resume(found)
@@ -214,7 +215,7 @@ class ShardReader(ABC):
         lost = bool(vanished) or _orphans(found, self._shards.keys())
         self._unsaved = (self._unsaved & found.keys()) | (found.keys() - self._shards.keys())
         self._shards = {name: self._shards.get(name, shard) for name, shard in found.items()}
-        if lost:  # a shard aged out before it was read to its end
+        if lost:  # a shard expired before it was read to its end
             for shard in self._shards.values():
                 shard.trimmed = not shard.finished
 
@@ -264,7 +265,7 @@ class ShardReader(ABC):
             self._looked = None  # its children can be read now
         if not records and not shard.finished and not shard.trimmed:
             if page.get("MillisBehindLatest") == 0 and shard.position is None and name not in self._owed:
-                shard.floor = max(shard.floor, _seconds(self.date))  # Kinesis says that this was all
+                shard.floor = max(shard.floor, _seconds(self.date))  # Kinesis reports that this was all
             return None
         if records:
             shard.position = self._sequence_number(records[-1])
@@ -277,10 +278,10 @@ class ShardReader(ABC):
         code = error.code
         self.unread[name] = AGAIN
         if code == "ExpiredIteratorException":
-            shard.iterator = None  # the next poll asks for one from the last position
+            shard.iterator = None  # the next poll requests one from the last position
             return None
         if code not in self.trimmed_codes or (code == "InvalidArgumentException" and shard.position is None):
-            shard.iterator = None  # not that it is this one's fault
+            shard.iterator = None  # the iterator need not be the cause
             raise error
         log.warning("stream.trimmed", shard=name, code=code)
         shard.position, shard.iterator, shard.resumed, shard.trimmed = None, None, None, True
@@ -297,7 +298,7 @@ class ShardReader(ABC):
 
 
 def _orphans(found: Mapping[str, Shard], known: Any) -> bool:
-    """Whether a shard that was not known before has a parent that is known to nobody: that one aged out unread."""
+    """Return whether a new shard has an unknown parent: that parent expired unread."""
     everything = known | found.keys()
     return any(not everything.issuperset(shard.parents) for name, shard in found.items() if name not in known)
 
@@ -307,7 +308,7 @@ def _date(answer: Mapping[str, Any]) -> str:
 
 
 def _seconds(date: str) -> float:
-    """An HTTP date in seconds since the epoch; minus infinity where it is none."""
+    """Convert an HTTP date to seconds since the epoch; minus infinity for any other text."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):

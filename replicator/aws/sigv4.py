@@ -1,4 +1,4 @@
-"""botocore's Signature Version 4, with what is the same for many requests, or twice in one, made once."""
+"""Signature Version 4 of botocore, with cached parts: those shared by many requests, or needed twice in one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Signer(SigV4Auth):
         self._region = region
 
     def headers_to_sign(self, request: Any) -> Any:
-        """As botocore selects them, which it does twice."""
+        """Return the headers that botocore selects; it asks for them twice."""
         if self._headers is None:
             self._headers = super().headers_to_sign(request)
         return self._headers
 
     def signature(self, string_to_sign: str, request: Any) -> str:
-        """By the key of the day, which four digests of the secret make."""
+        """Sign by the key of the day, which takes four digests of the secret to derive."""
         key = _key_of_day(self.credentials.secret_key, request.context["timestamp"][:8], self._region)
         return hmac.new(key, string_to_sign.encode(), sha256).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The region's SQS queues: a backlog for each link, dead letters, and stream batches that a mapping gave up."""
+"""SQS queues of a region: a backlog for each link, dead letters, and stream batches that a mapping gave up."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 LONG_POLL = 1
-"""Seconds to wait for a message before a queue counts as empty. Without waiting, SQS asks only some of its servers."""
+"""Seconds to wait for a message before a queue counts as empty. Without a wait, SQS queries only some of its servers."""
 MAX_DELAY = 30
-"""Seconds between two attempts at what waits, at most: how long after a peer's return its backlog may still rest."""
+"""Maximum seconds between two attempts: the longest time that a backlog rests after its peer's return."""
 
 
 class Queue:
-    """One queue of the settings' region, by the name that Terraform gives it."""
+    """Queue of the settings' region, under the name that Terraform gives it."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
@@ -34,7 +34,7 @@ class Queue:
 
     @cached_property
     def _client(self) -> SQSClient:
-        """Made when it is needed: a function that copies needs none as long as its peers answer."""
+        """SQS client, created on first use: a function that copies needs none as long as its peers answer."""
         return clients.sqs(self._settings, self._settings.region)
 
     @cached_property
@@ -55,8 +55,8 @@ class Queue:
         self._call(lambda: self._client.send_message(QueueUrl=url, MessageBody=text, DelaySeconds=delay))
 
     def take(self) -> Iterator[tuple[str, str]]:
-        """(text, receipt) of each message that can be had now, once. They come back unless `done` within the queue's
-        timeout; what comes back while this goes on is for the next time, so it ends whatever the timeout is."""
+        """Yield (text, receipt) of each message available now, once. Messages return to the queue unless `done` within its
+        timeout; those that return meanwhile are left for the next call, so this ends whatever the timeout is."""
         url = self._url
         seen: set[str] = set()
         while True:
@@ -70,7 +70,7 @@ class Queue:
             yield from ((message["Body"], message["ReceiptHandle"]) for message in fresh)
 
     def depth(self) -> int:
-        """About how many messages are on the queue, those that rest or are being dealt with included."""
+        """Return the approximate number of messages on the queue, including delayed and in-flight ones."""
         url = self._url
         names: Any = [
             "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible"
@@ -79,7 +79,7 @@ class Queue:
         return sum(int(found.get("Attributes", {}).get(name, 0)) for name in names)
 
     def done(self, receipt: str) -> None:
-        """Remove a message that was taken. Done twice is done; one whose timeout has passed may come back."""
+        """Remove a taken message. Repeating it is harmless; a message whose timeout has passed may come back."""
         url = self._url
         try:
             self._call(lambda: self._client.delete_message(QueueUrl=url, ReceiptHandle=receipt))
@@ -92,7 +92,7 @@ class Queue:
 
 
 class QueueBacklog:
-    """A backlog on an SQS queue. A pointer that fails is sent anew and so never ages away."""
+    """Backlog on an SQS queue. A failed pointer is sent as a new message, so it never expires."""
 
     def __init__(self, link: str, queue: Queue) -> None:
         self.link = link
@@ -101,18 +101,18 @@ class QueueBacklog:
 
     @classmethod
     def connect(cls, settings: Settings, target: str) -> QueueBacklog:
-        """The backlog of the settings' region towards a peer, or towards VIEWS."""
+        """Return the backlog of the settings' region towards a peer, or towards VIEWS."""
         return cls(f"{settings.region}>{target}", Queue(settings, f"backlog-{target}"))
 
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
-        """As Backlog.defer. After `tries` in vain they rest up to MAX_DELAY seconds. What fails again of a dead letter that
-        is replayed goes back there, with its `cause`."""
+        """Implement Backlog.defer. After `tries` failures lanes rest up to MAX_DELAY seconds. A replayed dead letter that
+        fails again becomes a dead letter again, with its `cause`."""
         delay = random.randint(1, min(MAX_DELAY, 2 ** min(tries, 10))) if tries else 0
         for part in Pointers(self.link, lanes, since, tries, cause).split():
             self._queue.send(str(part), delay)
 
     def take(self, limit: int) -> Part | None:
-        """Up to ten messages, however many lanes they name."""
+        """Return up to ten messages, however many lanes they name."""
         if self._taking is None:
             self._taking = self._queue.take()
         while messages := list(islice(self._taking, 10)):
@@ -132,7 +132,8 @@ class QueueBacklog:
 
 
 def part_of(link: str, messages: Iterable[tuple[str, str]]) -> Part | None:
-    """The pointers of this link in (text, receipt) of messages, as one part. Other messages are left to the dead letters."""
+    """Merge this link's pointers in (text, receipt) of messages into one part. Other messages are left to the dead
+    letters."""
     found: list[tuple[Pointers, str]] = []
     for text, receipt in messages:
         with suppress(InvalidPointers):
@@ -143,13 +144,14 @@ def part_of(link: str, messages: Iterable[tuple[str, str]]) -> Part | None:
 
 
 def dead_letters(settings: Settings) -> Queue:
-    """Where messages end that need a person: pointers that failed too often, and events that no projection digests."""
+    """Return the dead letter queue: pointers that failed too often, and events that no projection accepts; they need an
+    operator."""
     return Queue(settings, "dead-letters")
 
 
 def replay(settings: Settings, letters: Queue) -> Iterator[tuple[str, Pointers | None]]:
-    """Send every dead letter back to the backlog of its link. Yields each text with its pointers, or with None where it
-    is not pointers: those stay."""
+    """Send every dead letter back to the backlog of its link. Yields each text with its pointers, or with None if it is not
+    pointers: those stay."""
     links = {f"{settings.region}>{target}": target for target in (*settings.peers, VIEWS)}
     queues = {target: Queue(settings, f"backlog-{target}") for target in links.values()}
     for text, receipt in letters.take():
@@ -157,7 +159,7 @@ def replay(settings: Settings, letters: Queue) -> Iterator[tuple[str, Pointers |
             pointers: Pointers | None = Pointers.parse(text)
         except ValueError:
             pointers = None
-        way = ">".join(pointers.link.split(">")[:2]) if pointers else ""  # secondary sinks' links go on behind the views'
+        way = ">".join(pointers.link.split(">")[:2]) if pointers else ""  # a secondary sink's link extends the views' link
         if pointers is None or way not in links or (way != pointers.link and links[way] != VIEWS):
             yield text, None
             continue

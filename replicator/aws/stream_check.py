@@ -1,5 +1,5 @@
-"""Whether an engine's streams show what is inserted by PartiQL. AWS's do; some emulators leave such records out, and then
-nothing that is appended is ever copied or projected."""
+"""Stream check: whether an engine's streams show PartiQL INSERTs. AWS's do; some emulators omit those records, and then no
+appended event would ever be copied or projected."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _SECONDS = 30.0
 _PAUSE = 0.05
 _LATE_SECONDS = 5.0
-"""So much later than the change the insert may come: LocalStack does not keep their order."""
+"""Seconds after the change within which the insert may still arrive: LocalStack does not keep their order."""
 
 
 def require_inserts_shown(settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Insert an item into a table made for that, change it, and read the stream up to the change. The table is deleted
-    again. Does nothing at AWS's own endpoints.
+    """Insert an item into a temporary table, change it, and read the stream up to the change. The table is deleted again.
+    Does nothing at AWS's own endpoints.
 
-    Raises InvalidConfig where the stream shows the change and not the insert. An engine that does not say is not refused.
+    Raises InvalidConfig when the stream shows the change and not the insert. An engine that shows neither is accepted.
     """
     endpoint = settings.endpoint(settings.region)
     host = urlsplit(endpoint or "").hostname
@@ -55,7 +55,7 @@ def require_inserts_shown(settings: Settings, sleep: Callable[[float], None] = t
 
 
 def _inserts_shown(settings: Settings, sleep: Callable[[float], None]) -> bool | None:
-    """Whether the insert came; None where not even the change did."""
+    """Return whether the insert arrived; None if not even the change did."""
     client: Any = clients.dynamodb(settings, settings.region)
     streams: Any = clients.streams(settings, settings.region)
     table = f"{settings.prefix}-check-{uuid.uuid4().hex[:12]}"
@@ -82,12 +82,12 @@ def _inserts_shown(settings: Settings, sleep: Callable[[float], None]) -> bool |
     finally:
         try:
             client.delete_table(TableName=table)
-        except (BotoCoreError, ClientError) as error:  # what was found out holds all the same
+        except (BotoCoreError, ClientError) as error:  # the result holds all the same
             log.warning("streams.table_left", region=settings.region, table=table, error=f"{type(error).__name__}: {error}")
 
 
 def _looks(streams: Any, arn: str, sleep: Callable[[float], None]) -> Iterator[set[str]]:
-    """Look at a new stream again and again: the names of the events that came since the last look."""
+    """Poll a new stream repeatedly: yield the names of the events that arrived since the last poll."""
     end = time.monotonic() + _SECONDS
     iterators: dict[str, str] = {}
     while time.monotonic() < end:

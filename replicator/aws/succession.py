@@ -1,4 +1,4 @@
-"""Which stream a reader reads: another one may take its place, of the same table or of one that was made anew.
+"""Stream succession: finds the stream to read, as another one may replace it, of the same table or of a recreated one.
 
 docs/decisions/0029 has the rule and its reasons.
 """
@@ -13,11 +13,11 @@ from replicator.aws import clients
 from replicator.domain.errors import RegionRefuses, RegionUnavailable
 
 NO_STREAM = "NoStream"
-"""The code of a refusal: the table is there and has no stream."""
+"""Error code of a refusal: the table exists and has no stream."""
 
 
 class Source(NamedTuple):
-    """The stream that a table has now, and the identity of the table: one made anew has another."""
+    """Current stream of a table, and the identity of the table: a recreated one has another."""
 
     stream: str
     table: str
@@ -25,27 +25,27 @@ class Source(NamedTuple):
 
 @dataclass(slots=True)
 class Succession:
-    """Looks which stream is the present one. `find` raises RegionRefuses where there is no table, or no stream (NO_STREAM);
-    without it the stream never changes. `table` is the identity of the table whose stream is read."""
+    """Finds the current stream. `find` raises RegionRefuses when there is no table, or no stream (NO_STREAM); without it the
+    stream never changes. `table` is the identity of the table whose stream is read."""
 
     find: Callable[[], Source] | None = None
     table: str = ""
     next: Source | None = None
-    """The stream that has taken the place of the one that is read, as long as that one may hold records yet."""
+    """Stream that has replaced the one being read, as long as the old one may still hold records."""
     missing: RegionRefuses | None = None
-    """Why there is nothing to read from now."""
+    """Reason why there is nothing to read from now."""
 
     def due(self, stream: str, ended: bool, quiet: bool) -> Source | None:
-        """The stream to go on with, where it is another one and its time has come.
+        """Return the stream to switch to, if there is another one and its time has come.
 
-        What `stream` still holds is read first where the table is the same, until all its shards have `ended` or it is
-        `quiet` from one look to the next; and where there is no table. Not where there is another table.
+        For the same table, the rest of `stream` is read first, until all its shards have `ended` or it is `quiet` from one
+        check to the next; likewise when there is no table. Not so when there is another table.
         """
         if self.find is None:
             return None
         try:
             source, self.missing = self.find(), None
-        except RegionUnavailable as error:  # reading goes on without: a control plane may be away for hours
+        except RegionUnavailable as error:  # reading continues without: a control plane may be down for hours
             gone = isinstance(error, RegionRefuses) and error.code in (clients.NO_SUCH_TABLE, NO_STREAM)
             self.missing = error if isinstance(error, RegionRefuses) and gone else None
             return None

@@ -1,4 +1,4 @@
-"""Tables for a laptop or an emulator. On AWS, Terraform makes them."""
+"""Table creation for a laptop or an emulator. On AWS, Terraform creates the tables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from replicator.runtime.settings import Settings
 
 
 def check_endpoint(settings: Settings) -> None:
-    """Raise InvalidConfig where the endpoint of the settings' region does not answer."""
+    """Raise InvalidConfig when the endpoint of the settings' region does not answer."""
     with clients.config_errors(settings, settings.region):
         clients.dynamodb(settings, settings.region).list_tables(Limit=1)
 
 
 def create_tables(settings: Settings) -> list[str]:
-    """Create the events, control and keys tables of the settings' region where they are missing. Returns the new ones."""
+    """Create the events, control and keys tables of the settings' region if they are missing. Returns the new ones."""
     created = []
     check_endpoint(settings)
     with clients.config_errors(settings, settings.region):
@@ -31,7 +31,8 @@ def create_tables(settings: Settings) -> list[str]:
 
 
 def create_missing(bound: Any, settings: Settings) -> bool:
-    """Create the table of a bound model. True when it was missing. Raises InvalidConfig where it cannot be made."""
+    """Create the table of a bound model. Returns True when it was missing. Raises InvalidConfig when it cannot be
+    created."""
     with clients.config_errors(settings, settings.region):
         clients.share_session(bound._get_connection().connection)
         try:

@@ -1,5 +1,5 @@
-"""Uniqueness across streams and regions: a claim is a stream of its own (`email/homer@example.com`), written in one
-transaction with the stream that owns it. Two rules say what happens when two regions claim at once: docs/decisions/0011."""
+"""Claims: uniqueness across streams and regions. A claim is a stream of its own (`email/homer@example.com`), written in one
+transaction with the stream that owns it. Two rules decide when two regions claim at once: docs/decisions/0011."""
 
 from replicator.claims.homed import HomedClaims, WrongHome
 from replicator.claims.homes import HomeMover, Homes, HomesNotMoved

@@ -1,7 +1,7 @@
-"""The home-region rule: a claim is granted in its home region alone, so no two regions can grant it at once.
+"""Home-region rule: a claim is granted in its owner region (home) alone, so no two regions can grant it at once.
 
-Consistent rather than available: while a claim's home cannot be reached it can be neither made nor released. Everything
-else of Meridian goes on.
+Consistent rather than available: while a claim's home cannot be reached it can be neither made nor released. All other
+parts of Meridian continue.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ T = TypeVar("T")
 
 
 class WrongHome(InvalidOperation):
-    """Claims that have no home, or not one and the same."""
+    """Claims without a home, or with different homes."""
 
 
 class HomedClaims:
-    """Claims and releases as one region's applications make them. Safe to share between threads.
+    """Makes and releases claims for one region's applications. Safe to share between threads.
 
-    `region` is the applications' own; `controls` and `stores` give the control state and the event store of a region by
-    name: claims are written in their homes, and whether a region is home is asked there.
+    `region` is the applications' own; `controls` and `stores` return the control state and the event store of a region by
+    name: claims are written in their homes, and only a home itself decides whether it is the home.
     """
 
     def __init__(self, region: str, controls: Callable[[str], ControlStorage], stores: Callable[[str], EventStore]) -> None:
         self._region = region
         self._controls = controls
         self._stores = stores
-        self._homes: Homes | None = None  # those of the last call; the write itself finds out when they have moved
+        self._homes: Homes | None = None  # those of the last call; the write itself detects a move
 
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
-        """Claims and releases, and operations on other streams, in one transaction in the claims' home region.
+        """Execute claims and releases, and operations on other streams, in one transaction in the claims' home region.
 
-        98 events (MAX_EVENTS) in all, one for each claim or release among them. Returns Saved (each claim is its owner's),
-        Rejected (owned by another), or GaveUp (the homes are being moved): all of them as the home has it at a moment during
+        98 events (MAX_EVENTS) in all, including one for each claim or release. Returns Saved (each claim is its owner's),
+        Rejected (owned by another), or GaveUp (the homes are being moved), according to the home at some moment during
         the call. Raises WrongHome when the claims have different homes (release the old one after the new one is claimed),
         or a type that has none; errors as EventStore.save.
         """
@@ -52,12 +52,12 @@ class HomedClaims:
         try:
             result = moved_homes()(self._attempt, claims, operations, timeout)
         except (RegionUnavailable, OutcomeUnknown):
-            self._homes = None  # that region may be gone for good, and its claims have another home
+            self._homes = None  # that region may be gone permanently, and its claims have another home
             raise
         return result or GaveUp(MOVED_HOMES_ATTEMPTS, "the homes of claims are being moved; try again later")
 
     def _attempt(self, claims: Sequence[Claim | Release], operations: Sequence[Operation], timeout: float) -> Result | None:
-        """One try under the homes as they are believed to be; None when they turn out to be others."""
+        """Try once under the homes as last known; return None when they have changed."""
         homes = self._homes = self._homes or self._own()
         try:
             home = self._home(homes, claims)
@@ -75,19 +75,19 @@ class HomedClaims:
         return None
 
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
-        """Who owns a claim, read in its home region: nothing can be newer. Raises HomesNotMoved while the homes are being
-        moved; other errors as EventStore.state."""
+        """Return the owner of a claim, read in its home region: nothing can be newer. Raises HomesNotMoved while the homes
+        are being moved; other errors as EventStore.state."""
         stream = StreamId.of(claim)
         return self._at_home(stream, lambda home: OWNERSHIP.value_of(self._stores(home).state(stream, timeout=timeout)))
 
     def home_of(self, claim: StreamId | str) -> str:
-        """The region where a claim is granted now. Errors as `owner`."""
+        """Return the region that grants a claim now. Raises as `owner`."""
         return self._at_home(StreamId.of(claim), lambda home: home)
 
     def _at_home(self, claim: StreamId, read: Callable[[str], T]) -> T:
-        """What `read` finds in the claim's home region, which said after it that it still was the home.
+        """Return the result of `read` in the claim's home region, if that confirms afterwards that it is still the home.
 
-        While homes are closed nobody can tell: the new home may be open already, and this region not told of it.
+        While homes are closed the answer is unknown: the new home may be open already, without this region's knowledge.
         """
         homes = self._own()
 
@@ -96,7 +96,7 @@ class HomedClaims:
             if homes.open:
                 home = homes.home_of(claim)
                 found, there = read(home), Homes.read(self._controls(home))
-                # A home that is to be opened yet has granted nothing, and has got all claims: another one is open.
+                # A home that is not opened yet has granted nothing, and has received all claims: another one is open.
                 if there is not None and there.opened == homes:
                     return (found,)
             homes = self._newest(homes, claim)
@@ -111,7 +111,7 @@ class HomedClaims:
         return answer[0]
 
     def _newest(self, homes: Homes, claim: StreamId) -> Homes:
-        """What came of these homes. The own region may not have been told, nor the home: the newest belief counts."""
+        """Return the newest known homes after these. Neither the own region nor the home need know of the latest change."""
         there = Homes.read(self._controls(homes.opened.home_of(claim)))
         return max(self._own(), there or homes, key=lambda each: each.age)
 
@@ -143,5 +143,5 @@ class HomedClaims:
 
 
 def _checked(result: Result) -> bool:
-    """Whether the write itself has checked the homes, or says nothing about who owns anything."""
+    """Return whether the write itself has checked the homes, or makes no statement about owners."""
     return isinstance(result, GaveUp) or (isinstance(result, Saved) and bool(result.events))

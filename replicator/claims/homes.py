@@ -1,13 +1,13 @@
-"""Which region is the home of a claim, and the fence that makes it so.
+"""Owner region (home) of each claim, and the condition check that enforces it.
 
 Homes are chosen by rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998):
-every region computes the same one without asking, and a region that leaves moves its own claims alone. Each region keeps
-the value below in its control state, and every claim is written in one transaction with a check that it still stands
-there, unchanged and open.
+every region computes the same one without communication, and a region that leaves moves its own claims alone. Each region
+keeps the value below in its control state, and every claim is written in one transaction with a condition check that it
+is still stored there, unchanged and open.
 
-An epoch belongs to one move. Before it is opened anywhere, every region holds that it is closed for this epoch and where
-it leads to, and a region is opened only from exactly that. So of several moves at once at most one opens anything: the
-epoch is what a ballot is in Paxos (Lamport, "Paxos Made Simple", 2001, section 2.2), with every region that is asked as
+An epoch belongs to one move. Before it is opened anywhere, every region records that it is closed for this epoch and where
+it leads to, and a region is opened only from exactly that state. So of several concurrent moves at most one opens anything:
+the epoch is what a ballot is in Paxos (Lamport, "Paxos Made Simple", 2001, section 2.2), with every region that is asked as
 the quorum.
 """
 
@@ -29,9 +29,9 @@ SCOPE, KEY = "homes", "claims"
 
 @dataclass(frozen=True, slots=True)
 class Homes:
-    """The regions that are home to claims of `types`, in one epoch.
+    """Owner regions of claims of `types`, in one epoch.
 
-    While it is not open nothing can be claimed: the claims of `regions` are on their way `to` others.
+    While it is not open nothing can be claimed: the claims of `regions` are being moved `to` others.
     """
 
     epoch: int
@@ -41,17 +41,17 @@ class Homes:
     to: tuple[str, ...] = ()
 
     def home_of(self, claim: StreamId) -> str:
-        """The one region where `claim` can be claimed and released."""
+        """Return the only region where `claim` can be claimed and released."""
         return max(self.regions, key=lambda region: sha256(f"{region}#{claim.type}#{claim.id}".encode()).digest())
 
     @property
     def opened(self) -> Homes:
-        """What this leads to when it is closed; itself when it is open."""
+        """The homes that a closed value leads to; itself if it is open."""
         return self if self.open else Homes(self.epoch, self.to, True, self.types)
 
     @property
     def age(self) -> tuple[int, bool]:
-        """Of what several regions hold, the greatest is the newest."""
+        """Order of the values that several regions hold: the greatest is the newest."""
         return self.epoch, self.open
 
     @property
@@ -61,12 +61,12 @@ class Homes:
 
     @property
     def guard(self) -> Guard:
-        """Holds while a region's control state is exactly this."""
+        """Condition check that a region's control state is exactly this."""
         return Guard(SCOPE, KEY, self.value)
 
     @classmethod
     def read(cls, control: ControlStorage) -> Homes | None:
-        """What a region's control state says, or None before homes are named there."""
+        """Read the homes from a region's control state; None before homes are set there."""
         value = dict(control.get_all(SCOPE)).get(KEY)
         if value is None:
             return None
@@ -74,12 +74,12 @@ class Homes:
 
 
 class HomesNotMoved(MeridianError):
-    """Homes are being moved, or were left half moved. Claims stay closed where they were closed; run the move again."""
+    """Homes are being moved, or a move was interrupted. Claims stay closed where they were closed; run the move again."""
 
 
 @dataclass(frozen=True, slots=True)
 class HomeMover:
-    """Moves the home of claims to other regions. Every step can be repeated: killed anywhere, run it again.
+    """Moves the homes of claims to other regions. Every step can be repeated: after a crash at any point, run it again.
 
     `controls` and `storages` are those of every region; `types` all stream types that are claims.
     """
@@ -92,10 +92,10 @@ class HomeMover:
     def move(self, to: Sequence[str], lost: Sequence[str] = (), wait: float = 60.0) -> Homes:
         """Close claims everywhere, wait until every claim has arrived in the new homes, open the next epoch there.
 
-        `lost` names regions that are gone with all they held, or are switched off and will come back only as rebuilt ones:
-        they are not asked. A region that is named so and still takes claims can grant what is granted elsewhere.
+        `lost` names regions that are gone with all their data, or are switched off and will come back only as rebuilt ones:
+        they are not queried. A region named here that still accepts claims can grant what is granted elsewhere.
         Raises InvalidConfig before anything is changed, RegionUnavailable, and HomesNotMoved when claims have not arrived
-        after `wait` seconds or somebody else moves them too.
+        after `wait` seconds or another process moves them too.
         """
         new = self._named(to, lost)
         asked = {region: control for region, control in self.controls.items() if region not in lost}
@@ -120,7 +120,8 @@ class HomeMover:
         return new
 
     def _check(self, found: Mapping[str, Homes | None], lost: Sequence[str]) -> None:
-        """A home that is not asked would stay open, and claims of a type that is not named would be left behind."""
+        """Raise InvalidConfig for an unqueried home, which would stay open, or an unnamed type, whose claims would be left
+        behind."""
         known = [homes for homes in found.values() if homes is not None]
         if not known and lost:
             raise InvalidConfig("no region that is left knows of any homes; name them first with all regions there")
@@ -139,7 +140,7 @@ class HomeMover:
             )
 
     def _opened_before(self, found: Mapping[str, Homes | None], new: tuple[str, ...]) -> Homes | None:
-        """The epoch that an earlier run of the same move got as far as opening somewhere, and nobody has gone beyond."""
+        """Return the epoch that an earlier run of the same move has opened somewhere, if no region has gone beyond it."""
         known = [homes for homes in found.values() if homes is not None]
         latest = max(known, key=lambda homes: homes.age, default=None)
         if latest is None or not latest.open or (latest.regions, latest.types) != (new, self._types):
@@ -147,7 +148,8 @@ class HomeMover:
         return latest if all(homes.opened == latest for homes in known) else None
 
     def _closed(self, found: Mapping[str, Homes | None], new: tuple[str, ...]) -> Homes:
-        """What every region is to hold before the next epoch is opened. An earlier run's, where it left nothing else."""
+        """Return the value that every region must hold before the next epoch is opened: an earlier run's, if it left no
+        other one."""
         known = [homes for homes in found.values() if homes is not None]
         latest = max(known, key=lambda homes: homes.age, default=None)
         if latest is None:
@@ -172,7 +174,8 @@ class HomeMover:
             held = Homes.read(control)
             if held == target:
                 continue
-            # Only from what this move has closed: whatever else stands there is another's, and may have let claims in.
+            # Only from the value that this move has closed: any other belongs to another move, which may have granted
+            # claims.
             if held is not None and held.opened != target:
                 raise _moved(region)
             self.step(f"{region}: opening epoch {target.epoch}")
@@ -184,8 +187,8 @@ class HomeMover:
             raise _moved(region)
 
     def _drain(self, asked: Sequence[str], new: Sequence[str], wait: float) -> None:
-        """Wait until each new home has every claim that any region has. What a lost region wrote is copied from those
-        that have it: nobody else will."""
+        """Wait until each new home has every claim that any region has. Lanes of a lost region are copied from the regions
+        that have them: no replicator will."""
         ends = {region: self._claims(region) for region in asked}
         holders: dict[LaneId, str] = {}
         for region, lanes in ends.items():

@@ -1,8 +1,8 @@
-"""The optimistic rule: every region grants at once what is free as far as it knows, and conflicts are settled afterwards.
+"""Optimistic rule: every region grants at once what is free as far as it knows; conflicts are settled afterwards.
 
-Available rather than consistent: two regions that do not hear of each other may both grant. Once they do, both see the
-same first claim in stream order own it (`ownership`), and the region that granted the other one tells its owner: it appends
-the loss and the owner's compensating events, in one transaction and exactly once.
+Available rather than consistent: two regions without communication may both grant. Once events have arrived, both see the
+same first claim in stream order own it (`ownership`), and the region that granted the other one notifies its owner: it
+appends the loss and the owner's compensating events, in one transaction and exactly once.
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ from replicator.eventstore.store_errors import AppendContention
 log = structlog.get_logger()
 
 Compensation = Callable[[StreamId, Lost], Sequence[NewEvent]]
-"""What the owner of a lost claim is to be told, as events of its own stream: from the claim's stream and the loss."""
+"""Function from a claim's stream and the loss to the compensating events, appended to the stream of the owner that lost
+it."""
 
 
 def told_plainly(claim: StreamId, lost: Lost) -> Sequence[NewEvent]:
-    """One event `meridian.claim_lost` with the claim, and who has it."""
+    """Return one event `meridian.claim_lost` with the claim and its owner: the default compensation."""
     return [NewEvent(LOST, {"claim": str(claim), "event": lost.event_id, "owned_by": str(lost.to_owner)})]
 
 
 class OptimisticClaims:
-    """Claims and releases in one region, and the settling of those that turn out to have lost."""
+    """Makes and releases claims in one region, and settles those that have lost."""
 
     def __init__(self, store: EventStore, compensation: Compensation = told_plainly) -> None:
         self._store = store
         self._compensation = compensation
 
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
-        """Claims and releases, and operations on other streams, in one transaction in this region. Saved means: granted as
-        far as this region knows. Errors as EventStore.save."""
+        """Execute claims and releases, and operations on other streams, in one transaction in this region. Saved means:
+        granted as far as this region knows. Errors as EventStore.save."""
         return self._store.save(*operations_of(claims, operations), timeout=timeout)
 
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
-        """Who owns a claim, as far as this region knows."""
+        """Return the owner of a claim, as far as this region knows."""
         return OWNERSHIP.value_of(self._store.state(claim, timeout=timeout))
 
     def settle(self, claim: StreamId | str) -> list[Lost]:
-        """Tell the owners of claims of this region that lost. Returns those told now; run it whenever a claim's stream has
-        got events from elsewhere. Killed at any point and run again, each is told exactly once.
+        """Append the losses and compensations of this region's claims that lost. Returns the ones appended now; run it
+        whenever a claim's stream has received events from elsewhere. Each is appended exactly once, also after a crash at
+        any point.
         """
         stream = StreamId.of(claim)
         told = []
@@ -60,7 +62,7 @@ class OptimisticClaims:
     def _tell(self, stream: StreamId, lost: Lost) -> bool:
         def still_untold(owned: Ownership) -> Verdict:
             if lost.event_id not in owned.lost:
-                return Reject("told already")  # by another process; then nothing of this is written
+                return Reject("told already")  # by another process; then none of this is written
             return Accept(NewEvent(LOST, {"claim": lost.event_id, "owner": str(lost.owner)}))
 
         result = self._store.save(

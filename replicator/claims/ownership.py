@@ -1,8 +1,8 @@
-"""Who owns a claim: a pure fold of the claim's stream, the same in every region that knows the same events.
+"""Ownership of a claim: a pure fold of the claim's stream, the same in every region that knows the same events.
 
-The first claim in stream order (HLC, region, sequence) of what is free owns it. A claim by another while it is owned has
-lost; so it was when the two regions did not know of each other. A claim that lost stays lost, also when the winner
-releases: its owner has been told, or will be.
+The first claim in stream order (HLC, region, sequence) of a free value owns it. A claim by another owner while it is owned
+has lost, even if the two regions did not know of each other. A lost claim stays lost, even when the winner
+releases: its owner has been notified, or will be.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLAIMED, RELEASED, LOST = "meridian.claimed", "meridian.released", "meridian.cla
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A claim that lost: the event that made it, who made it, and the event and owner that it lost to."""
+    """A claim that lost: its event, region and owner, and the event and owner that it lost to."""
 
     event_id: str
     region: str
@@ -33,14 +33,16 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """A claim's owner, by which event, and the claims that lost and whose owners have not been told yet."""
+    """State of a claim: the owner and the event that made it, and the lost claims whose owners have not been notified
+    yet."""
 
     owner: StreamId | None = None
     event_id: str = ""
     lost: Mapping[str, Lost] = field(default_factory=dict)
 
     def apply(self, event: Event) -> Ownership:
-        """The ownership after one more event, in stream order. An event that no claim can have written changes nothing."""
+        """Return the ownership after one more event, in stream order. An event that no claim can have written changes
+        nothing."""
         if event.type == LOST:
             return self._told(str(event.payload.get("claim")))
         if event.type not in (CLAIMED, RELEASED):
@@ -53,7 +55,7 @@ class Ownership:
 
     def _claimed(self, event: Event, owner: StreamId) -> Ownership:
         if self.owner is None:
-            # What it lost before is over: to tell it now would take from it what it owns.
+            # The owner's earlier losses are over: a notification now would take from it what it owns.
             left = {event_id: each for event_id, each in self.lost.items() if each.owner != owner}
             return replace(self, owner=owner, event_id=event.id, lost=left)
         if self.owner == owner:
@@ -68,7 +70,7 @@ class Ownership:
         return replace(self, lost=left)
 
     def _told(self, event_id: str) -> Ownership:
-        """Its owner has been told that this claim lost. Should it hold after all, by an event that came late, it is over."""
+        """The owner was notified that this claim lost. If a late event makes it the owner after all, the claim is over."""
         left = {other: each for other, each in self.lost.items() if other != event_id}
         if self.event_id == event_id:
             return replace(self, owner=None, event_id="", lost=left)
@@ -76,7 +78,7 @@ class Ownership:
 
 
 class _OwnershipOf:
-    """The valuer that preconditions and queries ask."""
+    """Valuer of ownership for preconditions and queries."""
 
     def value_of(self, state: StreamState) -> Ownership:
         owned = Ownership()
@@ -90,14 +92,15 @@ OWNERSHIP = _OwnershipOf()
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`owner` (a stream: what will own it) claims `stream`: `Claim("email/homer@example.com", "user/homer")`."""
+    """Claim of `stream` by `owner` (the stream that will own it): `Claim("email/homer@example.com", "user/homer")`."""
 
     stream: StreamId | str
     owner: StreamId | str
 
     def operation(self, extra: Mapping[str, Any] | None = None, hold: bool = False) -> Operation:
-        """Accepted when it is free, or already the owner's. Then nothing is written, unless it is to `hold`: a claim that
-        something else depends on gets an event again, as a stream without one may move before the write."""
+        """Return the operation that claims; accepted if the stream is free or already the owner's. In the latter case
+        nothing is written, unless `hold`: a claim that other writes depend on gets another event, as a stream without one
+        may move before the write."""
         stream, owner = StreamId.of(self.stream), StreamId.of(self.owner)
 
         def test(owned: Ownership) -> Verdict:
@@ -112,13 +115,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """`owner` gives `stream` up."""
+    """Release of `stream` by `owner`."""
 
     stream: StreamId | str
     owner: StreamId | str
 
     def operation(self, extra: Mapping[str, Any] | None = None, hold: bool = False) -> Operation:
-        """Accepted when it is the owner's. Always an event, so it always holds."""
+        """Return the operation that releases; accepted if the stream is the owner's. Always an event, so it always holds."""
         stream, owner = StreamId.of(self.stream), StreamId.of(self.owner)
 
         def test(owned: Ownership) -> Verdict:
@@ -132,6 +135,6 @@ class Release:
 def operations_of(
     claims: Sequence[Claim | Release], operations: Sequence[Operation], extra: Mapping[str, Any] | None = None
 ) -> list[Operation]:
-    """All of one save. What comes together depends on each other, so every claim's stream is held by an event."""
+    """Return all operations of one save. They depend on each other, so an event holds every claim's stream."""
     together = len(claims) + len(operations) > 1
     return [*(each.operation(extra, hold=together) for each in claims), *operations]

@@ -1,4 +1,4 @@
-"""Settling claims of the optimistic rule as their events arrive: what the projector does beside its views."""
+"""Settling of optimistic claims as their events arrive, done by the projector beside its views."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Settler:
-    """Tells the owners of this region's claims that lost, whenever a claim's stream gets an event."""
+    """Notifies the owners of this region's lost claims, whenever a claim's stream receives an event."""
 
     def __init__(self, claims: OptimisticClaims, types: Collection[str]) -> None:
         self._claims = claims
@@ -28,23 +28,24 @@ class Settler:
 
     @classmethod
     def connect(cls, settings: Settings, store: EventStore) -> Settler:
-        """For the stream types of MERIDIAN_OPTIMISTIC_CLAIMS, with the compensation named by MERIDIAN_COMPENSATION."""
+        """Return a settler of the stream types in MERIDIAN_OPTIMISTIC_CLAIMS, with the compensation named by
+        MERIDIAN_COMPENSATION."""
         return cls(OptimisticClaims(store, load_compensation(settings.compensation)), settings.optimistic_claims)
 
     def settle(self, events: Iterable[Event]) -> None:
         """Settle the claims that these events belong to. Raises RegionUnavailable; settling again is safe.
 
         A claim that cannot be settled for any other reason (a compensation that fails, a clock that is ahead) is logged as
-        `claim.unsettled`: it must not hold up the others. The next event of its stream has it tried again.
+        `claim.unsettled`: it must not delay the others. The next event of its stream retries it.
         """
         self.settle_all(event.stream for event in events)
 
     def settle_all(self, streams: Iterable[StreamId]) -> None:
-        """As `settle`, by stream; those of other types are passed over."""
+        """Settle claims by stream, as `settle` does; streams of other types are skipped."""
         for stream in dict.fromkeys(each for each in streams if each.type in self._types):
             try:
                 self._claims.settle(stream)
-            except RegionFenced as error:  # views go on in a fenced region; whoever lost is told when it is active again
+            except RegionFenced as error:  # views continue in a fenced region; losers are notified when it is active again
                 log.warning("claim.unsettled", claim=str(stream), error=str(error))
             except (AppendContention, OutcomeUnknown) as error:
                 raise RegionUnavailable(f"claim {stream} is not settled yet: {error}") from error
@@ -55,7 +56,7 @@ class Settler:
 
 
 def load_compensation(name: str) -> Compensation:
-    """The function named `module:function`, or `told_plainly` for an empty name. Raises InvalidConfig."""
+    """Load the function named `module:function`, or return `told_plainly` for an empty name. Raises InvalidConfig."""
     if not name:
         return told_plainly
     found = load("compensation", name)

@@ -1,1 +1,1 @@
-"""The `replicator` command."""
+"""Command line: the `replicator` command."""

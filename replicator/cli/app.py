@@ -1,4 +1,4 @@
-"""The `replicator` command."""
+"""Main module of the `replicator` command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from replicator.runtime.settings import Settings
 from replicator.runtime.signals import stop_on_signals
 
 _NAMED = 5
-"""So many events, lanes and projections an error names."""
+"""Maximum number of events, lanes and projections that an error names."""
 
 app = typer.Typer(
     help="Append immutable events in a region and copy them to every other. Settings come from MERIDIAN_* variables.",
@@ -42,8 +42,8 @@ versioned(app)
 def init(alone: Alone) -> None:
     """Create the events, control and keys tables on an emulator. (On AWS, Terraform does.)
 
-    Refuses an emulator whose streams leave out what is inserted: nothing would be copied there.
-    Where MERIDIAN_EXTERNAL is set, also the internal bus, fed by the events table, and the stream of external events.
+    Refuses an emulator whose streams omit PartiQL INSERTs: nothing would be copied there.
+    If MERIDIAN_EXTERNAL is set, also the internal bus, fed by the events table, and the stream of external events.
     """
     from replicator.aws.kinesis import create_streams
     from replicator.aws.stream_check import require_inserts_shown
@@ -236,7 +236,7 @@ def quarantine(
 
 
 def _releasable(listed: Iterable[Mapping[str, Value]]) -> str:
-    """What could be named instead."""
+    """Return the names that could be given instead, for an error."""
     keys = [key for found in listed for key in found]
     lanes = [lane.key for key in keys if (lane := lane_of(key)) is not None]
     kinds = {"event": map(event_of, keys), "lane": lanes, "projection": filter(None, map(projection_of, keys))}
@@ -274,7 +274,7 @@ def reconcile(
     among: Among,
     to: Annotated[str | None, typer.Option(help="Only this peer, or 'views'.", metavar="NAME")] = None,
 ) -> None:
-    """Have every lane of a region deployed by Terraform compared with its peers and views, and what is missing brought over.
+    """Compare every lane of a region deployed by Terraform with its peers and views, and copy what is missing.
 
     For a peer that was added later, or when in doubt. Reads every key of the events table once.
     """

@@ -1,4 +1,4 @@
-"""What the three commands share: options, errors as one line with exit code 2, the end by a signal."""
+"""Console parts of the three commands: options, errors as one line with exit code 2, termination by a signal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Alone:
     endpoints: _Endpoints = None
 
     def settings(self) -> Settings:
-        """The settings that these options and the environment give. Raises InvalidConfig."""
+        """Return the settings from these options and the environment. Raises InvalidConfig."""
         return read_settings(**vars(self))
 
 
@@ -73,7 +73,7 @@ class Among(Alone):
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take dataclasses of options: Typer sees their fields as parameters, behind the command's own."""
+    """Let a command take dataclasses of options: Typer sees their fields as parameters, after the command's own."""
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     groups: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
     shown = [each for each in parameters if each.name not in groups]
@@ -86,7 +86,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
         command(**given, **made)
 
-    vars(run).pop("__wrapped__")  # whoever looks sees the parameters that there are now
+    vars(run).pop("__wrapped__")  # introspection then sees the new parameters
     vars(run)["__signature__"] = inspect.Signature(shown)
     run.__annotations__ = {each.name: each.annotation for each in shown}
     return run
@@ -108,15 +108,15 @@ _Version = Annotated[
 
 
 def versioned(app: typer.Typer) -> None:
-    """Give a command the option --version."""
+    """Add the option --version to a command."""
 
     @app.callback()
     def options(version: _Version = False) -> None: ...
 
 
 def connected(connect: Callable[[], T]) -> T:
-    """What `connect` makes. While the region does not answer it is waited for, as workers do later on. Raises what waiting
-    does not mend."""
+    """Return the result of `connect`, retrying while the region does not answer, as workers do later on. Raises permanent
+    errors."""
     for failures in count(1):
         try:
             return connect()
@@ -129,8 +129,8 @@ def connected(connect: Callable[[], T]) -> T:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command: wrong input exits 2 and an unavailable region 1, each with one line that says what to do. A signal ends
-    it with 130 or 143, and with 141 when nobody reads its output."""
+    """Run a command: wrong input exits 2 and an unavailable region 1, each with one line that gives the remedy. A signal
+    ends it with 130 or 143, and a closed output with 141."""
     code = 0
     try:
         signals.running()
@@ -155,6 +155,6 @@ def _code(app: typer.Typer) -> int:
 
 
 def _fail(error: Exception, code: int) -> int:
-    text = str(getattr(error, "public", error))  # without what it quotes of a payload, where it has such a text
+    text = str(getattr(error, "public", error))  # without quotes from a payload, if it has such a text
     err.print(Text.assemble(("error: ", "red"), " ".join(text.split())), soft_wrap=True, highlight=False)
     return code

@@ -1,4 +1,4 @@
-"""The entry points of the three commands. They import nothing before a signal can end them: docs/operating.md."""
+"""Entry points of the three commands. They import nothing before a signal can end them: docs/operating.md."""
 
 from __future__ import annotations
 

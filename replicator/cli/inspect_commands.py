@@ -1,4 +1,4 @@
-"""Commands of whoever operates a system that only look: comparing regions, and how everything stands."""
+"""Operator commands that change nothing: the comparison of regions, and the status."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def status(
 ) -> None:
     """Show how every region and every link stands: roles, lag in events and seconds, backlogs, quarantine, open runs.
 
-    Exits 1 when somebody has to act.
+    Exits 1 when an operator must act.
     """
     settings = among.settings()
     if html is not None and not html.parent.is_dir():
@@ -161,11 +161,11 @@ def _write_page(html: Path, found: object) -> None:
     assert isinstance(found, Status)
     beside = html.with_name(f".{html.name}.new")
     beside.write_text(page(found), encoding="utf-8")
-    beside.replace(html)  # whoever looks at it never sees half a page
+    beside.replace(html)  # a reader never sees half a page
 
 
 class _Depths:
-    """How much waits on the queues of links, where Terraform has made them."""
+    """Numbers of messages on the queues of links, where Terraform has created them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -186,6 +186,6 @@ class _Depths:
 
 
 def lane_named(text: str) -> LaneId:
-    """The lane that `REGION/TYPE/ID` names. Raises InvalidName."""
+    """Return the lane that `REGION/TYPE/ID` names. Raises InvalidName."""
     region, _, stream = text.partition("/")
     return LaneId(region, StreamId.parse(stream))

@@ -1,5 +1,5 @@
-"""Commands of whoever operates a system that change something: runbooks, what is known of their runs, and repairs. Those
-that only look are in `looking`."""
+"""Operator commands that change something: runbooks, their records, and repairs. The read-only ones are in
+`inspect_commands`."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ class BringingUp:
     force: Annotated[bool, typer.Option("--force", help="Also when it is active and nothing has to be brought up.")] = False
 
     def arguments(self) -> dict[str, Any]:
-        """As BringUp takes them."""
+        """Return the arguments of `Recovery`."""
         return {"capacity": self.capacity, "without": _names(self.without), "force": self.force}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands, and those that only look."""
+    """Add the commands, and the read-only ones."""
     for command in (failover, failback, switchover, bootstrap, runs, repair, forks):
         app.command(command.__name__)(options(command))
     inspect_commands.register(app)
@@ -209,7 +209,7 @@ def forks(
 
 
 def _system(among: Among, named: str = "") -> tuple[System, Settings]:
-    """The regions. Where the settings name none of their own it is `named`, the one that the command is about."""
+    """Return the regions. If the settings name no region of their own, it is `named`, the one that the command is about."""
     if named and not any(given(name) for name in ("MERIDIAN_REGION", "AWS_REGION")):
         among = replace(among, region=among.region or named)
     settings = among.settings()

@@ -1,4 +1,4 @@
-"""The backlog of a link: a retry queue of pointers to lanes (hinted handoff), whatever keeps it. Never holds a payload."""
+"""Backlog of a link: a retry queue of pointers to lanes (hinted handoff), on any storage. Never holds a payload."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from replicator.runtime.wall_clock import wall_clock
 
 NO_CAUSE: Mapping[str, str] = MappingProxyType({})
 EXTERNAL = "external"
-"""The end of the publisher's link: `us-east-1>external`."""
+"""Target of the publisher's link: `us-east-1>external`."""
 VIEWS = "views"
-"""The link from a region's events to its own views: `us-east-1>views`."""
+"""Target of the link from a region's events to its own views: `us-east-1>views`."""
 _AGES = 100_000
-"""Of so many lanes that wait it is remembered since when."""
+"""Maximum number of waiting lanes whose age is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a backlog. Its lanes have waited since `since` (ms) and were tried `tries` times in vain. `causes` are those
-    of replayed dead letters, by lane. `receipt` is what the backlog needs to remove the part."""
+    """Part of a backlog. Its lanes have waited since `since` (ms) and failed `tries` times. `causes` are those of replayed
+    dead letters, by lane. `receipt` is what the backlog needs to remove the part."""
 
     lanes: Spans
     since: int
@@ -34,31 +34,34 @@ class Part:
 
 
 def merged(pointers: Sequence[Pointers], receipts: Sequence[str] = ()) -> Part:
-    """The pointers of some messages as one part."""
+    """Merge the pointers of some messages into one part."""
     causes = {lane: each.cause for each in pointers if each.cause for lane in each.lanes}
     since, tries = min(each.since for each in pointers), max(each.tries for each in pointers)
     return Part(join(each.lanes for each in pointers), since, tries, causes, list(receipts))
 
 
 class Backlog(Protocol):
-    """What a link still has to bring over. What is taken stays until it is done: a crash in between loses nothing."""
+    """Lanes that a link still has to copy. A taken part stays on the backlog until it is done: a crash in between loses
+    nothing."""
 
     @property
     def link(self) -> str:
-        """The name of the link."""
+        """Name of the link."""
 
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
-        """Note that these sequences wait. Deferring again is harmless. Raises RegionUnavailable when nothing was noted."""
+        """Record that these sequences wait. Deferring again is harmless. Raises RegionUnavailable when nothing was
+        recorded."""
 
     def take(self, limit: int) -> Part | None:
-        """The next part, of about `limit` lanes. None at the end of a round: the next call begins another one."""
+        """Return the next part, of about `limit` lanes. None at the end of a round: the next call begins another one."""
 
     def done(self, part: Part, failed: Collection[LaneId] = (), rest: Collection[LaneId] = ()) -> None:
-        """Remove the part, but for lanes that `failed` once more and those that nobody had time for: they wait on."""
+        """Remove the part, except for lanes that `failed` again and the `rest` that there was no time for: they keep
+        waiting."""
 
 
 class TableBacklog:
-    """A backlog in the control table: one pointer a lane, however much waits."""
+    """Backlog in the control table: one pointer per lane, however many events wait."""
 
     def __init__(self, control: ControlStorage, link: str, wall: Callable[[], int] = wall_clock) -> None:
         self.link = link
@@ -70,8 +73,8 @@ class TableBacklog:
         self._ended = False
 
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
-        """As Backlog.defer. A pointer that is renewed keeps its age: a lane that is written to all the time waits as long as
-        any other."""
+        """Implement Backlog.defer. A renewed pointer keeps its age: a lane with continuous writes waits no longer than any
+        other."""
         self._remember({lane: since for lane in lanes if lane not in self._since})
         pointers: dict[str, Value] = {}
         for lane, (low, high) in lanes.items():
@@ -82,7 +85,7 @@ class TableBacklog:
         self._control.put(self._scope, pointers)
 
     def page(self, limit: int, after: LaneId | None = None) -> dict[LaneId, Value]:
-        """Up to `limit` lanes that wait, in key order behind `after`, with their pointers."""
+        """Return up to `limit` waiting lanes in key order behind `after`, with their pointers."""
         found = self._control.get_all(self._scope, limit, fitting(after.key) if after else "")
         return {LaneId.from_key(value.get("lane", key)): value for key, value in found}
 
@@ -92,7 +95,7 @@ class TableBacklog:
         self._after = max(page, key=lambda lane: fitting(lane.key), default=None)
         if not page:
             return None
-        now = self._wall()  # pointers of earlier versions do not say since when they wait
+        now = self._wall()  # pointers of earlier versions have no `since`
         lanes = {lane: (value["from"], value["to"]) for lane, value in page.items()}
         since: dict[LaneId, int] = {
             lane: value["first"] if "first" in value else value.get("since", now) for lane, value in page.items()
@@ -101,7 +104,7 @@ class TableBacklog:
         return Part(lanes, min(since.values()), receipt=page)
 
     def done(self, part: Part, failed: Collection[LaneId] = (), rest: Collection[LaneId] = ()) -> None:
-        """Pointers that were renewed meanwhile stay."""
+        """Implement Backlog.done. Pointers that were renewed meanwhile stay."""
         left = {*failed, *rest}
         for lane in part.receipt.keys() - left:
             self._since.pop(lane, None)
@@ -114,26 +117,26 @@ class TableBacklog:
 
 
 class Rounds:
-    """Goes round a backlog, a part at a time, for as long as something may wait in it.
+    """Goes round a backlog, a part at a time, for as long as lanes may wait in it.
 
-    One thread takes parts; any may defer. `pause` seconds after lanes were left behind the next round may begin.
+    One thread takes parts; any may defer. After a round that left lanes behind, the next one starts after `pause` seconds.
     """
 
     def __init__(self, backlog: Backlog, limit: int, monotonic: Callable[[], float], pause: float = 0.0) -> None:
         self.backlog = backlog
-        self.behind = True  # what an earlier process left
+        self.behind = True  # lanes left by an earlier process
         self._limit, self._pause, self._monotonic = limit, pause, monotonic
         self.under_way = False
         self._left = False
         self._rests_until = 0.0
 
     def defer(self, lanes: Spans, since: int) -> None:
-        """Note that these lanes wait. Raises RegionUnavailable."""
+        """Record that these lanes wait. Raises RegionUnavailable."""
         self.backlog.defer(lanes, since)
         self.behind = True
 
     def drain(self, bring: Callable[[Part], Collection[LaneId]], fits: Callable[[], bool]) -> None:
-        """Go once round, as long as the time `fits`, and to the end of a round that was cut short."""
+        """Go round once, while there is time (`fits`), and first to the end of a round that was cut short."""
         self.behind, rounds = True, 2 if self.under_way else 1
         while rounds:
             self.step(bring)
@@ -148,7 +151,7 @@ class Rounds:
             if not self.behind or self._monotonic() < self._rests_until:
                 return False
             self.under_way, self._left = True, False
-            self.behind = False  # before looking: whoever defers from now on sets it again
+            self.behind = False  # before the read: a later `defer` sets it again
         try:
             part = self.backlog.take(self._limit)
             left = bring(part) if part is not None else ()

@@ -1,4 +1,4 @@
-"""Control state in memory: for tests and the simulator."""
+"""In-memory control state for tests and the simulator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicator.control.control_storage import Guard, Value, control_text
 
 
 class MemoryControl:
-    """Control state in memory."""
+    """ControlStorage in memory."""
 
     def __init__(self) -> None:
         self._scopes: dict[str, dict[str, str]] = {}
@@ -38,11 +38,11 @@ class MemoryControl:
         yield from ((key, json.loads(text)) for key, text in held[:limit])
 
     def still(self) -> threading.Lock:
-        """A lock under which nothing here changes: what a guarded insert in memory holds."""
+        """Return a lock under which nothing here changes; a guarded insert in memory holds it."""
         return self._lock
 
     def holds(self, guard: Guard) -> bool:
-        """Whether the guard holds. To be asked under `still()`."""
+        """Return whether the guard holds. Call it under `still()`."""
         return self._scopes.get(guard.scope, {}).get(guard.key) == control_text(guard.value)
 
     def delete(self, scope: str, values: dict[str, Value]) -> None:

@@ -1,5 +1,5 @@
-"""Pointers: what waits for a link, as text for a queue. They name lanes and sequences and never hold a payload, so
-nothing about them goes stale: whoever takes one reads the lane again."""
+"""Pointers: entries of a retry queue (hinted handoff), as text. They name lanes and sequences and never hold a payload, so
+they cannot go stale: the reader of a pointer reads the lane again."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 200_000
-"""What one message may hold; SQS takes 256 KB."""
+"""Maximum bytes of one message; SQS accepts 256 KB."""
 
 Spans = Mapping[LaneId, tuple[int, int]]
 
 
 class InvalidPointers(MeridianError, ValueError):
-    """A message that is not pointers. It is left to the dead letters, where somebody sees it."""
+    """The message is not pointers. It goes to the dead letters, where an operator sees it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pointers:
-    """Sequences of some lanes that `link` still has to bring over.
+    """Sequences of some lanes that `link` still has to copy.
 
-    `since` is when the first of them began to wait, in milliseconds since the epoch; `tries` counts the attempts in
-    vain; `cause` says why it is among the dead letters (empty elsewhere).
+    `since` is when the first of them began to wait, in milliseconds since the epoch; `tries` counts the failed
+    attempts; `cause` is why it is among the dead letters (empty elsewhere).
     """
 
     link: str
@@ -47,7 +47,7 @@ class Pointers:
         }
         if self.cause:
             value["cause"] = dict(sorted(self.cause.items()))
-        return json.dumps(value, separators=(",", ":"))  # ASCII: SQS refuses some characters that a name may hold
+        return json.dumps(value, separators=(",", ":"))  # ASCII: SQS refuses some characters that names may contain
 
     @classmethod
     def parse(cls, text: str) -> Pointers:
@@ -69,7 +69,7 @@ class Pointers:
             raise InvalidPointers(f"not pointers: {type(error).__name__}: {error}") from None
 
     def split(self, max_bytes: int = MAX_MESSAGE_BYTES) -> Iterator[Pointers]:
-        """The same in messages of bounded size."""
+        """Split into messages of bounded size."""
         part: dict[LaneId, tuple[int, int]] = {}
         size = 0
         for lane, span in self.lanes.items():
@@ -84,7 +84,7 @@ class Pointers:
 
 
 def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:
-    """The lowest and highest sequence of each lane among `events`."""
+    """Return the lowest and highest sequence of each lane among `events`."""
     found: dict[LaneId, tuple[int, int]] = {}
     for event in events:
         low, high = found.get(event.lane, (event.sequence, event.sequence))
@@ -93,7 +93,7 @@ def spans(events: Sequence[Event]) -> dict[LaneId, tuple[int, int]]:
 
 
 def join(spans: Iterable[Spans]) -> dict[LaneId, tuple[int, int]]:
-    """Spans of the same lane become one that covers them."""
+    """Merge spans of the same lane into one that covers them."""
     joined: dict[LaneId, tuple[int, int]] = {}
     for each in spans:
         for lane, (low, high) in each.items():

@@ -1,4 +1,4 @@
-"""Quarantine: events that were refused, recorded in the control state until what they say has been dealt with."""
+"""Quarantine: refused events, recorded in the control state until the cause has been resolved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_ITEM = 5_000
 
 
 class Quarantine:
-    """Events that were refused: forks, damaged events, records that change or remove one. One record an event."""
+    """Refused events: forks, damaged events, records that change or remove one. One record per event."""
 
     def __init__(self, control: ControlStorage, link: str) -> None:
         self._control = control
@@ -34,11 +34,11 @@ class Quarantine:
         return value
 
     def records(self) -> list[tuple[str, Value]]:
-        """(event id, {reason, held, refused}) of everything that was refused and not released since."""
+        """Return (event id, {reason, held, refused}) of everything that was refused and not released since."""
         return [(value.get("item", key), value) for key, value in self._control.get_all(self._scope)]
 
     def lanes(self) -> dict[LaneId, dict[str, Value]]:
-        """The records of events and heads by their lane. Records that name none are left out."""
+        """Return the records of events and heads by lane. Records without a lane are left out."""
         found: dict[LaneId, dict[str, Value]] = {}
         for key, value in self.records():
             if (lane := lane_of(key)) is not None:
@@ -46,22 +46,22 @@ class Quarantine:
         return found
 
     def count(self) -> int:
-        """How many events were refused: one that several projections cannot digest is one."""
+        """Count the refused events: one that several projections refused counts once."""
         return len({event_of(key) for key, _ in self.records()})
 
     def release(self, records: Mapping[str, Value]) -> None:
-        """Take these records out, unless they were renewed meanwhile: what they say has been dealt with."""
+        """Remove these records, unless they were renewed meanwhile: their cause has been resolved."""
         self._control.delete(self._scope, {fitting(key): value for key, value in records.items()})
 
 
 def event_of(key: str) -> str:
-    """The event that a record is about, without the projection that refused it. The key itself where it names no event."""
+    """Return the event of a record, without the projection that refused it, or the key itself if it names no event."""
     head, delimiter, rest = key.partition(DELIMITER)
     return f"{head.rpartition(' ')[2]}{delimiter}{rest}" if delimiter else key
 
 
 def lane_of(key: str) -> LaneId | None:
-    """The lane of the event that a record is about, None where it names none."""
+    """Return the lane of a record's event, None if there is none."""
     try:
         return LaneId.from_key(event_of(key).rpartition(DELIMITER)[0])
     except InvalidName:
@@ -69,7 +69,7 @@ def lane_of(key: str) -> LaneId | None:
 
 
 def sequences_of(keys: Iterable[str]) -> set[int]:
-    """The sequences of the events that records are about, of those that name one."""
+    """Return the sequences of the records' events, for those that name one."""
     found: set[int] = set()
     for key in keys:
         with suppress(InvalidName):
@@ -78,13 +78,14 @@ def sequences_of(keys: Iterable[str]) -> set[int]:
 
 
 def projection_of(key: str) -> str:
-    """The projection that refused the event of a record; empty where none did."""
+    """Return the projection that refused a record's event; empty if none did."""
     head, delimiter, _ = key.partition(DELIMITER)
     return head.rpartition(" ")[0] if delimiter else ""
 
 
 def select(records: Mapping[str, Value], what: str) -> dict[str, Value]:
-    """The records that `what` names: one as listed, an event, a lane, or a projection (`name`, or `name@version`)."""
+    """Return the records that `what` names: a record as listed, an event, a lane, or a projection (`name`, or
+    `name@version`)."""
 
     def names(key: str) -> set[str]:
         projection, lane = projection_of(key), lane_of(key)

@@ -1,1 +1,1 @@
-"""The pure core: names, clock, version vector, event and digest chain. It imports no AWS, reads no clock, does no I/O."""
+"""Pure core: names, clock, version vector, event and digest chain. Imports no AWS, reads no clock, does no I/O."""

@@ -1,10 +1,10 @@
-"""The canonical encodings. They must never change: stored vectors in tests/replicator/domain pin them.
+"""Canonical encodings. They must never change: stored vectors in tests/replicator/domain pin them.
 
 Payloads and metadata are JSON (RFC 8259) restricted to I-JSON (RFC 7493): UTF-8, object keys sorted by code point, no
-white space, no NaN or infinity, integers within +-(2^53 - 1), floats as their shortest round-trip decimal. The text is
-made once, by the writer, and from then on is stored, copied and hashed as text: no region ever re-encodes an event.
+white space, no NaN or infinity, integers within +-(2^53 - 1), floats as their shortest round-trip decimal. The writer makes
+the text once; from then on it is stored, copied and hashed as text: no region ever re-encodes an event.
 
-What is hashed is a sequence of netstrings (D. J. Bernstein, 1997: `<length>:<bytes>,`), which no two different lists of
+Digests hash a sequence of netstrings (D. J. Bernstein, 1997: `<length>:<bytes>,`), which no two different lists of
 fields can share, and which any language can reproduce in a few lines.
 """
 
@@ -20,14 +20,14 @@ from replicator.domain.errors import InvalidEvent, shown
 
 try:
     import orjson
-except ImportError:  # an extra: what is canonical is read without it, too, and more slowly
+except ImportError:  # an optional extra: without it canonical text is read just the same, only more slowly
     orjson = None  # type: ignore[assignment]
 
 MAX_DEPTH = 32
 MAX_SAFE_INTEGER = 2**53 - 1
 
 
-# Whatever a payload may hold that I-JSON forbids shows in its text as one of these; what shows none need not be walked.
+# Every value that I-JSON forbids shows in the text as one of these; a text without them needs no walk over its values.
 _SUSPECT = re.compile(r"[0-9](?:[0-9]{15}|[eE]\+?[0-9]{3})")
 
 
@@ -39,7 +39,7 @@ def _refuse(constant: str) -> None:
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's members. Raises ValueError where a name is given twice: readers differ in which one counts."""
+    """Return a JSON object's members. Raises ValueError for a duplicate name: readers differ in which one counts."""
     members = dict(pairs)
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
@@ -60,7 +60,8 @@ _decoder: Any = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=uniqu
 
 
 def encode_json(value: Any, what: str = "payload") -> str:
-    """Canonical JSON text of a mapping. Raises InvalidEvent naming the path of the first thing that JSON cannot hold."""
+    """Return the canonical JSON text of a mapping. Raises InvalidEvent with the path of the first value that JSON cannot
+    hold."""
     if not isinstance(value, Mapping):
         raise InvalidEvent(f"{what} is a {type(value).__name__}; give a mapping (a JSON object)")
     _check(value, what, 1)
@@ -68,7 +69,7 @@ def encode_json(value: Any, what: str = "payload") -> str:
 
 
 def same_json(left: Any, right: Any) -> bool:
-    """Whether two values are the same JSON: to Python 1, 1.0 and True are equal, as JSON they are three values."""
+    """Return whether two values are the same JSON: to Python 1, 1.0 and True are equal, as JSON they are three values."""
     return left is right or _encode_any(left) == _encode_any(right)
 
 
@@ -88,7 +89,7 @@ def decode_json(text: str, what: str = "payload") -> dict[str, Any]:
 
 
 def loads(text: str | bytes) -> Any:
-    """Parse JSON that is neither canonical nor checked: what services answer. Raises ValueError."""
+    """Parse JSON that is neither canonical nor checked, such as the responses of services. Raises ValueError."""
     if orjson is not None:
         try:
             return orjson.loads(text)
@@ -98,8 +99,8 @@ def loads(text: str | bytes) -> Any:
 
 
 def _canonical(text: str) -> dict[str, Any] | None:
-    """What the text holds, if a quicker writer of JSON makes the same text of it again: then no name is given twice, no
-    integer too large and no number unusual. None of anything else, which is looked at with more care."""
+    """Fast path: return the text's value if a faster JSON encoder reproduces the same text; then no name is duplicated, no
+    integer too large and no number unusual. None for all else, which takes the slow path."""
     try:
         value = orjson.loads(text)
         if type(value) is not dict or orjson.dumps(value, option=_STRICT) != text.encode():
@@ -110,7 +111,8 @@ def _canonical(text: str) -> dict[str, Any] | None:
 
 
 def _parse(text: str) -> Any:
-    """What nearly all texts are, an object and nothing around it, needs no search for white space: half of the time."""
+    """Parse JSON. A text that is one object with nothing around it, as nearly all are, skips the search for white space:
+    half of the time."""
     try:
         value, end = _decoder.scan_once(text, 0)
     except StopIteration:
@@ -155,5 +157,5 @@ def _check_text(text: str, path: str) -> None:
 
 
 def netstrings(*fields: bytes) -> bytes:
-    """Each field as a netstring, concatenated. Injective over lists of fields."""
+    """Return each field as a netstring, concatenated. Injective over lists of fields."""
     return b"".join([b"%d:%b," % (len(field), field) for field in fields])

@@ -1,7 +1,7 @@
-"""Hybrid logical clocks: Kulkarni, Demirbas, Madappa, Avva, Leone, "Logical Physical Clocks", OPODIS 2014, figure 5.
+"""Hybrid logical clock: Kulkarni, Demirbas, Madappa, Avva, Leone, "Logical Physical Clocks", OPODIS 2014, figure 5.
 
 A timestamp is wall time in milliseconds plus a counter. It never runs backwards, and it is always later than every
-timestamp that was seen before it, so an event that was written after seeing another one also sorts after it.
+timestamp seen before it, so an event that was written after seeing another one also sorts after it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def time_of(ms: int) -> datetime:
-    """The time, in UTC, of milliseconds since the epoch; exact, where a float of seconds is a millisecond off now and then.
+    """Convert milliseconds since the epoch to a UTC time; exact, where a float of seconds is sometimes a millisecond off.
     Raises OverflowError after the year 9999."""
     return _EPOCH + ms * _MILLISECOND
 
 
 def milliseconds_of(time: datetime) -> int:
-    """Whole milliseconds since the epoch of a time with a zone, rounded down; exact. Inverts `time_of`."""
+    """Convert a time with a zone to whole milliseconds since the epoch, rounded down; exact. Inverts `time_of`."""
     return (time - _EPOCH) // _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hlc:
-    """One timestamp: `ms` since the Unix epoch and a `counter` for events within the same millisecond."""
+    """Timestamp: `ms` since the Unix epoch and a `counter` for events within the same millisecond."""
 
     ms: int
     counter: int
@@ -58,7 +58,7 @@ class Hlc:
         raise InvalidEvent(f"HLC {shown(text)} is not of the form '1763914981123-00042'")
 
     def next(self) -> Hlc:
-        """The smallest timestamp after this one. A full counter moves on to the next millisecond."""
+        """Return the smallest timestamp after this one. A full counter carries into the next millisecond."""
         return Hlc(self.ms, self.counter + 1) if self.counter < MAX_COUNTER else Hlc(self.ms + 1, 0)
 
 
@@ -66,9 +66,9 @@ ZERO = Hlc(0, 0)
 
 
 class HybridLogicalClock:
-    """A process's clock. `wall` returns milliseconds since the epoch; it is the only source of time.
+    """Clock of one process. `wall` returns milliseconds since the epoch; it is the only source of time.
 
-    The clock refuses to be dragged further than `max_ahead_ms` ahead of `wall`: one machine with a wrong clock must
+    The clock refuses timestamps more than `max_ahead_ms` ahead of `wall`: one machine with a wrong clock must
     not push every region into the future. Safe to share between threads.
     """
 
@@ -80,11 +80,11 @@ class HybridLogicalClock:
 
     @property
     def last(self) -> Hlc:
-        """The latest timestamp issued or observed."""
+        """Latest timestamp issued or observed."""
         return self._last
 
     def tick(self, after: Hlc = ZERO) -> Hlc:
-        """A new timestamp, later than `after` and than every one issued or observed. Raises ClockAhead."""
+        """Issue a new timestamp, later than `after` and than every one issued or observed. Raises ClockAhead."""
         with self._lock:
             now = self._wall()
             floor = max(self._last, after)
@@ -94,7 +94,7 @@ class HybridLogicalClock:
             return issued
 
     def observe(self, seen: Hlc) -> None:
-        """Take note of a timestamp from elsewhere, so that later ones sort after it. Raises ClockAhead."""
+        """Record a timestamp from elsewhere, so that later ones sort after it. Raises ClockAhead."""
         with self._lock:
             if seen > self._last:
                 self._check(seen, self._wall())

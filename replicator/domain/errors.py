@@ -1,5 +1,5 @@
-"""The base of every error that Meridian raises on purpose, and those that any part may raise. Each says what was wrong, with
-the value, and what to do about it."""
+"""Errors: the base of every error that Meridian raises on purpose, and those that any part may raise. Each message gives the
+wrong value and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from traceback import extract_tb
 
 
 def shown(value: object) -> str:
-    """`repr` for messages, cut to 200 characters, also of integers too long for Python to print."""
+    """Return `repr` for messages, cut to 200 characters; works for integers too long for Python to print."""
     try:
         text = repr(value)
     except ValueError:
@@ -25,10 +25,10 @@ def check_limit(limit: int | None) -> None:
 
 
 def place(error: BaseException) -> str:
-    """An error's type and the line it came from, without its text: that may quote the payload, and have any size."""
-    # A field that is not there: the line is the one that asks for it.
+    """Return an error's type and source line, without its text: that may quote the payload, and have any size."""
+    # A missing field: the line is the one that reads it.
     frames = [frame for frame in extract_tb(error.__traceback__) if frame.name != "__missing__"]
-    if not frames:  # never raised: made here, so its text is ours
+    if not frames:  # never raised: created by Meridian, so its text is safe
         return f"{type(error).__name__}: {error}"
     return f"{type(error).__name__} at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}"
 
@@ -38,11 +38,11 @@ class MeridianError(Exception):
 
 
 class InvalidName(MeridianError, ValueError):
-    """A region, stream or event name that cannot be used in a key."""
+    """Region, stream or event name that cannot be used in a key."""
 
 
 class InvalidEvent(MeridianError, ValueError):
-    """An event that must not be constructed: its payload, size, numbers, depth or version are wrong."""
+    """Event that must not be constructed: its payload, size, numbers, depth or version are wrong."""
 
 
 class DamagedEvent(InvalidEvent):
@@ -50,31 +50,31 @@ class DamagedEvent(InvalidEvent):
 
 
 class InvalidToken(MeridianError, ValueError):
-    """A text that is no consistency token of this system: another version, another system, forged or damaged."""
+    """Text that is not a consistency token of this system: another version, another system, forged or damaged."""
 
 
 class InvalidOperation(MeridianError, ValueError):
-    """A write that cannot be carried out as it is put: its precondition, its streams or their number are wrong."""
+    """Write that cannot be executed as given: its precondition, its streams or their number are wrong."""
 
 
 class ClockAhead(MeridianError):
-    """A timestamp further ahead of this region's wall clock than the stated bound."""
+    """Timestamp further ahead of this region's wall clock than the configured bound."""
 
 
 class InvalidConfig(MeridianError):
-    """A setting, table or endpoint that cannot work. Commands exit with code 2 on it."""
+    """Setting, table or endpoint that cannot work. Commands exit with code 2 on it."""
 
 
 class RegionUnavailable(MeridianError):
-    """A region does not answer, or throttles beyond the retry budget. Nothing is lost; try again later."""
+    """The region does not answer, or throttles beyond the retry budget. Nothing is lost; try again later."""
 
 
 class RegionRefuses(RegionUnavailable):
-    """A region answered by an error that trying again does not mend: there is no such table, the credentials may not do
-    this, or its engine does not take such a request. Nothing was written.
+    """The region answered with an error that a retry does not fix: the table does not exist, the credentials lack the
+    permission, or its engine does not support the request. Nothing was written.
 
-    The text says what to do; `code` is the engine's error code and `operation` the request. Workers wait for it as for
-    an outage: a table is made anew, a policy is corrected.
+    The text gives the remedy; `code` is the engine's error code and `operation` the request. Workers wait for it as for
+    an outage, until the table is recreated or the policy corrected.
     """
 
     def __init__(self, message: str, code: str = "", operation: str = "") -> None:

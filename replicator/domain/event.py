@@ -1,4 +1,4 @@
-"""Events: immutable facts, chained by digest within their lane. A bad one cannot be constructed."""
+"""Events: immutable facts, chained by digest within their lane. An invalid one cannot be constructed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from replicator.domain.vector import EMPTY, VersionVector
 
 ENCODING = b"meridian.event.1"
 GENESIS = bytes(32)
-"""The digest that stands before the first event of every lane."""
+"""Digest that stands before the first event of every lane."""
 NONCE = "$nonce"
-"""A metadata key of Meridian's own: what makes every append an event unlike all others, also when two processes append the
-same thing at the same instant. Without it each would take the other's event for its own, and one append would be lost."""
+"""Reserved metadata key: makes every append a distinct event, even when two processes append the same content at the same
+instant. Without it each would take the other's event for its own, and one append would be lost."""
 MAX_ITEM_BYTES = 400 * 1024
-"""DynamoDB's limit of one item, attribute names included."""
+"""DynamoDB's limit of one item in bytes, attribute names included."""
 
 # Attribute names (pk sk hlc type version payload metadata observed prev digest), two digests, and a number's worst case.
 _FIXED_ITEM_BYTES = 2 + 2 + 3 + 4 + 7 + 7 + 8 + 8 + 4 + 6 + 32 + 32 + 21
-# A lane's first event is in an index, by the attribute `begins`: its region, `#` and a hexadecimal digit.
+# The index entry of a lane's first event, in the attribute `begins`: its region, `#` and a hexadecimal digit.
 _BEGINS_BYTES = 6 + 2
 
 SURELY_FITS = MAX_ITEM_BYTES // 8
-"""Texts of so many characters make no item too large: four bytes a character at most, and all else is bounded."""
+"""Number of characters of text that cannot make an item too large: at most four bytes per character, all else is bounded."""
 ONLY_NONCE = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]+"\}')
 _BEGINNING = netstrings(ENCODING)
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class NewEvent:
-    """What a writer wants to append: an event type, a JSON payload, and optionally a schema version and metadata.
+    """Event to append: an event type, a JSON payload, and optionally a schema version and metadata.
 
-    `metadata` holds strings about the event rather than the fact itself (who, correlation, causation). Both are written
-    down when the event is made: what becomes of the writer's own objects later changes nothing, and two new events are
-    equal where their JSON is. Raises InvalidName or InvalidEvent at construction.
+    `metadata` holds strings about the event rather than the fact itself (who, correlation, causation). Both are encoded
+    at construction: later changes to the writer's own objects have no effect, and two new events are equal if their
+    JSON is. Raises InvalidName or InvalidEvent at construction.
     """
 
     type: str
@@ -75,18 +75,18 @@ class NewEvent:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The payload, parsed anew at each access: what this returns is yours."""
+        """Payload, parsed anew at each access: the caller owns the result."""
         parsed: dict[str, Any] = loads(self.payload_text)
         return Protected(parsed) if self._protected else parsed
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata, parsed anew at each access."""
+        """Metadata, parsed anew at each access."""
         parsed: dict[str, str] = loads(self.metadata_text)
         return parsed
 
     def with_metadata(self, metadata: Mapping[str, str]) -> NewEvent:
-        """The same event with other metadata. Raises InvalidEvent."""
+        """Return the same event with other metadata. Raises InvalidEvent."""
         return NewEvent(self.type, self.payload, self.version, metadata)
 
 
@@ -102,7 +102,7 @@ def _metadata_text(metadata: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An immutable fact in a lane.
+    """Immutable fact in a lane.
 
     `sequence` counts from 1 without gaps; `observed` is the stream's version vector as its writer knew it (its causal
     context); `prev` is the digest of the event before it in its lane (GENESIS for the first); `digest` is 32 bytes of
@@ -149,7 +149,7 @@ class Event:
 
     @property
     def id(self) -> str:
-        """`us-east-1#user#homer#0000000000000007`: unique across regions, for good."""
+        """Event id, such as `us-east-1#user#homer#0000000000000007`: unique across regions, permanently."""
         return f"{self.lane.key}#{sequence_key(self.sequence)}"
 
     @property
@@ -162,20 +162,20 @@ class Event:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The payload, parsed anew at each access: events are immutable, what this returns is yours."""
-        parsed: dict[str, Any] = loads(self.payload_text)  # which was looked at when the event was made
+        """Payload, parsed anew at each access: the event stays immutable and the caller owns the result."""
+        parsed: dict[str, Any] = loads(self.payload_text)  # checked when the event was made
         return parsed
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the writer said about the event, parsed anew at each access."""
+        """Metadata as the writer gave it, parsed anew at each access."""
         metadata: dict[str, Any] = loads(self.metadata_text)
         metadata.pop(NONCE, None)
         return metadata
 
     @property
     def order(self) -> tuple[Hlc, str, int]:
-        """The total order of a stream's events: HLC, then region, then sequence. The same in every region."""
+        """Total order of a stream's events: HLC, then region, then sequence. The same in every region."""
         return (self.hlc, self.lane.region, self.sequence)
 
 
@@ -194,7 +194,7 @@ _TYPES: tuple[tuple[str, type], ...] = (
 
 
 def digest_of(event: Event) -> bytes:
-    """SHA-256 over the netstrings of the encoding's name, `prev`, and every field of the event, in this order."""
+    """Return SHA-256 over the netstrings of the encoding's name, `prev`, and every field of the event, in this order."""
     return _digest(
         event.lane, event.sequence, event.hlc, event.type, event.version, event.payload_text, event.metadata_text,
         event.observed, event.prev,
@@ -212,7 +212,7 @@ def _digest(
             f"{len(a)}:{a},{len(b)}:{b},{len(c)}:{c},{len(d)}:{d},{len(e)}:{e},"
             f"{len(f)}:{f},{len(g)}:{g},{len(h)}:{h},{len(i)}:{i},{len(j)}:{j},"
         )
-        if joined.isascii():  # as many bytes as characters, and nearly always so
+        if joined.isascii():  # as many bytes as characters: nearly always
             return sha256(b"%b%d:%b,%b" % (_BEGINNING, len(prev), prev, joined.encode())).digest()
         return sha256(netstrings(ENCODING, prev, *[text.encode() for text in (a, b, c, d, e, f, g, h, i, j)])).digest()
     except (TypeError, AttributeError, ValueError) as error:
@@ -220,7 +220,7 @@ def _digest(
 
 
 def size_of(event: Event) -> int:
-    """The size of the event's DynamoDB item in bytes, an upper bound counted as DynamoDB counts it."""
+    """Return the size of the event's DynamoDB item in bytes, an upper bound counted as DynamoDB counts it."""
     return (
         _FIXED_ITEM_BYTES
         + (_BEGINS_BYTES + len(event.lane.region) if event.sequence == 1 else 0)
@@ -237,9 +237,9 @@ def size_of(event: Event) -> int:
 def seal(
     lane: LaneId, sequence: int, hlc: Hlc, new: NewEvent, observed: VersionVector, prev: bytes, nonce: str = ""
 ) -> Event:
-    """Turn a writer's NewEvent into the event at `sequence` of `lane`, chained to the event before it.
+    """Turn a NewEvent into the event at `sequence` of `lane`, chained to the event before it.
 
-    `nonce` is a text that no other append uses, kept in the metadata; none where the event need not be told from its like.
+    `nonce` is a unique text, kept in the metadata; empty if the event need not differ from others of the same content.
     """
     sequence_key(sequence)
     if not nonce:
@@ -251,8 +251,8 @@ def seal(
     digest = _digest(lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev)
     fields = (lane, sequence, hlc, new.type, new.version, new.payload_text, metadata, observed, prev, digest)
     if not (type(lane) is LaneId and type(hlc) is Hlc and type(observed) is VersionVector and len(prev) == 32):
-        return Event(*fields)  # which says what is wrong with it
-    event = assemble(*fields)  # its texts were looked at when `new` was made, and its digest is a line old
+        return Event(*fields)  # raises an error that names the wrong field
+    event = assemble(*fields)  # its texts were checked when `new` was made; its digest was just computed
     _check_size(event)
     return event
 
@@ -268,7 +268,7 @@ def assemble(
     lane: LaneId, sequence: int, hlc: Hlc, type: str, version: int, payload: str, metadata: str,
     observed: VersionVector, prev: bytes, digest: bytes,
 ) -> Event:  # fmt: skip
-    """An event of parts that the caller has looked at in every way that `Event` does. It looks at none of them."""
+    """Assemble an event from parts that the caller has checked in every way that `Event` does. Checks none of them."""
     event: Event = _new(Event)
     _set_lane(event, lane)
     _set_sequence(event, sequence)
@@ -284,7 +284,7 @@ def assemble(
 
 
 class Head(NamedTuple):
-    """The end of a lane: its last event's sequence, digest and timestamp. An empty lane is at NO_EVENTS."""
+    """End of a lane: its last event's sequence, digest and timestamp. An empty lane is at NO_EVENTS."""
 
     sequence: int
     digest: bytes
@@ -300,14 +300,14 @@ NO_EVENTS = Head(0, GENESIS, ZERO)
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a writer has seen of a stream: the vector that its next event records, and the time it must come after."""
+    """Causal context of a writer in a stream: the vector that its next event records, and the time that it must exceed."""
 
     vector: VersionVector = EMPTY
     hlc: Hlc = ZERO
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Observed:
-        """Everything that `events` are and had themselves observed."""
+        """Return everything that `events` are and had themselves observed."""
         seen = cls()
         for event in events:
             vector = seen.vector.join(event.observed).advance(event.region, event.sequence)

@@ -23,11 +23,11 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?")
 
 
 _good_regions: set[str] = set()
-"""Names that were looked at and are regions' names: there are few, and each event names some."""
+"""Cache of valid region names: there are few, and each event names some."""
 
 
 def check_region(region: str) -> str:
-    """Return `region` when it has the form of an AWS region name in ASCII lower case, or raise InvalidName."""
+    """Return `region` if it has the form of an AWS region name in ASCII lower case, or raise InvalidName."""
     if type(region) is str and region in _good_regions:
         return region
     if not isinstance(region, str) or not region.isascii() or not _REGION.fullmatch(region):
@@ -38,7 +38,7 @@ def check_region(region: str) -> str:
 
 
 def check_segment(kind: str, text: str, max_bytes: int) -> str:
-    """Return `text` when it can be one segment of a key, or raise InvalidName naming `kind`, the value and the remedy.
+    """Return `text` if it can be one segment of a key, or raise InvalidName with `kind`, the value and the remedy.
 
     Refused: empty or oversized text (`max_bytes` of UTF-8), the delimiter `#`, control and format characters, lone
     surrogates, surrounding white space, and text that is not in Unicode NFC (two spellings of one visible name).
@@ -67,7 +67,7 @@ def check_segment(kind: str, text: str, max_bytes: int) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class StreamId:
-    """A logical series of events about one thing: a type and an id, written `type/id`."""
+    """Logical series of events about one thing: a type and an id, written `type/id`."""
 
     type: str
     id: str
@@ -80,7 +80,7 @@ class StreamId:
 
     @classmethod
     def parse(cls, text: str) -> StreamId:
-        """Read `type/id`. The first slash separates; the id may contain more."""
+        """Parse `type/id`. The first slash separates; the id may contain more."""
         kind, slash, name = text.partition("/") if isinstance(text, str) else ("", "", "")
         if not slash:
             raise InvalidName(f"stream {shown(text)} has no type; write it as 'type/id', for example 'user/homer'")
@@ -88,11 +88,11 @@ class StreamId:
 
     @classmethod
     def of(cls, stream: StreamId | str) -> StreamId:
-        """The stream itself, or the one that a text names."""
+        """Return the stream itself, or the one that a text names."""
         return stream if isinstance(stream, StreamId) else cls.parse(stream)
 
     def __hash__(self) -> int:
-        return hash(self.id)  # which Python keeps: streams are keys of many dictionaries
+        return hash(self.id)  # cached by Python: streams are keys of many dictionaries
 
     def __str__(self) -> str:
         return f"{self.type}/{self.id}"
@@ -110,7 +110,7 @@ class LaneId:
 
     @property
     def key(self) -> str:
-        """The DynamoDB partition key: `us-east-1#user#homer`."""
+        """DynamoDB partition key, such as `us-east-1#user#homer`."""
         return f"{self.region}{DELIMITER}{self.stream.type}{DELIMITER}{self.stream.id}"
 
     @classmethod
@@ -129,7 +129,7 @@ class LaneId:
 
 
 def sequence_key(sequence: int) -> str:
-    """The DynamoDB sort key of a sequence: zero-padded to 16 digits, so that text order is number order."""
+    """Return the DynamoDB sort key of a sequence: zero-padded to 16 digits, so that text order is number order."""
     if type(sequence) is not int or not 1 <= sequence <= MAX_SEQUENCE:
         raise InvalidName(f"sequence {shown(sequence)} is not a whole number from 1 to {MAX_SEQUENCE}")
     return f"{sequence:0{SEQUENCE_DIGITS}d}"

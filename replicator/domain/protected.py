@@ -1,7 +1,7 @@
-"""What marks an encrypted personal value in a payload, and which payloads may hold one: docs/decisions/0014.
+"""Marker of encrypted personal values, and the payloads that may hold one: docs/decisions/0014.
 
-A payload that comes from outside and holds somebody's encrypted value would have a projection show it to whoever sent it,
-so only payloads that Meridian made, `Protected` ones, may hold the mark.
+A payload from outside that held another person's encrypted value would make a projection show it to its sender. So
+only payloads that Meridian made, `Protected` ones, may hold the marker.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ MARKER = "$personal"
 _HINT = f'"{MARKER}"'
 
 Path = tuple[str, ...]
-"""Where a value stands in a payload: names of objects' keys and positions in lists."""
+"""Path of a value in a payload: keys of objects and positions in lists."""
 
 
 class Protected(dict[str, Any]):
-    """A payload whose personal fields are encrypted. `made` is what was encrypted for it, and where, as (path, envelope).
+    """Payload whose personal fields are encrypted. `made` are the fields encrypted for it, as (path, envelope).
 
-    `PersonalData.protect` makes them. Wrap a payload by hand only when it is made of a stored event's own.
+    `PersonalData.protect` makes them. Wrap a payload yourself only when it derives from a stored event's own.
     """
 
     def __init__(self, values: Mapping[str, Any], made: Collection[tuple[Path, Any]] = ()) -> None:
@@ -28,12 +28,12 @@ class Protected(dict[str, Any]):
 
 
 def may_hold_personal(text: str) -> bool:
-    """Whether a payload's canonical text can have a personal value at all: cheap, and never wrong when it says no."""
+    """Return whether a payload's canonical text may hold a personal value: cheap, without false negatives."""
     return _HINT in text
 
 
 def marked(value: Any, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Every object within `value` that bears the mark, and where it stands."""
+    """Yield every object within `value` that bears the marker, with its path."""
     if isinstance(value, Mapping):
         if MARKER in value:
             yield path, value
@@ -46,5 +46,5 @@ def marked(value: Any, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any
 
 
 def holds_personal(payload: Mapping[str, Any]) -> bool:
-    """Whether the payload has a personal value."""
+    """Return whether the payload has a personal value."""
     return any(marked(payload))

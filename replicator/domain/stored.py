@@ -1,7 +1,7 @@
-"""The quick way from the texts that are stored to an event, for those in which all is as it should be. Pure.
+"""Fast path from stored texts to an event, for those without anything unusual. Pure.
 
-It looks at everything that `Event` does: at the texts themselves, where that makes objects of them first and texts of those
-again. tests/replicator/domain/test_stored.py holds the two together.
+It checks everything that `Event` does, but on the texts themselves, where `Event` builds objects and encodes them again.
+tests/replicator/domain/test_stored.py holds the two together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _set_ms, _set_counter = (Hlc.__dict__[name].__set__ for name in ("ms", "counter"
 
 @lru_cache(maxsize=4096)
 def lane_of(key: str) -> tuple[LaneId, str]:
-    """The lane that a partition key names, and its netstrings. Whoever reads a lane reads its key with every event. Raises
+    """Return the lane of a partition key, and its netstrings. Cached: every event of a lane has the same key. Raises
     InvalidName."""
     lane = LaneId.from_key(key)
     return lane, _netstrings(lane.region, lane.stream.type, lane.stream.id)
@@ -37,7 +37,7 @@ def _type(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _version(text: str) -> int:
-    """The version, 0 where this is none or not how it is written."""
+    """Return the version, or 0 if the text is not a canonical version number."""
     version = int(text) if text.isascii() and text.isdigit() else 0
     return version if version <= 65_535 and text == str(version) else 0
 
@@ -50,10 +50,10 @@ def recall(
     key: str, sort_key: str, hlc: str, type: str, version: str, payload: str, metadata: str, observed: str, prev: bytes,
     digest: bytes,
 ) -> Event | None:  # fmt: skip
-    """The event that these are, by the names of the attributes; None where there is anything unusual about them, which
-    `Event` is to judge.
+    """Return the event of these attributes, by their names; None if any of them is unusual, which `Event` must judge
+    (the slow path).
 
-    Raises what the making of its parts does, and TypeError where a text is none.
+    Raises what constructing its parts raises, and TypeError when an attribute is not a text.
     """
     if not (
         sort_key.__class__ is hlc.__class__ is type.__class__ is version.__class__ is payload.__class__

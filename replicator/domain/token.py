@@ -1,4 +1,4 @@
-"""Consistency tokens: what somebody has seen, as one opaque, compact, versioned text. It is also the HTTP ETag.
+"""Consistency token: what a client has seen, as one opaque, compact, versioned text. It is also the HTTP ETag.
 
 The text is base64url of `version | system | body | seal`: one byte, four bytes that name the system it is of, the body
 below, and twelve bytes of HMAC-SHA256 (RFC 2104, truncated as its section 5 allows) over all before them. Numbers are
@@ -23,7 +23,7 @@ from replicator.domain.vector import EMPTY, VersionVector
 
 VERSION = 1
 MAX_TEXT = 8_192
-"""The longest token in characters: what HTTP servers take as one header. It holds some hundred streams."""
+"""Maximum characters of a token: what HTTP servers accept as one header. It holds some hundred streams."""
 
 _SYSTEM_BYTES = 4
 _SEAL_BYTES = 12
@@ -31,14 +31,14 @@ _SEAL_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyToken:
-    """For each stream the version vector that was seen, and the latest time among all of it."""
+    """Version vectors seen, by stream, and the latest time among all of it."""
 
     vectors: Mapping[StreamId, VersionVector] = field(default_factory=dict)
     hlc: Hlc = ZERO
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> ConsistencyToken:
-        """A token of everything that `events` are and had themselves observed."""
+        """Return a token of everything that `events` are and had themselves observed."""
         token = cls()
         for event in events:
             seen = Observed.of([event])
@@ -47,19 +47,19 @@ class ConsistencyToken:
 
     @classmethod
     def seen(cls, stream: StreamId, observed: Observed) -> ConsistencyToken:
-        """A token of one stream."""
+        """Return a token of one stream."""
         return cls({stream: observed.vector}, observed.hlc)
 
     def vector(self, stream: StreamId) -> VersionVector:
-        """What the token names of `stream`: EMPTY when nothing."""
+        """Return the token's vector of `stream`: EMPTY if it has none."""
         return self.vectors.get(stream, EMPTY)
 
     def observed(self, stream: StreamId) -> Observed:
-        """What a writer with this token has seen of `stream`. The time is the whole token's: later than all of it."""
+        """Return what a writer with this token has seen of `stream`. The time is the whole token's: later than all of it."""
         return Observed(self.vector(stream), self.hlc)
 
     def join(self, other: ConsistencyToken) -> ConsistencyToken:
-        """The least token that names everything that either does."""
+        """Return the least token that covers both."""
         vectors = dict(self.vectors)
         for stream, vector in other.vectors.items():
             vectors[stream] = vectors.get(stream, EMPTY).join(vector)
@@ -70,13 +70,13 @@ class ConsistencyToken:
 
 
 class TokenCodec:
-    """Writes and reads tokens of one system.
+    """Encodes and decodes tokens of one system.
 
-    `system` is the name that all its regions share; `keys` seal tokens: the first one writes, all are accepted, so keys
-    can be changed without a gap. Without keys, tokens are sealed with one derived from the system's name: mistakes and
-    damage are found, a determined forger is not. A forged token can make a read wait its bounded time, and a write carry a
-    time up to the clock's bound ahead (docs/decisions/0005), which drags this region's later events along. So give keys
-    where tokens come from people you do not trust.
+    `system` is the name that all its regions share; `keys` seal tokens: the first one signs, all are accepted, so keys
+    can be rotated without a gap. Without keys, tokens are sealed with one derived from the system's name: mistakes and
+    damage are detected, a determined forger is not. A forged token can make a read wait its bounded time, and a write
+    carry a time up to the clock's bound ahead (docs/decisions/0005), which drags this region's later events along. So
+    give keys where tokens come from untrusted clients.
     """
 
     def __init__(self, system: str, keys: Sequence[bytes] = ()) -> None:
@@ -84,7 +84,7 @@ class TokenCodec:
         self._keys = tuple(keys) or (sha256(b"meridian.token:" + system.encode()).digest(),)
 
     def encode(self, token: ConsistencyToken) -> str:
-        """The token as text: letters, digits, `-` and `_`. Raises InvalidToken when it names too many streams."""
+        """Encode a token as text: letters, digits, `-` and `_`. Raises InvalidToken when it names too many streams."""
         signed = bytes([VERSION]) + self._system + _body(token)
         text = _base64(signed + _seal(self._keys[0], signed))
         if len(text) > MAX_TEXT:
@@ -95,14 +95,14 @@ class TokenCodec:
         return text
 
     def decode(self, text: str) -> ConsistencyToken:
-        """Invert `encode`. Raises InvalidToken, saying whether it is no token, of another version or system, or forged."""
+        """Invert `encode`. Raises InvalidToken for a text that is no token, of another version or system, or forged."""
         if not isinstance(text, str) or not text or len(text) > MAX_TEXT:
             raise InvalidToken(f"token {_shown(text)} is not a text of 1 to {MAX_TEXT:,} characters; {_REMEDY}")
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
             raise InvalidToken(f"token {_shown(text)} is not base64url; {_REMEDY}") from None
-        if _base64(raw) != text:  # an ETag is compared as text, so the same bytes have one spelling
+        if _base64(raw) != text:  # an ETag is compared as text, so the same bytes must have one spelling
             raise InvalidToken(f"token {_shown(text)} is not spelled as this system spells it; {_REMEDY}")
         if raw and raw[0] != VERSION:
             raise InvalidToken(
@@ -152,7 +152,7 @@ def _body(token: ConsistencyToken) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """Unsigned LEB128."""
+    """Encode as unsigned LEB128."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

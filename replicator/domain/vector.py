@@ -1,4 +1,4 @@
-"""Version vectors: for a stream, the last sequence known of each lane (Parker et al. 1983)."""
+"""Version vector: for a stream, the last sequence known of each lane (Parker et al. 1983)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _decoder: Any = json.JSONDecoder()
 
 
 class VersionVector:
-    """An immutable map from region to the last sequence known of its lane. A region not named is at 0.
+    """Immutable map from region to the last sequence known of its lane. An absent region is at 0.
 
-    Because lanes have no gaps, a vector names exactly the events it covers: every sequence up to and including its own.
+    As lanes have no gaps, a vector names exactly the events it covers: every sequence up to and including its own.
     """
 
     __slots__ = ("_entries",)
@@ -40,7 +40,7 @@ class VersionVector:
 
     @classmethod
     def of(cls, region: str, sequence: int) -> VersionVector:
-        """The vector of one region that is known to be one, at a sequence from 1."""
+        """Return the vector of one region, whose name is already validated, at a sequence from 1."""
         vector = cls.__new__(cls)
         vector._entries = {region: sequence}
         return vector
@@ -59,27 +59,27 @@ class VersionVector:
         return cls(value)
 
     def get(self, region: str) -> int:
-        """The last sequence known of `region`'s lane, 0 when none is."""
+        """Return the last sequence known of `region`'s lane, 0 if none is."""
         return self._entries.get(region, 0)
 
     def covers(self, region: str, sequence: int) -> bool:
-        """Is the event at `sequence` of `region`'s lane among those this vector names?"""
+        """Return whether this vector covers the event at `sequence` of `region`'s lane."""
         return sequence <= self._entries.get(region, 0)
 
     def advance(self, region: str, sequence: int) -> VersionVector:
-        """This vector with `region` moved on to `sequence`; never back."""
+        """Return this vector with `region` advanced to `sequence`; never back."""
         if self.covers(region, sequence):
             return self
         return VersionVector._trusted({**self._entries, check_region(region): sequence})
 
     def capped(self, region: str, sequence: int) -> VersionVector:
-        """This vector with `region` at `sequence` at most."""
+        """Return this vector with `region` at `sequence` at most."""
         if self.get(region) <= sequence:
             return self
         return VersionVector({**self._entries, region: sequence})
 
     def join(self, other: VersionVector) -> VersionVector:
-        """The least vector that covers both: the element-wise maximum."""
+        """Return the least vector that covers both: the element-wise maximum."""
         if other <= self:
             return self
         entries = dict(self._entries)
@@ -89,11 +89,11 @@ class VersionVector:
         return VersionVector._trusted(entries)
 
     def beyond(self, other: VersionVector) -> VersionVector:
-        """Only the entries of this vector that `other` does not reach yet."""
+        """Return only the entries of this vector that `other` does not reach yet."""
         return VersionVector._trusted({r: s for r, s in self._entries.items() if s > other.get(r)})
 
     def items(self) -> Iterator[tuple[str, int]]:
-        """(region, sequence) pairs in region order."""
+        """Return (region, sequence) pairs in region order."""
         return iter(self._entries.items())
 
     def __le__(self, other: VersionVector) -> bool:
@@ -109,7 +109,7 @@ class VersionVector:
         return hash(tuple(self._entries.items()))
 
     def __str__(self) -> str:
-        """Canonical JSON: regions in order, no white space."""
+        """Encode as canonical JSON: regions in order, no white space."""
         if len(self._entries) == 1:
             ((region, sequence),) = self._entries.items()
             return f'{{"{region}":{sequence}}}'

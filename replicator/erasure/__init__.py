@@ -1,4 +1,5 @@
-"""Erasure: personal fields are encrypted with a key per subject; forgetting a subject destroys its keys in every region."""
+"""Erasure by crypto-shredding: personal fields are encrypted with a key per subject; forgetting a subject destroys its keys
+in every region."""
 
 from replicator.domain.protected import MARKER, Protected, holds_personal, may_hold_personal
 from replicator.erasure.envelope import Envelope

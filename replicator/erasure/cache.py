@@ -1,4 +1,4 @@
-"""Unwrapped keys, for a bounded time and of a bounded number, in one process. Who was forgotten is known for good."""
+"""Cache of unwrapped keys in one process, bounded in time and number. Forgotten subjects stay known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class KeyCache:
         self._lock = Lock()
 
     def keys(self, subject: str) -> dict[str, bytes]:
-        """The subject's keys that are known and still fresh, by id."""
+        """Return the subject's cached keys that are still fresh, by id."""
         with self._lock:
             held = self._subjects.get(subject, {})
             end = self._now()
@@ -47,7 +47,7 @@ class KeyCache:
             self._subjects.pop(subject, None)
 
     def forget(self, subject: str) -> None:
-        """Drop the subject's keys; from now on it is known as forgotten."""
+        """Drop the subject's keys, and record it as forgotten from now on."""
         with self._lock:
             self._subjects.pop(subject, None)
             self._forgotten[subject] = None

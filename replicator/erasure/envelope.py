@@ -1,9 +1,9 @@
-"""A personal value inside a payload: encrypted, with whose it is and by which key.
+"""Envelope of a personal value inside a payload: encrypted, with its subject and key id.
 
 `{"$personal": {"subject": "user/homer", "key": "us-east-1.Gd8…", "text": "…"}}`. The text is base64 (RFC 4648, section 5) of
 a nonce of 12 bytes and the value's JSON under AES-256-GCM (NIST SP 800-38D). Subject, key and the place in the payload
-are authenticated with it, so a text that is moved to another field or subject is damage, never somebody's value. The JSON
-is padded to multiples of 32 bytes: what is left after forgetting tells no length either.
+are authenticated with it, so a text that is moved to another field or subject is damage, never another person's value. The
+JSON is padded to multiples of 32 bytes: what is left after forgetting does not reveal the length either.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAD = 32
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A personal value as it is stored. Raises DamagedEvent from `read` for anything `json` cannot have produced."""
+    """Personal value as it is stored. `read` raises DamagedEvent for anything `json` cannot have produced."""
 
     subject: str
     key: str
@@ -42,7 +42,7 @@ class Envelope:
 
     @classmethod
     def read(cls, value: Mapping[str, Any], path: Path) -> Envelope:
-        """The envelope in an object that has the marker."""
+        """Parse the envelope in an object that has the marker."""
         inner = value[MARKER]
         if len(value) == 1 and isinstance(inner, dict) and inner.keys() == {"subject", "key", "text"}:
             found = [inner[name] for name in ("subject", "key", "text")]
@@ -55,7 +55,7 @@ class Envelope:
 
 
 def home_of(key_id: str) -> str:
-    """The region that made a key: its id begins with it. Raises InvalidName."""
+    """Return the region that made a key: its id begins with it. Raises InvalidName."""
     return check_region(check_segment("key", key_id, _MAX_KEY_ID_BYTES).partition(".")[0])
 
 
@@ -64,16 +64,16 @@ def shown_path(path: Path) -> str:
 
 
 def aes(key: bytes) -> Any:
-    """AES-256-GCM under `key`. Raises InvalidConfig where the library is missing."""
+    """Return AES-256-GCM under `key`. Raises InvalidConfig when the library is missing."""
     with needed("personal data needs cryptography", "erasure"):
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # only here: most installs never need it
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here alone: most installations never need it
     return AESGCM(key)
 
 
 def close(value: Any, subject: str, key_id: str, key: bytes, path: Path, nonce: bytes) -> Envelope:
     """Encrypt any JSON value. `nonce` is 12 random bytes, never used twice with one key.
 
-    Raises InvalidEvent for what JSON cannot hold, naming the place and never the value.
+    Raises InvalidEvent for what JSON cannot hold, with the path and never the value.
     """
     try:
         plain = encode_json({"": value})[4:-1].encode()
@@ -88,7 +88,7 @@ def close(value: Any, subject: str, key_id: str, key: bytes, path: Path, nonce: 
 
 
 def open_(envelope: Envelope, key: bytes, path: Path) -> Any:
-    """Decrypt. Raises DamagedEvent, naming the place, when anything was altered, cut or moved from where it was written."""
+    """Decrypt. Raises DamagedEvent with the path when anything was altered, cut or moved from where it was written."""
     from cryptography.exceptions import InvalidTag
 
     cipher = aes(key)
@@ -98,7 +98,7 @@ def open_(envelope: Envelope, key: bytes, path: Path) -> Any:
             raise ValueError
         context = _context(envelope.subject, envelope.key, path)
         return json.loads(cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context))
-    except (InvalidTag, ValueError, RecursionError):  # their texts may quote what was decrypted
+    except (InvalidTag, ValueError, RecursionError):  # their texts may quote the plain text
         raise DamagedEvent(
             f"personal field {shown_path(path)} of subject {envelope.subject} does not decrypt under key {envelope.key}: "
             "it was altered, cut or moved there from another field or subject. Compare it with another region's copy"

@@ -1,4 +1,4 @@
-"""Forgetting: first the event, so that it is for good, then the keys, everywhere that answers."""
+"""Forgetting a subject: first the event, which makes it permanent, then the keys, in every region that answers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from replicator.eventstore.store import EventStore
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """How far a subject is forgotten. `events` say so in its streams: those that were there and those appended now.
+    """Progress of forgetting a subject. `events` record it in its streams: existing ones and those appended now.
 
-    `destroyed` are the regions whose keys are gone; `pending` maps the others to why. Those destroy them when the event
-    reaches their projector, or when `forget` is run again.
+    `destroyed` are the regions whose keys are gone; `pending` maps the others to the reason. Those destroy them when the
+    event reaches their projector, or when `forget` is run again.
     """
 
     subject: str
@@ -36,11 +36,11 @@ def forget(
     store: EventStore, keys: Mapping[str, KeyStorage], subject: str, streams: Iterable[StreamId | str] = ()
 ) -> Forgetting:
     """Forget `subject`: append `meridian.forgotten` to each of its streams (by default the one named like the subject),
-    then destroy its keys in every region of `keys`. There is no way back.
+    then destroy its keys in every region of `keys`. This cannot be undone.
 
-    Name every stream whose views hold fields of the subject: they are folded anew when they meet the event, others only
+    Name every stream whose views hold fields of the subject: they are folded again when they reach the event, others only
     when they are rebuilt. Running it again appends nothing twice and finishes what was pending. Raises InvalidName, and
-    what `EventStore.append` raises; then no key has been destroyed, and it is to be run again.
+    the errors of `EventStore.append`; then no key has been destroyed, and it must be run again.
     """
     check_subject(subject)
     names = [StreamId.of(name) for name in streams]
@@ -56,7 +56,7 @@ def forget(
 
 
 def _say(store: EventStore, subject: str, stream: StreamId) -> Event:
-    """The event that forgets the subject in this stream, appended where there is none yet."""
+    """Return the event that forgets the subject in this stream, appended if there is none yet."""
     seen = Observed()
     for event in store.read(stream):
         if forgotten_subject(event) == subject:
@@ -67,7 +67,7 @@ def _say(store: EventStore, subject: str, stream: StreamId) -> Event:
 
 
 def _destroy(storage: KeyStorage, subject: str) -> str:
-    """Why the keys are not destroyed there; empty when they are."""
+    """Destroy the keys there. Returns the reason if that failed, empty otherwise."""
     try:
         storage.forget(subject)
     except MeridianError as error:

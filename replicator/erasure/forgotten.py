@@ -1,4 +1,4 @@
-"""That a subject is forgotten is itself an event, so that every region hears of it for good, also one that is down now."""
+"""Forgotten subjects: forgetting is itself an event, so that every region learns of it, including one that is down now."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import MAX_ID_BYTES, MAX_TYPE_BYTES, check_segment
 
 FORGOTTEN = "meridian.forgotten"
-"""The type of the event that says so. Its payload is `{"subject": …}`; it holds no personal data."""
+"""Type of the event that forgets a subject. Its payload is `{"subject": …}`; it holds no personal data."""
 
 _MAX_SUBJECT_BYTES = MAX_TYPE_BYTES + 1 + MAX_ID_BYTES
 
 
 class SubjectForgotten(MeridianError):
-    """The subject of personal data has been forgotten, for good: nothing can be protected or revealed for it."""
+    """The subject of personal data has been forgotten permanently: nothing can be protected or revealed for it."""
 
     def __init__(self, subject: str) -> None:
         super().__init__(f"{subject} has been forgotten; keep new personal data under another subject")
@@ -21,24 +21,26 @@ class SubjectForgotten(MeridianError):
 
 
 class KeyUnavailable(RegionUnavailable):
-    """A key is not in this region, and one that may have it does not answer. It is waited for, never given up."""
+    """A key is not in this region, and a region that may have it does not answer. Callers wait for it and never give it
+    up."""
 
 
 def check_subject(subject: str) -> str:
-    """Return `subject` when it can name whose data it is: any text that can be part of a key. Raises InvalidName.
+    """Return `subject` if it can name a data subject: any text that can be part of a key. Raises InvalidName.
 
-    It stays readable in events and logs for good, so it must say nothing about the person: `user/7`, not an address.
+    It stays readable in events and logs permanently, so it must not reveal the person: `user/7`, not an address.
     """
     return check_segment("subject", subject, _MAX_SUBJECT_BYTES)
 
 
 def forgotten_event(subject: str) -> NewEvent:
-    """The event to append to the subject's streams. Raises InvalidName."""
+    """Return the event to append to the subject's streams. Raises InvalidName."""
     return NewEvent(FORGOTTEN, {"subject": check_subject(subject)})
 
 
 def forgotten_subject(event: Event) -> str | None:
-    """Whom the event forgets; None for every other event, and for one of this type that names nobody."""
+    """Return the subject that the event forgets; None for every other event, and for one of this type without a valid
+    subject."""
     if event.type != FORGOTTEN:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The keys of one region's process: which to encrypt with, and where to find the one that something was encrypted with."""
+"""Keyring of one region's process (envelope encryption): the current key to encrypt with, and the lookup of earlier keys."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from replicator.erasure.wrapping import Wrapping
 log = structlog.get_logger()
 
 _LEFT_ALONE = 20.0
-"""Seconds for which a region that did not answer is not asked again: many keys wait for it, and each would wait anew."""
+"""Seconds without requests to a region that did not answer: many keys may wait for it, and each would wait again."""
 
 
 class Keyring:
     """Unwrapped keys of `region`. `keys` are the key storages of it and its peers, by region. Safe to share between threads.
 
-    Every verb raises SubjectForgotten once the subject is forgotten, and never merely because a region does not answer.
+    Every method raises SubjectForgotten once the subject is forgotten, and never merely because a region does not answer.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Keyring:
         self._silent_until: dict[str, float] = {}
 
     def current(self, subject: str) -> tuple[str, bytes]:
-        """The id and key to encrypt with: one that is here, by preference one made here, or a new one."""
+        """Return the id and key to encrypt with: a key stored here, preferably one made here, or a new one."""
         self._check(subject)
         known = self._cache.keys(subject)
         if known:
@@ -63,7 +63,7 @@ class Keyring:
         return key_id, key
 
     def find(self, subject: str, key_id: str) -> bytes:
-        """A key by its id: known, stored here, or fetched from where it was made, or else from whoever has it.
+        """Return a key by its id: cached, stored here, or fetched from the region that made it or else from any that has it.
 
         Raises KeyUnavailable when a region that may have it does not answer, DamagedEvent when none has it.
         """

@@ -1,5 +1,5 @@
-"""The port where one region keeps the keys of subjects, wrapped. Every backend obeys one contract test,
-tests/replicator/erasure/test_keys.py. It is no part of the events table: keys can be destroyed."""
+"""Port of key storage: one region's wrapped keys of subjects. Every backend passes one contract test,
+tests/replicator/erasure/test_keys.py. Not part of the events table: keys can be destroyed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class SubjectKeys:
-    """What a region holds of a subject: wrapped keys by id, or that it was forgotten, and then never a key again."""
+    """Content of a subject in one region: wrapped keys by id, or the mark that it was forgotten, and then never a key
+    again."""
 
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     forgotten: bool = False
 
 
 class KeyStorage(Protocol):
-    """One region's keys. All verbs can be repeated and raise RegionUnavailable when the region does not answer."""
+    """One region's keys. All methods can be repeated, and raise RegionUnavailable when the region does not answer."""
 
     def get(self, subject: str) -> SubjectKeys:
-        """All that is held of the subject, strongly consistent."""
+        """Read everything stored of the subject, strongly consistent."""
 
     def add(self, subject: str, key_id: str, wrapped: bytes) -> bool:
-        """Store a key beside the others; one that is there already stays as it is. False, and nothing is stored, once the
-        subject is forgotten: the two are decided in one step, whatever comes at the same time."""
+        """Store a key beside the others; an existing one stays as it is. Returns False, and stores nothing, once the subject
+        is forgotten: both are decided in one step, whatever runs at the same time."""
 
     def forget(self, subject: str) -> None:
-        """Destroy every key of the subject, and let none be stored ever again."""
+        """Destroy every key of the subject, and reject all later ones."""
 
 
 class MemoryKeys:
-    """A KeyStorage that lives as long as the process."""
+    """KeyStorage that lives as long as the process."""
 
     def __init__(self) -> None:
         self._subjects: dict[str, SubjectKeys] = {}

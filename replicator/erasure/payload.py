@@ -1,4 +1,5 @@
-"""Payloads with personal fields: finding them, protecting them, and what a reader gets of those that are forgotten."""
+"""Payloads with personal fields: finding and protecting fields, and the reader's view after forgetting
+(crypto-shredding)."""
 
 from __future__ import annotations
 
@@ -11,19 +12,19 @@ from replicator.erasure.envelope import Envelope, shown_path
 
 
 class FieldForgotten(KeyError):
-    """Internal: a payload's field is read whose subject has been forgotten. `dict.get` gives its default instead."""
+    """Internal: the payload field being read belongs to a forgotten subject. `dict.get` returns its default instead."""
 
 
 class Revealed(dict[str, Any]):
-    """A payload with its personal fields decrypted. Those that are forgotten are not in it: `get` gives its default, and
-    `[]` and `pop` raise FieldForgotten, so that what was never there and what is forgotten can be told apart."""
+    """Payload with its personal fields decrypted. Forgotten fields are left out: `get` returns its default, and `[]` and
+    `pop` raise FieldForgotten, so that forgotten fields differ from fields that never existed."""
 
     def __init__(self, values: Mapping[str, Any] = {}, forgotten: Iterable[str] = (), subjects: Iterable[str] = ()) -> None:
         super().__init__(values)
         self.forgotten = frozenset(forgotten)
-        """The names that are missing here because they are forgotten."""
+        """Names that are missing here because they are forgotten."""
         self.subjects = frozenset(subjects)
-        """Whose fields are forgotten, here and further inside."""
+        """Subjects of the forgotten fields, here and in nested objects."""
 
     def __missing__(self, name: str) -> Any:
         raise FieldForgotten(name) if name in self.forgotten else KeyError(name)
@@ -33,11 +34,11 @@ class Revealed(dict[str, Any]):
 
 
 def protect_fields(payload: Mapping[str, Any], fields: Iterable[str], encrypt: Callable[[Any, Path], Envelope]) -> Protected:
-    """The payload with each of `fields` in an envelope. A field is a name, or names joined by dots for one further inside
-    (`address.street`, `people.0.name`). The given payload stays as it is.
+    """Return the payload with each of `fields` in an envelope. A field is a name, or names joined by dots for a nested one
+    (`address.street`, `people.0.name`). The given payload is not changed.
 
-    Raises InvalidEvent for a field that is not there (a misspelt name would leave personal data in the open, for good) and
-    for a payload that has an envelope of its own making in it: it could be another subject's.
+    Raises InvalidEvent for a field that does not exist (a misspelt name would leave personal data unencrypted permanently)
+    and for a payload that already contains an envelope made elsewhere: it could be another subject's.
     """
     made: frozenset[tuple[Path, Envelope]] = payload.made if isinstance(payload, Protected) else frozenset()
     for path, value in marked(payload):
@@ -57,10 +58,10 @@ def protect_fields(payload: Mapping[str, Any], fields: Iterable[str], encrypt: C
 def reveal_fields(
     payload: Mapping[str, Any], decrypt: Callable[[Envelope, Path], Any], written: Mapping[str, Any] | None = None
 ) -> Revealed:
-    """The payload with every envelope replaced by what `decrypt` gives, or left out where it raises FieldForgotten.
+    """Return the payload with every envelope replaced by the result of `decrypt`, or left out if that raises FieldForgotten.
 
-    `written` is the payload as it was stored, when upcasters have moved its fields since: an envelope is held to where it
-    stood then. Raises DamagedEvent for an envelope that cannot have been written by `protect_fields`, and whatever
+    `written` is the payload as it was stored, if upcasters have moved its fields since: an envelope must match its place
+    at that time. Raises DamagedEvent for an envelope that cannot have been written by `protect_fields`, and whatever
     `decrypt` raises.
     """
     if written is None:
@@ -76,8 +77,8 @@ def reveal_fields(
 
 
 def _replaced(value: Any, rest: Path, path: Path, encrypt: Callable[[Any, Path], Envelope]) -> tuple[Any, Envelope]:
-    """`value` with what stands at `rest` in an envelope. Only an object's key can hold one: what is left out of a list when
-    it is forgotten would move the others."""
+    """Return `value` with the field at `rest` in an envelope. Only an object's key can hold one: removing a forgotten
+    element from a list would move the others."""
     name, further = rest[0], rest[1:]
     if isinstance(value, Mapping) and name in value:
         if further:

@@ -1,4 +1,4 @@
-"""Personal data of one region: protect what is written, reveal what is read, forget."""
+"""Personal data of one region: protect it on writing, reveal it on reading, forget it (crypto-shredding)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PersonalData:
     """Encrypts and decrypts personal fields with a key per subject. Safe to share between threads.
 
     `keys` are the key storages of this region and of its peers, by region. An unwrapped key stays in this process for up to
-    a minute: so long may another process still read what was forgotten meanwhile, or write what nobody will read.
+    a minute: during that time another process may still read forgotten data, or write data that no reader can decrypt.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class PersonalData:
         self._ring = Keyring(region, self._keys, wrapping, self._cache, now)
 
     def protect(self, subject: str, payload: Mapping[str, Any], fields: Iterable[str]) -> Protected:
-        """The payload with these fields encrypted for `subject`, whose key is made when there is none yet.
+        """Return the payload with these fields encrypted for `subject`; its key is created if there is none yet.
 
-        A field is a name, or names joined by dots for one further inside (`address.street`). Protect again for another
+        A field is a name, or names joined by dots for a nested one (`address.street`). Protect again for another
         subject's fields. Raises SubjectForgotten, InvalidEvent (no such field, or a payload with an envelope of its own),
         InvalidName, RegionUnavailable.
         """
@@ -64,12 +64,12 @@ class PersonalData:
         forgotten: Collection[str] = (),
         written: Mapping[str, Any] | None = None,
     ) -> Revealed:
-        """The payload with its personal fields decrypted, without those of subjects that are forgotten: because they are in
-        `forgotten`, which asks nobody, or because some region says so. `written` is the payload as it was stored, when
-        `payload` is what upcasters made of it.
+        """Return the payload with its personal fields decrypted, without those of forgotten subjects: because they are in
+        `forgotten`, which needs no request, or because a region has them as forgotten. `written` is the payload as it was
+        stored, if `payload` is the result of upcasters.
 
-        Raises DamagedEvent (altered, moved or cut text; a key that nobody has though nobody forgot it), RegionUnavailable
-        when the region that has the key does not answer, InvalidConfig.
+        Raises DamagedEvent (altered, moved or cut text; a key missing in every region though the subject is not forgotten),
+        RegionUnavailable when the region that has the key does not answer, InvalidConfig.
         """
 
         def decrypt(envelope: Envelope, path: Path) -> Any:
@@ -84,7 +84,7 @@ class PersonalData:
         return reveal_fields(payload, decrypt, written)
 
     def forget(self, store: EventStore, subject: str, streams: Iterable[StreamId | str] = ()) -> Forgetting:
-        """Forget the subject for good, in every region: see `replicator.erasure.forget`."""
+        """Forget the subject permanently, in every region: see `replicator.erasure.forget`."""
         answer = forget(store, self._keys, subject, streams)
         self._cache.drop(subject)
         if self.region in answer.destroyed:
@@ -92,5 +92,5 @@ class PersonalData:
         return answer
 
     def destroy(self, subject: str) -> None:
-        """Destroy the subject's keys in this region alone, as its projector does when it meets the event. Idempotent."""
+        """Destroy the subject's keys in this region alone, as its projector does when it reaches the event. Idempotent."""
         self._ring.destroy(subject)

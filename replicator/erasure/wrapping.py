@@ -1,4 +1,4 @@
-"""Wrapping: what keeps the keys of subjects unreadable where they are stored. By KMS, or by a key file on a laptop."""
+"""Key wrapping (envelope encryption): keeps the stored keys of subjects unreadable. By KMS, or by a key file on a laptop."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _MARK_BYTES = 8
 
 
 class Wrapping(Protocol):
-    """Makes keys and unwraps them. A wrapped key is bound to its subject: for another it does not unwrap."""
+    """Creates and unwraps keys. A wrapped key is bound to its subject: for another one it does not unwrap."""
 
     def generate(self, subject: str) -> tuple[bytes, bytes]:
-        """A new random key of 32 bytes, and the same wrapped. Raises InvalidConfig or RegionUnavailable."""
+        """Create a random key of 32 bytes; return it, and the same key wrapped. Raises InvalidConfig or
+        RegionUnavailable."""
 
     def unwrap(self, subject: str, wrapped: bytes) -> bytes:
-        """The key. Raises InvalidConfig where the settings are wrong or permission is missing, DamagedEvent where this one
-        record is, RegionUnavailable; never anything that could be taken for "forgotten"."""
+        """Return the key. Raises InvalidConfig for wrong settings or missing permission, DamagedEvent for a damaged record,
+        RegionUnavailable; never anything that could be taken for "forgotten"."""
 
 
 class LocalWrapping:
-    """Wraps with the key in a file of 32 bytes that only its owner can read. Made when it is missing.
+    """Wraps with the key in a file of 32 bytes that only its owner can read. The file is created if it is missing.
 
-    A wrapped key begins with a mark of the file that wrapped it, so that another file is told apart from damage.
-    Raises InvalidConfig naming the file and what to do.
+    A wrapped key begins with a mark of the file that wrapped it, which distinguishes another file from damage.
+    Raises InvalidConfig with the file and the remedy.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -87,7 +88,7 @@ def _read_or_make(path: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Written aside and then linked: nobody ever reads half a key, and of two that make it one wins."""
+    """Create the file aside and link it: no reader sees half a key, and of two concurrent creators one wins."""
     descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp's mode is 0600
     try:
         with os.fdopen(descriptor, "wb") as file:

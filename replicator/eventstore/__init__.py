@@ -1,1 +1,1 @@
-"""The event store: ports, appends, operations, reads of lanes and streams, history. No part of it speaks to AWS."""
+"""Event store: ports, appends, operations, reads of lanes and streams, history. Imports nothing that speaks to AWS."""

@@ -1,4 +1,4 @@
-"""How events get into this region's lanes: sealed behind a lane's head, all or none, tried again when the head has moved."""
+"""Appends to this region's lanes: seal events behind a lane's head, insert all or none, retry when the head has moved."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from replicator.eventstore.store_errors import AppendContention, GuardFailed, La
 
 _HEADS_KEPT = 100_000
 _AROUND_TEXTS = 10_000
-"""Bytes of an event beside its payload and metadata, at most: names have bounds, and a vector has an entry a region."""
+"""Maximum bytes of an event beside its payload and metadata: names have bounds, and a vector has one entry per region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Events to append to one stream, and what their writer had observed of it.
+    """Events to append to one stream, with what their writer had observed of it.
 
-    `head` is where the own lane must stand for them; None: wherever it stands.
+    `head` is the head that the region's own lane must have for them; None accepts any.
     """
 
     stream: StreamId
@@ -49,7 +49,7 @@ class Write:
 
 
 def contention(attempts: int = 10) -> Retrying:
-    """An append that lost its lane's head to another writer: read the head again and try, up to `attempts` times."""
+    """Return the retry policy for an append that lost its lane's head to another writer: up to `attempts` tries."""
     return Retrying(
         retry=retry_if_exception_type(LaneTaken),
         stop=stop_after_attempt(attempts),
@@ -59,25 +59,25 @@ def contention(attempts: int = 10) -> Retrying:
 
 
 class WriteFence(Protocol):
-    """What lets appends through, or not: the region's fence (replicator/fencing/fence.py)."""
+    """Port that permits or refuses writes: the region's fence (replicator/fencing/fence.py)."""
 
     def guards(self, types: Collection[str]) -> tuple[Guard, ...]:
-        """What a write to streams of these types has to check. Raises RegionFenced."""
+        """Return the condition checks that a write to streams of these types must carry. Raises RegionFenced."""
 
     def epoch(self) -> int:
-        """That of the region's role."""
+        """Return the epoch of the region's role."""
 
     def holds(self, guards: Collection[Guard]) -> bool:
-        """Whether what `guards` gave still stands."""
+        """Return whether the conditions in `guards`, which this fence returned, still hold."""
 
     def failed(self) -> None:
-        """A write could not be made: look anew before the next one."""
+        """Record that a write failed: read the role again before the next write."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppendPolicy:
-    """How appends are made: `attempts` before a moving lane is given up, the `fence` that lets them through (None: always),
-    and `nonce`, which makes texts that nobody else makes (None: random ones)."""
+    """Append policy: `attempts` before giving up on a moving lane, the `fence` that permits writes (None: no fence), and
+    `nonce`, which returns unique texts (None: random ones)."""
 
     attempts: int = 10
     fence: WriteFence | None = None
@@ -85,14 +85,14 @@ class AppendPolicy:
 
 
 class _FenceMoved(LaneTaken):
-    """Internal: the fence that a write checked is another one now."""
+    """Internal: the fence that a write checked has changed since."""
 
     def __str__(self) -> str:
         return "the region's fence is being opened or closed"
 
 
 class Appender:
-    """Appends to one region's lanes. Safe to share between threads."""
+    """Appends events to one region's lanes. Safe to share between threads."""
 
     def __init__(self, storage: LaneStorage, region: str, clock: HybridLogicalClock, policy: AppendPolicy) -> None:
         self.attempts = policy.attempts
@@ -109,9 +109,10 @@ class Appender:
     def append(
         self, streams: Collection[StreamId], prepare: Callable[[], Sequence[Write]], guards: Sequence[Guard] = ()
     ) -> tuple[Event, ...]:
-        """Append what `prepare` returns to lanes of `streams`, all or none; ask it again whenever a lane moved meanwhile.
+        """Append what `prepare` returns to lanes of `streams`, all or none. Call it again whenever a lane has moved
+        meanwhile.
 
-        Raises AppendContention when lanes kept moving, RegionFenced when the region takes no appends; other errors as
+        Raises AppendContention when lanes kept moving, RegionFenced when the region accepts no appends; other errors as
         EventStore.append, GuardFailed, and whatever `prepare` raises.
         """
         if len(guards) >= GUARDS:
@@ -125,7 +126,7 @@ class Appender:
             with self._busy.hold(lanes):
                 for attempt in contention(self.attempts):
                     with attempt:
-                        self._let_through(streams)  # before anything is read: another epoch may be that of other tables
+                        self._let_through(streams)  # before any read: with another epoch the tables may be others
                         sealed = self._seal(prepare())
                         if sealed:
                             self._insert(sealed, guards, lanes)
@@ -136,10 +137,10 @@ class Appender:
         return sealed
 
     def resolve(self, events: Sequence[Event]) -> bool:
-        """Whether these events, sent before without an answer, are there; False when they never will be.
+        """Return whether these events, sent earlier without an answer, are stored; False when they never will be.
 
-        The guards that they were sent with (`errors.Sent`) are asked again: one that failed holds no more, now or later.
-        Raises RegionFenced where only the fence keeps them from being written: ask again when the region is active.
+        The conditions that they were sent with (`store_errors.Sent`) are checked again: one that failed will not hold later.
+        Raises RegionFenced when only the fence prevents the write: call again once the region is active.
         """
         try:
             held = self._storage.get([(event.lane, event.sequence) for event in events]) if self._fence else {}
@@ -155,8 +156,8 @@ class Appender:
         return True
 
     def _follow(self, events: Sequence[Event]) -> bool:
-        """Whether the lanes hold what these events were chained to. A region that was brought up from its peers may have
-        lost that for good, and then they would stand behind a gap."""
+        """Return whether the lanes still hold the events that these were chained to. A region brought up from its peers may
+        have lost them permanently; these would then stand behind a gap."""
         first: dict[LaneId, Event] = {}
         for event in events:
             first[event.lane] = min(first.get(event.lane, event), event, key=lambda each: each.sequence)
@@ -165,14 +166,14 @@ class Appender:
         return all(position in held and held[position].digest == prev for position, prev in before.items())
 
     def _let_through(self, streams: Collection[StreamId]) -> tuple[Guard, ...]:
-        """What a write to these streams has to check. Raises RegionFenced."""
+        """Return the condition checks for a write to these streams. Raises RegionFenced."""
         if self._fence is None:
             return ()
         guards = self._fence.guards({stream.type for stream in streams})
         epoch = self._fence.epoch()
         if epoch != self._epoch:
             with self._lock:
-                self._heads.clear()  # between two epochs the lanes may have been brought up again from elsewhere
+                self._heads.clear()  # between two epochs the lanes may have been restored from elsewhere
             self._epoch = epoch
         return guards
 
@@ -191,7 +192,7 @@ class Appender:
             raise GuardFailed(guards) from None
         except OutcomeUnknown as error:
             self._forget(lanes)
-            error.events = Sent(events, (*guards, *fence))  # whatever the storage made of them
+            error.events = Sent(events, (*guards, *fence))  # whatever sequence type the storage gave
             self._doubt()
             raise
         except RegionUnavailable:
@@ -200,7 +201,7 @@ class Appender:
         self._remember(events)
 
     def _doubt(self) -> None:
-        """The region did not take a write: it may be another one when it does."""
+        """Report a refused write to the fence: the region's role may change before it accepts writes again."""
         if self._fence is not None:
             self._fence.failed()
 
@@ -246,13 +247,13 @@ class Appender:
 
 
 def _nonces() -> Callable[[], str]:
-    """Makes texts that nobody else makes: 72 random bits of this appender's, and a count."""
+    """Return a source of unique texts: 72 random bits of this appender, and a counter."""
     own, numbers = secrets.token_urlsafe(9), count()  # `count` may be shared between threads
     return lambda: f"{own}{next(numbers):x}"
 
 
 class _BusyLanes:
-    """Appends of one process to the same lanes take turns: only other processes are contention."""
+    """Serializes appends of one process to the same lanes, so that only other processes cause contention."""
 
     def __init__(self) -> None:
         self._held: set[LaneId] = set()
@@ -261,8 +262,8 @@ class _BusyLanes:
 
     @contextmanager
     def hold(self, lanes: Collection[LaneId]) -> Iterator[None]:
-        """Wait until none of `lanes` is held, then hold all of them. All at once, so nothing can deadlock; and nobody who
-        came later gets one of them first, so who wants many is not left waiting behind those who want one."""
+        """Wait until none of `lanes` is held, then hold all of them at once, so that no deadlock is possible. First come,
+        first served: an append to many lanes does not starve behind appends to one."""
         wanted = frozenset(lanes)
         with self._changed:
             self._waiting.append(wanted)
@@ -287,7 +288,7 @@ def _check_size(events: Sequence[Event]) -> None:
     if len(events) > MAX_EVENTS:
         raise InvalidEvent(f"{len(events)} events in one append; give 1 to {MAX_EVENTS}, or append in several calls")
     characters = sum(len(event.payload_text) + len(event.metadata_text) for event in events)
-    if 4 * characters + _AROUND_TEXTS * len(events) <= MAX_EVENTS_BYTES:  # whatever characters they are
+    if 4 * characters + _AROUND_TEXTS * len(events) <= MAX_EVENTS_BYTES:  # even at 4 bytes a character
         return
     size = sum(size_of(event) for event in events)
     if size > MAX_EVENTS_BYTES:

@@ -1,4 +1,4 @@
-"""The change feed: what happened to some streams since a token, page by page, for whoever keeps a copy downstream."""
+"""Change feed: the events of some streams since a token, page by page, for consumers that keep a copy downstream."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from replicator.eventstore.store import EventStore
 
 MAX_PAGE_BYTES = 4_000_000
-"""Of payloads and metadata in a page."""
+"""Maximum bytes of payloads and metadata in a page."""
 
 
 def size_of_texts(event: Event) -> int:
-    """Bytes of an event's payload and metadata."""
+    """Return the bytes of an event's payload and metadata."""
     return len(event.payload_text.encode()) + len(event.metadata_text.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of the feed. `token` is where the next page begins; `more` says whether there is one already."""
+    """One page of the feed. `token` is where the next page begins; `more` says whether that page has events already."""
 
     events: tuple[Event, ...]
     token: ConsistencyToken
@@ -44,14 +44,14 @@ def changes(
     max_bytes: int = MAX_PAGE_BYTES,
     size: Callable[[Event], int] = size_of_texts,
 ) -> Page:
-    """Up to `limit` events (at least 1) of `streams` that `after` does not name, each stream in its own order.
+    """Return up to `limit` events (at least 1) of `streams` that `after` does not cover, each stream in its own order.
 
-    A page holds at most `max_bytes` bytes, but always one event where there is one. `size` says how many bytes an event
-    takes: by default those of its payload and metadata. It is asked of each event in turn, also of the first that no longer
-    fits. What `at_least` names of the streams is there to be given out, without being taken for given.
+    A page holds at most `max_bytes` bytes, but always one event if there is any. `size` returns the bytes of an event, by
+    default those of its payload and metadata. It is called for each event in turn, including the first that no longer
+    fits. `at_least` adds events that the region must hold before it answers; they are returned like any others.
 
-    Every event comes exactly once to whoever follows the tokens, whatever order lanes arrive in: a token names what was
-    given out, lane by lane. A stream that `after` does not name is given from its beginning. Raises NotHereYet when a
+    A consumer that follows the tokens receives every event exactly once, whatever order lanes arrive in: a token names
+    what was returned, lane by lane. A stream that `after` does not name starts at its beginning. Raises NotHereYet when a
     region has less than the tokens name and cannot get it within `timeout` seconds, InvalidOperation for a limit below 1.
     """
     check_limit(limit)
@@ -68,7 +68,7 @@ def changes(
             used += size(event)
             if events and used > max_bytes:
                 break
-            # Lanes are merged by time and each is in order, so what was given of a lane has no gaps.
+            # Lanes are merged by time and each is in order, so what was returned of a lane has no gaps.
             given = given.advance(event.region, event.sequence)
             token = token.join(ConsistencyToken.seen(stream, Observed(given, event.hlc)))
             events.append(event)

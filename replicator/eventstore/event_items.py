@@ -1,7 +1,7 @@
-"""An event as an item in DynamoDB's JSON, written and read beneath PynamoDB. Pure.
+"""Codec between events and items in DynamoDB's JSON, beneath PynamoDB. Pure.
 
-Which attributes there are, and what they hold, says the model, EventItem. The functions that handle every event are made of
-it once, as expressions without loops: a third of their time.
+The model, EventItem, defines the attributes and their contents. The functions that handle every event are generated from it
+once, as expressions without loops: that takes a third of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BEGINS = EventItem.begins.attr_name
 
 
 def to_item(event: Event) -> dict[str, Any]:
-    """The event in DynamoDB's JSON, as the low-level client takes it."""
+    """Return the event in DynamoDB's JSON, as the low-level client takes it."""
     item = {name: {tag: _written(event, source)} for name, (tag, source) in ATTRIBUTES.items()}
     return {_BEGINS: {"S": begins(event)}, **item} if event.sequence == 1 else item
 
@@ -31,15 +31,15 @@ def _written(event: Event, source: Source) -> str | bytes:
 
 
 def insert_statement(table: str, first: bool) -> str:
-    """The beginning of a PartiQL INSERT as JSON, of the first or of a later event of a lane; `parameters` and a brace end
-    it."""
+    """Return the beginning of a PartiQL INSERT as JSON, for the first or a later event of a lane; `parameters` and a closing
+    brace complete it."""
     columns = ", ".join(f"'{name}': ?" for name in (*ATTRIBUTES, *((_BEGINS,) if first else ())))
     statement = f'INSERT INTO "{table}" VALUE {{{columns}}}'
     return f'{{"Statement":{_quoted(statement)},"Parameters":'
 
 
 def parameters(event: Event) -> str:
-    """The event's attributes in the order of `insert_statement`, as JSON."""
+    """Return the event's attributes in the order of `insert_statement`, as JSON."""
     more = f',{{"S":{_quoted(begins(event))}}}' if event.sequence == 1 else ""
     return f"[{_parameters(event)}{more}]"
 
@@ -49,8 +49,8 @@ def _base64(value: bytes) -> str:
 
 
 def _binary(value: Any) -> bytes:
-    """Bytes as a client gives them, or the base64 of them that stands in JSON. A number would be taken for a size, and make
-    so many zeros."""
+    """Return bytes from a client's bytes or from the base64 text in JSON. Refuses numbers: `bytes` would take one for a size
+    and return that many zeros."""
     if type(value) is bytes:
         return value
     if isinstance(value, str):
@@ -61,7 +61,7 @@ def _binary(value: Any) -> bytes:
 
 
 def _made(argument: str, expression: str) -> Callable[[Any], Any]:
-    """A function of one argument."""
+    """Compile an expression into a function of one argument."""
     known = {"recall": recall, "quoted": _quoted, "base64": _base64, "binary": _binary}
     writes = {f"write_{name}": source.write for name, (_, source) in ATTRIBUTES.items()}
     function: Callable[[Any], Any] = eval(f"lambda {argument}: {expression}", {**known, **writes})
@@ -88,7 +88,7 @@ _BROKEN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, Rec
 
 
 def from_item(item: dict[str, Any]) -> Event:
-    """Read an event from DynamoDB's JSON, as it is sent or as the low-level client gives it.
+    """Read an event from DynamoDB's JSON, as the stream or the low-level client returns it.
 
     Raises DamagedEvent for anything `to_item` cannot have produced."""
     try:
@@ -99,12 +99,13 @@ def from_item(item: dict[str, Any]) -> Event:
 
 
 def event_of(item: EventItem) -> Event:
-    """The event of an item that was read by the model. Raises DamagedEvent."""
+    """Return the event of an item that the model has read. Raises DamagedEvent."""
     return from_item(item.serialize())
 
 
 def _looked_at(item: dict[str, Any]) -> Event:
-    """The event in an item with which something may be wrong. Raises DamagedEvent, which says what."""
+    """Slow path: read an event attribute by attribute from an item that may be damaged. Raises DamagedEvent with the
+    reason."""
     try:
         return Event(*[_read(item[name][tag], tag, source) for name, (tag, source) in ATTRIBUTES.items()])
     except DamagedEvent:
@@ -119,7 +120,7 @@ def _read(value: Any, tag: str, source: Source) -> Any:
 
 
 def where(item: Any) -> str:
-    """The key of an item, for messages: `pk sk`, never its payload."""
+    """Return an item's key for messages, as `pk sk`, never its payload."""
     try:
         return f"{item['pk']['S']} {item['sk']['S']}"
     except (KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Moments in a stream's history, and who did what: value at a sequence, at a token, at a time starts here."""
+"""History of a stream: the state at a sequence, a token or a time, and the audit trail."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ class AtSequence:
 
 
 Moment = ConsistencyToken | str | AtSequence | datetime
-"""When to look: what a token names (a token or its text), after an event of a lane, or a time (with its time zone)."""
+"""Moment in a stream's history: a token (or its text), a position in a lane, or a time (with its time zone)."""
 
 
 def vector_at(store: EventStore, state: StreamState, moment: Moment) -> VersionVector:
-    """The vector of the events that belong to `moment`. For a time: all of `state` that bear that millisecond or earlier.
+    """Return the vector of the events that belong to `moment`. For a time: all of `state` up to and including that
+    millisecond.
 
-    For a sequence it may lie beyond `state`: what the event's writer had observed need not have arrived here.
+    For a sequence it may lie beyond `state`: what the event's writer had observed need not have arrived here yet.
 
     Raises InvalidToken, or InvalidOperation for a moment that the stream has not had or a time without a zone.
     """
@@ -61,7 +62,7 @@ def vector_at(store: EventStore, state: StreamState, moment: Moment) -> VersionV
 
 
 def _last_until(store: EventStore, state: StreamState, region: str, last: int, ms: int) -> int:
-    """The last sequence of a lane with a time of at most `ms`: lanes run in HLC order, so a bisection finds it."""
+    """Return the last sequence of a lane with a time of at most `ms`. Lanes run in HLC order, so a bisection finds it."""
     pulled = {event.sequence: event for event in state.pulled if event.region == region}
     low, high = 0, last
     while low < high:
@@ -77,7 +78,7 @@ def _last_until(store: EventStore, state: StreamState, region: str, last: int, m
 def signed(
     new: NewEvent, *, who: str | None = None, correlation: str | None = None, causation: Event | str | None = None
 ) -> NewEvent:
-    """`new` with the audit trail's metadata: who did it, what request it belongs to, which event it follows from.
+    """Return `new` with the audit trail's metadata: the actor, the request it belongs to, the event that caused it.
 
     Raises InvalidEvent for a value that is not text.
     """
@@ -88,7 +89,7 @@ def signed(
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what and when, by one event. `at` is the event's time, `digest` what proves it."""
+    """Audit record of one event: actor, time and action. `at` is the event's time; `digest` proves the record."""
 
     event_id: str
     at: datetime
@@ -111,10 +112,10 @@ class AuditEntry:
 
 
 def audit(state: StreamState, after: VersionVector = EMPTY) -> Iterator[AuditEntry]:
-    """The audit trail of a stream, in stream order: it is the stream itself, without its payloads."""
+    """Return the audit trail of a stream, in stream order: the stream itself without its payloads."""
     return map(AuditEntry.of, state.events(after))
 
 
 def moment_of(hlc: Hlc) -> datetime:
-    """A timestamp's wall time, to the millisecond, in UTC."""
+    """Return a timestamp's wall time in UTC, to the millisecond."""
     return time_of(hlc.ms)

@@ -1,4 +1,4 @@
-"""Reading a region's lanes: checked on the way, merged into streams, and the clock told of what was read."""
+"""Lane reader: reads a region's lanes, verifies their hash chains, merges them into streams, and advances the clock."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class LaneReader:
         limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Event]:
-        """One region's lane of `stream` as it is here, from `first` to `last`, both included, a page at a time.
+        """Read one region's lane of `stream` as stored here, from `first` to `last`, both included, a page at a time.
 
-        Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent, and InvalidOperation
-        for a limit below 1.
+        Every event's digest and its chain to its neighbour are verified on the way. Raises DamagedEvent, and
+        InvalidOperation for a limit below 1.
         """
         check_limit(limit)
         return self._lane(LaneId(region or self.region, StreamId.of(stream)), max(first, 1), last, limit, reverse)
@@ -70,9 +70,9 @@ class LaneReader:
         limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Event]:
-        """The stream's events from all lanes, merged in HLC order: the same order in every region.
+        """Read the stream's events from all lanes, merged in HLC order: the same order in every region.
 
-        Only what `after` does not cover, and nothing beyond `upto` when that is given. Lazy: lanes are read a page at
+        Leaves out what `after` covers, and what lies beyond `upto` when that is given. Lazy: lanes are read a page at
         a time as the events are taken. Raises as `read_lane`.
         """
         check_limit(limit)
@@ -90,7 +90,7 @@ class LaneReader:
     def merged(
         self, stream: StreamId, after: VersionVector, upto: VersionVector, pulled: Sequence[Event]
     ) -> Iterator[Event]:
-        """`read`, with events on top that were pulled from other regions."""
+        """Read as `read` does, merged with events that were fetched from other regions."""
         extra = sorted((e for e in pulled if not after.covers(e.region, e.sequence)), key=lambda event: event.order)
         here = upto
         for event in extra:
@@ -99,16 +99,17 @@ class LaneReader:
         yield from heapq.merge(self.read(stream, after, here), extra, key=lambda event: event.order)
 
     def latest(self, stream: StreamId | str, region: str | None = None) -> Event | None:
-        """The last event of one region's lane (this region's unless given), or None when it is empty."""
+        """Return the last event of one region's lane (this region's unless given), or None when it is empty."""
         return next(self.read_lane(stream, region, limit=1, reverse=True), None)
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
-        """Every lane that has arrived here, with its last sequence. Reads all keys: for reconciling, not for requests."""
+        """Return every lane that has arrived here, with its last sequence. Reads all keys: for reconciliation, not for
+        requests."""
         return self._storage.lanes()
 
     def begun(self, lanes: Collection[LaneId]) -> dict[LaneId, int]:
-        """Those of these lanes that have any event here, with their last sequences; where one is damaged, with the sequence
-        of the first event that cannot be read, so that whoever reads the lane finds it."""
+        """Return those of these lanes that have any event here, with their last sequences. For a damaged lane: the sequence
+        of the first event that cannot be read, so that a reader of the lane finds it."""
         try:
             found = {lane for lane, _ in self._storage.get([(lane, 1) for lane in lanes])}
         except DamagedEvent:
@@ -135,7 +136,7 @@ class LaneReader:
         try:
             self._clock.observe(event.hlc)
         except ClockAhead as error:
-            # Reading goes on; an append that says it observed this event is refused until a clock is corrected.
+            # Reading continues; an append that declares this event as observed is refused until a clock is corrected.
             log.warning("clock.ahead", region=self.region, event_id=event.id, error=str(error))
 
 

@@ -1,4 +1,4 @@
-"""The storage in memory: for tests, examples and the simulator. Held to the same contract as DynamoDB."""
+"""In-memory lane storage for tests, examples and the simulator. It passes the same contract test as DynamoDB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicator.eventstore.store_errors import GuardFailed, LaneTaken
 
 
 class MemoryStorage:
-    """A LaneStorage that lives as long as the process. `control` is the control state that guards speak of."""
+    """LaneStorage that lives as long as the process. `control` is the control state that condition checks refer to."""
 
     def __init__(self, control: MemoryControl | None = None) -> None:
         self.control = control or MemoryControl()

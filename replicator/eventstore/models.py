@@ -1,7 +1,7 @@
-"""The PynamoDB models: how an event and a piece of control state look as items.
+"""PynamoDB models: the item layout of an event and of a piece of control state.
 
-`EventItem` is the one definition of an event's item. The table, the INSERT's parameters and the reader of stored items are
-made of it (items.py): an attribute that an event gets is added here, and nowhere else.
+`EventItem` is the only definition of an event's item. The table, the INSERT's parameters and the reader of stored items are
+generated from it (event_items.py): add a new attribute of events here and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from replicator.runtime.settings import Settings
 
 LANES_INDEX = "lanes"
 INDEX_PARTS = 16
-"""Into so many partitions of the index a region's lanes are spread, or a region could begin only 1,000 a second."""
+"""Partitions of the index that a region's lanes are spread over; with one, a region could begin only 1,000 lanes a
+second."""
 
 
 class Source(NamedTuple):
-    """What of an event an attribute holds: `write` makes its text of the event's `field`, and `read` inverts that. None: the
-    field is a text, or bytes, itself."""
+    """Source of an attribute: `write` makes its text from the event's `field`, and `read` inverts that. None: the field is a
+    text or bytes already."""
 
     field: str
     write: Callable[[Any], str] | None = None
@@ -36,7 +37,7 @@ class Source(NamedTuple):
 
 
 class _OfEvent:
-    """An attribute that holds a part of an event; without a source it is made of the event as a whole."""
+    """Attribute that holds a part of an event; without a source it is derived from the whole event."""
 
     source: Source | None
 
@@ -46,29 +47,29 @@ class _OfEvent:
 
 
 class Text(_OfEvent, UnicodeAttribute):
-    """A text that holds a part of an event."""
+    """Text attribute that holds a part of an event."""
 
 
 class Number(_OfEvent, NumberAttribute):
-    """A number that holds a part of an event."""
+    """Number attribute that holds a part of an event."""
 
 
 class Binary(_OfEvent, BinaryAttribute):
-    """Bytes that hold a part of an event."""
+    """Binary attribute that holds a part of an event."""
 
 
 def index_key(region: str, part: int) -> str:
-    """One partition of the index of `region`'s lanes."""
+    """Return the key of one partition of the index of `region`'s lanes."""
     return f"{region}#{part:x}"
 
 
 def begins(event: Event) -> str:
-    """Where the index lists a lane that begins with this event."""
+    """Return the index key of a lane that begins with this event."""
     return index_key(event.region, sha256(event.lane.key.encode()).digest()[0] % INDEX_PARTS)
 
 
 class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
-    """Every lane once, by its first event: what there is to compare is listed without reading the events."""
+    """Index of lanes: every lane once, by its first event, so that lanes can be listed without reading events."""
 
     class Meta:
         index_name = LANES_INDEX
@@ -79,10 +80,10 @@ class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]
 
 
 class EventItem(Model):
-    """An event as an item. The partition key begins with the region that wrote it; the sort key is the sequence.
+    """Item of an event. The partition key begins with the region that wrote it; the sort key is the sequence.
 
-    Applications may query it, bound to their table by `bind`; `items.event_of` is the event of an item that was read. Events
-    are written by the store alone: it never replaces one.
+    Applications may query it, bound to their table by `bind`; `event_items.event_of` returns the event of an item. Only the
+    store writes events: it never replaces one.
     """
 
     pk = Text(Source("lane", attrgetter("key"), LaneId.from_key), hash_key=True)
@@ -96,7 +97,7 @@ class EventItem(Model):
     prev = Binary(Source("prev"), legacy_encoding=False)
     digest = Binary(Source("digest"), legacy_encoding=False)
     begins = Text(None, null=True)
-    """Only the first event of a lane has it, so only that one is in the index."""
+    """Set on the first event of a lane alone, so only that one is in the index."""
     lanes = LanesIndex()
 
 
@@ -106,11 +107,11 @@ _SOURCES = {
     if isinstance(attribute, _OfEvent) and attribute.source is not None
 }
 ATTRIBUTES: dict[str, tuple[str, Source]] = dict(_SOURCES[field] for field in Event.__slots__)
-"""DynamoDB's type and the source of each attribute that every event has, in the order of `Event`'s fields."""
+"""DynamoDB type and source of each attribute that every event has, in the order of `Event`'s fields."""
 
 
 class ControlItem(Model):
-    """A piece of control state: a checkpoint, a backlog pointer, a quarantined event. `value` is JSON."""
+    """Item of control state: a checkpoint, a backlog pointer, a quarantined event. `value` is JSON."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -118,14 +119,14 @@ class ControlItem(Model):
 
 
 class KeysItem(Model):
-    """The data keys of one subject of personal data, each wrapped, in an attribute named by its id; or that the subject was
+    """Data keys of one data subject, each wrapped, in an attribute named by its id; or the mark that the subject was
     forgotten, and then nothing else. One item, so that forgetting and storing a key cannot miss each other."""
 
     pk = UnicodeAttribute(hash_key=True)
 
 
 def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any:
-    """A subclass of `model` that talks to `table` in `region`. PynamoDB binds a class, so each region gets its own."""
+    """Return a subclass of `model` bound to `table` in `region`. PynamoDB binds a class, so each region gets its own."""
     meta = type(
         "Meta",
         (),
@@ -135,7 +136,7 @@ def bind(model: type[Model], table: str, settings: Settings, region: str) -> Any
             "host": settings.endpoint(region),
             "connect_timeout_seconds": settings.connect_timeout,
             "read_timeout_seconds": settings.read_timeout,
-            "max_retry_attempts": 0,  # retries are ours: replicator/runtime/retries.py
+            "max_retry_attempts": 0,  # replicator/runtime/retries.py retries instead
             "max_pool_connections": 50,
             "billing_mode": "PAY_PER_REQUEST",
             **({"stream_view_type": "NEW_IMAGE"} if model is EventItem else {}),

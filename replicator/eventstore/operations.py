@@ -1,9 +1,9 @@
-"""Operations: a write that carries its precondition as a value, and what may become of it, as values too.
+"""Operations: a write that carries its precondition as a value. Its outcome is a value, too.
 
     store.save(Operation("user/homer", [NewEvent("registered", {})], IfEmpty()))
 
-The vocabulary is that of Atlassian's eventsrc (Operation, Saved | Rejected | GaveUp): a precondition is judged on the
-stream as the region knows it, and the write happens only if its own lane has not moved since.
+The vocabulary is that of Atlassian's eventsrc (Operation, Saved | Rejected | GaveUp). A precondition is judged on the
+stream as the region knows it, and the write happens only if the region's own lane has not moved since.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ V_co = TypeVar("V_co", covariant=True)
 
 
 class Accept:
-    """The write may happen. `events` are appended behind the operation's own: what a decision makes of the state."""
+    """Verdict: the write may happen. `events`, derived from the state, are appended behind the operation's own."""
 
     __slots__ = ("events",)
 
@@ -35,7 +35,7 @@ class Accept:
 
 
 class Reject:
-    """The write must not happen, for these reasons."""
+    """Verdict: the write must not happen, for these reasons."""
 
     __slots__ = ("reasons",)
 
@@ -50,17 +50,17 @@ Verdict = Accept | Reject
 
 
 class Precondition:
-    """What must hold of a stream for a write to it. `a & b` needs both, `a | b` one of them."""
+    """Condition on a stream under which a write to it may happen. `a & b` needs both, `a | b` either."""
 
     reads = True
-    """Whether judging needs the stream at all: a write without it takes one round trip."""
+    """Whether judging reads the stream: a write without that takes one round trip."""
 
     def judge(self, state: StreamState) -> Verdict:
-        """Accept or reject on the stream as it is known. May be asked again when the lane has moved: no side effects."""
+        """Accept or reject on the stream as it is known. Called again when the lane has moved: must have no side effects."""
         raise NotImplementedError
 
     def tokens(self) -> tuple[ConsistencyToken | str, ...]:
-        """The tokens that judging needs the stream to have reached."""
+        """Return the tokens that the stream must have reached before it is judged."""
         return ()
 
     def __and__(self, other: Precondition) -> Precondition:
@@ -72,7 +72,7 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Always(Precondition):
-    """No precondition."""
+    """Precondition that always accepts."""
 
     reads = False
 
@@ -82,7 +82,7 @@ class Always(Precondition):
 
 @dataclass(frozen=True, slots=True)
 class IfEmpty(Precondition):
-    """The stream has no event, in any lane that is known here."""
+    """Precondition: the stream has no event in any lane that is known here."""
 
     def judge(self, state: StreamState) -> Verdict:
         if not state.vector:
@@ -92,9 +92,9 @@ class IfEmpty(Precondition):
 
 @dataclass(frozen=True, slots=True)
 class AtToken(Precondition):
-    """The stream is where the token says, no further: nobody has written since (as far as is known here).
+    """Precondition: the stream is exactly at the token, with no later write (as far as is known here).
 
-    What the token names and this region lacks is pulled from the region that wrote it.
+    Events that the token names and this region lacks are fetched from the region that wrote them.
     """
 
     token: ConsistencyToken | str
@@ -113,15 +113,15 @@ class AtToken(Precondition):
 
 
 class Valuer(Protocol[V_co]):
-    """Something that makes a value of a stream's events: a Reducer here, a query over a projection in `projectors`."""
+    """Port that computes a value from a stream's events: a Reducer here, a query over a projection in `projectors`."""
 
     def value_of(self, state: StreamState) -> V_co:
-        """The value of exactly the events of `state.vector`."""
+        """Return the value of exactly the events of `state.vector`."""
 
 
 @dataclass(frozen=True, slots=True)
 class When(Precondition, Generic[V]):
-    """`test` says what to do with the stream's value so far: `Accept()`, `Accept(more events)` or `Reject(reasons)`."""
+    """Precondition decided by `test` on the stream's value: `Accept()`, `Accept(more events)` or `Reject(reasons)`."""
 
     value: Valuer[V]
     test: Callable[[V], Verdict]
@@ -165,7 +165,7 @@ class _Either(_Pair):
 class Operation:
     """Events for one stream, under a precondition.
 
-    `after` is a token of what the writer has seen (of this stream and of others): the events sort after all of it and
+    `after` is a token of what the writer has seen, of this stream and of others: the events sort after all of it and
     record what it names of this stream as observed. A precondition that reads the stream counts as having seen it.
     """
 
@@ -192,7 +192,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Written, for good. `token` names all streams that were written, as far as they are known now."""
+    """Result: written, permanently. `token` names all streams that were written, as far as they are known now."""
 
     token: ConsistencyToken
     events: tuple[Event, ...]
@@ -200,7 +200,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Not written: a precondition said no, on the streams as `token` names them."""
+    """Result: not written, as a precondition rejected. `token` names the streams as they were judged."""
 
     reasons: tuple[str, ...]
     token: ConsistencyToken
@@ -208,7 +208,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """Not written: other writers moved the streams on every one of `attempts`. Trying again is safe."""
+    """Result: not written, as other writers moved the streams on every one of `attempts`. Trying again is safe."""
 
     attempts: int
     reason: str

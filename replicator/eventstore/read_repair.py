@@ -1,6 +1,6 @@
-"""Reads that see at least what a token names: what has not arrived here is fetched from a region that has it.
+"""Read repair: a read that needs at least what a token names fetches missing events from a region that has them.
 
-What is fetched is used for this read alone and not stored: storing copies is the replicator's work, and its right.
+Fetched events serve this read alone and are not stored: only the replicator stores copies.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from replicator.runtime.retries import arriving
 log = structlog.get_logger()
 
 Peer = Callable[[str], LaneStorage]
-"""The storage of another region, by name. Its calls should fail fast rather than be patient."""
+"""Function from a region's name to its storage. Calls to that storage should fail fast, without long retries."""
 
 MAX_PULLED = 10_000
-"""The most events of a lane that a read fetches from elsewhere: what lacks more waits for the replicator."""
+"""Maximum number of events of a lane that one read fetches from a peer; a larger gap waits for the replicator."""
 
 _REST_SECONDS = 5.0
 _FAIR_SECONDS = 1.0
-"""Who was not given at least so long is not to blame for having no answer."""
+"""Minimum wait in seconds after which a missing answer counts as the peer's failure."""
 _LEAST_SECONDS = 0.05
 _PULLS_PER_PEER = 4
 
 
 class Puller:
-    """Fetches what a region lacks of a stream. Safe to share between threads."""
+    """Fetches the events that a region lacks of a stream. Safe to share between threads."""
 
     def __init__(self, peers: Sequence[str], peer: Peer | None) -> None:
         self._peers = {region: _Pulls(region, peer) for region in peers} if peer is not None else {}
@@ -44,11 +44,11 @@ class Puller:
     def bring(
         self, stream: StreamId, wanted: VersionVector, here: Callable[[], Mapping[str, Head]], timeout: float
     ) -> tuple[Event, ...]:
-        """The events up to `wanted` that are not `here` (where each lane ends), from the regions that wrote them or from any
-        that has them.
+        """Return the events up to `wanted` that are not `here` (the heads of the lanes), from the regions that wrote them or
+        from any other that has them.
 
-        Asks and waits for at most `timeout` seconds, then raises NotHereYet naming what is missing. Raises DamagedEvent
-        when what a peer has does not follow what is here: one of the two is a fork.
+        Asks and waits for at most `timeout` seconds, then raises NotHereYet with what is missing. Raises DamagedEvent when a
+        peer's events do not follow the ones here: one of the two lanes is a fork.
         """
         started = time.monotonic()
         found: dict[str, list[Event]] = {}
@@ -71,7 +71,8 @@ class Puller:
         return tuple(event for events in found.values() for event in events)
 
     def _pull(self, lane: LaneId, end: Head, last: int, seconds: float) -> list[Event]:
-        """The lane's events behind `end` up to `last` from whichever peer has them, its home first; fewer when none has."""
+        """Return the lane's events behind `end` up to `last` from any peer that has them, the home region first; fewer if no
+        peer has all."""
         best: list[Event] = []
         stop = time.monotonic() + seconds
         for region in sorted(self._peers, key=lambda each: each != lane.region):
@@ -92,7 +93,7 @@ class Puller:
 
 
 class _Pulls:
-    """One peer: its own few threads, so that one that hangs holds up no other, and a rest after it failed."""
+    """One peer with threads of its own, so that a peer that hangs delays no other, and a pause after a failure."""
 
     def __init__(self, region: str, peer: Peer) -> None:
         self._region = region
@@ -102,13 +103,13 @@ class _Pulls:
         self._lock = Lock()
 
     def ask(self, lane: LaneId, first: int, last: int, seconds: float) -> list[Event]:
-        """What the peer has from `first` on, without gaps; nothing when it does not answer, or did not lately."""
+        """Return the peer's events from `first` on, without gaps; none when it does not answer, or failed recently."""
         if time.monotonic() < self._rests_until:
             return []
         future: Future[list[Event]] = self._workers().submit(self._read, lane, first, min(last, first + MAX_PULLED - 1))
         try:
             return future.result(seconds)
-        except Exception as error:  # whatever is wrong with a peer, this read goes on without it
+        except Exception as error:  # whatever fails at a peer, this read continues without it
             waiting = future.cancel()
             if not isinstance(error, TimeoutError) or (seconds >= _FAIR_SECONDS and not waiting):
                 self._rests_until = time.monotonic() + _REST_SECONDS
@@ -119,7 +120,7 @@ class _Pulls:
         events: list[Event] = []
         for event in self._peer(self._region).read(lane, first, last):
             if event.sequence != first + len(events) or (events and event.prev != events[-1].digest):
-                break  # only what follows without a gap can be used
+                break  # only events that follow without a gap are usable
             events.append(event)
         return events
 
@@ -131,7 +132,7 @@ class _Pulls:
 
 
 def _trim(found: list[Event], head: Head) -> Head:
-    """Take out of what was found what has arrived here meanwhile. Returns where the lane ends with what is left."""
+    """Remove from `found` what has arrived here meanwhile. Returns the lane's head with what is left."""
     found[:] = [event for event in found if event.sequence > head.sequence]
     if found and (found[0].sequence != head.sequence + 1 or found[0].prev != head.digest):
         found.clear()

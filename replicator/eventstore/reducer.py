@@ -1,4 +1,4 @@
-"""A plain fold of a stream in stream order, for preconditions on streams that are short. Projections are for the rest."""
+"""Reducer: a plain fold of a stream in stream order, for preconditions on short streams. Use projections for all others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True)
 class Reducer(Generic[S]):
-    """`initial`, changed by a handler for each event type: `on[type](value, payload)`. Other types are passed over. Each
+    """Fold from `initial` with a handler for each event type: `on[type](value, payload)`. Other types are skipped. Each
     stream begins with a deep copy of `initial`.
 
-    All regions that know the same events fold them in the same order (HLC, region, sequence), so they get the same value.
+    All regions that know the same events fold them in the same order (HLC, region, sequence) and get the same value.
     """
 
     initial: S
@@ -27,7 +27,7 @@ class Reducer(Generic[S]):
     schemas: Schemas = PLAIN
 
     def value_of(self, state: StreamState) -> S:
-        """The value of all of the state's events."""
+        """Return the value of all of the state's events."""
         value = deepcopy(self.initial)  # a handler may change it in place
         for event in state.events():
             value = self.apply(value, event)

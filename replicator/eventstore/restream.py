@@ -1,8 +1,8 @@
-"""Splitting and merging streams by replay: an offline operation with a checkpoint of its own.
+"""Restreaming: split and merge streams by replay, an offline operation with its own checkpoint.
 
-The events of some streams are appended anew to the streams where they belong, in stream order, by one region. Old events
+One region appends the events of some streams again, in stream order, to the streams where they belong. Old events
 stay where they are. Each step appends its events and the checkpoint, itself an event of the stream `restream/<name>`, in
-one transaction: killed anywhere and run again, every event is moved exactly once.
+one transaction: killed at any point and run again, it moves every event exactly once.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from replicator.eventstore.store import EventStore
 from replicator.eventstore.store_errors import AppendContention
 from replicator.eventstore.upcasting import PLAIN, Schemas
 
-_ROOM_BYTES = 4096  # what an event takes beside its payload and metadata
+_ROOM_BYTES = 4096  # bytes of an event beside its payload and metadata
 _ROUTED = MAX_EVENTS - 1  # events of one transaction, beside the checkpoint
-_MOST_READ = 200  # events between two checkpoints, also where nothing is routed: a checkpoint names their streams
+_MOST_READ = 200  # maximum events between two checkpoints, even if none is routed: a checkpoint names their streams
 MOVED = "meridian.restreamed"
 ORIGIN, ORIGIN_TIME = "origin", "origin_time"
-"""Metadata of a moved event: the id and the HLC of the one it was made from."""
+"""Metadata keys of a moved event: the id and the HLC of its origin."""
 
 Route = Callable[[Event, dict[str, object]], Iterable[tuple[StreamId | str, NewEvent]]]
-"""Where an event (with its payload as its latest version has it) belongs: streams, each with the event to append there."""
+"""Function that routes an event, given its payload in the latest version: target streams, each with the event to append."""
 
 
 _Routed = tuple[Event, list[tuple[StreamId, NewEvent]]]
@@ -40,7 +40,7 @@ _Routed = tuple[Event, list[tuple[StreamId, NewEvent]]]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a restreaming is: events read of `total`, and events appended."""
+    """Progress of a restreaming: events read of `total`, and events appended."""
 
     read: int
     total: int
@@ -48,12 +48,12 @@ class Progress:
 
 
 class Restream:
-    """Replays `sources` through `route`. `name` is its checkpoint: the same name goes on where it stopped.
+    """Replays `sources` through `route`. `name` names its checkpoint: a run under the same name resumes where it stopped.
 
-    Offline: nobody may write to the sources while it runs; that nobody did is checked at the end. One region runs it, start
-    to end: another finds out only once the checkpoint has arrived there. A split routes one source's events to many
-    streams, a merge those of many sources to one (in the order of their times). A moved event is some 200 bytes larger than
-    what the route made, as it names its origin; one that then passes DynamoDB's limit of an item stops the run.
+    Offline: no writer may write to the sources while it runs; the end of the run checks this. One region runs it from
+    start to end: a second one notices only once the checkpoint has arrived there. A split routes one source's events to
+    many streams, a merge those of many sources to one, in the order of their times. A moved event is some 200 bytes larger
+    than the one that the route returned, as it names its origin; one that then exceeds DynamoDB's item limit stops the run.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Restream:
             )
 
     def run(self, progress: Callable[[Progress], None] = lambda _: None) -> Progress:
-        """Move what is not moved yet. Raises InvalidOperation when a source was written to meanwhile, or when the route
-        leads back into a source; errors as EventStore.save. Run it again after any of them."""
+        """Move the events that are not moved yet. Raises InvalidOperation when a source was written to meanwhile, or when
+        the route leads back into a source; other errors as EventStore.save. Run it again after any of them."""
         ends = {source: self._store.state(source).vector for source in self._sources}
         done = self._done()
         total = sum(sequence for vector in ends.values() for _, sequence in vector.items())
@@ -99,7 +99,7 @@ class Restream:
         return {StreamId.parse(name): VersionVector(entries) for name, entries in moved.items()}
 
     def _batches(self, done: dict[StreamId, VersionVector], ends: dict[StreamId, VersionVector]) -> Iterator[list[_Routed]]:
-        """The events to move, in the order of their times, in parts that fit one transaction with the checkpoint."""
+        """Yield the events to move, in the order of their times, in batches that fit one transaction with the checkpoint."""
         events = heapq.merge(
             *(self._store.read(source, done.get(source, EMPTY), ends[source]) for source in self._sources),
             key=lambda event: (*event.order, event.stream),

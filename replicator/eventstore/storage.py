@@ -1,4 +1,4 @@
-"""The port behind the event store: few verbs. Every backend obeys one contract test, tests/replicator/test_storage.py."""
+"""Port of lane storage: few verbs. Every backend passes one contract test, tests/replicator/test_storage.py."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 
 MAX_TRANSACTION = 100
-"""The most events and guards that one `insert` may hold (DynamoDB's limit of a transaction)."""
+"""Maximum number of events and guards in one `insert` (DynamoDB's limit of a transaction)."""
 
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
-"""The most bytes that one `insert` may hold (DynamoDB's limit of a transaction)."""
+"""Maximum bytes of one `insert` (DynamoDB's limit of a transaction)."""
 
 GUARDS = 2
-"""Places that every append keeps for guards, whether it has them or not: the fence's (`fences.checked`), and one that the
-caller gives, such as that of the homes of claims. So what fits once fits with every setting."""
+"""Places that every append reserves for guards, used or not: the fence's condition check (`Fence.guards`), and one that the
+caller gives, such as that of the owner regions of claims. What fits once fits with every setting."""
 
 MAX_EVENTS = MAX_TRANSACTION - GUARDS
-"""The most events of one append: those that claims, decisions and checkpoints add are among them."""
+"""Maximum number of events of one append, including those that claims, decisions and checkpoints add."""
 
 MAX_EVENTS_BYTES = MAX_TRANSACTION_BYTES - GUARDS * 32 * 1024
-"""The most bytes of one append's events, as items."""
+"""Maximum bytes of one append's events, as items."""
 
 Position = tuple[LaneId, int]
-"""A lane and a sequence in it: what identifies an event."""
+"""Position of an event: a lane and a sequence in it."""
 
 
 def check_transaction(events: Sequence[Event], guards: Sequence[Guard]) -> None:
@@ -39,47 +39,47 @@ def check_transaction(events: Sequence[Event], guards: Sequence[Guard]) -> None:
 
 
 class Insert(Enum):
-    """What became of one event of `insert_each`."""
+    """Outcome of one event of `insert_each`."""
 
     ADDED = "added"
     TAKEN = "taken"
-    """Its position holds an event already: the same one or another; that one was left as it is."""
+    """The position already holds an event, the same or another; it was left unchanged."""
     NOT_NOW = "not now"
-    """Throttled or not answered: it may be there or not. Inserting it again is safe."""
+    """Throttled or not answered: the event may be stored or not. Inserting it again is safe."""
 
 
 class LaneStorage(Protocol):
     """One region's events table. Events can be added and read; no verb changes or removes one."""
 
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
-        """Add up to 100 events and guards, all or none. Adding the same events again is a no-op: False says that they were
-        there.
+        """Add up to 100 events and guards, all or none. Adding the same events again is a no-op and returns False.
 
         Raises LaneTaken when a different event holds one of the positions and GuardFailed when a guard does not hold
-        (nothing was written), RegionUnavailable when nothing was written, and OutcomeUnknown when nobody can tell yet.
+        (nothing was written), RegionUnavailable when nothing was written, and OutcomeUnknown when the outcome is not known.
         """
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
-        """Add each event on its own, in any order, and say what became of each.
+        """Add each event on its own, in any order, and return the outcome of each.
 
-        Raises RegionUnavailable when none was dealt with; calling again with the same events is safe.
+        Raises RegionUnavailable when none was processed; calling again with the same events is safe.
         """
 
     def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
-        """The events at these positions, without those that are not there."""
+        """Return the events at these positions; absent ones are left out."""
 
     def read(
         self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
     ) -> Iterator[Event]:
-        """The lane's events from `first` to `last`, both included, strongly consistent, fetched a page at a time."""
+        """Read the lane's events from `first` to `last`, both included, strongly consistent, a page at a time."""
 
     def index(self, region: str) -> Iterator[LaneId]:
-        """`region`'s lanes that have their first event here. Reads one key a lane; what was written within the last second
-        may be missing."""
+        """Return `region`'s lanes that have their first event here. Reads one key per lane; lanes begun within the last
+        second may be missing."""
 
     def identity(self) -> str:
-        """A text that stays the same for as long as the table does: one that was made anew or restored from a backup has
-        another. Empty when there is no table."""
+        """Return a text that stays the same for the lifetime of the table: a table that was recreated or restored from a
+        backup has another one. Empty when there is no table."""
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
-        """Every lane with its last sequence. Reads the keys of the whole table: for reconciling, not for requests."""
+        """Return every lane with its last sequence. Reads the keys of the whole table: for reconciliation, not for
+        requests."""

@@ -1,5 +1,5 @@
-"""The event store of one region: append, read, resolve. A front: lanes are read by LaneReader, streams by StreamReader, and
-Appender writes, all on the few verbs of LaneStorage."""
+"""Event store of one region: append, read, resolve. A facade: LaneReader reads lanes, StreamReader reads streams, Appender
+writes, all on the few verbs of LaneStorage."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from replicator.runtime.wall_clock import wall_clock
 
 
 class EventStore:
-    """Append to this region's lanes; read every lane that has arrived here. Safe to share between threads.
+    """Appends to this region's lanes and reads every lane that has arrived here. Safe to share between threads.
 
-    `regions` are all regions of the system: a stream is read by merging their lanes. `peer` gives the storage of another
-    region, for reads that must see what has not arrived here; `tokens` writes and reads consistency tokens.
+    `regions` are all regions of the system: a stream is read by merging their lanes. `peer` returns the storage of another
+    region, for reads that need what has not arrived here; `tokens` encodes and decodes consistency tokens.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class EventStore:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def append(self, stream: StreamId | str, *events: NewEvent, observed: Observed | None = None) -> tuple[Event, ...]:
-        """Append up to 98 events (MAX_EVENTS) to this region's lane of `stream`, all or none. One round trip when the head
+        """Append up to 98 events (MAX_EVENTS) to this region's lane of `stream`, all or none. One round trip if the head
         is known.
 
         `observed` is what the writer has seen of the stream (`Observed.of(events)`); the new events record it and sort
         after it. Returns the events as stored. Raises InvalidName or InvalidEvent before anything is written, ClockAhead
         when what was observed is too far ahead of this machine's clock, RegionFenced (a RegionUnavailable) when the region
-        takes no appends, AppendContention or RegionUnavailable when nothing was written, OutcomeUnknown when nobody can
-        tell yet (see `resolve`).
+        accepts no appends, AppendContention or RegionUnavailable when nothing was written, OutcomeUnknown when the outcome
+        is not known (see `resolve`).
         """
         return self.append_all([Write(StreamId.of(stream), events, observed or Observed())])
 
@@ -74,22 +74,22 @@ class EventStore:
         return self._appender.append({write.stream for write in writes}, lambda: writes)
 
     def save(self, *operations: Operation, timeout: float = 2.0, guards: Sequence[Guard] = ()) -> Result:
-        """Carry out operations on different streams of this region in one transaction, all of them or none: at most 98
-        events (MAX_EVENTS) in all, with those that preconditions add. `guards` are checked with it: at most one.
+        """Execute operations on different streams of this region in one transaction, all or none: at most 98 events
+        (MAX_EVENTS) in all, with those that preconditions add. `guards` are checked with it: at most one.
 
-        Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not held: it may move before the
-        write. What tokens name and this region lacks is pulled, for at most `timeout` seconds in all. Raises
+        Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not locked: it may move before the
+        write. What tokens name and this region lacks is fetched, for at most `timeout` seconds in all. Raises
         NotHereYet, InvalidToken, InvalidOperation, GuardFailed and ClockAhead when nothing was written; other errors as
         `append`.
         """
         return Saving(self._streams, self._appender, operations, timeout).run(guards)
 
     def resolve(self, events: Sequence[Event]) -> bool:
-        """Settle an OutcomeUnknown: True when its events are in the lane, now for certain; False when they never will be.
+        """Settle an OutcomeUnknown: True when its events are in the lane for certain; False when they never will be.
 
-        It writes the same events again, under the guards that they carry (give `error.events` itself): where they had
-        landed that is a no-op, and where another writer has taken their place, or a guard holds no more, they can never
-        land. May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
+        Writes the same events again, under the guards that they carry (give `error.events` itself). If they are stored,
+        that is a no-op; if another writer has taken their place, or a guard no longer holds, they can never be stored.
+        May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
         """
         return self._appender.resolve(events)
 
@@ -105,10 +105,10 @@ class EventStore:
         limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Event]:
-        """One region's lane of `stream` as it is here, from `first` to `last`, both included, a page at a time.
+        """Read one region's lane of `stream` as stored here, from `first` to `last`, both included, a page at a time.
 
-        Every event's digest and its chain to its neighbour are checked on the way. Raises DamagedEvent, and InvalidOperation
-        for a limit below 1.
+        Every event's digest and its chain to its neighbour are verified on the way. Raises DamagedEvent, and
+        InvalidOperation for a limit below 1.
         """
         return self._lanes.read_lane(stream, region, first, last, limit=limit, reverse=reverse)
 
@@ -121,47 +121,51 @@ class EventStore:
         limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[Event]:
-        """The stream's events from all lanes, merged in HLC order: the same order in every region.
+        """Read the stream's events from all lanes, merged in HLC order: the same order in every region.
 
-        Only what `after` does not cover, and nothing beyond `upto` when that is given. Lazy: lanes are read a page at
+        Leaves out what `after` covers, and what lies beyond `upto` when that is given. Lazy: lanes are read a page at
         a time as the events are taken. Raises as `read_lane`.
         """
         return self._lanes.read(stream, after, upto, limit=limit, reverse=reverse)
 
     def latest(self, stream: StreamId | str, region: str | None = None) -> Event | None:
-        """The last event of one region's lane (this region's unless given), or None when it is empty."""
+        """Return the last event of one region's lane (this region's unless given), or None when it is empty."""
         return self._lanes.latest(stream, region)
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
-        """Every lane that has arrived here, with its last sequence. Reads all keys: for reconciling, not for requests."""
+        """Return every lane that has arrived here, with its last sequence. Reads all keys: for reconciliation, not for
+        requests."""
         return self._lanes.lanes()
 
     def begun(self, lanes: Collection[LaneId]) -> dict[LaneId, int]:
-        """Those of these lanes that have any event here, with their last sequences; where one is damaged, with the sequence
-        of the first event that cannot be read, so that whoever reads the lane finds it."""
+        """Return those of these lanes that have any event here, with their last sequences. For a damaged lane: the sequence
+        of the first event that cannot be read, so that a reader of the lane finds it."""
         return self._lanes.begun(lanes)
 
     def token(self, given: ConsistencyToken | str) -> ConsistencyToken:
-        """The token that a text is. Raises InvalidToken, also for one that names a region unknown here."""
+        """Decode a token. Raises InvalidToken, also for one that names a region unknown here."""
         return self._streams.tokens.read(given)
 
     def join(self, *given: ConsistencyToken | str | None) -> ConsistencyToken:
-        """The least token that names everything that these do, None being none. Raises InvalidToken."""
+        """Return the least token that covers all of these; None counts as empty. Raises InvalidToken."""
         return self._streams.tokens.join(*given)
 
     def state(
         self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0
     ) -> StreamState:
-        """The stream as it is here now, with at least what the token names: what is missing is pulled from other regions.
+        """Return the stream as it is here now, with at least what the token names; missing events are fetched from other
+        regions.
 
         Raises NotHereYet when that takes longer than `timeout` seconds.
         """
         return self._streams.state(stream, at_least, timeout)
 
     def pull(self, stream: StreamId, at_least: ConsistencyToken | str | None, timeout: float = 2.0) -> tuple[Event, ...]:
-        """What the token names of the stream and is not here, from the regions that have it. Raises NotHereYet."""
+        """Return the events of the stream that the token names and this region lacks, from regions that have them. Raises
+        NotHereYet."""
         return self._streams.pull(stream, at_least, timeout)
 
     def cut(self, stream: StreamId, pulled: Sequence[Event] = (), seen: ConsistencyToken | str | None = None) -> StreamState:
-        """The stream as it is here now, with `pulled` on top; its next event sorts after all of it and after `seen`."""
+        """Return the stream as it is here now, with `pulled` added; its next event sorts after all of it and after
+        `seen`."""
         return self._streams.cut(stream, pulled, seen)

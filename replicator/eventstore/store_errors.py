@@ -1,4 +1,4 @@
-"""What a read or a write of the event store may end with: nothing was written, or nobody can tell yet."""
+"""Errors of event store reads and writes: nothing was written, or the outcome is unknown."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from replicator.domain.vector import VersionVector
 
 
 class NotHereYet(MeridianError):
-    """A read's token names events that could not be had within its time. Nothing is wrong; try again, or without it.
+    """Events that a read's token names did not arrive within its time. Nothing is wrong; retry, or read without the token.
 
-    `missing` maps each stream to the vector entries that could not be reached.
+    `missing` maps each stream to the vector entries that were not reached.
     """
 
     def __init__(self, missing: Mapping[StreamId, VersionVector], waited: float) -> None:
@@ -26,7 +26,7 @@ class NotHereYet(MeridianError):
 
 
 class LaneTaken(MeridianError):
-    """Another event already holds one of the sequences that were to be written. Nothing was written."""
+    """Another event already holds one of the sequences to be written. Nothing was written."""
 
     def __init__(self, taken: Sequence[Event]) -> None:
         self.taken = tuple(event.id for event in taken)
@@ -35,11 +35,11 @@ class LaneTaken(MeridianError):
 
 
 class RegionBehind(MeridianError):
-    """This region lacks events of its own lane that others have: what it wrote now would be a fork. Nothing was written."""
+    """This region lacks events of its own lane that others have: a write now would be a fork. Nothing was written."""
 
 
 class GuardFailed(MeridianError):
-    """What a write was to depend on is no longer so. Nothing was written."""
+    """Condition check failed: a condition of the write no longer holds. Nothing was written."""
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self.guards = tuple(guards)
@@ -51,7 +51,7 @@ class AppendContention(MeridianError):
 
 
 class Sent(tuple[Event, ...]):
-    """Events as they were sent in one write, with its guards: sent again without them they could land too late."""
+    """Events as sent in one write, with its guards: sent again without them they could be stored too late."""
 
     guards: tuple[Guard, ...]
 
@@ -64,7 +64,7 @@ class Sent(tuple[Event, ...]):
 class OutcomeUnknown(MeridianError):
     """The write was sent and no answer came: it may or may not have happened, now or later.
 
-    `events` are exactly what was sent, and carry what the write depended on: keep them as they are.
+    `events` are exactly what was sent, with the conditions of the write: keep them unchanged.
     `EventStore.resolve(error.events)` settles it, at any later time.
     """
 

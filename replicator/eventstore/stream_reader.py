@@ -1,4 +1,4 @@
-"""Streams as one region knows them at one moment, with what consistency tokens name of them."""
+"""Stream reader: streams as one region knows them at one moment, including what consistency tokens name of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicator.eventstore.tokens import Tokens
 
 
 class StreamReader:
-    """Cuts streams out of a region's lanes. Safe to share between threads."""
+    """Reads consistent cuts of streams from a region's lanes. Safe to share between threads."""
 
     def __init__(self, lanes: LaneReader, tokens: Tokens, puller: Puller) -> None:
         self.lanes = lanes
@@ -25,7 +25,8 @@ class StreamReader:
     def state(
         self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0
     ) -> StreamState:
-        """The stream as it is here now, with at least what the token names: what is missing is pulled from other regions.
+        """Return the stream as it is here now, with at least what the token names; missing events are fetched from other
+        regions.
 
         Raises NotHereYet when that takes longer than `timeout` seconds.
         """
@@ -33,7 +34,8 @@ class StreamReader:
         return self.cut(name, self.pull(name, at_least, timeout), at_least)
 
     def pull(self, stream: StreamId, at_least: ConsistencyToken | str | None, timeout: float = 2.0) -> tuple[Event, ...]:
-        """What the token names of the stream and is not here, from the regions that have it. Raises NotHereYet."""
+        """Return the events of the stream that the token names and this region lacks, from regions that have them. Raises
+        NotHereYet."""
         wanted = EMPTY if at_least is None else self.tokens.read(at_least).vector(stream)
         if not wanted:
             return ()
@@ -43,11 +45,12 @@ class StreamReader:
         return {region: Head.of(self.lanes.latest(stream, region)) for region in self.lanes.regions}
 
     def cut(self, stream: StreamId, pulled: Sequence[Event] = (), seen: ConsistencyToken | str | None = None) -> StreamState:
-        """The stream as it is here now, with `pulled` on top; its next event sorts after all of it and after `seen`."""
+        """Return the stream as it is here now, with `pulled` added; its next event sorts after all of it and after
+        `seen`."""
         here = self._ends(stream)
         ends, following = dict(here), []
         for event in sorted(pulled, key=lambda event: event.sequence):
-            # What has arrived here since is read here; what follows something else than is here counts for nothing.
+            # Events that have arrived here since are read here; a pulled event that does not follow this lane is ignored.
             end = ends[event.region]
             if event.sequence == end.sequence + 1 and event.prev == end.digest:
                 ends[event.region] = Head.of(event)

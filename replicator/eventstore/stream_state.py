@@ -1,4 +1,4 @@
-"""A stream as one region knows it at one moment: what preconditions are judged on and values are made of."""
+"""Stream state: a stream as one region knows it at one moment, the input of preconditions and values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from replicator.eventstore.tokens import Tokens
 
 
 class StreamState:
-    """A stream cut at `vector`. Reading its events later gives the same ones: lanes only grow.
+    """A stream cut at `vector`. A later read of its events returns the same ones: lanes only grow.
 
-    `observed` is what a writer who decides on it has seen; `head` is where the region's own lane stands. `pulled` are
-    events that were fetched from the regions that wrote them because they had not arrived here. `latest` is the time of
+    `observed` is what a writer that decides on it has seen; `head` is the head of the region's own lane. `pulled` are
+    events fetched from the regions that wrote them, as they had not arrived here. `latest` is the time of
     the latest event, Hlc(0, 0) where there is none.
     """
 
@@ -34,16 +34,16 @@ class StreamState:
 
     @property
     def vector(self) -> VersionVector:
-        """How far each lane is known."""
+        """High watermark of each lane."""
         return self.observed.vector
 
     def events(self, after: VersionVector = EMPTY, upto: VersionVector | None = None) -> Iterator[Event]:
-        """The stream's events up to `vector` (or `upto`, within it) that `after` does not cover, in stream order, which is
-        HLC order."""
+        """Read the stream's events up to `vector` (or `upto`, within it) that `after` does not cover, in stream order, which
+        is HLC order."""
         return self._lanes.merged(self.stream, after, self.vector if upto is None else upto, self.pulled)
 
     def cut(self, upto: VersionVector) -> StreamState:
-        """The same stream, no further than `upto`."""
+        """Return the same stream, cut at `upto`."""
         vector = VersionVector({region: min(last, self.vector.get(region)) for region, last in upto.items()})
         if vector == self.vector:
             return self
@@ -55,5 +55,5 @@ class StreamState:
         return StreamState(self._lanes, self._tokens, self.stream, Observed(vector, latest), self.head, self.pulled, latest)
 
     def token(self, given: ConsistencyToken | str | None = None) -> ConsistencyToken:
-        """A token of this state, or the one that `given` is."""
+        """Return a token of this state, or `given` decoded."""
         return ConsistencyToken.seen(self.stream, self.observed) if given is None else self._tokens.read(given)

@@ -1,4 +1,4 @@
-"""Consistency tokens as one region takes them: those of its own system, which name regions that it knows."""
+"""Consistency tokens as one region accepts them: tokens of its own system that name regions it knows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.domain.token import ConsistencyToken, TokenCodec
 
 
 class Tokens:
-    """Reads the tokens that a region is given."""
+    """Decodes and joins the tokens that a region receives."""
 
     def __init__(self, codec: TokenCodec, region: str, regions: Sequence[str]) -> None:
         self._codec = codec
@@ -18,7 +18,7 @@ class Tokens:
         self._regions = tuple(regions)
 
     def read(self, given: ConsistencyToken | str) -> ConsistencyToken:
-        """The token that a text is. Raises InvalidToken, also for one that names a region unknown here."""
+        """Decode a token. Raises InvalidToken, also for one that names a region unknown here."""
         token = self._codec.decode(given) if isinstance(given, str) else given
         strange = {region for vector in token.vectors.values() for region, _ in vector.items()} - set(self._regions)
         if strange:
@@ -29,5 +29,5 @@ class Tokens:
         return token
 
     def join(self, *given: ConsistencyToken | str | None) -> ConsistencyToken:
-        """The least token that names everything that these do, None being none. Raises InvalidToken."""
+        """Return the least token that covers all of these; None counts as empty. Raises InvalidToken."""
         return reduce(ConsistencyToken.join, (self.read(each) for each in given if each is not None), ConsistencyToken())

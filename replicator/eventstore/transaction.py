@@ -1,5 +1,5 @@
-"""Carrying operations out: judge every precondition on the streams as they are, write if none objects, start again if a
-stream moved meanwhile."""
+"""Execution of operations: judge every precondition on the current streams, write if all accept, start again if a stream has
+moved meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from replicator.eventstore.stream_state import StreamState
 
 
 class _Declined(Exception):
-    """Internal: a precondition said no."""
+    """Internal: a precondition rejected."""
 
     def __init__(self, result: Rejected) -> None:
         self.result = result
@@ -42,7 +42,7 @@ class Saving:
         self._seen: dict[StreamId, Observed] = {}
 
     def run(self, guards: Sequence[Guard]) -> Result:
-        # What has to come from other regions is fetched before any lane is held.
+        # Events from other regions are fetched before any lane is held.
         self._after = {each.stream: self._token_of(each) for each in self._operations}
         end = time.monotonic() + self._timeout
         self._pulled = {
@@ -75,7 +75,7 @@ class Saving:
             self._seen[stream] = after.observed(stream)
             return Write(stream, operation.events, self._seen[stream]), ()
         state = self._state(stream)
-        if not operation.precondition.reads:  # what the token names is here: nobody's word is recorded unseen
+        if not operation.precondition.reads:  # what the token names is here: no claim of a writer is recorded unchecked
             self._seen[stream] = after.observed(stream)
             return Write(stream, operation.events, self._seen[stream], state.head), ()
         self._seen[stream] = state.observed
@@ -97,7 +97,7 @@ class Saving:
         return state
 
     def _token_of(self, operation: Operation) -> ConsistencyToken:
-        """All that the operation's writer says to have seen."""
+        """Return a token of all that the operation's writer declares as seen."""
         token = ConsistencyToken()
         for given in (operation.after, *operation.precondition.tokens()):
             if given is not None:

@@ -1,4 +1,4 @@
-"""Schema versions of events: each type has a latest version, and upcasters lead to it from every earlier one.
+"""Upcasters: each event type has a latest schema version, and a chain of functions leads to it from every earlier one.
 
 Stored events are never rewritten: an old one is read as if it had been written today. Upcasters are chained (1 to 2, 2 to
 3, …; Young, "Versioning in an Event Sourced System", 2017), so each is written once and never touched again.
@@ -19,11 +19,11 @@ Upcaster = Callable[[Payload], Payload]
 
 
 class UnknownVersion(MeridianError):
-    """An event of a schema version that this code does not know: it was written by newer code. Deploy that here too."""
+    """The event has a schema version that this code does not know: newer code wrote it. Deploy that code here too."""
 
 
 class Schemas:
-    """The event types of an application. Declared once, checked at start-up, and immutable after `check`.
+    """Event types of an application. Declared once, checked at start-up, and immutable after `check`.
 
     schemas = Schemas()
     schemas.type("address_set", latest=3)
@@ -49,7 +49,7 @@ class Schemas:
         self._latest[name] = latest
 
     def upcaster(self, name: str, version: int) -> Callable[[Upcaster], Upcaster]:
-        """Declare, as a decorator, what turns a payload of `version` into one of `version + 1`."""
+        """Declare, as a decorator, the function that turns a payload of `version` into one of `version + 1`."""
         self._open()
         if (name, version) in self._upcasters:
             raise InvalidConfig(f"event type {name!r} has two upcasters from version {version}; keep one")
@@ -61,7 +61,8 @@ class Schemas:
         return declare
 
     def check(self) -> Schemas:
-        """Raise InvalidConfig naming every gap: a version from which no upcaster leads on, or one that leads nowhere."""
+        """Raise InvalidConfig with every gap: a version without an upcaster to the next, or an upcaster without a declared
+        target."""
         wanted = {(name, version) for name, latest in self._latest.items() for version in range(1, latest)}
         missing = sorted(wanted - self._upcasters.keys())
         stray = sorted(self._upcasters.keys() - wanted)
@@ -77,14 +78,14 @@ class Schemas:
         return self
 
     def new(self, name: str, payload: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> NewEvent:
-        """An event of the type's latest version. Raises InvalidEvent for a type that is not declared."""
+        """Return an event of the type's latest version. Raises InvalidEvent for a type that is not declared."""
         self._closed()
         if name not in self._latest:
             raise InvalidEvent(f"event type {name!r} is not declared; choose from {', '.join(sorted(self._latest))}")
         return NewEvent(name, payload, self._latest[name], metadata or {})
 
     def payload(self, event: Event) -> Payload:
-        """The event's payload as its latest version has it; as it is when its type is not declared.
+        """Return the event's payload in its latest version, or unchanged when its type is not declared.
 
         Raises UnknownVersion for a version later than the latest, and InvalidEvent when an upcaster does not return what
         JSON can hold.
@@ -102,7 +103,7 @@ class Schemas:
         for version in range(event.version, latest):
             payload = self._upcasters[(event.type, version)](payload)
             text = encode_json(payload, f"{event.type!r} upcast to version {version + 1}")
-        upcast: Payload = loads(text)  # JSON's own objects and lists, whatever an upcaster made them of
+        upcast: Payload = loads(text)  # plain JSON objects and lists, whatever types an upcaster returned
         return upcast
 
     def _open(self) -> None:
@@ -115,14 +116,14 @@ class Schemas:
 
 
 PLAIN = Schemas().check()
-"""No types declared: every payload is read as it was written."""
+"""Schemas without declared types: every payload is read as it was written."""
 
 
 def set_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[NewEvent]:
-    """Small set-style events for what differs: `{field}_set {"value": …}` for each field that `after` adds or changes, and
-    `{field}_cleared {}` for each that it lacks.
+    """Return small set-style events for the differences: `{field}_set {"value": …}` for each field that `after` adds or
+    changes, and `{field}_cleared {}` for each that it lacks.
 
-    One fact each: two people who change two fields of one thing at once do not undo each other, as they would with one
+    One fact per event: two writers who change two fields of one thing at once do not undo each other, as they would with one
     large "updated" event.
     """
     events = [

@@ -1,4 +1,4 @@
-"""External events: a stable schema for consumers outside, made from the internal events by a declared transformation."""
+"""External events: a stable schema for outside consumers, made from the internal events by a declared transformation."""
 
 from replicator.external.consumer import ExternalConsumer, from_lambda
 from replicator.external.external_event import ExternalEvent

@@ -1,6 +1,6 @@
-"""The internal bus: records of DynamoDB's Kinesis streaming destination, and the events in them. Pure.
+"""Internal bus: records of DynamoDB's Kinesis streaming destination, and the events in them. Pure.
 
-AWS documents that they may come twice and out of order. A record's data is a JSON object as in DynamoDB Streams, without
+AWS documents that records may come twice and out of order. A record's data is a JSON object as in DynamoDB Streams, without
 a sequence number, with `tableName` and `recordFormat` beside it, and with binary attributes as base64 text.
 """
 
@@ -18,7 +18,7 @@ from replicator.replication.stream_records import Refused, read_records
 
 @dataclass(frozen=True, slots=True)
 class BusRecord:
-    """A record as Kinesis holds it: its sequence number in its shard, and its data."""
+    """Record of Kinesis: its sequence number in its shard, and its data."""
 
     position: str
     data: bytes
@@ -26,9 +26,9 @@ class BusRecord:
 
 @dataclass(slots=True)
 class Delivery:
-    """What a number of records say: `events`, how far each lane goes at least, and what was refused.
+    """Content of some records: `events`, the minimal target sequence of each lane, and the refused records.
 
-    `first` is the index of the first record of each lane: where delivery has to begin again if the lane is not done.
+    `first` is the index of the first record of each lane: delivery must begin there again if the lane is not done.
     """
 
     events: list[Event]
@@ -38,9 +38,9 @@ class Delivery:
 
 
 def read_bus(records: Sequence[BusRecord], table: str, region: str | None = None) -> Delivery:
-    """The events of `table` in `records`, of any order. With `region`, only that region's own lanes.
+    """Return the events of `table` in `records`, in any order. With `region`, only that region's own lanes.
 
-    A record whose image cannot be read, while its key names an event, is refused and its lane is still to be looked at.
+    A record with an unreadable image whose key names an event is refused, and its lane must still be checked.
     """
     delivery = Delivery([], {}, [], {})
     for index, record in enumerate(records):
@@ -80,7 +80,7 @@ def _read(record: BusRecord, table: str, region: str | None) -> Iterator[Any]:
 
 
 def _table(change: Mapping[str, Any]) -> str | None:
-    """The table that a record names; emulators may give only an ARN, `…:table/NAME/stream/…`."""
+    """Return the table that a record names; emulators may give only an ARN, `…:table/NAME/stream/…`."""
     name = change.get("tableName")
     if name is None and isinstance(change.get("eventSourceARN"), str):
         name = change["eventSourceARN"].partition(":table/")[2].partition("/")[0]

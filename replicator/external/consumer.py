@@ -1,8 +1,8 @@
-"""The consumer library: external events from the Kinesis stream to a handler, without duplicates and in lane order.
+"""Consumer library: delivers external events from the Kinesis stream to a handler, without duplicates and in lane order.
 
 The guarantee: the handler is called at least once for every external event that the stream still holds, in lane order.
 While the consumer runs it is called once each; an event comes again only if the consumer is killed, or its marks cannot be
-saved, between the handler's return and the mark's being kept. Marks are kept before the checkpoint, so nothing is skipped.
+saved, between the handler's return and the save of the mark. Marks are saved before the checkpoint, so nothing is skipped.
 With marks that the handler's own transaction stores (see Marks), each event has its effect exactly once.
 """
 
@@ -24,20 +24,20 @@ from replicator.runtime.retries import full_jitter
 
 Handler = Callable[[ExternalEvent], None]
 NotOurs = Callable[[str, InvalidEvent], None]
-"""Told the sequence number of a record that is no external event, and why."""
+"""Callback for a record that is not an external event: its sequence number and the error."""
 
 log = structlog.get_logger()
 
 
 def log_not_ours(position: str, error: InvalidEvent) -> None:
-    """Log a record that is no external event. Meridian writes none; raise instead to stop before it."""
+    """Log a record that is not an external event. Meridian writes none; raise instead to stop before it."""
     log.error("consumer.not_an_external_event", record=position, error=str(error))
 
 
 class ExternalConsumer:
     """Calls `handler` for every external event. One consumer reads all shards; run one of each name at a time.
 
-    What `handler` raises ends `run`; run again, the consumer begins with the same event.
+    An exception of `handler` ends `run`; the next run begins with the same event.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ExternalConsumer:
         self._pending: deque[Batch] = deque()
 
     def run(self, stop: threading.Event) -> None:
-        """Consume until `stop` is set. Outages are waited out; only what the handler raises ends it."""
+        """Consume until `stop` is set. Outages are waited out; only an exception of the handler ends it."""
         failures = 0
         while not stop.is_set():
             try:
@@ -67,7 +67,7 @@ class ExternalConsumer:
                 stop.wait(self._poll_interval)
 
     def step(self) -> bool:
-        """Handle what is new. Says whether there was anything. Raises what the handler raises, or RegionUnavailable."""
+        """Handle new records. Returns whether there were any. Raises what the handler raises, or RegionUnavailable."""
         if not self._pending:
             self._pending.extend(self._reader.poll())
         busy = bool(self._pending)
@@ -93,7 +93,7 @@ class ExternalConsumer:
 
 
 def from_lambda(record: Mapping[str, Any]) -> ExternalEvent:
-    """The external event in a record of a Kinesis stream as Lambda hands it over. Raises InvalidEvent."""
+    """Parse the external event in a record of a Kinesis stream as Lambda delivers it. Raises InvalidEvent."""
     try:
         data = b64decode(record["kinesis"]["data"], validate=True)
     except (KeyError, TypeError, ValueError) as error:

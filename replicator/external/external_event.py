@@ -1,4 +1,4 @@
-"""External events: what consumers outside get. The envelope is CloudEvents 1.0 in JSON's structured mode
+"""External event: the format for outside consumers. The envelope is CloudEvents 1.0 in JSON's structured mode
 (https://github.com/cloudevents/spec, spec.md and json-format.md) and is stable: tests/replicator/external pins its bytes."""
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _TEXTS = ("specversion", "id", "source", "type", "subject", "time", "datacontent
 
 @dataclass(frozen=True, slots=True)
 class ExternalEvent:
-    """One external event.
+    """External event in its CloudEvents envelope.
 
     `lane` and `sequence` are those of the internal event it was made from; `previous` is the sequence of the external
-    event before it in its lane (0: none), so that a consumer sees what it missed. `version` is the external schema's.
+    event before it in its lane (0: none), so that a consumer detects missed ones. `version` is the external schema's.
     `time` is RFC 3339 in UTC with milliseconds, `data_text` a JSON object.
     """
 
@@ -37,26 +37,26 @@ class ExternalEvent:
 
     @property
     def id(self) -> str:
-        """`us-east-1#user#homer#0000000000000007`: unique for good, and the same in every region."""
+        """Event id, such as `us-east-1#user#homer#0000000000000007`: unique permanently, and the same in every region."""
         return f"{self.lane.key}#{sequence_key(self.sequence)}"
 
     @property
     def region(self) -> str:
-        """The region that wrote the internal event, wherever this one was published."""
+        """Region that wrote the internal event, wherever this one was published."""
         return self.lane.region
 
     @property
     def subject(self) -> str:
-        """The stream, `type/id`."""
+        """Stream of the event, as `type/id`."""
         return str(self.lane.stream)
 
     @property
     def data(self) -> dict[str, Any]:
-        """The data, parsed anew at each access: what this returns is yours."""
+        """Data, parsed anew at each access: the caller owns the result."""
         return decode_json(self.data_text, "data")
 
     def encode(self) -> bytes:
-        """The event's bytes: attributes in code point order, then `data`; JSON without white space, in UTF-8.
+        """Encode the event: attributes in code point order, then `data`; JSON without white space, in UTF-8.
 
         Sequences are strings of sixteen digits, since an Integer of CloudEvents has only 31 bits.
         """
@@ -78,7 +78,7 @@ class ExternalEvent:
 
     @classmethod
     def parse(cls, text: bytes | str) -> ExternalEvent:
-        """Invert `encode`; attributes that are not known are passed over. Raises InvalidEvent for what is no such event."""
+        """Invert `encode`; unknown attributes are ignored. Raises InvalidEvent for anything else."""
         try:
             envelope = decode_json(text.decode() if isinstance(text, bytes) else text, "external event")
         except UnicodeDecodeError as error:
@@ -123,5 +123,5 @@ class ExternalEvent:
 
 
 def rfc3339(hlc: Hlc) -> str:
-    """The wall time of an HLC: `2025-11-23T16:36:21.123Z`."""
+    """Format the wall time of an HLC, such as `2025-11-23T16:36:21.123Z`."""
     return time_of(hlc.ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

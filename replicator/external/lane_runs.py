@@ -1,5 +1,5 @@
-"""The next events of one lane as they are to go out: taken from what was delivered, or read from the lane. Pure but for
-the reading, which is given."""
+"""Lane runs: the next events of one lane to publish, from the delivered ones or read from the lane. Pure except for the
+given read function."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from replicator.external.waves import MAX_RECORD_BYTES, Outgoing, partition_key
 
 PAGE_EVENTS = 100
 PAGE_BYTES = 256 * 1024
-"""How much of a lane is prepared at a time: many lanes are prepared together, and any may be long."""
+"""Limits of one page of a lane, in events and bytes: many lanes are prepared together, and any may be long."""
 
 ReadLane = Callable[[LaneId, int, int], Iterable[Event]]
-"""The events of a lane from a sequence on, at most so many. Raises DamagedEvent."""
+"""Function that reads the events of a lane from a sequence on, up to a limit. Raises DamagedEvent."""
 
 
 @dataclass(slots=True)
 class Run:
-    """`steps` are positions behind each event, with the record to send before one comes there, if any. `poison` says why
-    the event behind the last step cannot go out, `ended` that the lane has no more events."""
+    """Page of a lane to publish. `steps` are the positions behind each event, with the record to send before reaching it, if
+    any. `poison` is why the event behind the last step cannot be published, `ended` whether the lane has no more events."""
 
     steps: list[tuple[Position, Outgoing | None]] = field(default_factory=list)
     poison: str = ""
@@ -35,7 +35,7 @@ class Run:
         return [record for _, record in self.steps if record is not None]
 
     def reached(self, sent: int) -> Position | None:
-        """The position once `sent` records were acknowledged; None when that is no further than before."""
+        """Return the position once `sent` records were acknowledged; None when that is no further than before."""
         at: Position | None = None
         for position, record in self.steps:
             if record is not None:
@@ -46,12 +46,13 @@ class Run:
         return at
 
     def done(self, sent: int) -> bool:
-        """Whether all of it went out."""
+        """Return whether all of it was sent."""
         return sent == len(self.outgoing)
 
 
 def prepare(external: type[External], lane: LaneId, at: Position, delivered: Mapping[int, Event], read: ReadLane) -> Run:
-    """The next page of `lane` behind `at`. What was delivered is used where it follows, chained; the lane says the rest."""
+    """Prepare the next page of `lane` behind `at`. Delivered events are used if they follow, chained; the rest is read from
+    the lane."""
     run = Run()
     first = delivered.get(at.sequence + 1)
     events: Iterable[Event]
@@ -59,7 +60,7 @@ def prepare(external: type[External], lane: LaneId, at: Position, delivered: Map
         events = _following(at, delivered)
     else:
         events = read(lane, at.sequence + 1, PAGE_EVENTS)
-        run.ended = True  # unless a full page says otherwise
+        run.ended = True  # unless a full page shows otherwise
     size = count = 0
     try:
         for event in events:

@@ -1,4 +1,4 @@
-"""How far a consumer has come in each lane, and what that makes of an event: new, or seen before."""
+"""Marks of a consumer: the low watermark of each lane, and the test whether an event is new or was handled before."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = structlog.get_logger()
 
 
 class Marks(Protocol):
-    """Where a consumer's marks are kept: for each lane, the sequence of the last event that was handled.
+    """Storage of a consumer's marks: for each lane, the sequence of the last handled event.
 
     To have the effect of each event exactly once, keep the marks where the effects are: let the handler store
     `event.sequence` for `event.lane` in its own transaction, let `get` read that, and let `save` do nothing.
     """
 
     def get(self, lane: LaneId) -> int:
-        """The mark of `lane`, or 0."""
+        """Return the mark of `lane`, or 0."""
 
     def save(self, marks: Mapping[LaneId, int]) -> None:
-        """Keep these marks. They never go back for one who reads and handles alone."""
+        """Save these marks. They never go back for a consumer that reads and handles alone."""
 
 
 class ControlMarks:
@@ -53,16 +53,16 @@ class ControlMarks:
 
 
 Missed = Callable[[ExternalEvent, int], None]
-"""Told of an event whose lane has external events between the mark, given with it, and itself that were never seen."""
+"""Callback for an event with unseen external events between its lane's mark, given with it, and itself."""
 
 
 def log_missed(event: ExternalEvent, mark: int) -> None:
-    """Log what was missed: the stream held it no longer when the consumer came."""
+    """Log missed events: the stream no longer held them when the consumer read it."""
     log.warning("consumer.missed", event_id=event.id, handled=mark, published_before=event.previous)
 
 
 class Deduplicator:
-    """Tells new external events from those seen before, by region, stream and sequence. Usable alone, as in a function:
+    """Distinguishes new external events from handled ones, by region, stream and sequence. Usable alone, as in a function:
 
     for event in events:
         if marks.is_new(event):
@@ -70,11 +70,11 @@ class Deduplicator:
             marks.done(event)
     marks.save()
 
-    Memory is bounded: the `keep` lanes used last are remembered, the others are asked for again. What was handled and not
-    saved is never forgotten; more than `keep` of those are saved by themselves. Killed before `save`, events come again.
+    Memory is bounded: the `keep` most recently used lanes are cached, others are read again. A handled but unsaved mark
+    is never evicted; more than `keep` of those are saved automatically. After a crash before `save`, events come again.
 
-    A function's next batch may go to another copy of it, so what is remembered from before the last `save` may be old: it
-    tells what was seen, and what looks new is asked for again. `alone` says that nobody else handles these lanes.
+    A function's next batch may go to another instance, so marks cached before the last `save` may be old: they prove that
+    an event was handled, but a new one is checked again. `alone` means that no other consumer handles these lanes.
     """
 
     def __init__(self, marks: Marks, keep: int = 10_000, missed: Missed = log_missed, *, alone: bool = False) -> None:
@@ -87,7 +87,8 @@ class Deduplicator:
         self._unsaved: dict[LaneId, int] = {}
 
     def is_new(self, event: ExternalEvent) -> bool:
-        """Whether `event` is behind its lane's mark. Tells `missed` when others before it should have come."""
+        """Return whether `event` is behind its lane's mark. Calls `missed` when external events before it were never
+        seen."""
         mark = self._mark(event.lane)
         if event.sequence > mark and not self._alone and event.lane not in self._fresh:
             mark = self._ask(event.lane)
@@ -98,13 +99,13 @@ class Deduplicator:
         return True
 
     def done(self, event: ExternalEvent) -> None:
-        """`event` has been handled."""
+        """Record that `event` has been handled."""
         self._known[event.lane] = self._unsaved[event.lane] = max(event.sequence, self._mark(event.lane))
         if len(self._unsaved) >= self._keep:
             self.save()
 
     def save(self) -> None:
-        """Keep the marks of all that was handled."""
+        """Save the marks of all handled events."""
         if self._unsaved:
             self._marks.save(self._unsaved)
             self._unsaved = {}

@@ -1,4 +1,4 @@
-"""Events that cannot be published: recorded once each, and taken out again when their lane has gone past them."""
+"""Poison events: events that cannot be published, recorded once each, and released when their lane has gone past them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINK = EXTERNAL
 
 
 class Poison:
-    """The quarantine of a region's external events, with what is in it remembered."""
+    """Quarantine of a region's external events, with its records cached."""
 
     def __init__(self, quarantine: Quarantine) -> None:
         self._quarantine = quarantine
@@ -25,7 +25,7 @@ class Poison:
         self._lanes: dict[LaneId, int] = {}
 
     def lanes(self) -> dict[LaneId, int]:
-        """The lanes that stood still when they were last tried, with the event before which they do."""
+        """Return the lanes that were stopped at the last attempt, with the event before which they stopped."""
         self._records()
         return dict(self._lanes)
 
@@ -35,11 +35,11 @@ class Poison:
         self._lanes[lane] = sequence
 
     def refuse(self, refused: Refused) -> None:
-        """Record something on the internal bus that is no new event."""
+        """Record an item of the internal bus that is not a new event."""
         self._add(fitting(refused.item), refused.reason)
 
     def passed(self, lane: LaneId, sequence: int) -> None:
-        """`lane` has come to `sequence`: an event before which it stood is dealt with."""
+        """Record that `lane` has reached `sequence`: an event before which it stopped is resolved."""
         stood = self._lanes.get(lane) if self._known is not None else None
         if stood is not None and stood <= sequence:
             key = _key(lane, stood)
@@ -52,7 +52,7 @@ class Poison:
 
     def _add(self, key: str, reason: str) -> None:
         held = self._records().get(key)
-        value = self._quarantine.add(key, reason)  # also when it is known: somebody may have released what is still wrong
+        value = self._quarantine.add(key, reason)  # even if known: an operator may have released it too early
         self._records()[key] = value
         if held is None or held["reason"] != value["reason"]:
             log.error("publisher.quarantined", item=key, reason=reason)
@@ -65,7 +65,7 @@ class Poison:
                 try:
                     self._lanes[LaneId.from_key(name)] = parse_sequence_key(digits)
                 except InvalidName:
-                    continue  # something that was on the bus, in no lane
+                    continue  # an item of the bus without a lane
         return self._known
 
 

@@ -1,5 +1,5 @@
-"""How far each lane has been published. It is saved only after Kinesis acknowledged everything up to it, so whoever saved
-it, and however old it is: going on from it skips nothing."""
+"""Positions of a publisher: the low watermark of each lane. A position is saved only after Kinesis acknowledged everything
+up to it, so resuming from any saved one, however old, skips nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = "published"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """`sequence`: the last internal event that was dealt with, `digest` its digest, `published` the last that went out."""
+    """`sequence`: the last processed internal event, `digest`: its digest, `published`: the last one that was published."""
 
     sequence: int = 0
     published: int = 0
@@ -37,7 +37,7 @@ class Position:
 
 
 class Positions:
-    """The positions of a publisher, in the control state. Each lane has a scope of its own: many lanes, no hot partition."""
+    """Positions of a publisher, in the control state. Each lane has a scope of its own: many lanes, no hot partition."""
 
     def __init__(self, control: ControlStorage, pool: ThreadPoolExecutor) -> None:
         self._control = control
@@ -45,7 +45,7 @@ class Positions:
         self._known: OrderedDict[LaneId, Position] = OrderedDict()
 
     def get(self, lane: LaneId) -> Position:
-        """Where `lane` stands; the beginning when nothing of it has been published."""
+        """Return the position of `lane`; the beginning when nothing of it has been published."""
         known = self._known.get(lane)
         if known is None:
             value = next((value for _, value in self._control.get_all(_scope(lane), 1)), None)
@@ -53,7 +53,7 @@ class Positions:
         return known
 
     def save(self, positions: Mapping[LaneId, Position]) -> None:
-        """Save where these lanes stand now."""
+        """Save the current positions of these lanes."""
         list(self._pool.map(self._put, positions.items()))
         for lane, position in positions.items():
             self._known[lane] = position

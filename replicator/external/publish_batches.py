@@ -1,4 +1,4 @@
-"""Publishing as a function has it: a batch of the internal bus, as a Kinesis event source mapping hands it over."""
+"""Function driver of publishing: handles batches of the internal bus as a Kinesis event source mapping delivers them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class PublishBatches:
-    """Publishes one batch after the other. Holds nothing between invocations that could not be lost."""
+    """Publishes one batch after the other. Keeps no state between invocations that must not be lost."""
 
     publisher: Publisher
     table: str
@@ -31,8 +31,8 @@ class PublishBatches:
     _resumed: bool = False
 
     def publish(self, messages: Sequence[Message], fits: Fits) -> Answer:
-        """Publish what the batch names. The answer names the first record of the lanes that are not done. Raises
-        BatchFailed or RegionUnavailable when the whole batch is to come again."""
+        """Publish the events of the batch. The answer names the first record of the unfinished lanes. Raises BatchFailed or
+        RegionUnavailable when the whole batch must be delivered again."""
         if not self._resumed:
             self._resume(fits)
         records = [from_message(message) for message in messages]
@@ -51,17 +51,17 @@ class PublishBatches:
         return answer_from(first, [record.position for record in records], self.partial, reason)
 
     def _resume(self, fits: Fits) -> None:
-        """Try lanes again that stood before poison: a new version of the function may be the remedy."""
+        """Retry lanes that stopped before poison: a new version of the function may be the remedy."""
         try:
             left = self.publisher.publish((), self.publisher.stopped(), fits)
-        except RegionUnavailable as error:  # its own batch says so, if that is still so
+        except RegionUnavailable as error:  # its own batch reports it, if it persists
             log.warning("publisher.not_resumed", error=str(error))
         else:
             self._resumed = not left
 
 
 def from_message(message: Mapping[str, Any]) -> BusRecord:
-    """A record of a Kinesis stream as Lambda hands it over. What has no readable data has empty data."""
+    """Parse a record of a Kinesis stream as Lambda delivers it. Unreadable data become empty data."""
     kinesis = message.get("kinesis")
     if not isinstance(kinesis, Mapping):
         return BusRecord("", b"")

@@ -1,7 +1,8 @@
-"""`replicator publish`: reads the internal bus and publishes what is declared, until it is stopped.
+"""Thread driver of publishing, used by `replicator publish`: reads the internal bus and publishes declared events until
+stopped.
 
-Batches are checkpointed once all that they name is published. While Kinesis refuses some lanes the others go on, for a
-number of batches; being killed at any instant means that some records come again.
+Batches are checkpointed once all their events are published. While Kinesis refuses some lanes the others continue, for a
+number of batches; after a crash at any instant some records are delivered again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _BATCHES_AHEAD = 20
 
 
 class PublishWorker:
-    """The publisher of one region as a long-running process."""
+    """Publisher of one region as a long-running process."""
 
     def __init__(self, publisher: Publisher, reader: BatchReader, table: str, poll_interval: float) -> None:
         self.publisher = publisher
@@ -55,8 +56,8 @@ class PublishWorker:
         self._log.info("publisher.stopped", published=self.publisher.published)
 
     def step(self) -> bool:
-        """Publish what is new and what was left behind. Says whether there was anything. Raises RegionUnavailable."""
-        # The reader does not go back: what it gave is kept here until it has been published.
+        """Publish new events and those left behind. Returns whether there were any. Raises RegionUnavailable."""
+        # The reader does not go back: its batches are kept here until they have been published.
         if not self._unread and len(self._pending) < _BATCHES_AHEAD:
             self._unread = self._reader.poll()
         if not self._resumed:

@@ -1,8 +1,8 @@
-"""Publishing: a region's internal events, in lane order and at least once, as external ones.
+"""Publisher: sends a region's internal events, in lane order and at least once, as external ones.
 
-Killed at any point and run again, nothing is skipped: a lane's position is saved only once everything up to it was
-acknowledged. What was sent and not saved goes out again. Two publishers at once send things twice and skip nothing either:
-each goes on from a position that somebody saved, and sends all that follows.
+After a crash at any point nothing is skipped: a lane's position is saved only once everything up to it was
+acknowledged. Records sent after the saved position are sent again. Two concurrent publishers send duplicates and skip
+nothing either: each resumes from a saved position, and sends all that follows.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from replicator.replication.stream_records import Refused
 
 log = structlog.get_logger()
 
-_LANES = 500  # as many as one request holds records
+_LANES = 500  # the maximum number of records in one request
 
 
 class Publisher:
-    """The publisher of one region. `lanes` is "all" that arrive there, or only its "own"."""
+    """Publisher of one region. `lanes` is "all" that arrive there, or only its "own"."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class Publisher:
     def publish(
         self, events: Sequence[Event], targets: Mapping[LaneId, int] | None = None, fits: Callable[[], bool] = lambda: True
     ) -> dict[LaneId, int]:
-        """Publish lanes up to these events and `targets`: any order, any duplicates; what is missing is read from the lane.
+        """Publish lanes up to these events and `targets`: any order, any duplicates; missing events are read from the lane.
 
-        Returns the lanes that are not done, because Kinesis did not take everything or `fits` said that there is no time
-        for more, with how far they are to go. A lane that stands before poison counts as done. Raises RegionUnavailable.
+        Returns the unfinished lanes with their targets, because Kinesis did not accept everything or `fits` reported no time
+        for more. A lane that stops before poison counts as done. Raises RegionUnavailable.
         """
         wanted = dict(targets or {})
         delivered: dict[LaneId, dict[int, Event]] = {}
@@ -75,22 +75,22 @@ class Publisher:
         return left
 
     def everything(self) -> dict[LaneId, int]:
-        """Every lane that is here with its last sequence: what to publish when the bus may have lost records."""
+        """Return every lane stored here with its last sequence: the targets when the bus may have lost records."""
         return {lane: last for lane, last in self._store.lanes() if self.own in (None, lane.region)}
 
     def stopped(self) -> dict[LaneId, int]:
-        """The lanes that stand before poison: to be tried again when the transformation may have been mended."""
+        """Return the lanes that stopped before poison, to be retried when the transformation may have been repaired."""
         return self._poison.lanes()
 
     def refuse(self, refused: Iterable[Refused]) -> None:
-        """Record what was on the bus and is no new event."""
+        """Record items of the bus that are not new events."""
         for each in refused:
             self._poison.refuse(each)
 
     def _bring(
         self, wanted: dict[LaneId, int], delivered: Mapping[LaneId, Mapping[int, Event]], fits: Callable[[], bool]
     ) -> dict[LaneId, int]:
-        """Lanes page by page until they are where they are to be. Returns those that are not."""
+        """Publish lanes page by page up to their targets. Returns those that are not finished."""
         left: dict[LaneId, int] = {}
         while wanted:
             pages = self._pool.map(self._prepare, wanted, wanted.values(), repeat(delivered))
@@ -118,7 +118,7 @@ class Publisher:
         return self._store.read_lane(lane.stream, lane.region, first, limit=limit)
 
     def _advance(self, runs: Mapping[LaneId, Run], sent: Mapping[LaneId, int]) -> None:
-        """Save how far the lanes came, and record where they cannot go on."""
+        """Save the positions that the lanes reached, and record where they cannot proceed."""
         reached = {lane: at for lane, run in runs.items() if (at := run.reached(sent[lane])) is not None}
         self._positions.save(reached)
         self.published += sum(sent.values())

@@ -1,4 +1,4 @@
-"""Rules: what one internal event type becomes outside. Only what a rule names ever goes out."""
+"""Publishing rules: the external form of one internal event type. Only what a rule names is ever published."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from replicator.domain.names import MAX_EVENT_TYPE_BYTES, MAX_TYPE_BYTES, check_
 from replicator.domain.protected import MARKER
 
 Enrichment = Callable[[Event], Any]
-"""A pure function of one internal event (its payload, metadata and envelope) to a JSON value."""
+"""Pure function of one internal event (its payload, metadata and envelope) to a JSON value."""
 _FIELD = re.compile(r"[^\x00-\x1f$]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`stream_type` and `event_type` name the internal events, `versions` their schema versions that the rule understands.
+    """Publishing rule. `stream_type` and `event_type` name the internal events, `versions` the supported schema versions.
     `fields` are pairs of an external and an internal name, `optional` holds internal names that may be missing.
 
-    Raises InvalidConfig at construction: a wrong rule cannot be made.
+    Raises InvalidConfig at construction: an invalid rule cannot be created.
     """
 
     stream_type: str
@@ -70,8 +70,8 @@ def publish(
 ) -> Any:
     """Declare that the internal events `stream type/event type` are published as external type `to` in schema `version`.
 
-    `keep` names payload fields that go out as they are, `rename` maps internal names to external ones, `enrich` maps an
-    external name to a pure function of the event. Everything else stays inside. A field that is missing stops the lane
+    `keep` names payload fields that are published unchanged, `rename` maps internal names to external ones, `enrich` maps an
+    external name to a pure function of the event. Everything else stays inside. A missing field stops the lane
     unless `optional` names it; so does an internal schema version that is not among `versions`. `when` may leave events
     out. Raises InvalidConfig.
     """
@@ -90,7 +90,7 @@ def publish(
 
 
 def _check_fields(where: str, fields: Collection[tuple[str, str]], enrich: Collection[str]) -> None:
-    """Raise InvalidConfig for a name that is none, or for an external one that is declared twice."""
+    """Raise InvalidConfig for an invalid name, or an external name that is declared twice."""
     seen: set[str] = set()
     for out in (*(out for out, _ in fields), *enrich):
         if not isinstance(out, str) or not _FIELD.fullmatch(out):
@@ -107,7 +107,7 @@ HIDDEN = object()
 
 
 def hidden(value: Any) -> Any:
-    """`value` without the personal fields in it, however deep; HIDDEN when it is one itself."""
+    """Return `value` without the personal fields in it, at any depth; HIDDEN when it is one itself."""
     if isinstance(value, Mapping):
         if MARKER in value:
             return HIDDEN

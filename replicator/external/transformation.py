@@ -1,4 +1,4 @@
-"""The transformation from internal to external events: declared rule by rule on a class. Pure.
+"""Transformation from internal to external events, declared rule by rule on a class. Pure.
 
 class Accounts(External):
     source = "https://example.com/accounts"
@@ -23,17 +23,17 @@ _URI_REFERENCE = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,1024}")  # 
 
 
 class TransformationFailed(MeridianError):
-    """An internal event that cannot be made into an external one: the rule or the event is wrong. Its lane stays before it.
+    """An internal event cannot be transformed: the rule or the event is wrong. Its lane stops before it.
 
     The text names the event, the rule and the line of the error, and never holds a part of the payload.
     """
 
 
 class External:
-    """Which internal events become which external ones. Subclass it, set `source`, declare rules with `publish`.
+    """Base class of a transformation. Subclass it, set `source`, declare rules with `publish`.
 
     `source` is the CloudEvents source, a URI reference that is the same in every region: with an event's id it is
-    unique for good. An internal type without a rule is not published.
+    unique permanently. An internal type without a rule is not published.
     """
 
     source: ClassVar[str]
@@ -60,7 +60,7 @@ class External:
 
     @classmethod
     def transform(cls, event: Event, previous: int = 0) -> ExternalEvent | None:
-        """The external event of `event`, or None when it is not published. `previous` is the sequence of the external
+        """Return the external event of `event`, or None when it is not published. `previous` is the sequence of the external
         event before it in its lane. Raises TransformationFailed."""
         rule = cls.rules.get((event.stream.type, event.type))
         if rule is None:
@@ -85,7 +85,7 @@ class External:
             shown = {field: value for field, value in ((f, hidden(v)) for f, v in data.items()) if value is not HIDDEN}
         except TransformationFailed:
             raise
-        except Exception as error:  # whatever a function raises concerns this event alone
+        except Exception as error:  # an exception of a user's function affects this event alone
             raise TransformationFailed(f"{where}: field {field!r}: {place(error)}") from error
         text = _encoded(where, shown)
         return ExternalEvent(
@@ -128,7 +128,7 @@ def _indexed(name: str, declared: Mapping[str, Rule]) -> dict[tuple[str, str], R
 
 
 def load_external(name: str) -> type[External]:
-    """Import the transformation named `module:Class`. Raises InvalidConfig naming what is wrong."""
+    """Import the transformation named `module:Class`. Raises InvalidConfig with the reason."""
     if not name:
         raise InvalidConfig("no transformation given; pass --external module:Class or set MERIDIAN_EXTERNAL")
     value = load("transformation", name)

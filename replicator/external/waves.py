@@ -1,7 +1,7 @@
-"""Sending in lane order over a service that takes some records of a request, refuses others, and keeps no order within one.
+"""Waves: sends records in lane order over a service that may refuse some records of a request and keeps no order within one.
 
-A wave holds at most one record of each lane, the next one of that lane goes only after it was acknowledged. A lane whose
-record was refused sits out until the others are done; then the refused are tried again, with a wait between.
+A wave holds at most one record of each lane; the next one of that lane is sent only after it was acknowledged. A lane
+whose record was refused is left out until the others are done; then refused records are retried, with waits between.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_KEY = 256
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record on its way out. Records of one `key` go to one shard, in the order in which they were acknowledged."""
+    """Record to send. Records of one `key` go to one shard, in the order in which they were acknowledged."""
 
     key: str
     data: bytes
@@ -36,24 +36,24 @@ class Outgoing:
 
 
 class Destination(Protocol):
-    """Where external events go."""
+    """Port of the service that receives external events."""
 
     def put(self, records: Sequence[Outgoing]) -> Sequence[str]:
-        """Send these in one request, in no order. For each: an empty text once it is durable, or why it was refused.
+        """Send these in one request, in no order. Returns for each an empty text once it is durable, or why it was refused.
 
         A refused record may have arrived all the same. Raises InvalidConfig when there is no such destination.
         """
 
 
 def partition_key(lane: LaneId) -> str:
-    """A lane's partition key: its own key, or the SHA-256 of it where that is longer than Kinesis allows."""
+    """Return a lane's partition key: its own key, or its SHA-256 if that is longer than Kinesis allows."""
     return lane.key if len(lane.key) <= _MAX_KEY else sha256(lane.key.encode()).hexdigest()
 
 
 def send(destination: Destination, queues: Mapping[LaneId, Sequence[Outgoing]], attempts: int) -> dict[LaneId, int]:
-    """Send every lane's records in order. Returns how many of each lane were acknowledged, without a gap.
+    """Send every lane's records in order. Returns the number acknowledged for each lane, without a gap.
 
-    A lane that was refused is tried again at once while it moves, and otherwise after a wait, `attempts` times in all.
+    A refused lane is retried at once while it makes progress, and otherwise after a wait, `attempts` times in all.
     """
     sent = dict.fromkeys(queues, 0)
 
@@ -64,7 +64,7 @@ def send(destination: Destination, queues: Mapping[LaneId, Sequence[Outgoing]], 
         if reason:
             raise Transient(reason, sent=True)
 
-    with suppress(Transient):  # what was acknowledged says how far it came
+    with suppress(Transient):  # the acknowledgements show how far it came
         transient(attempts)(once)
     return sent
 
@@ -72,8 +72,8 @@ def send(destination: Destination, queues: Mapping[LaneId, Sequence[Outgoing]], 
 def _pass(
     destination: Destination, queues: Mapping[LaneId, Sequence[Outgoing]], sent: dict[LaneId, int]
 ) -> tuple[str, bool]:
-    """Waves until every lane is done or was refused once. Returns a refusal, if any, and whether a refused lane is worth
-    another pass at once: one that moved in this pass before it was refused."""
+    """Send waves until every lane is done or was refused once. Returns a refusal, if any, and whether a refused lane is
+    worth another pass at once: one that made progress in this pass before it was refused."""
     refused: dict[LaneId, str] = {}
     moved: set[LaneId] = set()
     while wave := {lane: q[sent[lane]] for lane, q in queues.items() if lane not in refused and sent[lane] < len(q)}:
@@ -88,7 +88,7 @@ def _pass(
 
 
 def _requests(wave: Mapping[LaneId, Outgoing]) -> Iterator[list[LaneId]]:
-    """The wave in requests that Kinesis takes."""
+    """Split the wave into requests that Kinesis accepts."""
     lanes: list[LaneId] = []
     size = 0
     for lane, record in wave.items():

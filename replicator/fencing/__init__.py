@@ -1,5 +1,5 @@
-"""Which regions may be written to: roles with epochs, the fence that appends respect, and how a region that was emptied or
-restored is kept from writing before it has been brought up again (docs/decisions/0020)."""
+"""Fencing: which regions accept writes. Roles with epochs (fencing tokens), the fence that appends respect, and the
+protection of an emptied or restored region from writing before it has been brought up again (docs/decisions/0020)."""
 
 from replicator.fencing.fence import Fence, RegionFenced
 from replicator.fencing.roles import ACTIVE, DRAINING, FENCED, REBUILDING, Role

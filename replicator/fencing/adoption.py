@@ -1,5 +1,5 @@
-"""A region that could not be reached when it was fenced is told by its peers: what they know of its role and is later than
-what it knows itself becomes its role."""
+"""Role adoption: a region that was unreachable when it was fenced learns its role from its peers. If what they have recorded
+is later than its own role, it becomes its role."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ADOPT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Adopter:
-    """Asks the peers of `region` what they were told of it. `first` gives it its role where it has none yet, so that a
-    region which only receives has one before anybody has to fail over to it."""
+    """Reads what the peers of `region` have recorded of its role. `first` gives the region its first role, so that a region
+    that only receives has one before a failover to it."""
 
     region: str
     control: ControlStorage
@@ -29,7 +29,7 @@ class Adopter:
     _refused: set[str] = field(default_factory=set)
 
     def adopt(self) -> None:
-        """Take on the latest role that any peer was told of. A peer that does not answer is asked again the next time."""
+        """Adopt the latest role that any peer has recorded. A peer that does not answer is asked again the next time."""
         told: list[Role] = []
         for peer, control in self.peers.items():
             try:
@@ -47,10 +47,10 @@ class Adopter:
             self.first()
             return
         if latest is None or own.epoch >= latest.epoch:
-            set_stripes(self.control, own)  # whoever gave the role may have been killed before these
+            set_stripes(self.control, own)  # the process that changed the role may have been killed before these
             return
         try:
             change_role(self.control, own, replace(latest, tables=own.tables))
         except RoleChanged:
-            return  # by somebody who is here; if what the peers know is still later, the next look finds it
+            return  # another process here changed it; if the peers' record is still later, the next call finds it
         log.warning("fence.adopted", region=self.region, role=latest.name, epoch=latest.epoch, why=latest.why)

@@ -1,5 +1,5 @@
-"""Whether a region may write at all: decided once by each process before its first append, purely, from what the region's
-own tables say and what the peers that answer know of it."""
+"""Check-in: the pure decision, once per process before its first append, whether a region may write at all. It depends on
+the region's own tables and on what the peers that answer know of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicator.fencing.roles import ACTIVE, REBUILDING, Role, known_roles
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a peer knows of a region: the role that it was told of, and whether it holds any lane of it."""
+    """A peer's knowledge of a region: the recorded role, and whether the peer holds any of its lanes."""
 
     role: Role | None
     holds: bool
@@ -21,9 +21,9 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class CheckIn:
-    """What a region's process asks before its first append. `tables` gives the identities of the region's own tables; `ask`
-    what each peer that answers knows of it, and the peers that do not answer; `check` raises where nothing may be written,
-    and is called before a new region takes its first append."""
+    """Queries of a region's process before its first append. `tables` returns the identities of the region's own tables;
+    `ask` returns what each peer that answers knows of it, and the peers that do not answer; `check` raises if nothing may be
+    written, and is called before a new region accepts its first append."""
 
     tables: Callable[[], Mapping[str, str]]
     ask: Callable[[], tuple[Mapping[str, Heard], tuple[str, ...]]]
@@ -31,21 +31,21 @@ class CheckIn:
 
 
 def ask(control: ControlStorage, storage: LaneStorage, region: str) -> Heard:
-    """What a peer with these tables knows of `region`. Raises RegionUnavailable."""
+    """Return what a peer with these tables knows of `region`. Raises RegionUnavailable."""
     return Heard(known_roles(control).get(region), next(storage.index(region), None) is not None)
 
 
 def decide(
     region: str, own: Role | None, tables: Mapping[str, str], heard: Mapping[str, Heard], silent: Sequence[str], now: int
 ) -> Role:
-    """The role that `region` has to take.
+    """Return the role that `region` must take.
 
-    - Its role was given to other tables than these: they were emptied, or restored from a backup, and what is in them may be
-      behind what peers hold. Rebuilding.
-    - It has no role: where a peer holds lanes of it, it was emptied. Rebuilding; also when a peer does not answer, because
-      that one may be the one that has them. Else it is new, and active in epoch 1.
-    - A peer was told of a later epoch: that one holds; whoever fenced the region could not reach it. If it is active there,
-      then the region itself must have known, and has forgotten: rebuilding.
+    - Its role was given to other tables than these: they were emptied, or restored from a backup, and their content may be
+        behind what peers hold. Rebuilding.
+    - It has no role: if a peer holds lanes of it, it was emptied. Rebuilding; also when a peer does not answer, because
+        that one may hold them. Otherwise it is new, and active in epoch 1.
+    - A peer has recorded a later epoch: that one holds; the region was unreachable when it was fenced. If it is active
+        there, then the region itself must have known, and has forgotten: rebuilding.
     """
     told = max((each.role for each in heard.values() if each.role), key=lambda role: role.epoch, default=None)
     later = told if told is not None and (own is None or told.epoch > own.epoch) else None

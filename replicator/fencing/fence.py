@@ -1,8 +1,8 @@
-"""The fence as the writers of one process see it.
+"""Fence: the check of a region's role, as the writers of one process see it.
 
 Two strengths, by stream type. Leased: the role is read at most `lease` seconds before a write begins; costs a small read
-every `lease` seconds. Checked: the write's own transaction also checks the fence, so nothing that is written later than the
-fence was closed can land; costs the write twice its capacity.
+every `lease` seconds. Checked: the write's own transaction includes a condition check of the fence, so that no write after
+the fence was closed can land; costs the write twice its capacity.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ log = structlog.get_logger()
 
 EVERY_TYPE = "*"
 _SEEN_SECONDS = 10.0
-"""A process that has not looked for so long looks whether the tables are still the same ones: nobody empties or restores a
-region in less."""
+"""Seconds without a read of the role after which a process checks the identities of the tables again: emptying or restoring
+a region takes longer."""
 
 
 class RegionFenced(RegionUnavailable):
-    """The region takes no appends now. Nothing was written; write in another region, or wait until it is active again."""
+    """The region accepts no appends now. Nothing was written; write in another region, or wait until it is active again."""
 
     def __init__(self, region: str, role: Role) -> None:
         self.role = role
@@ -44,7 +44,7 @@ class RegionFenced(RegionUnavailable):
 
 
 class Fence:
-    """Lets appends of one region through while it is active. Safe to share between threads.
+    """Permits appends of one region while it is active. Safe to share between threads.
 
     `wall` is in milliseconds since the epoch, `monotonic` and `lease` are seconds.
     """
@@ -74,7 +74,7 @@ class Fence:
         self._stripes = count()
 
     def role(self) -> Role:
-        """The region's role, read at most `lease` seconds ago. Raises RegionUnavailable."""
+        """Return the region's role, read at most `lease` seconds ago. Raises RegionUnavailable."""
         with self._lock:
             now = self._monotonic()
             if self._role is None or now - self._read_at >= self.lease:
@@ -82,11 +82,11 @@ class Fence:
             return self._role
 
     def epoch(self) -> int:
-        """The epoch of the region's role. Raises RegionUnavailable."""
+        """Return the epoch of the region's role. Raises RegionUnavailable."""
         return self.role().epoch
 
     def guards(self, types: Collection[str]) -> tuple[Guard, ...]:
-        """Let a write to streams of these types through: what its transaction has to check. Raises RegionFenced."""
+        """Permit a write to streams of these types: return the condition checks of its transaction. Raises RegionFenced."""
         role = self.role()
         if not role.active:
             raise RegionFenced(self._region, role)
@@ -95,7 +95,7 @@ class Fence:
         return ()
 
     def holds(self, guards: Collection[Guard]) -> bool:
-        """Whether what `guards` gave still stands. Where it does not, the role is read anew before the next write."""
+        """Return whether the conditions from `guards` still hold. If not, the role is read again before the next write."""
         if not guards:
             return True
         held = dict(self._control.get_all(FENCE_SCOPE))
@@ -104,11 +104,11 @@ class Fence:
         self.failed()
         own = read_role(self._control)
         if own is not None and any(guard.key not in held for guard in guards):
-            set_stripes(self._control, own)  # whoever gave the role was killed before these
+            set_stripes(self._control, own)  # the process that changed the role was killed before these
         return False
 
     def failed(self) -> None:
-        """A write could not be made: before the next one, look whether this is still the same region."""
+        """Record a failed write: before the next one, check that this is still the same region."""
         with self._lock:
             self._role, self._read_at = None, -math.inf
 
@@ -118,14 +118,14 @@ class Fence:
         if own is not None and seen and own == self._known:
             return own
         if own is not None and self._known is not None and own.is_of(self._around.tables()):
-            self._known = own  # changed, or long not looked at: by the region's own record
+            self._known = own  # changed, or not checked for long: judged by the region's own record
             return own
         return self._check_in(own)
 
     def _check_in(self, own: Role | None) -> Role:
         tables = dict(self._around.tables())
         heard, silent = self._around.ask()
-        if own is None:  # another process may have begun meanwhile, and then peers have its events
+        if own is None:  # another process may have begun meanwhile; peers then have its events
             own = read_role(self._control)
         role = decide(self._region, own, tables, heard, silent, self._wall())
         if own is None and role.active:
@@ -136,7 +136,7 @@ class Fence:
             set_stripes(self._control, role)
         if not role.active:
             log.warning("fence.closed", region=self._region, role=role.name, epoch=role.epoch, why=role.why)
-            self._known = None  # asks again, until it has been told
+            self._known = None  # ask again, until the role is known
             return role
         self._known = role
         return role

@@ -1,9 +1,9 @@
-"""A region's role: whether it takes appends. Kept in its own control state; what other regions believe of it is kept in
-theirs, so that a region which could not be reached when it was fenced is told when it comes back.
+"""Role of a region: whether it accepts appends. Kept in its own control state. Other regions keep what they know of it in
+theirs, so that a region which was unreachable when it was fenced learns of it when it comes back.
 
-An epoch belongs to one change of role and only grows. The role record is where changes are decided (compare and set); the
-stripes repeat it for writes that check the fence in their own transaction: one item that all of them check would be a hot
-one.
+An epoch, the fencing token, belongs to one change of role and only grows. Changes are decided on the role record (compare
+and set); the stripes repeat it for writes that check the fence in their own transaction: a single item that all of them
+check would be a hot one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ STRIPES = 8
 
 
 class RoleChanged(MeridianError):
-    """Somebody else changed a region's role at the same time. Look at it again."""
+    """Another process changed a region's role at the same time. Read it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a region is in one epoch.
+    """Role of a region in one epoch.
 
-    `name` is active, draining, fenced or rebuilding; only an active one takes appends. `tables` are the identities of the
-    tables that the role was given to, by name: others are emptied or restored ones. `since` is in milliseconds since the
-    epoch, `to` names the region to write in instead (empty: none in particular), `why` says what for.
+    `name` is active, draining, fenced or rebuilding; only an active region accepts appends. `tables` are the identities of
+    the tables that the role was given to, by name: others are emptied or restored ones. `since` is in milliseconds since the
+    epoch, `to` names the region to write in instead (empty: none in particular), `why` gives the reason.
     """
 
     epoch: int
@@ -61,7 +61,7 @@ class Role:
         )  # fmt: skip
 
     def guard(self, stripe: int) -> Guard:
-        """Holds while the region is active in this epoch."""
+        """Return the condition check that holds while the region is active in this epoch."""
         return Guard(FENCE_SCOPE, f"{stripe % STRIPES:x}", self._stripe)
 
     @property
@@ -69,18 +69,19 @@ class Role:
         return {"epoch": self.epoch, "open": self.active}
 
     def is_of(self, tables: Mapping[str, str]) -> bool:
-        """Whether the tables with these identities are the ones that the role was given to."""
+        """Return whether the tables with these identities are the ones that the role was given to."""
         return all(self.tables.get(name) == identity for name, identity in tables.items())
 
 
 def read_role(control: ControlStorage) -> Role | None:
-    """What a region's own control state says that it is, or None where nobody has said so yet."""
+    """Read a region's role from its own control state, or None if it has none yet."""
     value = next((value for key, value in control.get_all(ROLE_SCOPE) if key == ROLE_KEY), None)
     return None if value is None else Role.parse(value)
 
 
 def change_role(control: ControlStorage, before: Role | None, after: Role) -> None:
-    """Make a region be `after`, if it still is `before`. Repeat it when it was cut short. Raises RoleChanged."""
+    """Change a region's role from `before` to `after`, if it is still `before`. Repeat it after an interruption. Raises
+    RoleChanged."""
     if after != before and not control.swap(ROLE_SCOPE, ROLE_KEY, before.value if before else None, after.value):
         raise RoleChanged(
             f"the region is no longer {before.name if before else 'new'}: somebody else changed its role; look with "
@@ -90,7 +91,7 @@ def change_role(control: ControlStorage, before: Role | None, after: Role) -> No
 
 
 def set_stripes(control: ControlStorage, role: Role) -> None:
-    """Make every stripe say what the role does, unless it says something later."""
+    """Make every stripe repeat the role, unless it has a later epoch."""
     wanted = {f"{stripe:x}" for stripe in range(STRIPES)}
     while True:
         held = {key: value for key, value in control.get_all(FENCE_SCOPE) if key in wanted}
@@ -102,12 +103,12 @@ def set_stripes(control: ControlStorage, role: Role) -> None:
 
 
 def known_roles(control: ControlStorage) -> dict[str, Role]:
-    """What a region has been told of the others' roles."""
+    """Return what a region has recorded of the others' roles."""
     return {region: Role.parse(value) for region, value in control.get_all(KNOWN_SCOPE)}
 
 
 def tell_role(controls: Iterable[ControlStorage], region: str, role: Role) -> None:
-    """Let these regions know what `region` is, unless they know something later."""
+    """Record in these regions the role of `region`, unless they know a later one."""
     for control in controls:
         while True:
             before = next((value for key, value in control.get_all(KNOWN_SCOPE) if key == region), None)

@@ -1,1 +1,1 @@
-"""What operators use: comparison and repair of regions, runbooks, status, traffic steering."""
+"""Operations: comparison and repair of regions, runbooks, status, traffic steering."""

@@ -1,4 +1,4 @@
-"""All regions of a system as whoever operates it sees them: their tables, and whether they answer."""
+"""System: all regions as an operator's command sees them: their tables, and whether they answer."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Place:
     probe: Callable[[], object]
 
     def tables(self) -> dict[str, str]:
-        """What the region's tables are, as a role is given to them."""
+        """Return the identities of the region's tables, as a role is given to them."""
         return {"events": self.storage.identity(), "control": self.control.identity()}
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Every region by name. `lease` is how long a fence may go unnoticed by appends that do not check it, in seconds;
-    `wall` is in milliseconds since the epoch."""
+    """All regions by name. `lease` is how long appends without a condition check may miss a fence, in seconds; `wall` is in
+    milliseconds since the epoch."""
 
     places: Mapping[str, Place]
     lease: float = 2.0
@@ -60,12 +60,12 @@ class System:
 
     @classmethod
     def connect(cls, settings: Settings, meter: Meter | None = None) -> System:
-        """The settings' region and its peers. None of them need answer. `meter` counts what is read."""
+        """Connect the settings' region and its peers. None of them need answer. `meter` counts reads."""
         names = (settings.region, *settings.peers)
         return cls({region: _place(settings.at(region), meter) for region in names}, settings.fence_lease)
 
     def at(self, region: str) -> Place:
-        """One region. Raises InvalidConfig for a name that is none of them."""
+        """Return one region. Raises InvalidConfig for an unknown name."""
         try:
             check_region(region)
         except InvalidName as error:
@@ -78,8 +78,8 @@ class System:
         return self.places[region]
 
     def answering(self, of: Collection[str] | None = None) -> dict[str, Place]:
-        """The regions (of these, or of all) that answer now. One that did not is not asked again for a few seconds: every
-        step of a runbook would wait for it anew."""
+        """Return the regions (of these, or of all) that answer now. One that did not is not probed again for a few seconds:
+        every step of a runbook would wait for it."""
         now = self.monotonic()
         asked = {
             region: place
@@ -125,7 +125,7 @@ def _probe(hasty: Settings) -> None:
                 why = f"{hasty.region} has no table {table}; run `terraform apply`, then try again"
                 log.warning("system.region_unusable", region=hasty.region, error=why)
                 raise RegionUnavailable(why) from None
-            raise InvalidConfig(  # not silent: whoever is refused knows nothing about the region
+            raise InvalidConfig(  # not silent: after a refusal nothing is known about the region
                 f"{hasty.region} refused to be looked at ({error.code}). Correct the credentials, the policies "
                 "(operator_policy_arn of every region) or --prefix; or leave the region out of --peers"
             ) from None

@@ -1,1 +1,1 @@
-"""Copying events to other regions: links, and the drivers that give them their turns."""
+"""Replication: links that copy events to other regions, and their drivers."""

@@ -1,7 +1,7 @@
-"""The copy itself: events into a peer's lanes, in order, idempotently, never over anything.
+"""Copier: inserts events into a peer's lanes, in order, idempotently, never over anything.
 
-`plan` (replicator/replication/copy_plan.py) decides for one lane; this asks the peer, does what was decided for many lanes
-at once, and keeps lanes apart: one that is throttled, damaged or forked holds up no other.
+`plan` (replicator/replication/copy_plan.py) decides for one lane. The copier queries the peer, executes the plans of many
+lanes at once, and isolates lanes: one that is throttled, damaged or forked delays no other.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from replicator.replication.link_state import LinkState
 
 _TRANSACTION_BYTES = 3_500_000
 _READ_BYTES = 1_000_000
-"""So much of a home lane is held at once: many lanes are caught up together."""
+"""Bytes of a home lane that are held at once: many lanes are caught up together."""
 _SAME_PEER_SECONDS = 5.0
 _BACKWARDS = 8
-"""So many events at once where a lane is filled backwards: as many of the largest as one transaction takes."""
+"""Number of events per step when a lane is filled backwards: as many of the largest size as fit into one transaction."""
 _LONG_RUN = 4
-"""Runs longer than this in one lane go as transactions (two write units an event) instead of one round trip an event."""
+"""Longest run of a lane that is inserted one event per round trip; longer ones go as transactions (two write units an
+event)."""
 
 
 @dataclass(slots=True)
 class Copier:
     """Copies events into a peer's lanes: idempotent, in order, never over anything.
 
-    `home` is where the lanes live (gaps are read from there), `peer` where they are copied to.
+    `home` is the storage that the lanes belong to (gaps are read from there), `peer` the one that they are copied to.
     """
 
     home: LaneStorage
@@ -66,8 +67,8 @@ class Copier:
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
 
-        Returns the events of lanes that the peer throttled, which the caller keeps for later; the other lanes are done.
-        Raises RegionUnavailable when the peer took nothing.
+        Returns the events of lanes that the peer throttled, which the caller must retry; all other lanes are done.
+        Raises RegionUnavailable when the peer accepted nothing.
         """
         self.know_peer()
         lanes: dict[LaneId, list[Event]] = {}
@@ -88,12 +89,12 @@ class Copier:
 
     @property
     def identity(self) -> str | None:
-        """That of the peer's table, as it was looked at last; None where it could not be."""
+        """Identity of the peer's table when it was last read; None if that failed."""
         return self._identity
 
     def know_peer(self, at_once: bool = False) -> None:
-        """Forget where the peer's lanes end when its table is another one: what was remembered of an emptied or restored
-        region would leave gaps in it. Looked at every few seconds, which is less than making a table takes, or `at_once`.
+        """Drop the known heads when the peer's table has another identity: heads of an emptied or restored region would
+        leave gaps in it. Reads the identity every few seconds, which is less than creating a table takes, or `at_once`.
         Raises RegionUnavailable."""
         now = self.monotonic()
         if not at_once and len(self._heads) and now - self._looked < _SAME_PEER_SECONDS:
@@ -103,7 +104,7 @@ class Copier:
         except Exception as error:
             if isinstance(error, RegionUnavailable) and not isinstance(error, RegionRefuses):
                 raise
-            if not self._denied:  # not allowed to look: then nothing is remembered
+            if not self._denied:  # no permission to read it: then no heads are kept
                 self.log.warning("link.identity_unknown", error=str(error))
             identity, self._denied = None, True
         if identity is None or identity != self._identity:
@@ -113,20 +114,20 @@ class Copier:
 
     @property
     def stopped(self) -> Collection[LaneId]:
-        """The lanes of which an event was refused: nothing behind it is copied."""
+        """Lanes with a refused event: nothing behind that event is copied."""
         return self._blocked
 
     def look_again(self) -> None:
-        """Forget which lanes were stopped: somebody may have mended them. What is still wrong is refused anew."""
+        """Clear the set of stopped lanes: they may have been repaired. An event that is still wrong is refused again."""
         self._blocked.clear()
 
     def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
-        """Bring whole lanes up to date by reading them at home. Returns the lanes that have to wait, because the peer
-        throttles them or has more of them than their home; as `copy`."""
+        """Bring whole lanes up to date by reading them at home. Returns the lanes that must wait, as the peer throttles them
+        or has more of them than their home; raises as `copy`."""
         wanted = [lane for lane in lanes if lane not in self._blocked]
         throttled: set[LaneId] = set()
         self._ahead.clear()
-        for lane in wanted:  # what the peer has now, not what we remember: something may have been taken from it
+        for lane in wanted:  # read anew instead of using known heads: events may have been removed from the peer
             self._heads.forget(lane)
         self._heads.learn(wanted)
         throttled.update(lane for lane in self._without_beginning(wanted) if not self._begin(lane))
@@ -141,22 +142,22 @@ class Copier:
         return throttled
 
     def _without_beginning(self, lanes: Sequence[LaneId]) -> list[LaneId]:
-        """The lanes of which the peer has an end and no first event. A process that stood still, and took an emptied table
-        for the one before, went on in it where that one had ended."""
+        """Return the lanes whose last event the peer has but not the first. A process that stalled, and took an emptied
+        table for the previous one, continued there behind the old head."""
         begun = [lane for lane in lanes if self._heads.of(lane).sequence > 1 and lane not in self._blocked]
         try:
             held = self.peer.get([(lane, 1) for lane in begun]) if begun else {}
-        except DamagedEvent:  # it is there; whoever compares it says what is wrong
+        except DamagedEvent:  # it exists; the comparison reports what is wrong with it
             return []
         return [lane for lane in begun if (lane, 1) not in held]
 
     def _begin(self, lane: LaneId) -> bool:
-        """Copy what the peer lacks before its first event of this lane, the first event last: killed on the way, the lane is
-        known to be without a beginning still. False when the lane has to wait."""
+        """Copy what the peer lacks before its first event of this lane, the lane's first event last: after a crash on the
+        way the lane still counts as incomplete. Returns False when the lane must wait."""
         try:
             first = next(self.peer.read(lane, limit=1), None)
         except DamagedEvent:
-            return True  # what is behind it is compared, and refused
+            return True  # the events behind it are compared, and refused
         end = first.sequence - 1 if first is not None else 0
         while end:
             low = max(1, end - _BACKWARDS + 1)
@@ -171,7 +172,7 @@ class Copier:
             answer = self._try_insert([part])
             if isinstance(answer, RegionUnavailable):
                 return False
-            if not answer:  # another process fills it, too
+            if not answer:  # another process is filling it, too
                 outcomes = dict(zip(part, self.peer.insert_each(part), strict=True))
                 self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
                 if lane in self._blocked or Insert.NOT_NOW in outcomes.values():
@@ -182,8 +183,8 @@ class Copier:
         return True
 
     def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
-        """Whether home and peer hold the same at these sequences of a lane, undamaged: an equal end does not prove what is
-        stored before it."""
+        """Return whether home and peer hold the same undamaged events at these sequences of a lane: equal heads do not prove
+        what is stored before them."""
         positions = {(lane, sequence) for sequence in sequences}
         try:
             ours, theirs = self.home.get(positions), self.peer.get(positions)
@@ -192,7 +193,7 @@ class Copier:
         return {at: event.digest for at, event in ours.items()} == {at: event.digest for at, event in theirs.items()}
 
     def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
-        """What the peer lacks, after a look at the last event that it has: home must hold the same one there."""
+        """Return the events that the peer lacks, after a check that home holds the same event at the peer's head."""
         head = self._heads.of(lane)
         found, more = self._home_events(lane, max(head.sequence, 1), None)
         if not head.sequence or lane in self._blocked:
@@ -205,13 +206,13 @@ class Copier:
             self._fork(found[0], head.digest)
         elif found[1:] or not more:
             return found[1:], more
-        else:  # the one behind it is damaged: asked for alone, it is refused
+        else:  # the event behind it is damaged: read alone, it is refused
             return self._home_events(lane, head.sequence + 1, None)
         return [], False
 
     def _peer_ahead(self, lane: LaneId, head: Head) -> None:
-        """The peer has more of this lane than its home: the home was restored or emptied and is not brought up yet. Then the
-        lane waits; what is here and differs is a fork all the same."""
+        """Handle a peer that has more of this lane than its home, which was restored or emptied and is not brought up yet:
+        the lane waits. If the events that home has differ, it is a fork all the same."""
         try:
             last = next(self.home.read(lane, limit=1, reverse=True), None)
             held = self.peer.get([(lane, last.sequence)]) if last is not None else {}
@@ -226,9 +227,9 @@ class Copier:
         self.log.warning("link.peer_ahead", stream=str(lane.stream), home=last.sequence if last else 0, peer=head.sequence)
 
     def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
-        """Up to 100 events and 1 MB of the home lane, and whether there is more to read behind them.
+        """Return up to 100 events and 1 MB of the home lane, and whether more follow.
 
-        What comes before a damaged event is good; a lane whose next event is damaged is stopped.
+        Events before a damaged one are returned; a lane whose next event is damaged is stopped.
         """
         found: list[Event] = []
         size = 0
@@ -245,12 +246,12 @@ class Copier:
         return found, len(found) == MAX_TRANSACTION
 
     def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
-        """Plan every lane and do what can be done. Returns the lanes whose gaps were filled and need another round."""
+        """Plan every lane and execute the plans. Returns the lanes whose gaps were filled and that need another round."""
         runs: list[tuple[LaneId, list[Event]]] = []
         plans: list[tuple[LaneId, Plan]] = []
         for lane, found in lanes.items():
             head = self._heads.of(lane)
-            if follow(head, found):  # as nearly all do
+            if follow(head, found):  # fast path: nearly all do
                 runs.append((lane, found))
             else:
                 plans.append((lane, plan(head, found)))
@@ -276,7 +277,7 @@ class Copier:
         self._insert_long({lane: run for lane, run in runs if len(run) > _LONG_RUN})
         runs = [(lane, run) for lane, run in runs if len(run) <= _LONG_RUN]
         turn = 0
-        while runs:  # one event of each lane at a time: the peer's lane never has a gap, whenever this stops
+        while runs:  # one event of each lane at a time: the peer's lane never has a gap, wherever this stops
             wave = [run[turn] for _, run in runs]
             try:
                 outcomes = list(zip(wave, self.peer.insert_each(wave), strict=True))
@@ -299,7 +300,7 @@ class Copier:
         self._failure = error
 
     def _insert_long(self, runs: dict[LaneId, list[Event]]) -> None:
-        """Transactions of up to 100 events of many lanes, each lane's events together and in order."""
+        """Insert by transactions of up to 100 events of many lanes, each lane's events together and in order."""
         while runs:
             parts = {lane: _fitting(run) for lane, run in runs.items()}
             for part in self._insert_parts(list(parts.values())):
@@ -312,10 +313,10 @@ class Copier:
             }
 
     def _insert_parts(self, parts: list[list[Event]]) -> list[list[Event]]:
-        """Insert each part whole. Returns those of which the peer holds something already.
+        """Insert each part whole. Returns the parts of which the peer already holds some events.
 
-        A throttled lane fails every transaction that it is in, so lanes that failed together are tried alone, unless it
-        looks as if the whole peer were out. Lanes that fail are throttled.
+        A throttled lane fails every transaction that it is in. So lanes that failed together are retried one by one, unless
+        the whole peer seems to be down. Lanes that fail are treated as throttled.
         """
         groups = list(_packed(parts))
         answers = list(zip(groups, self.pool.map(self._try_insert, groups), strict=True))
@@ -335,13 +336,13 @@ class Copier:
         return taken
 
     def _try_insert(self, group: list[list[Event]]) -> bool | RegionUnavailable:
-        """True when inserted. False when some of it is there already: an attempt that got no answer had landed, another
-        copier is at it, or what is there is damaged."""
+        """Return True when inserted; False when some of it is there already: an earlier attempt without an answer was
+        applied, another copier is at work, or the stored event is damaged."""
         try:
             added = self.peer.insert([event for part in group for event in part])
         except (LaneTaken, DamagedEvent):
             return False
-        except (RegionUnavailable, OutcomeUnknown) as error:  # copying again is harmless: there is nothing to settle
+        except (RegionUnavailable, OutcomeUnknown) as error:  # copying again is harmless: nothing to settle
             return RegionUnavailable(str(error))
         self._answered = True
         for part in group:
@@ -353,7 +354,7 @@ class Copier:
         return True
 
     def _insert_again(self, part: list[Event]) -> None:
-        """Look at what the lane holds, compare that, and go on behind it."""
+        """Read the lane's head, compare what is stored, and continue behind it."""
         lane = part[0].lane
         if lane not in self._blocked:
             self._heads.forget(lane)
@@ -362,7 +363,7 @@ class Copier:
                 self._round({lane: part})
 
     def _compare(self, events: Sequence[Event]) -> None:
-        """Events whose place is taken at the peer: the same event is a no-op, a different one is a fork."""
+        """Compare events whose position is taken at the peer: the same event is a no-op, a different one is a fork."""
         if not events:
             return
         try:
@@ -387,14 +388,14 @@ class Copier:
                 self.state.known += 1
 
     def _fork(self, event: Event, held: bytes) -> None:
-        """Refuse the event at which the two histories part, which may come before the one that showed it."""
-        with suppress(DamagedEvent):  # then it is refused where it was seen
+        """Refuse the event at which the two histories diverge, which may come before the one that showed it."""
+        with suppress(DamagedEvent):  # if damaged, refuse it where the fork was seen
             event, held = self._parting(event, held)
         self._refuse(event.lane, event.id, "fork: the peer holds a different history", held, event.digest)
 
     def _parting(self, event: Event, held: bytes) -> tuple[Event, bytes]:
-        """The first event that differs, with the digest that the peer holds there. Digests are chained: where they are
-        equal all before is equal, so halving finds it."""
+        """Find the first event that differs, by bisection, and the digest that the peer holds there. Digests are chained:
+        equal ones prove that all events before are equal."""
         low, high = 1, event.sequence
         while low < high:
             middle = (low + high) // 2
@@ -414,20 +415,20 @@ class Copier:
     def _refuse(
         self, lane: LaneId, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None
     ) -> None:
-        """Quarantine one event and stop copying its lane on this link; every other lane goes on."""
+        """Quarantine one event and stop copying its lane on this link; every other lane continues."""
         if lane in self._blocked:
             return
-        self.quarantine.add(event_id, reason, ours, theirs)  # first: should it fail, the lane is not stopped in silence
+        self.quarantine.add(event_id, reason, ours, theirs)  # first: if it fails, the lane must not stop silently
         self._blocked.add(lane)
         self._heads.forget(lane)
-        if (event_id, reason) not in self._refused:  # a lane that is stopped is tried again and again
+        if (event_id, reason) not in self._refused:  # a stopped lane is retried again and again
             self._refused.add((event_id, reason))
             self.state.quarantined += 1
             self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
 
 
 def _fitting(run: list[Event]) -> list[Event]:
-    """As much of a lane's run as one transaction takes: 100 events, 4 MB."""
+    """Return as much of a lane's run as fits into one transaction: 100 events, 4 MB."""
     size = 0
     for count, event in enumerate(run[:MAX_TRANSACTION]):
         size += size_of(event)
@@ -437,7 +438,7 @@ def _fitting(run: list[Event]) -> list[Event]:
 
 
 def _packed(parts: list[list[Event]]) -> Iterator[list[list[Event]]]:
-    """Parts put together into transactions."""
+    """Group parts into transactions."""
     group: list[list[Event]] = []
     events = size = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""What to do with events that arrive for a lane at a peer: decided here, purely, from the lane's head and the events."""
+"""Copy plan: the pure decision on events that arrive for a lane at a peer, from the lane's head and the events."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _sequence = attrgetter("sequence")
 
 @dataclass(slots=True)
 class Plan:
-    """Decisions for one lane, in this order of reading.
+    """Decisions for one lane, in the order of execution.
 
-    `known`: at or below the peer's head; to be compared with what the peer holds, and otherwise no-ops.
-    `insert`: follow the head one after the other, each chained to the one before.
-    `missing`: the first and last sequence of a gap before the events that could not be placed; read them from the home
+    `known`: at or below the peer's head; to be compared with what the peer holds, otherwise no-ops.
+    `insert`: consecutive events behind the head, each chained to the one before.
+    `missing`: first and last sequence of a gap before the events that could not be placed; read them from the home
     lane. `fork`: an event that should follow the head but is chained to a different past; nothing after it is placed.
     """
 
@@ -28,7 +28,7 @@ class Plan:
 
 
 def follow(head: Head, events: Sequence[Event]) -> bool:
-    """Whether these events of one lane follow the head as they are, one after the other. Then there is nothing to plan."""
+    """Return whether these events of one lane follow the head as they are, one after the other. Then no plan is needed."""
     sequence, digest = head.sequence, head.digest
     for event in events:
         sequence += 1

@@ -1,5 +1,5 @@
-"""Links driven by a function's invocations: stream batches out, backlogs drained. Holds nothing between invocations that
-could not be lost."""
+"""Function driver of links: each invocation copies a stream batch or drains backlogs. Keeps no state between invocations
+that must not be lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outbound:
     refusals: Refusals
     partial: bool = True
     adopter: Callable[[], Adopter] | None = None
-    """Makes it, when it is needed first."""
+    """Factory, called on first use."""
     monotonic: Callable[[], float] = time.monotonic
     _adopted: float = -math.inf
     _pool: ThreadPoolExecutor = field(init=False)
@@ -44,8 +44,8 @@ class Outbound:
         self._pool = ThreadPoolExecutor(2 * max(len(self.links), 1) + 1, thread_name_prefix="link")
 
     def replicate(self, records: Sequence[Message]) -> Answer:
-        """Copy a stream batch over every link at once. The answer names the first record that some link could neither
-        copy nor defer. Raises BatchFailed when the whole batch is to come again, RegionUnavailable likewise."""
+        """Copy a stream batch over all links in parallel. The answer names the first record that some link could neither
+        copy nor defer. Raises BatchFailed or RegionUnavailable when the whole batch must be delivered again."""
         self._adopt()
         events, refused = read_records(records, self.region)
         self.refusals.refuse(refused)
@@ -55,7 +55,7 @@ class Outbound:
         return stream_answer(records, lost, self.partial)
 
     def _adopt(self) -> None:
-        """Now and then, beside the work: learn whether this region was fenced while it could not be reached."""
+        """Periodically, in the background: check whether this region was fenced while it could not be reached."""
         now = self.monotonic()
         if self.adopter is None or now - self._adopted < _ADOPT_SECONDS:
             return
@@ -65,14 +65,15 @@ class Outbound:
         def quietly() -> None:
             try:
                 adopter().adopt()
-            except Exception as error:  # a fence that is not known yet is no reason to fail a batch
+            except Exception as error:  # an unknown fence is no reason to fail a batch
                 log.warning("fence.not_adopted", region=self.region, error=f"{type(error).__name__}: {error}")
 
         self._pool.submit(quietly)
 
     def _deliver(self, events: Sequence[Event]) -> list[Event]:
-        """Every link at once. When the first is done the others have as long again three times, and two seconds at least:
-        what a slower one has not copied by then waits on its backlog. Returns what some link could not even defer."""
+        """Deliver over all links in parallel. Once the first is done, the others get three times that time, and two seconds
+        at least: what a slower one has not copied by then goes to its backlog. Returns the events that some link could not
+        even defer."""
         links = self.links.values()
         running = {self._pool.submit(each.deliver if each.admits else each.defer, events): each for each in links}
         began = time.monotonic()
@@ -82,13 +83,13 @@ class Outbound:
         return lost + [event for each in slow for event in running[each].overtake(events)]
 
     def _look(self) -> None:
-        """Every link looks at what no event tells of. One that is slow goes on beside the work."""
+        """Run the periodic checks of every link. A slow one continues in the background."""
         looks: list[Future[None]] = [self._pool.submit(link.look) for link in self.links.values() if link.due]
         wait(looks, timeout=_PATIENCE)
 
     def catch_up(self, messages: Sequence[Message], fits: Fits) -> Answer:
-        """Bring over what messages of the backlogs point to. The answer names the messages that are to be kept. Without
-        messages (an invocation on a schedule), bring over what the backlogs hold."""
+        """Copy what messages of the backlogs point to. The answer names the messages to keep. Without messages (an
+        invocation on a schedule), drain the backlogs themselves."""
         found, failed = read_messages(messages, self.links)
         for link, parts in found.items():
             try:

@@ -1,4 +1,4 @@
-"""What Lambda hands to a function and what it takes as an answer: batches of stream records and of queue messages."""
+"""Lambda's batch formats: stream records and queue messages in, partial batch responses out."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from replicator.replication.stream_records import key, position
 from replicator.runtime.settings import Settings
 
 Message = Mapping[str, Any]
-"""A record of a batch, as Lambda hands it over."""
+"""Record of a batch, as Lambda delivers it."""
 Answer = dict[str, list[dict[str, str]]]
 Fits = Callable[[], bool]
-"""Whether the invocation has time for another slice of work."""
+"""Callable that returns whether the invocation has time for another slice of work."""
 
 _SPARE_MS = 20_000
-"""What a function leaves of its time for handing back what it could not finish."""
+"""Milliseconds that a function reserves for returning what it could not finish."""
 
 
 class BatchFailed(Exception):
-    """A stream batch is to be given again, from its beginning."""
+    """A stream batch must be delivered again from its beginning."""
 
 
 def time_left(context: Any) -> Fits:
-    """Whether an invocation's context says that there is time for another slice of work."""
+    """Return a check of an invocation's context: is there time for another slice of work?"""
     return lambda: bool(context.get_remaining_time_in_millis() > _SPARE_MS)
 
 
 def item_failures(identifiers: Sequence[str]) -> Answer:
-    """The answer that makes Lambda keep these messages, or go back to this record. Empty: all is dealt with."""
+    """Return the response that makes Lambda keep these messages, or return to this record. Empty: all is processed."""
     return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}
 
 
 def stream_answer(records: Sequence[Message], lost: Sequence[Event], partial: bool) -> Answer:
-    """The answer for a stream batch of which `lost` could not be dealt with: Lambda gives it again from the first one.
+    """Return the response for a stream batch of which `lost` could not be processed: Lambda resumes at the first of them.
 
-    Raises BatchFailed instead when the first record is among them, when `partial` answers are not understood, or when a
-    lost event cannot be found among the records: an empty list would mean that all is well.
+    Raises BatchFailed instead when the first record is among them, when `partial` responses are not supported, or when a
+    lost event cannot be found among the records: an empty list would mean success.
     """
     if not lost:
         return item_failures([])
@@ -56,9 +56,9 @@ def stream_answer(records: Sequence[Message], lost: Sequence[Event], partial: bo
 
 
 def answer_from(first: int, positions: Sequence[str], partial: bool, reason: str) -> Answer:
-    """The answer for a stream batch that is to come again from the record at index `first`, given all sequence numbers.
+    """Return the response that makes Lambda resume a stream batch at index `first`, given all sequence numbers.
 
-    Raises BatchFailed instead when that is the first record, or cannot be said.
+    Raises BatchFailed instead when that is the first record, or has no sequence number.
     """
     if first and partial and positions[first]:
         return item_failures([positions[first]])
@@ -66,14 +66,15 @@ def answer_from(first: int, positions: Sequence[str], partial: bool, reason: str
 
 
 def partial_batches(settings: Settings) -> bool:
-    """Whether the mapping understands that a part of a stream batch failed. ministack does so for queues only."""
+    """Return whether the event source mapping supports partial failures of stream batches. ministack does for queues
+    only."""
     return not settings.endpoints
 
 
 def read_messages(
     messages: Sequence[Message], links: Mapping[str, Any]
 ) -> tuple[dict[str, list[tuple[str, Pointers]]], list[str]]:
-    """Messages by link, as (id, pointers), and the ids of those that are not pointers of any of these links."""
+    """Return messages by link, as (id, pointers), and the ids of those that are not pointers of any of these links."""
     found: dict[str, list[tuple[str, Pointers]]] = {}
     failed: list[str] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""Where a peer's lanes end, as far as a link has to know it, and how it learns that of lanes that it has not met."""
+"""High watermark of each lane at a peer, as far as a link needs it, and how the link reads it for new lanes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _sequence = attrgetter("sequence")
 
 
 class Heads:
-    """The ends of a peer's lanes, those of lanes that were used last. A lane may go on behind what is remembered of it:
-    whoever inserts there is told.
+    """High watermarks of a peer's lanes, for the most recently used ones. A lane may have grown beyond the known head: an
+    insert there reports that.
 
-    `damaged` is told of a lane whose end at the peer is damaged; nothing is remembered of it.
+    `damaged` is called for a lane whose last event at the peer is damaged; no head is kept for it.
     """
 
     def __init__(self, peer: LaneStorage, pool: ThreadPoolExecutor, damaged: Callable[[LaneId, DamagedEvent], None]) -> None:
@@ -32,7 +32,7 @@ class Heads:
         return len(self._heads)
 
     def of(self, lane: LaneId) -> Head:
-        """Where the lane ends; NO_EVENTS of one that is not known."""
+        """Return the lane's head; NO_EVENTS for an unknown lane."""
         return self._heads.get(lane, NO_EVENTS)
 
     def forget(self, lane: LaneId) -> None:
@@ -42,30 +42,30 @@ class Heads:
         self._heads.clear()
 
     def advance(self, event: Event) -> None:
-        """The peer holds this event now."""
-        head = self._heads.pop(event.lane, None)  # and to the end: the lane that was longest idle is forgotten first
+        """Record that the peer holds this event now."""
+        head = self._heads.pop(event.lane, None)  # moved to the end: the least recently used lane is evicted first
         self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
 
     def meet(self, lanes: Mapping[LaneId, Sequence[Event]]) -> None:
-        """Learn as much of where these lanes end as their events need, of many with one request: whether the peer holds the
+        """Read the heads of these lanes as far as their events need it, many with one request: whether the peer holds the
         last of a lane's events, or else the one that they follow. Raises RegionUnavailable."""
         ends = {}
         for lane, events in lanes.items():
             if lane not in self._heads:
                 first, last = min(map(_sequence, events)), max(map(_sequence, events))
-                if first > 1:  # lanes that begin here need no look: if it holds the first event, the insert says so
+                if first > 1:  # a lane that begins here needs no read: the insert reports a first event that the peer holds
                     ends[lane] = (lane, last), (lane, first - 1)
         if not ends:
             return
-        with suppress(DamagedEvent):  # each lane is asked for alone then
+        with suppress(DamagedEvent):  # then each lane is read alone
             held = self._peer.get({position for both in ends.values() for position in both})
             for lane, (last_of, before) in ends.items():
                 if (event := held.get(last_of) or held.get(before)) is not None:
                     self._heads[lane] = Head.of(event)
-        self.learn(ends)  # neither is there: the lane has a gap before them, or is not there at all
+        self.learn(ends)  # neither is there: the lane has a gap before them, or does not exist
 
     def learn(self, lanes: Iterable[LaneId]) -> None:
-        """Ask where each of these lanes really ends that nothing is known of. Raises RegionUnavailable."""
+        """Read the actual heads of those of these lanes that are unknown. Raises RegionUnavailable."""
         unknown = [lane for lane in dict.fromkeys(lanes) if lane not in self._heads]
         for lane, head in zip(unknown, self._pool.map(self._ask, unknown), strict=True):
             if head is not None:

@@ -1,8 +1,8 @@
-"""The policy of a link: what becomes of this region's events on their way to one peer.
+"""Link policy: how this region's events get to one peer.
 
-Events are copied, or pointers to them are put on the backlog: nothing that was taken is ever only in memory. A driver hands
-events over and says when there is time for the backlog: a thread (replicator/replication/worker.py), or a function's
-invocation (replicator/replication/invocation.py). What they share, and what holds for both, is here.
+Events are copied, or pointers to them are put on the backlog, a retry queue (hinted handoff): no accepted event is only in
+memory. A driver hands over events and grants time for the backlog: a thread (replicator/replication/worker.py) or a
+function's invocation (replicator/replication/invocation.py). This module holds what both share.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from replicator.runtime.metrics import Emit
 from replicator.runtime.wall_clock import wall_clock
 
 REST_SECONDS = 20.0
-"""The circuit breaker: a peer that did not answer is left alone for so long. Its events go straight to the backlog, and are
-tried again from there."""
+"""Circuit breaker: seconds without requests to a peer that did not answer. Its events go to the backlog, and are retried
+from there."""
 LOOK_SECONDS = 30.0
-"""So often a link looks at what no event tells of: a replaced table, a mended lane, pointers that others deferred."""
+"""Seconds between periodic checks for changes without an event: a replaced table, a repaired lane, pointers deferred by
+others."""
 PAUSE_SECONDS = 1.0
-"""So long lanes that had to wait on, as the peer throttles them or is ahead of their home, are left alone."""
+"""Seconds before waiting lanes are retried: those that the peer throttles, or that are ahead of their home."""
 SLICE = 50
-"""So many lanes are caught up at once."""
+"""Maximum number of lanes caught up at once."""
 _PART = 1000
 
 Fits = Callable[[], bool]
-"""Whether there is time for another slice of work."""
+"""Callable that returns whether there is time for another slice of work."""
 
 
 class Link:
     """Copies events of one region to one peer. `wall` is in milliseconds since the epoch.
 
-    Of `deliver`, `bring`, `step` and `look` only one is at the peer at a time. `defer` and `overtake` may be called at any
+    Only one of `deliver`, `bring`, `step` and `look` uses the peer at a time. `defer` and `overtake` may be called at any
     time, from any thread.
     """
 
@@ -62,7 +63,7 @@ class Link:
         self.state = copier.state
         self.copier = copier
         self.failures = 0
-        """Attempts in vain since the peer answered last."""
+        """Failed attempts since the peer last answered."""
         self._source, self._target = source, target
         self._peers = peers
         self._emit = emit
@@ -77,7 +78,8 @@ class Link:
 
     @property
     def admits(self) -> bool:
-        """Whether events may be delivered now. If not, they are to be deferred: the peer is down, or was overtaken."""
+        """Whether events may be delivered now. If not, defer them: the circuit breaker is open, or the link was
+        overtaken."""
         return not self._broken and self._monotonic() >= self._slow_until
 
     @property
@@ -85,7 +87,7 @@ class Link:
         return self._monotonic() - self._down_at < REST_SECONDS
 
     def deliver(self, events: Sequence[Event]) -> list[Event]:
-        """Copy these events, or put pointers to them on the backlog. Returns those of which neither could be done."""
+        """Copy these events, or put pointers to them on the backlog. Returns those for which neither succeeded."""
         if not events:
             return []
         copied, known = self.state.copied, self.state.known
@@ -97,7 +99,7 @@ class Link:
         return lost
 
     def defer(self, events: Sequence[Event]) -> list[Event]:
-        """Put pointers to these events on the backlog. Returns the events when it takes nothing."""
+        """Put pointers to these events on the backlog. Returns the events when the backlog accepts nothing."""
         if events:
             self._report(ReplicationLag=max(0, self._wall() - _oldest(events)), EventsDeferred=len(events))
         return self._defer(events)
@@ -119,40 +121,40 @@ class Link:
         self._rounds.defer(lanes, self._wall())
 
     def overtake(self, events: Sequence[Event], seconds: float = REST_SECONDS) -> list[Event]:
-        """Others have gone on without this link: leave these events to the backlog, and what comes in the next `seconds` or
-        until it has caught up. A delivery under way may end as it likes: copying twice adds nothing. Returns the events that
-        could not be deferred."""
+        """Stop waiting for a slow link: defer these events, and any that arrive in the next `seconds` or until it has caught
+        up. A delivery in progress may still end either way: copying twice adds nothing. Returns the events that could not be
+        deferred."""
         self._log.warning("link.overtaken", events=len(events))
         self._slow_until = self._monotonic() + seconds
         return self.defer(events)
 
     def caught_up(self) -> None:
-        """The link is no slower than others any more."""
+        """Record that the link is no longer slower than others."""
         self._slow_until = -math.inf
 
     def _copy(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Returns what was not copied."""
+        """Copy events; return those that were not copied."""
         if self._broken:
             return events
         left: list[Event] = []
 
         def copy() -> None:
             left.extend(self.copier.copy(events))
-            self._meet()  # what is said to be copied is in a table that is known
+            self._meet()  # events reported as copied are in a known table
 
         return left if self._at_peer(copy) else events
 
     def _at_peer(self, work: Callable[[], None]) -> bool:
-        """Do this alone at the peer. False when it could not be done, or not all of it."""
-        if not self._busy.acquire(blocking=False):  # an overtaken delivery hangs there yet
+        """Run `work` alone at the peer. Returns False when it failed, or did not finish."""
+        if not self._busy.acquire(blocking=False):  # an overtaken delivery still hangs there
             return False
         try:
-            self.copier.look_again()  # a lane that was stopped may have been mended
+            self.copier.look_again()  # a stopped lane may have been repaired
             work()
         except RegionUnavailable as error:
             self.down(str(error))
             return False
-        except Exception as error:  # no table there yet, no right to write, a mistake: it concerns this link alone
+        except Exception as error:  # no table yet, no permission to write, a bug: this link alone is affected
             self._log.exception("link.failed")
             self.down(f"{type(error).__name__}: {error}")
             return False
@@ -162,7 +164,7 @@ class Link:
         return True
 
     def down(self, why: str) -> None:
-        """An attempt failed: leave the peer alone for a while."""
+        """Record a failed attempt: open the circuit breaker for a while."""
         self.failures += 1
         self._down_at = self._monotonic()
         if self.state.up:
@@ -177,19 +179,21 @@ class Link:
     # -- the backlog -------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """Bring the next part of the backlog over. Returns whether there may be more to do at once. Raises RegionUnavailable
+        """Process the next part of the backlog. Returns whether there may be more to do at once. Raises RegionUnavailable
         when the backlog does not answer."""
         return self._rounds.step(self.bring)
 
     def drain(self, fits: Fits) -> None:
-        """Go once round the backlog while the time `fits` and the peer takes it. Raises RegionUnavailable as `step`."""
+        """Go once through the backlog while there is time (`fits`) and the peer accepts it. Raises RegionUnavailable as
+        `step`."""
         failures = self.failures
         self._rounds.drain(partial(self.bring, fits=fits), lambda: self.failures <= failures and fits())
 
     def bring(self, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
-        """Bring these lanes over, as long as the time `fits`. What cannot be done now waits on; returns it.
+        """Copy these lanes while there is time (`fits`). Returns the lanes that could not be copied now and wait on the
+        backlog.
 
-        Raises RegionUnavailable when the backlog does not take that: the part is still there then.
+        Raises RegionUnavailable when the backlog does not accept them: the part is still on it then.
         """
         names = sorted(part.lanes, key=lambda lane: lane.key)
         copied, failed, rest = self.state.copied, list[LaneId](), list[LaneId]()
@@ -200,7 +204,7 @@ class Link:
             failed.extend(left)
 
         for start in range(0, len(names), SLICE):
-            if start and not fits():  # the first slice always has its turn: a short time limit is no reason to stand still
+            if start and not fits():  # the first slice always runs: a short time limit must not stop all progress
                 rest = names[start:]
                 break
             if not self._at_peer(partial(catch_up, names[start : start + SLICE])):
@@ -211,7 +215,7 @@ class Link:
         self._report(BacklogAge=age / 1000, ReplicationLag=age, EventsCopied=self.state.copied - copied)
         return [*failed, *rest]
 
-    # -- what no event tells of ----------------------------------------------------------------------------------------
+    # -- periodic checks --------------------------------------------------------------------------------------------------
 
     @property
     def due(self) -> bool:
@@ -219,8 +223,8 @@ class Link:
         return self._monotonic() - self._looked >= LOOK_SECONDS
 
     def look(self) -> None:
-        """Now and then: notice that the peer's table was replaced, take mended lanes out of quarantine, and look whether
-        anybody else has put lanes on the backlog."""
+        """Run the periodic checks: notice a replaced table at the peer, release repaired lanes from quarantine, and check
+        whether other processes have put lanes on the backlog."""
         if not self.due:
             return
         self._looked = self._monotonic()
@@ -231,30 +235,30 @@ class Link:
                 self._meet()
                 self._mend()
             except RegionUnavailable:
-                pass  # nothing waits for it, so it is no news that the peer is down
+                pass  # nothing waits for it, so a peer that is down is no news here
             except Exception:
                 self._log.exception("link.failed")
             finally:
                 self._busy.release()
 
     def _meet(self) -> None:
-        """Put all lanes on the backlog where the peer's table is another one than this region has copied to. The table is
-        noted as known once all of them are there."""
+        """Put all lanes on the backlog if the peer's table is not the one that this region has copied to. Record the table
+        as known once all lanes are on the backlog."""
         if not (table := self.copier.identity) or not self._peers.replaced(self._target, table):
             return
-        self.copier.know_peer(at_once=True)  # what is remembered may be older than what another process has noted
+        self.copier.know_peer(at_once=True)  # the known identity may be older than the one that another process has recorded
         table = self.copier.identity
         if not table or not self._peers.replaced(self._target, table) or not self._peers.claim(self._target, table):
             return
         lanes, count = self.copier.home.index(self._source), 0
         while part := list(islice(lanes, _PART)):
-            self.defer_lanes(dict.fromkeys(part, (1, 1)))  # whatever a pointer names, its lane is compared whole
+            self.defer_lanes(dict.fromkeys(part, (1, 1)))  # the pointer's range does not matter: its lane is compared whole
             count += len(part)
         self._peers.keep(self._target, table)
         self._log.warning("link.peer_replaced", lanes=count)
 
     def _mend(self) -> None:
-        """Try lanes in quarantine again, some at a time, and take those out that are whole at the peer."""
+        """Retry lanes in quarantine, some at a time, and release those that are complete at the peer."""
         listed = {lane: records for lane, records in self.copier.quarantine.lanes().items() if lane.region == self._source}
         names = sorted(listed, key=lambda lane: lane.key)
         behind = [lane for lane in names if self._mended_to is None or lane.key > self._mended_to.key]

@@ -1,4 +1,4 @@
-"""What a link has done: shared by whoever copies and whoever asks."""
+"""State of a link, shared by the copier and its observers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class LinkState:
-    """What a link has done since it started: for logs, status and tests."""
+    """Counters of a link since it started: for logs, status and tests."""
 
     copied: int = 0
     known: int = 0

@@ -1,5 +1,5 @@
-"""Which tables this region has copied to, kept in its control state: a peer that was emptied or restored while nobody looked
-is given all lanes again, also those in which nothing happens any more."""
+"""Identities of the peers' tables, kept in this region's control state. A peer that was emptied or restored unnoticed gets
+all lanes again, including those without new events."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from replicator.runtime.wall_clock import wall_clock
 
 _SCOPE = "peers"
 CLAIM_MS = 60_000
-"""So long others leave it to whoever has begun to put all lanes on the backlog. Then one of them begins again."""
+"""Milliseconds for which other processes leave the work to the one that has begun to put all lanes on the backlog. Then
+another begins again."""
 
 
 class PeerTables:
-    """The identity of each peer's events table, as this region's links knew it last. Many processes may share it."""
+    """Last known identity of each peer's events table, as this region's links saw it. Many processes may share it."""
 
     def __init__(self, control: ControlStorage, wall: Callable[[], int] = wall_clock, owner: str = "") -> None:
         self._control = control
@@ -24,18 +25,18 @@ class PeerTables:
         self._owner = owner or uuid.uuid4().hex
 
     def replaced(self, peer: str, identity: str) -> bool:
-        """Whether another table is known than the one with this identity. A peer that is seen for the first time is not.
-        Raises RegionUnavailable."""
+        """Return whether the known table is not the one with this identity. False for a peer seen for the first time. Raises
+        RegionUnavailable."""
         kept = self._known().get(peer)
         if kept is None:
             self._control.swap(_SCOPE, peer, None, {"table": identity})
             kept = self._read().get(peer, {})
-        elif kept["table"] != identity:  # another process may have dealt with it
+        elif kept["table"] != identity:  # another process may have handled it
             kept = self._read().get(peer, {})
         return bool(kept.get("table") != identity)
 
     def claim(self, peer: str, identity: str) -> bool:
-        """Whether this process is the one that deals with the replaced table. Raises RegionUnavailable."""
+        """Return whether this process is the one to handle the replaced table. Raises RegionUnavailable."""
         kept = self._read().get(peer, {})
         if kept.get("next") == identity and kept.get("owner") != self._owner and kept.get("until", 0) > self._wall():
             return False
@@ -44,7 +45,8 @@ class PeerTables:
         return self._control.swap(_SCOPE, peer, kept or None, claimed)
 
     def keep(self, peer: str, identity: str) -> None:
-        """All lanes are on their way to this table, whoever else has begun to put them there. Raises RegionUnavailable."""
+        """Record that all lanes are on their way to this table, whichever process put them there. Raises
+        RegionUnavailable."""
         while (kept := self._read().get(peer, {})).get("table") != identity:
             self._control.swap(_SCOPE, peer, kept or None, {"table": identity})
 

@@ -1,4 +1,5 @@
-"""What a region refused, as records and as metrics. An alarm stands until `Quarantined` is 0 again."""
+"""Refusals: what a region refused, as quarantine records and as metrics. An alarm stays on until `Quarantined` is 0
+again."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _TELL_MS = 30_000
 
 
 def scopes_of(settings: Settings) -> list[str]:
-    """All that a region keeps a quarantine of: itself, each link, its views and, where there are any, external events."""
+    """Return all quarantine scopes of a region: itself, each link, its views and, if configured, external events."""
     own = settings.region
     targets = [*settings.peers, VIEWS, *([EXTERNAL] if settings.external else [])]
     return [own, *(f"{own}>{target}" for target in targets)]
@@ -29,7 +30,7 @@ def scopes_of(settings: Settings) -> list[str]:
 
 @dataclass(slots=True)
 class Refusals:
-    """Records stream records that are no events of the region's, and counts all that the region has in quarantine."""
+    """Records stream records that are not events of this region, and counts everything that the region has in quarantine."""
 
     region: str
     control: ControlStorage
@@ -43,7 +44,7 @@ class Refusals:
         return cls(settings.region, control, scopes_of(settings), emit)
 
     def refuse(self, refused: Sequence[Refused]) -> None:
-        """Record these. Raises RegionUnavailable when that cannot be done."""
+        """Record these. Raises RegionUnavailable."""
         quarantine = Quarantine(self.control, self.region)
         for each in refused:
             quarantine.add(each.item, each.reason)
@@ -59,7 +60,7 @@ class Refusals:
             return
         try:
             count = sum(Quarantine(self.control, scope).count() for scope in self.scopes)
-        except Exception as error:  # a metric is no reason to fail a batch that has been dealt with
+        except Exception as error:  # a metric is no reason to fail a processed batch
             log.warning("quarantine.not_counted", error=f"{type(error).__name__}: {error}")
             return
         self.emit({"region": self.region}, {"Quarantined": count})

@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 
 class Passed(Enum):
-    """A record of a lane that nobody asked for."""
+    """A record of a lane outside the requested region."""
 
     OVER = "over"
 
@@ -26,8 +26,8 @@ PASSED_OVER = Passed.OVER
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is no new event. `item` is its key, `lane` the lane that the key names (None: no lane has such a
-    key), `changed` whether somebody modified or removed an event, which nobody may."""
+    """A record that is not a new event. `item` is its key, `lane` the lane that the key names (None: not a lane's key),
+    `changed` whether an event was modified or removed, which is never allowed."""
 
     item: str
     reason: str
@@ -37,8 +37,8 @@ class Refused:
 
 
 def read_records(records: Iterable[Record], region: str | None = None) -> tuple[list[Event], list[Refused]]:
-    """The events of INSERT records, in order, and what was refused. With `region`, only that region's own lanes: copies
-    that a peer wrote here are passed over (they must not travel on). Changes are refused whatever lane they are in."""
+    """Return the events of INSERT records, in order, and the refused records. With `region`, only that region's own lanes:
+    copies that a peer wrote here are skipped (they must not travel on). Changes are refused in any lane."""
     events: list[Event] = []
     refused: list[Refused] = []
     prefix = "" if region is None else f"{region}{DELIMITER}"
@@ -52,8 +52,8 @@ def read_records(records: Iterable[Record], region: str | None = None) -> tuple[
 
 
 def _read_plain(record: Record, prefix: str) -> Event | Passed | None:
-    """The event in a record of which key and image say the same, as they nearly always do. None where anything is unusual:
-    `_read` says what."""
+    """Fast path: return the event of a record whose key and image agree, as they nearly always do. None for anything
+    unusual: `_read`, the slow path, finds the reason."""
     try:
         change = record["dynamodb"]
         keys, item = change["Keys"], change["NewImage"]
@@ -88,17 +88,17 @@ def _read(record: Record, prefix: str) -> Event | Passed | Refused:
 
 
 def _map(value: Any) -> Mapping[str, Any]:
-    """The value, or nothing where it is no map: whoever looks for something in it finds that it is missing."""
+    """Return the value, or an empty map if it is not a map: lookups in it then find nothing."""
     return value if isinstance(value, Mapping) else {}
 
 
 def position(record: Record) -> str:
-    """The record's sequence number in its shard: what a partial batch failure names."""
+    """Return the record's sequence number in its shard, as a partial batch response names it."""
     return str(_map(_map(record).get("dynamodb")).get("SequenceNumber", ""))
 
 
 def key(record: Record) -> tuple[str, str]:
-    """The record's partition and sort key, empty where it has none."""
+    """Return the record's partition and sort key, empty where it has none."""
     keys = _map(_map(_map(record).get("dynamodb")).get("Keys"))
     return _text(keys, "pk"), _text(keys, "sk")
 
@@ -116,7 +116,7 @@ def _refused(record: Record, reason: str, changed: bool = False) -> Refused:
     keys = _map(_map(_map(record).get("dynamodb")).get("Keys"))
     item = where(keys)
     if not (_text(keys, "pk") and _text(keys, "sk")) and position(record):
-        item = f"record {position(record)}"  # without a key, its place in the stream is all that tells it from others
+        item = f"record {position(record)}"  # without a key, only its position in the stream identifies it
     try:
         lane: LaneId | None = LaneId.from_key(_text(keys, "pk"))
     except InvalidName:

@@ -1,8 +1,8 @@
-"""Links driven by threads, as `replicator run` has them: the own region's stream is read, and every event of the own region
-is handed to every link.
+"""Thread driver of links, used by `replicator run`: reads the own region's stream and hands every event of the own region
+to every link.
 
-It ships only events with its own prefix, so copies never travel on and never loop. A batch is checkpointed once every
-link has copied it or put it on its backlog; being killed at any instant means that some records come again.
+Only events with the region's own prefix are sent, so copies never travel on and never loop. A batch is checkpointed once
+every link has copied it or put it on its backlog; after a crash at any instant some records are delivered again.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ READER = "replicator"
 _IDLE_SECONDS = 0.02
 
 _Take = Callable[[Sequence[Event]], Sequence[Event]]
-"""Takes events, and returns those that it could not take."""
+"""Callable that takes events and returns those that it could not take."""
 
 
 class LinkThread:
-    """Drives a link by a thread of its own, with a bounded queue in front of it. It holds up nobody else.
+    """Drives one link by its own thread, with a bounded queue in front of it. Delays no other link.
 
-    The queue takes `max_queued` events and `max_bytes` of payloads and metadata; one batch that is more than that it takes
-    alone. `patience` is in seconds.
+    The queue holds `max_queued` events and `max_bytes` of payloads and metadata; a larger batch is accepted when it is
+    empty. `patience` is in seconds.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LinkThread:
         self._max_queued, self._max_bytes = max_queued, max_bytes
         self._patience = patience
         self._room = threading.Condition()
-        self._stop = threading.Event()  # `start` may put its caller's in this place
+        self._stop = threading.Event()  # `start` may replace it by its caller's
         self._log = structlog.get_logger().bind(link=self.name)
         self._thread = threading.Thread(target=self._run, name=f"link-{self.name}", daemon=True)
 
@@ -64,14 +64,14 @@ class LinkThread:
         self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Finish the batch at hand and end the thread. What is queued has not been checkpointed and comes again."""
+        """Finish the current batch and end the thread. Queued events are not checkpointed and are delivered again."""
         self._stop.set()
         self._tell()
         self._thread.join(timeout)
         self.link.copier.pool.shutdown(wait=False, cancel_futures=True)
 
     def offer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
-        """Take events to copy; `done` is called once they are copied or safely in the backlog.
+        """Accept events to copy; `done` is called once they are copied or stored on the backlog.
 
         Returns at once unless the queue is full. Then it waits a bounded time, once, and uses the backlog until the
         queue has emptied: a slow peer costs the others `patience` seconds at most.
@@ -94,18 +94,18 @@ class LinkThread:
         return self._queued == 0 or fits
 
     def _hand(self, take: _Take, events: Sequence[Event], done: Callable[[], None]) -> None:
-        """Hand events to the link, for as long as it takes until they are copied or deferred. `done` is not called when
-        stopped before that."""
+        """Hand events to the link, repeatedly until they are copied or deferred. `done` is not called if stopped before
+        that."""
         failures = 0
         while not self._stop.is_set():
             try:
                 events = take(events)
-            except Exception:  # unforeseen: what was handed over must not be lost sight of
+            except Exception:  # unforeseen: accepted events must not be lost
                 self._log.exception("link.failed")
             if not events:
                 done()
                 return
-            failures += 1  # the own region is down: nothing else can go on here either
+            failures += 1  # the own region is down: nothing else can proceed here either
             self._stop.wait(full_jitter(failures))
             take = self.link.defer
 
@@ -115,15 +115,15 @@ class LinkThread:
                 self._stop.wait(rest)
 
     def turn(self) -> float:
-        """Do what is next, and return how many seconds to rest before the next turn. For the link's own thread, or for a
-        scheduler in its place."""
+        """Do the next piece of work, and return the seconds to rest before the next turn. Called by the link's own thread,
+        or by a scheduler in its place."""
         failures, busy = self.link.failures, False
         try:
             busy = self._step()
         except RegionUnavailable as error:
             self.link.down(str(error))
         except Exception as error:
-            # Unforeseen: say so and go on from the backlog. Ending the thread would end the link in silence.
+            # Unforeseen: log it and continue from the backlog. Ending the thread would end the link silently.
             self._log.exception("link.failed")
             self.link.down(f"{type(error).__name__}: {error}")
         if self.link.failures > failures:
@@ -132,7 +132,7 @@ class LinkThread:
         return 0.0 if busy else _IDLE_SECONDS
 
     def _step(self) -> bool:
-        """Copy one queued batch, or bring over a part of the backlog. True when there was something to do."""
+        """Copy one queued batch, or process a part of the backlog. Returns True when there was something to do."""
         self.link.look()
         try:
             events, done = self._queue.get_nowait()
@@ -148,7 +148,7 @@ class LinkThread:
         return True
 
     def _tell(self) -> None:
-        """Whoever waits for room looks again."""
+        """Wake the callers that wait for room in the queue."""
         with self._room:
             self._room.notify_all()
 
@@ -167,7 +167,7 @@ class _Ticket:
 
 
 class Replicator:
-    """The replicator of one region: one reader, one link per peer."""
+    """Replicator of one region: one reader, one link per peer."""
 
     def __init__(
         self, region: str, reader: BatchReader, home: LaneStorage, links: Sequence[LinkThread], refusals: Refusals,
@@ -186,7 +186,7 @@ class Replicator:
         self._log = structlog.get_logger().bind(region=region)
 
     def run(self, stop: threading.Event) -> None:
-        """Replicate until `stop` is set. The own region's outages are waited out; nothing else ends it."""
+        """Replicate until `stop` is set. Outages of the own region are waited out; nothing else ends it."""
         for link in self.links:
             link.start(stop)
         if self._adopter is not None:
@@ -201,7 +201,7 @@ class Replicator:
                 link.stop()
             try:
                 self._commit()
-            except RegionUnavailable as error:  # what is not checkpointed comes again
+            except RegionUnavailable as error:  # records without a checkpoint are delivered again
                 self._log.warning("replicator.not_checkpointed", error=str(error))
             self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
 
@@ -211,13 +211,13 @@ class Replicator:
                 adopter.adopt()
             except RegionUnavailable as error:
                 self._log.warning("fence.not_adopted", error=str(error))
-            except Exception:  # unforeseen: ending the thread would end this in silence
+            except Exception:  # unforeseen: ending the thread would end this silently
                 self._log.exception("fence.not_adopted")
             stop.wait(ADOPT_SECONDS)
 
     def turn(self) -> float:
-        """Hand on what is new, and return how many seconds to rest before the next turn. For `run`, or for a scheduler in
-        its place, which gives the links their turns, too."""
+        """Hand on new records, and return the seconds to rest before the next turn. Called by `run`, or by a scheduler in
+        its place, which then drives the links, too."""
         try:
             busy = self._step()
         except RegionUnavailable as error:
@@ -228,16 +228,16 @@ class Replicator:
         return 0.0 if busy else self._poll_interval
 
     def _step(self) -> bool:
-        # The reader does not go back: what it gave is kept here until it has been handed on.
+        # The reader does not go back: its batches are kept here until they have been handed on.
         self._pending.extend(self._reader.poll() if not self._pending else ())
         busy = bool(self._pending)
-        if any(batch.trimmed for batch in self._pending):  # once for all of them, as it is about all lanes
+        if any(batch.trimmed for batch in self._pending):  # once for all of them, as it concerns all lanes
             self._reconcile()
         while self._pending:
             batch = self._pending[0]
             events, refused = read_records(batch.records, self.region)
             self._refusals.refuse(refused)
-            ticket = _Ticket(replace(batch, records=()), len(self.links))  # what waits must not keep the records alive
+            ticket = _Ticket(replace(batch, records=()), len(self.links))  # a waiting ticket must not keep the records alive
             self._tickets.append(ticket)
             for link in self.links:
                 link.offer(events, ticket.done)
@@ -247,7 +247,8 @@ class Replicator:
         return busy
 
     def _commit(self) -> None:
-        """Checkpoint what all links are done with. Shards share one queue of batches, which keeps each in order."""
+        """Checkpoint the batches that all links have finished. Shards share one queue of batches, which keeps each in
+        order."""
         finished: dict[tuple[str, str], Batch] = {}
         done = list(takewhile(lambda ticket: ticket.waiting == 0, self._tickets))
         for batch in (ticket.batch for ticket in done):
@@ -256,11 +257,11 @@ class Replicator:
             finished[shard] = replace(batch, trimmed=batch.trimmed or before.trimmed)
         for batch in finished.values():
             self._reader.commit(batch)
-        for _ in done:  # what could not be noted is noted the next time
+        for _ in done:  # a batch that could not be committed is committed the next time
             self._tickets.popleft()
 
     def _reconcile(self) -> None:
-        """The stream may have lost records: let every link compare every lane of this region with its peer."""
+        """Records may have been lost from the stream: let every link compare every lane of this region with its peer."""
         lanes: dict[LaneId, tuple[int, int]] = {
             lane: (1, last) for lane, last in self._home.lanes() if lane.region == self.region
         }

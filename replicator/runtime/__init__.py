@@ -1,1 +1,1 @@
-"""What every process needs whatever it does: settings, logs, metrics, retries, signals, plug-ins."""
+"""Runtime parts that every process needs: settings, logs, metrics, retries, signals, plug-ins."""

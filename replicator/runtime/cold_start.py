@@ -1,4 +1,4 @@
-"""A process that starts: what it makes now, it keeps."""
+"""Cold start: objects made while a process starts are kept for its lifetime."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Whatever is made within the block stays for good, so the collector neither looks for garbage in it meanwhile (a sixth
-    of a cold start) nor ever again."""
+    """Exclude the objects made within the block from garbage collection: it does not run meanwhile (a sixth of a cold
+    start), and never visits them again."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -23,9 +23,9 @@ def starting() -> Iterator[None]:
 
 
 def loaded_for(module: str) -> str:
-    """The function of this module for the sake of which Lambda loads it. Empty for any other, and anywhere else.
+    """Return the function of this module that Lambda loads it for. Empty for any other module, and outside Lambda.
 
-    What it makes then, it makes with all of a processor; its first call has a share of one.
+    Objects made while Lambda loads the module have a whole processor; the first call has a share of one.
     """
     where, _, function = os.environ.get("_HANDLER", "").rpartition(".")
     return function if where == module else ""

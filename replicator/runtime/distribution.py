@@ -1,5 +1,4 @@
-"""The name under which Meridian is installed, and what its optional parts need. `meridian` itself is somebody else's package
-on PyPI."""
+"""Name of Meridian's distribution, and its optional dependencies. On PyPI `meridian` itself is an unrelated package."""
 
 from __future__ import annotations
 
@@ -12,13 +11,14 @@ DISTRIBUTION = "meridian-events"
 
 
 def install(extra: str) -> str:
-    """The command that installs what an optional part needs."""
+    """Return the command that installs the dependencies of an optional part."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 @contextmanager
 def needed(what: str, extra: str) -> Iterator[None]:
-    """Raise InvalidConfig, with the command to run, where a package is missing that `what` needs, or a library of its."""
+    """Raise InvalidConfig, with the command to run, when a package that `what` needs is missing, or a library of that
+    package."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Environment variables as settings: the one rule for all of them. tests/test_environment.py holds every MERIDIAN_* name."""
+"""Environment variables as settings: one rule for all. tests/test_environment.py covers every MERIDIAN_* name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Mapping
 
 
 def given(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """What the variable says, without white space around it. Empty where it is unset, or empty, or white space alone:
-    deployments set variables to nothing as readily as they leave them out."""
+    """Return the variable's value without surrounding white space. Empty if it is unset, empty, or white space alone:
+    deployments set variables to empty values as often as they omit them."""
     return environment.get(name, "").strip()

@@ -12,7 +12,7 @@ from replicator.runtime.environment import given
 
 
 def configure_logs(level: str | None = None) -> None:
-    """Set structlog up for this process. Logs go to standard error; standard output belongs to results."""
+    """Set up structlog for this process. Logs go to standard error; standard output is reserved for results."""
     chosen = (level or given("MERIDIAN_LOG") or "info").upper()
     machine = "AWS_LAMBDA_FUNCTION_NAME" in os.environ or "CI" in os.environ or not sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
@@ -28,6 +28,6 @@ def configure_logs(level: str | None = None) -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, chosen, logging.INFO)),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # each line in one piece: metrics are printed beside it
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # one write per line: metrics are printed beside it
         cache_logger_on_first_use=True,
     )

@@ -1,6 +1,6 @@
-"""Metrics in CloudWatch's embedded metric format: lines on standard output that CloudWatch makes metrics of.
+"""Metrics in CloudWatch's embedded metric format: lines on standard output that CloudWatch turns into metrics.
 
-Terraform's alarms and dashboard go by these names and dimensions: terraform/modules/region/alarms.tf.
+Terraform's alarms and dashboard use these names and dimensions: terraform/modules/region/alarms.tf.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ UNITS = {
     "PublishLag": "Milliseconds",
     "BacklogAge": "Seconds",
 }
-"""Of the metrics that are not counts."""
+"""Units of the metrics that are not counts."""
 
 Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
-"""Takes dimensions and values by metric name."""
+"""Callable that takes dimensions, and values by metric name."""
 
 
 def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
@@ -34,10 +34,10 @@ def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     for name, text in dimensions.items():
         metrics.add_dimension(name, text)
     line = json.dumps(metrics.serialize_metric_set(), separators=(",", ":"))
-    sys.stdout.write(f"{line}\n")  # in one piece: threads that print would put two on a line, and CloudWatch reads neither
+    sys.stdout.write(f"{line}\n")  # one write: threads could put two on a line, and CloudWatch would read neither
     sys.stdout.flush()
 
 
 def log_metrics(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
-    """Log one set of metrics: workers, whose output nobody reads for the format, have it at level debug."""
+    """Log one set of metrics at level debug: for workers, whose output is not parsed for the format."""
     structlog.get_logger().debug("metrics", **dimensions, **values)

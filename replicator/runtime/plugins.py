@@ -1,4 +1,4 @@
-"""Code that users give: what settings name as `module:Name`, and what classes declare."""
+"""Plug-ins: user code that settings name as `module:Name`, and names that user classes declare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.domain.errors import InvalidConfig
 
 
 def load(what: str, name: str) -> Any:
-    """Import what `name` names; `what` says in the error what it is. Raises InvalidConfig for what cannot be loaded."""
+    """Import the object called `name`; `what` describes it in the error. Raises InvalidConfig when it cannot be loaded."""
     module, _, attribute = name.partition(":")
     if not (module and attribute) or module.startswith("."):
         raise InvalidConfig(f"{what} {name!r} is not of the form 'package.module:Name'")
@@ -21,8 +21,8 @@ def load(what: str, name: str) -> Any:
 
 
 def check_names(cls: type, base: type, kind: type, declared: Iterable[str]) -> None:
-    """Raise InvalidConfig where a class declares something of `kind` by a name that is another's: an attribute of `base`,
-    which Meridian uses, or a function of a class above it."""
+    """Raise InvalidConfig when a class declares something of `kind` under a name that is taken: by an attribute of `base`,
+    which Meridian uses, or by a function of a parent class."""
     own = base.__mro__
     for name in declared:
         held = [(each, vars(each)[name]) for each in cls.__mro__[1:] if name in vars(each)]

@@ -1,4 +1,4 @@
-"""Retry policies, stated once and by name. Waits are full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015."""
+"""Retry policies, each defined once, by name. Waits are full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tenacity import (
 
 
 class Transient(Exception):
-    """Internal: one attempt failed for a reason that may pass. `sent` says whether it may have taken effect."""
+    """Internal: one attempt failed for a transient reason. `sent` says whether it may have taken effect."""
 
     def __init__(self, reason: str, sent: bool) -> None:
         super().__init__(reason)
@@ -23,7 +23,7 @@ class Transient(Exception):
 
 
 def transient(attempts: int) -> Retrying:
-    """A call to a region, tried up to `attempts` times."""
+    """Return the policy for a call to a region: up to `attempts` tries."""
     return Retrying(
         retry=retry_if_exception_type(Transient),
         stop=stop_after_attempt(attempts),
@@ -36,7 +36,7 @@ MOVED_HOMES_ATTEMPTS = 3
 
 
 def moved_homes() -> Retrying:
-    """A claim whose homes were moved: look where they are now, while the call returns None."""
+    """Return the policy for a claim whose owner regions were moved: read them again while the call returns None."""
     return Retrying(
         retry=retry_if_result(lambda result: result is None),
         stop=stop_after_attempt(MOVED_HOMES_ATTEMPTS),
@@ -46,7 +46,8 @@ def moved_homes() -> Retrying:
 
 
 def arriving(seconds: float) -> Retrying:
-    """Something is on its way: look again while the call returns True, for `seconds`. Returns the last look's answer."""
+    """Return the policy for data on its way: retry while the call returns True, for `seconds`. Returns the last call's
+    result."""
     return Retrying(
         retry=retry_if_result(bool),
         stop=stop_after_delay(seconds),
@@ -56,5 +57,5 @@ def arriving(seconds: float) -> Retrying:
 
 
 def full_jitter(failures: int, cap: float = 10.0) -> float:
-    """Seconds for a worker to wait after so many failures in a row, when it goes on for as long as it takes."""
+    """Return the seconds that a worker waits after this many failures in a row, when it retries without a limit."""
     return random.uniform(0.1, min(cap, 0.5 * 2 ** min(failures, 10)))

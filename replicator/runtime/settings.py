@@ -1,4 +1,4 @@
-"""The one place where the replicator's settings are read: MERIDIAN_* environment variables, overridden by options."""
+"""Settings of the replicator, read in this one place: MERIDIAN_* environment variables, overridden by options."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where a process runs and whom it talks to.
+    """Settings of a process: its region, its peers and their endpoints.
 
-    `region` is this process's own region, `peers` the others (each region knows its peers by name only), `prefix`
-    begins every table's name, `endpoints` maps a region to the URL of an emulator (none on AWS). Times are seconds.
-    `retired` are regions that no longer run Meridian and whose lanes are still read: nothing is copied to them.
-    `optimistic_claims` are the stream types that are claimed by the optimistic rule, and `compensation` names what the
-    losers' streams are told (module:function): docs/decisions/0011. `token_keys` seal consistency tokens, the same in all
-    regions; the first writes, all are accepted: docs/decisions/0010.
-    `personal_key` wraps the keys of personal data: a KMS key's id, ARN or alias, or `file:` and a path: docs/decisions/0014.
-    `external` names the transformation to external events as `module:Class` (empty: nothing is published), and
-    `external_lanes` says which lanes are published here: "all" that arrive, or this region's "own": docs/decisions/0013.
-    `fence_checked` are the stream types whose appends check the region's fence in their own transaction ("*": all); others
-    know of it within `fence_lease` seconds: docs/decisions/0020.
+    `region` is this process's own region, `peers` the others (each region knows its peers by name only), `prefix` begins
+    every table's name, `endpoints` maps a region to the URL of an emulator (none on AWS). Times are in seconds. `retired`
+    are regions that no longer run Meridian and whose lanes are still read: nothing is copied to them. `optimistic_claims`
+    are the stream types that are claimed by the optimistic rule, and `compensation` names the function that makes the
+    compensating events of the losers' streams (module:function): docs/decisions/0011. `token_keys` seal consistency tokens,
+    the same in all regions; the first one signs, all are accepted: docs/decisions/0010. `personal_key` wraps the keys of
+    personal data: a KMS key's id, ARN or alias, or `file:` and a path: docs/decisions/0014. `external` names the
+    transformation to external events as `module:Class` (empty: nothing is published), and `external_lanes` selects the lanes
+    published here: "all" that arrive, or this region's "own": docs/decisions/0013. `fence_checked` are the stream types
+    whose appends check the region's fence in their own transaction ("*": all); others notice a change within `fence_lease`
+    seconds: docs/decisions/0020.
     """
 
     region: str
@@ -102,31 +102,31 @@ class Settings:
 
     @property
     def keys_table(self) -> str:
-        """The keys of personal data. A table of its own: keys can be deleted, events never."""
+        """Name of the table of personal data keys. A table of its own: keys can be deleted, events never."""
         return f"{self.prefix}-keys"
 
     @property
     def bus_stream(self) -> str:
-        """The Kinesis stream that DynamoDB feeds with every change of the events table: raw, internal."""
+        """Name of the Kinesis stream that DynamoDB feeds with every change of the events table: raw, internal."""
         return f"{self.prefix}-events"
 
     @property
     def external_stream(self) -> str:
-        """The Kinesis stream of external events."""
+        """Name of the Kinesis stream of external events."""
         return f"{self.prefix}-external"
 
     def at(self, region: str) -> Settings:
-        """The same system's settings in another of its regions."""
+        """Return the same system's settings for another of its regions."""
         others = tuple(other for other in (self.region, *self.peers) if other != region)
         return replace(self, region=region, peers=others)
 
     @property
     def hasty(self) -> Settings:
-        """For questions that a region which does not answer must not hold up: one attempt, seconds at most."""
+        """Settings for requests that an unresponsive region must not delay: one attempt, seconds at most."""
         return replace(self, attempts=1, connect_timeout=min(1.0, self.connect_timeout), read_timeout=2.0)
 
     def endpoint(self, region: str) -> str | None:
-        """The URL to use for `region`, or None for AWS's own."""
+        """Return the URL to use for `region`, or None for AWS's own."""
         return self.endpoints.get(region)
 
 
@@ -138,10 +138,10 @@ def read_settings(
     prefix: str | None = None,
     endpoints: str | None = None,
 ) -> Settings:
-    """Settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
+    """Read settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
     _POLL_INTERVAL, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL, _EXTERNAL_LANES, _FENCE_CHECKED and _FENCE_LEASE;
-    arguments that are not None win.
-    One that is empty is unset. Raises InvalidConfig naming the value and the remedy.
+    arguments that are not None override them.
+    An empty one counts as unset. Raises InvalidConfig with the value and the remedy.
     """
 
     def pick(option: str | None, name: str, default: str = "") -> str:

@@ -1,6 +1,6 @@
-"""The end of a command: by SIGINT, by SIGTERM, or because nobody reads its output any more.
+"""Termination of a command: by SIGINT, by SIGTERM, or because the reader of its output is gone.
 
-The exit code is 128 and the signal's number: 130, 143 or 141. This module imports nothing heavy: an entry point calls
+The exit code is 128 plus the signal's number: 130, 143 or 141. This module imports nothing heavy: an entry point calls
 `loading` before everything else.
 """
 
@@ -20,30 +20,31 @@ from typing import Any, TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_SECONDS = 8.0
-"""A command that was told to end has so long to unwind. Then the process ends, wherever it hangs."""
+"""Seconds that a command has to unwind after a signal. Then the process is ended, wherever it hangs."""
 
 _AGAIN = 0
 
 _told = 0
-"""The signal that ends this command; 0: none yet."""
+"""Number of the signal that ends this command; 0: none yet."""
 _unread = False
-"""The reader of standard output or error is gone."""
+"""Whether the reader of standard output or error is gone."""
 _swallowed = False
-"""KeyboardInterrupt was raised where the interpreter drops exceptions, such as in a finalizer: it is due again."""
+"""Whether KeyboardInterrupt was raised where the interpreter drops exceptions, such as in a finalizer: it must be raised
+again."""
 _stop: threading.Event | None = None
 _closing = threading.RLock()
 
 
 def loading() -> None:
     """Let a signal end the process at once: nothing is started yet, or nothing is left. A shell starts background commands
-    with SIGINT ignored; they end by it, too."""
+    with SIGINT ignored; they also end by it."""
     for number in SIGNALS:
         signal.signal(number, lambda number, _: os._exit(128 + _reason(number)))
 
 
 def running() -> None:
     """Let the first signal raise KeyboardInterrupt in the main thread, or set the event of `stop_on_signals`. Later signals
-    change nothing: nothing interrupts the clean-up."""
+    have no effect: nothing interrupts the clean-up."""
     sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -66,7 +67,7 @@ def told(number: int) -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """The event that a signal sets from now on, in place of KeyboardInterrupt: for workers that stop in order."""
+    """Return the event that a signal sets from now on, in place of KeyboardInterrupt: for workers with an orderly stop."""
     global _stop
     _stop = threading.Event()
     return _stop
@@ -84,8 +85,8 @@ def ended(code: int) -> int:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold signals back until the end of the block, which must not be left half done. Handlers belong to the main thread; in
-    another thread only the forced end waits."""
+    """Hold signals back until the end of the block, which must not be left unfinished. Handlers belong to the main thread;
+    in another thread only the forced end waits."""
     held: list[int] = []
     before: dict[int, Any] = {}
     with _closing:
@@ -105,8 +106,8 @@ def _reason(number: int) -> int:
 
 
 def _watch(reader: int) -> None:
-    """Force the end when a command that was told to end hangs. The interpreter writes a signal's number to the pipe at once,
-    also while the main thread runs no Python code, for instance in a DNS query."""
+    """Force the end when a command hangs after a signal. The interpreter writes a signal's number to the pipe at once, even
+    while the main thread runs no Python code, for instance in a DNS query."""
     number, end = 0, None
     while select.select([reader], [], [], end and max(0.0, end - time.monotonic()))[0]:
         read = os.read(reader, 1)[0]
@@ -120,7 +121,7 @@ def _watch(reader: int) -> None:
 
 
 def _dropped(writer: int, what: sys.UnraisableHookArgs) -> None:
-    """Have the interrupt raised again that the interpreter drops. Everything else it reports as ever."""
+    """Have the interrupt raised again that the interpreter drops. Everything else is reported as usual."""
     global _swallowed
     if _told and issubclass(what.exc_type, KeyboardInterrupt):
         _swallowed = True
@@ -130,14 +131,14 @@ def _dropped(writer: int, what: sys.UnraisableHookArgs) -> None:
 
 
 def _interrupt() -> None:
-    """Run the handler in the main thread, and interrupt whatever that waits for."""
+    """Run the handler in the main thread, and interrupt a blocking call there."""
     if (main := threading.main_thread().ident) is not None:
         signal.pthread_kill(main, signal.SIGTERM)
 
 
 class _Output(io.FileIO):
     """Standard output or error. When its reader is gone the command ends as by SIGPIPE, whichever thread writes. The signal
-    itself stays ignored: it comes for every broken network connection, too."""
+    itself stays ignored: every broken network connection sends it, too."""
 
     def write(self, data: Any, /) -> int:
         global _unread
@@ -151,14 +152,14 @@ class _Output(io.FileIO):
 
 
 def _guarded(stream: TextIO) -> TextIO:
-    """The same stream over an `_Output`."""
+    """Return the same stream over an `_Output`."""
     if not isinstance(stream, io.TextIOWrapper):
-        return stream  # None where it is closed
+        return stream  # None if it is closed
     stream.flush()
     try:
         raw = _Output(stream.fileno(), "w", closefd=False)
     except OSError:
-        return stream  # none of the system's
+        return stream  # not a stream of the operating system
     return io.TextIOWrapper(
         raw if stream.write_through else io.BufferedWriter(raw),
         stream.encoding,

@@ -1,4 +1,4 @@
-"""The machine's time. Everything that needs it is given it; this is where it is had."""
+"""Wall clock of the machine: the default source of time, passed to everything that needs it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import time
 
 
 def wall_clock() -> int:
-    """The machine's time in milliseconds since the epoch."""
+    """Return the machine's time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000

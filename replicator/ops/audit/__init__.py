@@ -1,2 +1,2 @@
-"""Do regions hold the same events? Compared by lane heads and by ranges of lanes, mended by copying, and forks listed
-(docs/decisions/0021)."""
+"""Audit: do regions hold the same events? Compares lane heads and ranges of lanes (Merkle summaries), repairs by copying
+(anti-entropy), and lists forks (docs/decisions/0021)."""

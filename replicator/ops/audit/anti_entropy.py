@@ -1,4 +1,5 @@
-"""Copying what regions lack from regions that have it, whichever those are. Never over anything: what differs is refused."""
+"""Anti-entropy repair: copies events that regions lack from regions that have them. Never over anything: differences are
+refused."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ _PARALLEL = 8
 
 
 class Mendable(Place, Protocol):
-    """A region whose lanes can be mended."""
+    """Region whose lanes can be repaired."""
 
     @property
     def control(self) -> ControlStorage: ...
@@ -43,9 +44,9 @@ class Mendable(Place, Protocol):
 
 @dataclass(slots=True)
 class Mended:
-    """What was done: events copied, by `holder>region`; how many lanes were refused because they are forked or damaged (once
-    for each region that was not brought up for it, or holds another history as long as the longest), and how many a region
-    did not take because it throttles; events that were put back into the middle of a lane."""
+    """Result of a repair: events copied, by `holder>region`; lanes refused because they are forked or damaged (counted once
+    for each region that was not brought up for it, or that holds another history as long as the longest); lanes that a
+    region left because it throttles; events put back into the middle of a lane."""
 
     copied: dict[str, int] = field(default_factory=dict)
     refused: int = 0
@@ -58,7 +59,7 @@ class Mended:
 
 
 class Paced:
-    """A storage that takes at most `capacity` write units a second (0: as much as it can)."""
+    """Lane storage with a write limit of `capacity` write units a second (0: no limit)."""
 
     def __init__(
         self, storage: LaneStorage, capacity: float, monotonic: Callable[[], float], sleep: Callable[[float], None]
@@ -109,7 +110,7 @@ class Paced:
 
 @dataclass(slots=True)
 class Mender:
-    """Brings lanes up in the regions that are behind. `capacity` is in write units a second and region."""
+    """Brings lanes up in the regions that are behind. `capacity` is in write units per second and region."""
 
     places: Mapping[str, Mendable]
     sleep: Callable[[float], None]
@@ -118,10 +119,10 @@ class Mender:
     tell: Callable[[int, int], None] = lambda done, total: None
 
     def mend(self, of: str | None = None, targets: Collection[str] | None = None) -> Mended:
-        """Bring every lane (or those of the region `of`) up in every region (or in `targets`), as the ledgers have them.
+        """Bring every lane (or those of the region `of`) up in every region (or in `targets`), by the Merkle summaries.
 
-        In segments of lanes, some at once. Killed at any point, the next run copies what is still missing. Raises
-        RegionUnavailable.
+        Works in segments of lanes, some in parallel. After a crash at any point, the next run copies what is still missing.
+        Raises RegionUnavailable.
         """
         work, refused = self._work(of, targets)
         paced = {
@@ -158,7 +159,7 @@ class Mender:
         return state, len(self._catch_up(copier, lanes))
 
     def _fill(self, of: str | None, targets: Collection[str] | None) -> int:
-        """Put back what was taken out of the middle of lanes."""
+        """Put back events that were removed from the middle of lanes."""
         filled = 0
         for region, place in self.places.items():
             lanes = [lane for lane in place.keeper.damage if of is None or lane.region == of]
@@ -182,11 +183,11 @@ class Mender:
         return left
 
     def _work(self, of: str | None, targets: Collection[str] | None) -> tuple[Work, int]:
-        """(who has most of it, who lacks some of it) -> lanes, by the ledgers; and how many lanes were left alone, once for
-        each region that they were not copied to.
+        """Return (region that has most, region that lacks some) -> lanes, by the Merkle summaries; and the number of lanes
+        left alone, counted once for each region that they were not copied to.
 
-        What is copied to a region is what all that have more than it agree about: else a fork would be spread to whoever
-        holds only what came before it. Whether a region is forked itself from those is found out by copying.
+        Only histories that all longer holders agree on are copied to a region: otherwise a fork would spread to regions that
+        hold only what came before it. Whether the region itself has forked from those shows when copying.
         """
         chosen = [region for region in self.places if targets is None or region in targets]
         work: Work = {}
@@ -209,8 +210,8 @@ class Mender:
         return work, refused
 
     def _parted(self, lane: LaneId, ends: Mapping[str, Entry]) -> int:
-        """Up to which sequence regions hold different histories, as far as is seen by the ends of the shorter ones (0: they
-        agree). Digests are chained, so it is enough to look at each end in the next longer history."""
+        """Return the sequence up to which regions hold different histories, as far as the heads of the shorter ones show (0:
+        they agree). Digests are chained, so a check of each head in the next longer history is enough."""
         kinds = {(entry.sequence, entry.digest): region for region, entry in ends.items() if entry.sequence}
         ordered = sorted(kinds)
         parted = 0
@@ -224,8 +225,8 @@ class Mender:
         return parted
 
     def _differing(self) -> Iterator[dict[LaneId, dict[str, Entry]]]:
-        """The lanes that the ledgers do not agree about, range by range, and where they end in each region in which they are
-        not damaged."""
+        """Yield the lanes that the Merkle summaries differ about, range by range, with their heads in each region in which
+        they are not damaged."""
         for place in self.places.values():
             place.keeper.refresh()
         numbers = [
@@ -246,7 +247,7 @@ class Mender:
             yield differing
 
     def _end(self, region: str, lane: LaneId, entry: Entry | None) -> Entry | None:
-        """Where a lane ends in a region: by the ledger, by the table where the ledger is in doubt; None: it is damaged."""
+        """Return a lane's head in a region: by the summary, or by the table if the entry is suspect; None: it is damaged."""
         if entry is None:
             return Entry(0, "", 0)
         if not entry.suspect:
@@ -258,17 +259,18 @@ class Mender:
 
 
 def _ahead(ends: Mapping[str, Entry], region: str) -> set[tuple[int, str]]:
-    """The different ends of those that have more of a lane than a region."""
+    """Return the different heads of the regions that have more of a lane than `region`."""
     sequence = ends[region].sequence if region in ends else MAX_SEQUENCE
     return {(entry.sequence, entry.digest) for entry in ends.values() if entry.sequence > sequence}
 
 
 def fill(lane: LaneId, holder: LaneStorage, region: LaneStorage) -> int:
-    """Put back what was taken out of the middle of a lane, where what is left there is the holder's. Returns how much."""
+    """Put back events that were removed from the middle of a lane, if the remaining ones are the holder's. Returns their
+    number."""
     try:
         held = {event.sequence: event for event in region.read(lane)}
     except DamagedEvent:
-        return 0  # what is there is no event: nothing is put beside it
+        return 0  # what is stored is not an event: nothing is put beside it
     last = max(held, default=0)
     missing = [event for event in holder.read(lane, 1, last) if event.sequence not in held]
     for event in missing:

@@ -1,4 +1,4 @@
-"""Comparing regions: what is equal is skipped a range of lanes at a time, what differs is looked at in the tables."""
+"""Comparison of regions: equal ranges of lanes are skipped by their digests, differing ones are read from the tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PARALLEL = 8
 
 
 class Place(Protocol):
-    """A region as it is compared."""
+    """Region to compare."""
 
     @property
     def storage(self) -> LaneStorage: ...
@@ -31,8 +31,8 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with one lane in one region: events `first` to `last` are missing there and held by `holder`; or its
-    event `first` is not the one that `holder` holds (forked), or no event any more (damaged)."""
+    """Defect of one lane in one region: events `first` to `last` are missing there and held by `holder`; or its event
+    `first` differs from the one that `holder` holds (forked), or is no longer an event (damaged)."""
 
     kind: str
     lane: LaneId
@@ -59,8 +59,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Comparison:
-    """How regions compare. `travelling` counts events that were missing somewhere at first and have arrived meanwhile or
-    moved on; `lanes` and `events` are those of the region that has most."""
+    """Result of a comparison. `travelling` counts events that were missing somewhere at first and have arrived or moved on
+    meanwhile; `lanes` and `events` are those of the region that has most."""
 
     regions: tuple[str, ...]
     lanes: int = 0
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Nothing is missing, forked or damaged anywhere."""
+        """Whether nothing is missing, forked or damaged anywhere."""
         return not self.findings
 
     def of(self, *kinds: str) -> list[Finding]:
@@ -95,8 +95,8 @@ def compare(
     tell: Callable[[str], None] = lambda _: None,
     only: Callable[[Finding], bool] = lambda _: True,
 ) -> Comparison:
-    """Compare these regions' events. What is missing and does not arrive within `wait` seconds is a finding; `only` says
-    which findings matter, and nothing else is waited for.
+    """Compare these regions' events. Events that are missing and do not arrive within `wait` seconds are a finding; `only`
+    selects the findings that matter, and nothing else is waited for.
 
     `deep` reads every event everywhere and recomputes every chain. Raises RegionUnavailable.
     """
@@ -136,8 +136,7 @@ def _settle(
     comparison: Comparison,
     tell: Callable[[str], None],
 ) -> dict[LaneId, list[Finding]]:
-    """Wait for what is on its way. What was missing at first counts as missing when it still is; what was written
-    meanwhile does not."""
+    """Wait for events in transit. Those missing at first are findings if they still are; those written meanwhile are not."""
     last = {(f.region, lane): f.last for lane, each in first.items() for f in each if f.kind == MISSING}
     events = sum(f.last - f.first + 1 for each in first.values() for f in each if f.kind == MISSING)
     left, waited, pause = dict(first), 0.0, 0.1
@@ -154,7 +153,7 @@ def _settle(
 
 
 def _still(found: Mapping[LaneId, list[Finding]], last: Mapping[tuple[str, LaneId], int]) -> dict[LaneId, list[Finding]]:
-    """What was missing at first and still is, and everything else that is wrong."""
+    """Return the events that were missing at first and still are, and every other defect."""
     left: dict[LaneId, list[Finding]] = {}
     for lane, each in found.items():
         for f in each:
@@ -166,7 +165,7 @@ def _still(found: Mapping[LaneId, list[Finding]], last: Mapping[tuple[str, LaneI
 
 
 def _differing(places: Mapping[str, Place], sums: Mapping[str, Mapping[int, Sum]], comparison: Comparison) -> set[LaneId]:
-    """The lanes that regions' ledgers do not agree about."""
+    """Return the lanes that the regions' Merkle summaries differ about."""
     numbers = [n for n in range(RANGES) if len({found.get(n, Sum()).digest for found in sums.values()}) > 1]
     comparison.differing_ranges = len(numbers)
     lanes: set[LaneId] = set()
@@ -191,7 +190,7 @@ def _suspects(places: Mapping[str, Place]) -> list[Finding]:
 def _read_all(
     places: Mapping[str, Place], pool: ThreadPoolExecutor, tell: Callable[[str], None]
 ) -> tuple[set[LaneId], list[Finding]]:
-    """Every lane of every region read whole: those whose ends differ, and what is damaged."""
+    """Read every lane of every region in full: return those whose heads differ, and the damaged ones."""
     ends: dict[LaneId, dict[str, Head]] = {}
     damaged: list[Finding] = []
     for region, place in places.items():
@@ -210,7 +209,7 @@ def _read_all(
 
 
 def examine(lane: LaneId, places: Mapping[str, Place]) -> list[Finding]:
-    """What is wrong with a lane, by its ends in the tables themselves."""
+    """Return the defects of a lane, by its heads in the tables themselves."""
     heads: dict[str, Head] = {}
     found: list[Finding] = []
     for region, place in places.items():
@@ -228,7 +227,7 @@ def examine(lane: LaneId, places: Mapping[str, Place]) -> list[Finding]:
 
 
 def holder_of(lane: LaneId, heads: Mapping[str, Head]) -> str:
-    """The region that has most of a lane; its home where several have as much."""
+    """Return the region that has most of a lane; its home if several have as much."""
     return max(heads, key=lambda region: (heads[region].sequence, region == lane.region, region))
 
 

@@ -1,5 +1,5 @@
-"""Forks: a lane of which regions hold different histories. Nothing decides between them but a person; what is not kept can
-be salvaged, as new events of another region, so that nothing that was acknowledged is lost."""
+"""Forks: lanes with different histories in different regions. Only an operator decides between them; the rejected history
+can be salvaged, as new events of another region, so that no acknowledged event is lost."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from replicator.ops.audit.comparison import FORKED, Comparison, Place
 from replicator.ops.audit.lane_walk import parting
 
 SALVAGED = "salvaged"
-"""The key of metadata that says which event a salvaged one was: its id, `@` and its digest."""
+"""Metadata key of a salvaged event: the original's id, `@` and its digest."""
 _ADDED_BYTES = 2048
-"""What an event may be larger by in another lane, beside that: the region's name, and what has been observed since."""
+"""Maximum bytes that an event may grow by in another lane, beside that: the region's name, and newly observed entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One history of a forked lane from the parting on: who holds it, to which sequence, and when its events were written
-    (milliseconds since the epoch)."""
+    """One history of a forked lane from the divergence on: the regions that hold it, its last sequence, and when its events
+    were written (milliseconds since the epoch)."""
 
     regions: tuple[str, ...]
     digest: str
@@ -40,7 +40,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A lane and the sequence at which its histories part."""
+    """Forked lane and the sequence at which its histories diverge."""
 
     lane: LaneId
     first: int
@@ -58,7 +58,8 @@ class Fork:
         }
 
     def choices(self) -> list[str]:
-        """What can be done, as commands. The region that stands alone is mostly the one that was restored and then wrote."""
+        """Return the options as commands. The region that stands alone is usually the one that was restored and then
+        wrote."""
         alone = min(self.sides, key=lambda side: (len(side.regions), self.lane.region not in side.regions))
         kept = [region for side in self.sides if side is not alone for region in side.regions]
         if not kept:
@@ -75,7 +76,7 @@ class Fork:
 
 
 def forks(places: Mapping[str, Place], comparison: Comparison) -> list[Fork]:
-    """The forks that a comparison found, with what each region holds."""
+    """Return the forks that a comparison found, with what each region holds."""
     found = []
     for lane in sorted({finding.lane for finding in comparison.of(FORKED)}, key=lambda lane: lane.key):
         first = min(finding.first for finding in comparison.of(FORKED) if finding.lane == lane)
@@ -100,7 +101,7 @@ def _side(digest: bytes, held: list[tuple[str, Event, Event]]) -> Side:
 
 
 class _Salvaged:
-    """Which events of a stream were salvaged, as this region's lane has it."""
+    """Valuer of the salvaged events of a stream, by this region's lane."""
 
     def __init__(self, region: str) -> None:
         self._region = region
@@ -114,10 +115,10 @@ class _Salvaged:
 
 
 def salvage(lane: LaneId, places: Mapping[str, Place], from_region: str, into: EventStore) -> int:
-    """Append what `from_region` holds of a forked lane, from the parting on, to `into`'s own lane of the same stream. Each
-    event exactly once, however often this is run. Returns how many were appended now.
+    """Append `from_region`'s events of a forked lane, from the divergence on, to `into`'s own lane of the same stream. Each
+    event exactly once, however often this runs. Returns the number appended now.
 
-    Raises InvalidConfig where nothing parts, and errors as EventStore.save.
+    Raises InvalidConfig when the histories do not diverge, and errors as EventStore.save.
     """
     other = next((region for region in places if region not in (from_region,) and region == into.region), None)
     if other is None:
@@ -135,7 +136,7 @@ def salvage(lane: LaneId, places: Mapping[str, Place], from_region: str, into: E
 
 
 def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """As many events at a time as one transaction takes, with what salvaging adds to each; one of them at least."""
+    """Split into batches that fit one transaction, with what salvaging adds to each event; at least one event per batch."""
     part: list[Event] = []
     size = 0
     for event in events:

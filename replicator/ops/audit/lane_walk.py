@@ -1,4 +1,4 @@
-"""Reading a lane from its first event to its last, and finding where two histories of it part."""
+"""Lane walk: reads a lane from its first event to its last, and finds where two histories of it diverge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicator.eventstore.storage import LaneStorage
 
 
 def walk(storage: LaneStorage, lane: LaneId) -> tuple[Head, str]:
-    """Where the lane is sound up to, and what is wrong behind that (empty: nothing). Recomputes every digest."""
+    """Return the head up to which the lane is intact, and the defect behind it (empty: none). Recomputes every digest."""
     head = NO_EVENTS
     try:
         for event in storage.read(lane):
@@ -26,14 +26,14 @@ def walk(storage: LaneStorage, lane: LaneId) -> tuple[Head, str]:
 
 
 def head_of(storage: LaneStorage, lane: LaneId) -> Head:
-    """The lane's end, strongly consistent. Raises DamagedEvent where its last event is damaged."""
+    """Read the lane's head, strongly consistent. Raises DamagedEvent when its last event is damaged."""
     return Head.of(next(storage.read(lane, limit=1, reverse=True), None))
 
 
 def parting(lane: LaneId, ours: LaneStorage, theirs: LaneStorage, last: int) -> tuple[Event, Event] | None:
-    """The first sequence at which two tables hold different events, with both; None where one of them cannot be read.
+    """Return the events at the first sequence at which two tables differ; None when one of them cannot be read.
 
-    Digests are chained: where they are equal, all before is equal, so halving finds it. `last` is where they differ.
+    Digests are chained: equal ones prove that all before are equal, so a bisection finds it. `last` is a differing sequence.
     """
     low, high = 1, last
     found: tuple[Event, Event] | None = None

@@ -1,7 +1,7 @@
-"""The ledger of a region: where each of its lanes stands, and one digest for each range of lanes. Pure.
+"""Merkle summary of a region: the head of each of its lanes, and one digest for each range of lanes. Pure.
 
-A lane's head says all of it: its digest is chained to every event before. A range's digest says all of its lanes. So two
-regions that hold the same are equal in a few reads, and what differs is found by looking only there.
+A lane's head covers all of it: its digest is chained to every event before. A range's digest covers all of its lanes. So two
+equal regions compare equal in a few reads, and differences are found by reading only the differing ranges.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from replicator.domain.event import Event, Head
 from replicator.domain.names import LaneId
 
 RANGES = 1024
-"""Into so many ranges lanes are spread by the hash of their name. A range of 1,000 lanes is an item of about 100 KB."""
+"""Number of ranges that lanes are spread over by the hash of their name. A range of 1,000 lanes is an item of about 100
+KB."""
 SUMS = 16
-"""So many items hold the digests of all ranges: 64 each, which is 90 KB with the lanes of 20 regions."""
+"""Number of items that hold the digests of all ranges: 64 each, which is 90 KB with the lanes of 20 regions."""
 PART_BYTES = 300_000
-"""The most bytes of a range that are stored as one item (DynamoDB's limit is 400 KB)."""
+"""Maximum bytes of a range that are stored as one item (DynamoDB's limit is 400 KB)."""
 _LINE_BYTES = 80
-"""What a lane takes beside its name, at most: its sequence of 16 digits, digest, time, suspicion, and what is between."""
+"""Maximum bytes of a lane beside its name: its sequence of 16 digits, digest, time, suspect flag, and separators."""
 _DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A lane as the ledger has it: its last sequence, that event's digest (the first 16 bytes, in hexadecimal) and its time
-    in milliseconds. `suspect`: something touched the lane that was no append, so its events are to be read."""
+    """Summary of one lane: its last sequence, that event's digest (the first 16 bytes, in hexadecimal) and its time in
+    milliseconds. `suspect`: a change other than an append touched the lane, so its events must be read."""
 
     sequence: int
     digest: str
@@ -46,7 +47,7 @@ class Entry:
 
     @property
     def line(self) -> list[Any]:
-        """As it is stored."""
+        """Stored form."""
         return [self.sequence, self.digest, self.ms, *([1] if self.suspect else [])]
 
     @classmethod
@@ -54,23 +55,23 @@ class Entry:
         return cls(line[0], line[1], line[2], bool(line[3:]))
 
     def join(self, other: Entry) -> Entry:
-        """The later of the two; a suspicion stays until it is cleared."""
+        """Return the later of the two; a suspect flag stays until it is cleared."""
         later = max(self, other, key=lambda entry: entry.sequence)
         return Entry(later.sequence, later.digest, later.ms, self.suspect or other.suspect)
 
 
 def short(digest: bytes) -> str:
-    """As much of a digest as the ledger keeps."""
+    """Return the part of a digest that the summary keeps."""
     return digest[:_DIGEST_BYTES].hex()
 
 
 def range_of(lane: LaneId) -> int:
-    """The range that a lane belongs to, 0 to RANGES - 1."""
+    """Return the range that a lane belongs to, 0 to RANGES - 1."""
     return int.from_bytes(sha256(lane.key.encode()).digest()[:2]) % RANGES
 
 
 class Share(NamedTuple):
-    """What a range holds of one region's lanes: how many, with how many events, and the time of the newest one in
+    """Share of one region's lanes in a range: number of lanes, number of events, and the time of the newest event in
     milliseconds since the epoch."""
 
     lanes: int = 0
@@ -80,7 +81,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A range in one line. `digest` is equal for equal ranges; `homes` is what it holds of each region's lanes."""
+    """Summary of a range in one line. `digest` is equal for equal ranges; `homes` is the share of each region's lanes."""
 
     digest: str = ""
     suspects: int = 0
@@ -96,7 +97,7 @@ class Sum:
 
     @property
     def value(self) -> list[Any]:
-        """As it is stored."""
+        """Stored form."""
         return [self.digest, self.suspects, {region: list(share) for region, share in self.homes.items()}]
 
     @classmethod
@@ -106,13 +107,13 @@ class Sum:
 
 @dataclass(slots=True)
 class Range:
-    """The lanes of one range."""
+    """Lanes of one range."""
 
     lanes: dict[LaneId, Entry] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """Equal for equal ranges; empty for an empty one."""
+        """Digest of the range: equal for equal ranges; empty for an empty one."""
         if not self.lanes:
             return ""
         found = sha256()
@@ -122,7 +123,7 @@ class Range:
 
     @property
     def sum(self) -> Sum:
-        """What the ledger says of the range without naming its lanes."""
+        """Summary of the range without the names of its lanes."""
         homes: dict[str, Share] = {}
         for lane, entry in self.lanes.items():
             share = homes.get(lane.region, Share())
@@ -130,11 +131,11 @@ class Range:
         return Sum(self.digest, sum(entry.suspect for entry in self.lanes.values()), homes)
 
     def parts(self, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """As it is stored, in parts that fit an item each, on top of the parts that are `stored`.
+        """Return the stored form, in parts that fit an item each, on top of the parts that are `stored`.
 
-        A lane stays for good in the part that it is in (the first one, where two keepers have put it into two), and new
-        lanes go where there is room, by name. So whoever writes the parts in their order and is killed between two loses no
-        lane that was stored.
+        A lane stays permanently in its part (the first one, if two keepers have put it into two), and new lanes go where
+        there is room, by name. So a keeper that writes the parts in their order and is killed between two loses no stored
+        lane.
         """
         found: dict[str, dict[str, Any]] = {key: {} for key in sorted(stored, key=_part_number)}
         where = {name: key for key in reversed(found) for name in stored[key]}
@@ -154,7 +155,7 @@ class Range:
 
     @classmethod
     def parse(cls, stored: Mapping[str, Mapping[str, Any]]) -> Range:
-        """From its parts. A lane that is in two is as far as the one that has more of it says."""
+        """Parse a range from its parts. For a lane in two parts the longer entry counts."""
         held = cls()
         for value in stored.values():
             for name, line in value.items():
@@ -172,12 +173,12 @@ def _part_number(key: str) -> int:
 
 
 def _line_bytes(name: str) -> int:
-    """The most that a lane's line can come to as JSON in ASCII, whatever happens to the lane."""
+    """Return the maximum bytes of a lane's line as JSON in ASCII, whatever happens to the lane."""
     return len(json.dumps(name)) + _LINE_BYTES
 
 
 def by_range(lanes: Iterable[LaneId]) -> dict[int, list[LaneId]]:
-    """Lanes put together by their range."""
+    """Group lanes by their range."""
     found: dict[int, list[LaneId]] = {}
     for lane in lanes:
         found.setdefault(range_of(lane), []).append(lane)

@@ -1,4 +1,4 @@
-"""Counting what is read, in DynamoDB's read units."""
+"""Meter of reads, in DynamoDB's read units."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _UNIT_BYTES = 4096
 class Meter:
     """Counts read units and requests of the clients it is attached to. Safe to share between threads.
 
-    Units are what the service says they were, or what they come to by the size of what was read, whichever is more:
-    emulators say less than AWS.
+    Units are those reported by the service, or those computed from the size of what was read, whichever is more:
+    emulators report less than AWS.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Meter:
         self._lock = Lock()
 
     def attach(self, client: Any) -> None:
-        """Count what this botocore client reads from now on."""
+        """Count the reads of this botocore client from now on."""
         for name in _READS:
             client.meta.events.register(f"provide-client-params.dynamodb.{name}", _ask)
             client.meta.events.register(f"after-call.dynamodb.{name}", self._add)
@@ -55,8 +55,8 @@ def _consistent(request: Mapping[str, Any]) -> bool:
 
 
 def _units(parsed: Mapping[str, Any], consistent: bool) -> float:
-    """By what was returned: a query or scan is rounded up as a whole, of other reads each item, to 4 KB; half of that where
-    the read was eventually consistent."""
+    """Compute units by what was returned: a query or scan is rounded up as a whole, other reads per item, to 4 KB; half of
+    that for eventually consistent reads."""
     if "Responses" in parsed:
         units = sum(_rounded([item]) for items in parsed["Responses"].values() for item in items)
     elif "Items" in parsed:

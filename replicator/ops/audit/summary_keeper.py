@@ -1,7 +1,7 @@
-"""Keeps a region's ledger: follows what is done to its events table, and remembers how far.
+"""Summary keeper: maintains a region's Merkle summary by following the changes of its events table, with a checkpoint.
 
-Nothing is written while events are: a ledger costs something only when it is brought up to date, and then as much as has
-changed since. What the table's stream says no more (24 hours) is read from the table: one event a lane.
+Appends never write the summary: it costs something only when it is brought up to date, in proportion to the changes since.
+Changes that the table's stream no longer holds (24 hours) are read from the table: one event per lane.
 """
 
 from __future__ import annotations
@@ -34,42 +34,43 @@ SCOPE = "ledger"
 _LOCK = "lock"
 _LOCK_MS = 60_000
 _QUIET_POLLS = 3
-"""A stream is read to its end when every shard gives nothing, or what is newer than the reading, so many times in a row:
-DynamoDB gives empty pages, too."""
+"""Number of consecutive quiet polls after which a stream counts as read to its end: every shard returned nothing, or only
+records newer than the start of reading. DynamoDB returns empty pages, too."""
 _FEW = 100
-"""After so few records there is no hurry to ask again."""
+"""Number of records below which the next poll is not urgent."""
 _PATIENCE = 8
-"""So many polls in a row may leave a shard unread that fails, and nothing else to read."""
+"""Maximum number of consecutive polls that may leave a failing shard unread, with nothing else to read."""
 _WAITS = 200
-"""So many, where a shard waits for its parent: that one gives pages, if empty ones."""
+"""The same maximum for a shard that waits for its parent, whose pages may be empty."""
 _MARGIN_SECONDS = 1
 """The service's own time and that of a record are both in whole seconds."""
 _STORE_MS = 60_000
-"""A process that looks all the time stores what it sees once a minute: the next one reads the rest from the stream."""
+"""Milliseconds between two stores of a process that refreshes continuously: the next process reads the rest from the
+stream."""
 
 
 class Changes(Protocol):
-    """What was done to an events table: a ShardReader of its stream."""
+    """Changes of an events table: a ShardReader of its stream."""
 
     @property
     def unread(self) -> Mapping[str, str]:
-        """The shards that the last poll could not read, and why."""
+        """Shards that the last poll could not read, with the reasons."""
 
     @property
     def date(self) -> str:
-        """The service's own time in the last poll, as HTTP has it; empty where it did not say."""
+        """Service's own time in the last poll, as an HTTP date; empty if none was given."""
 
     def poll(self) -> list[Batch]:
-        """What is new, at most one batch a shard."""
+        """Return the new batches, at most one per shard."""
 
     def commit(self, batch: Batch) -> None:
-        """Remember that a batch has been dealt with."""
+        """Record that a batch has been processed."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What was read of the changes: each lane's first sequence and last entry, lanes that something else than an append has
-    touched, and whether the stream may have lost records."""
+    """Changes read so far: each lane's first sequence and last entry, lanes touched by something other than an append, and
+    whether the stream may have lost records."""
 
     lanes: dict[LaneId, tuple[int, Entry]] = field(default_factory=dict)
     suspects: set[LaneId] = field(default_factory=set)
@@ -88,8 +89,8 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class KeeperOptions:
-    """How a keeper works: `nonce` tells it from others, `wall` is in milliseconds since the epoch, `sleep` takes seconds,
-    and `parallel` lanes are read at once."""
+    """Options of a keeper: `nonce` identifies it among others, `wall` is in milliseconds since the epoch, `sleep` takes
+    seconds, and `parallel` is the number of lanes read in parallel."""
 
     nonce: str
     wall: Callable[[], int] = wall_clock
@@ -98,7 +99,7 @@ class KeeperOptions:
 
 
 class Keeper:
-    """The ledger of one region. `regions` are all that have lanes; `connect` opens the changes when it needs them."""
+    """Merkle summary of one region. `regions` are all that have lanes; `connect` opens the changes on first use."""
 
     def __init__(
         self,
@@ -111,9 +112,9 @@ class Keeper:
     ) -> None:
         self.region = region
         self.damage: dict[LaneId, str] = {}
-        """What is wrong with lanes that are suspect, as of the last refresh."""
+        """Defects of suspect lanes, as of the last refresh."""
         self.ticks = 0
-        """Grows for as long as something is read or stored: whoever waits for a refresh sees that it goes on."""
+        """Grows whenever something is read or stored: a caller that waits for a refresh sees that it makes progress."""
         self._regions = tuple(regions)
         self._storage = storage
         self._control = control
@@ -127,7 +128,7 @@ class Keeper:
         self._forget()
 
     def _forget(self) -> None:
-        """Begin anew with what is stored: what was read and not stored is read again."""
+        """Restart from the stored summary: changes that were read and not stored are read again."""
         self.damage = {}
         self._changes: Changes | None = None
         self._sums: dict[int, Sum] | None = None
@@ -136,30 +137,30 @@ class Keeper:
         self._stored: dict[int, dict[str, Value]] = {}
         self._touched: set[int] = set()
         self._batches: dict[tuple[str, str], Batch] = {}
-        self._stale = False  # whether another keeper stored what this one does not have
+        self._stale = False  # whether another keeper has stored what this one lacks
 
     @property
     def sums(self) -> Mapping[int, Sum]:
-        """Each range that has lanes, as of the last refresh."""
+        """Summary of each range that has lanes, as of the last refresh."""
         return self._sums or {}
 
     def range(self, number: int) -> Range:
-        """The lanes of a range, as of the last refresh."""
+        """Return the lanes of a range, as of the last refresh."""
         if number not in self._ranges:
-            # One without a sum is taken for empty and costs no look: what storing it then finds there is put in.
+            # A range without a sum counts as empty and is not read: entries that storing it finds there are merged then.
             self._stored[number] = dict(self._control.get_all(_scope(number))) if number in self.sums else {}
             self._ranges[number] = Range.parse(self._stored[number])
             self.ticks += 1
         return self._ranges[number]
 
     def load(self, numbers: Iterable[int]) -> None:
-        """Have these ranges at hand."""
+        """Load these ranges into memory."""
         at_once(self.range, [number for number in numbers if number not in self._ranges], self._parallel)
 
     def refresh(self, tell: Callable[[int], None] = lambda _: None) -> None:
-        """Bring the ledger up to date with the table. `tell` is called with how many changes have been read so far.
+        """Bring the summary up to date with the table. `tell` is called with the number of changes read so far.
 
-        Raises RegionUnavailable. Killed or failed at any point, the next refresh reads again what this one had not stored.
+        Raises RegionUnavailable. After a crash or failure at any point, the next refresh reads again what was not stored.
         """
         with self._busy:
             try:
@@ -186,8 +187,8 @@ class Keeper:
         self._store()
 
     def _read(self, changes: Changes, tell: Callable[[int], None]) -> _Seen:
-        """Everything that was there when this began; what is written meanwhile is not waited for. Raises RegionUnavailable
-        where a shard cannot be read."""
+        """Read all changes that existed when this began; later ones are not waited for. Raises RegionUnavailable when a
+        shard cannot be read."""
         seen, started = _Seen(), self._wall() / 1000
         dated = False
         quiet = barren = 0
@@ -196,9 +197,9 @@ class Keeper:
             polled: list[Batch] = []
             try:
                 polled = changes.poll()
-            except RegionUnavailable as error:  # two readers are enough for a shard, and this is a third one
+            except RegionUnavailable as error:  # a shard serves two readers, and this is a third one
                 failure = error
-            if changes.date and not dated:  # this machine's clock may be anything; the records have the service's times
+            if changes.date and not dated:  # this machine's clock may be wrong; the records have the service's times
                 started, dated = parsedate_to_datetime(changes.date).timestamp(), True
             for batch in polled:
                 seen.add(batch)
@@ -218,7 +219,7 @@ class Keeper:
         return seen
 
     def _keep(self, batch: Batch) -> None:
-        """Remember how far a shard was read, for when all of it is stored."""
+        """Remember how far a shard was read, for the checkpoint once all of it is stored."""
         shard = batch.stream, batch.shard
         before = self._batches.get(shard, batch)
         position, trimmed = batch.position or before.position, batch.trimmed or before.trimmed
@@ -235,7 +236,7 @@ class Keeper:
         )
 
     def _from_table(self, known: set[LaneId]) -> dict[LaneId, Entry]:
-        """Every lane that the index lists, or that the ledger has, and that is not `known`, by its last event."""
+        """Read the last event of every lane that the index or the summary has and that is not `known`."""
         listed: set[LaneId] = set()
         for region in self._regions:
             for lane in self._storage.index(region):
@@ -249,7 +250,7 @@ class Keeper:
         return zip(lanes, at_once(self._head, lanes, self._parallel), strict=True)
 
     def _head(self, lane: LaneId) -> Entry:
-        """Where a lane ends in the table."""
+        """Return a lane's head in the table."""
         self.ticks += 1
         try:
             return Entry.at(head_of(self._storage, lane))
@@ -257,7 +258,7 @@ class Keeper:
             return Entry(0, "", 0, suspect=True)
 
     def _apply(self, now: Mapping[LaneId, Entry], suspects: set[LaneId], replace: bool) -> None:
-        """Put in what the lanes are now, on top of what they were or in its place."""
+        """Apply the lanes' current entries, on top of the earlier ones or in their place."""
         touched = by_range({*now, *suspects})
         self.load(touched)
         for number, lanes in touched.items():
@@ -279,7 +280,7 @@ class Keeper:
             self._sums.pop(number, None)
 
     def _look_at_suspects(self) -> None:
-        """Read the lanes that something else than an append has touched. Sound ones are what they are now."""
+        """Read the lanes that something other than an append has touched. Intact ones take their current entry."""
         numbers = [number for number, each in self.sums.items() if each.suspects]
         self.load(numbers)
         lanes = [lane for number in numbers for lane, entry in self.range(number).lanes.items() if entry.suspect]
@@ -301,8 +302,8 @@ class Keeper:
             del held[lane]
 
     def _store(self) -> None:
-        """What has changed, where nobody else is about it and it was not stored just now. What cannot be stored this keeper
-        has all the same; how far the changes were read is then not stored either."""
+        """Store the changes, unless another keeper holds the lock or they were stored recently. If storing fails, this
+        keeper still has them in memory; the checkpoint is then not stored either."""
         now = self._wall()
         recently = self._stored_at is not None and 0 <= now - self._stored_at < _STORE_MS
         if recently or not (self._touched or self._batches):
@@ -317,10 +318,10 @@ class Keeper:
                 self._stored_at = now
         except RegionUnavailable as error:
             log.warning("ledger.not_stored", region=self.region, error=str(error))
-            self._stored_at = now  # it need not be tried at every look
+            self._stored_at = now  # no need to retry at every refresh
 
     def _store_all(self) -> None:
-        """Ranges, then their sums, then how far the changes were read."""
+        """Store ranges, then their sums, then the checkpoint."""
         assert self._changes is not None
         stored = at_once(self._store_range, sorted(self._touched), self._parallel)
         if all(stored) and self._store_sums(self._touched):
@@ -331,8 +332,8 @@ class Keeper:
             self._stale = True
 
     def _take_lock(self) -> Value | None:
-        """The lock, or None while another keeper has it. Everything is compared and set in any case: the lock saves work,
-        so one that is further ahead than any can be (by a clock that was wrong) does not count."""
+        """Return the lock, or None while another keeper has it. Everything is compared and set in any case: the lock only
+        saves work, so one with an impossibly late expiry (from a wrong clock) is ignored."""
         now = self._wall()
         held = next((value for key, value in self._control.get_all(SCOPE) if key == _LOCK), None)
         if held is not None and now < held["until"] <= now + _LOCK_MS and held["by"] != self._nonce:
@@ -341,8 +342,8 @@ class Keeper:
         return lock if self._control.swap(SCOPE, _LOCK, held, lock) else None
 
     def _store_range(self, number: int) -> bool:
-        """Store a range. What another keeper, or one that was killed before it had stored the sums, has stored meanwhile is
-        put in first."""
+        """Store a range. Entries stored meanwhile by another keeper, or by one killed before it stored the sums, are merged
+        first."""
         if self._swap_range(number):
             return True
         self._merge(number)
@@ -360,7 +361,7 @@ class Keeper:
         return True
 
     def _merge(self, number: int) -> None:
-        """Put what is stored of a range into what is held of it. Where they differ about a lane, the table has the word."""
+        """Merge a range's stored entries into the ones in memory. Where they differ about a lane, the table decides."""
         self._stored[number] = dict(self._control.get_all(_scope(number)))
         held = self.range(number).lanes
         for lane, theirs in Range.parse(self._stored[number]).lanes.items():
@@ -387,7 +388,7 @@ class Keeper:
 
 
 def _is_before(batch: Batch, started: float) -> bool:
-    """Whether a batch is of the time before the reading began, as far as is known. A shard is in order."""
+    """Return whether a batch is from before the reading began, as far as known. A shard is in order."""
     if not batch.records:
         return False
     created: Any = batch.records[-1].get("dynamodb", {}).get("ApproximateCreationDateTime")

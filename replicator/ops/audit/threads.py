@@ -1,4 +1,4 @@
-"""Doing the same to many things at once, in threads that keep no process from ending: a region may hang in any of them."""
+"""Parallel map over items, in threads that do not keep the process from ending: a region may hang in any of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ R = TypeVar("R")
 
 
 def at_once(function: Callable[[T], R], items: Iterable[T], threads: int = 8) -> list[R]:
-    """What `function` makes of each item, in order, some at a time. Raises the first failure; what was not begun by then
-    is left out."""
+    """Return the result of `function` for each item, in order, some in parallel. Raises the first failure; items not begun
+    by then are skipped."""
     todo = list(items)
     numbers = iter(range(len(todo)))
     done: dict[int, R] = {}
     failures: list[BaseException] = []
 
     def work() -> None:
-        for number in numbers:  # a range's iterator gives each number once, whoever asks
+        for number in numbers:  # a range's iterator yields each number once, to any thread
             try:
                 done[number] = function(todo[number])
             except BaseException as error:

@@ -1,5 +1,5 @@
-"""The runbooks of whoever operates a system, as programs: each prints its plan, records every step before and after it in a
-control table, and goes on where it was when it was killed (docs/decisions/0022)."""
+"""Operator runbooks as programs: each prints its plan, records every step before and after it in a control table, and
+resumes where it was killed (docs/decisions/0022)."""
 
 from replicator.ops.runbooks.bootstrap import Bootstrap
 from replicator.ops.runbooks.failback import Failback

@@ -1,4 +1,4 @@
-"""Bootstrap: a new, emptied or restored region is brought up from its peers before it may write."""
+"""Bootstrap: brings up a new, emptied or restored region from its peers before it may write."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from replicator.ops.runbooks.summary import Summary
 
 
 class Bootstrap(Recovery):
-    """Bring every lane to `region` from its peers, its own included, prove it, and let it take appends.
+    """Bring every lane to `region` from its peers, its own included, prove it, and let it accept appends.
 
-    Live replication goes on meanwhile.
+    Live replication continues meanwhile.
     """
 
     kind: ClassVar[str] = "bootstrap"

@@ -1,4 +1,4 @@
-"""Bringing regions up to what others hold, until heads and digests agree; and proving it."""
+"""Bring-up: copies to regions what others hold until heads and digests agree, and proves it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicator.ops.system import Place, System
 
 _ROUNDS = 20
 _ENOUGH = 3
-"""After so many rounds what is left is what is written meanwhile, which the links and the proof look after."""
+"""Number of rounds after which the rest is what is written meanwhile; the links and the proof handle that."""
 _FEW = 100
 _PROOFS = 3
 _PROOF_SECONDS = 10.0
@@ -21,10 +21,10 @@ _TOLD_LANES = 1000
 
 
 def bring_up(system: System, places: Mapping[str, Place], tell: Tell, capacity: float = 0.0, of: str | None = None) -> Found:
-    """Copy what each of these regions lacks from whichever has it, until no more is missing than is written meanwhile.
-    Returns {rounds, copied, refused}. What is forked stays as it is.
+    """Copy what each of these regions lacks from any that has it, until no more is missing than is written meanwhile.
+    Returns {rounds, copied, refused}. Forked lanes stay as they are.
 
-    Killed at any point, it goes on with what is still missing.
+    After a crash at any point, it resumes with what is still missing.
     """
     told = 0
 
@@ -62,7 +62,7 @@ def prove(
         )
         if not comparison.of(MISSING):
             break
-        # Nobody has copied these meanwhile: links may be down still, so we do.
+        # No link has copied these meanwhile: links may still be down, so copy them here.
         Mender(places, system.sleep, system.monotonic, capacity).mend()
     steps.insist(system, comparison, about, again)
     tell(f"proved: {comparison.events:,} events in {comparison.lanes:,} lanes have the same heads and digests")

@@ -1,4 +1,4 @@
-"""Fail-back: a region is back, whole or empty, and takes its writers again."""
+"""Fail-back: a region is back, whole or empty, and gets its writers back."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class Failback(Recovery):
         return {"done": self.steering.back(self.region)}
 
     def _left(self) -> list[tuple[ControlStorage, Header]]:
-        """The failovers and switchovers from this region since it last came back, in order, with where they are recorded."""
+        """Return the failovers and switchovers from this region since it last came back, in order, with the control state
+        that holds them."""
         ended = [
             (place.control, header)
             for place in self.system.answering().values()

@@ -1,4 +1,4 @@
-"""Failover: a region is dead, dying or cut off, and its writers go elsewhere."""
+"""Failover: a region is dead, dying or cut off, and its writers move elsewhere."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from replicator.ops.system import System
 
 
 class Failover(Runbook):
-    """Fence `source`, steer its writers to `target`, and level what has survived of its lanes.
+    """Fence `source`, steer its writers to `target`, and level the surviving events of its lanes between the others.
 
-    `source` need not answer: then the others are told that it is fenced, and it learns of it when it comes back. `lost` says
-    that it is gone with all it held, or switched off and will come back only after `replicator bootstrap`: only then the
-    claims that are homed there get another home at once. Until it learns of its fence it may go on writing. That harms
-    nothing: its lanes are its own.
+    `source` need not answer: the others then record that it is fenced, and it learns of it when it comes back. `lost` means
+    that it is gone with all its data, or switched off and will come back only after `replicator bootstrap`: only then do the
+    claims homed there get another owner region at once. Until it learns of its fence it may continue to write. That is
+    harmless: its lanes are its own.
     """
 
     kind: ClassVar[str] = "failover"

@@ -1,4 +1,4 @@
-"""Recovery: what bringing a region up has in common, whether it is new (Bootstrap) or takes its writers back (Failback)."""
+"""Recovery: the common part of bringing a region up, whether it is new (Bootstrap) or gets its writers back (Failback)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from replicator.ops.system import Place, System
 
 
 class Recovery(Runbook):
-    """Fence `region`, bring it up from the others, prove it, let it take appends.
+    """Fence `region`, bring it up from the others, prove it, let it accept appends.
 
     Every other region must answer, or be `without`, since one that does not may be the one that has the latest events.
-    `capacity` limits what is written to each region, in write units a second (0: no limit).
+    `capacity` limits the writes to each region, in write units per second (0: no limit).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Recovery(Runbook):
         self.wait = wait
 
     def coordinator(self) -> str:
-        """Who keeps the record of a region's coming back: another one, unless there is none."""
+        """Return the region that keeps the record of a recovery: another one, unless there is none."""
         return min((other for other in self.system.answering() if other != self.region), default=self.region)
 
     def check(self) -> None:
@@ -46,8 +46,8 @@ class Recovery(Runbook):
         self._insist_on_reason()
 
     def stale(self, found: Mapping[str, Found]) -> bool:
-        """Whether the region's tables, or its role, are others than those that an open run has fenced: then nothing that it
-        has done holds."""
+        """Return whether the region's tables or role differ from those that an open run has fenced: then nothing that it has
+        done holds."""
         fenced = found.get("fence", {})
         if not fenced or self.region not in self.system.answering():
             return False
@@ -79,7 +79,7 @@ class Recovery(Runbook):
             )
 
     def _insist_on_reason(self) -> None:
-        """Raise Stopped for a region that is active with its own tables: to bring it up would only fence it for a while."""
+        """Raise Stopped for a region that is active with its own tables: bringing it up would only fence it for a while."""
         system, region = self.system, self.region
         role = steps.role_as_it_is(system, region, system.places.keys() - system.answering().keys())
         own = read_role(system.at(region).control)
@@ -97,14 +97,14 @@ class Recovery(Runbook):
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _shut(self, going: Going, name: str) -> Found:
-        """Give the region a role in which it takes no appends, and wait until every writer has noticed."""
+        """Give the region a role that accepts no appends, and wait until every writer has noticed."""
         tables = self.system.at(self.region).tables()
         found = steps.set_role(self.system, self.region, name, going.run)
-        self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
+        self.system.sleep(self.system.lease)  # writes without a condition check notice within that time
         return {**found, "tables": tables}
 
     def _control(self, going: Going) -> Found:
-        """Give the region what the others know of claims' homes and of roles: its own control state may be gone."""
+        """Give the region the others' knowledge of claims' homes and of roles: its own control state may be gone."""
         place = self.system.at(self.region)
         homes = steps.newest_homes(self.system)
         held = Homes.read(place.control)
@@ -129,7 +129,7 @@ class Recovery(Runbook):
         return {"lanes": comparison.lanes, "events": comparison.events}
 
     def _unfence(self, going: Going) -> Found:
-        """Let the region take appends. Raises Stopped when its tables or its role are others than those that were fenced."""
+        """Let the region accept appends. Raises Stopped when its tables or its role are not the ones that were fenced."""
         place, tables = self.system.at(self.region), going.found["fence"]["tables"]
         own = read_role(place.control)
         if own is None or own.why != going.run or place.tables() != tables:
@@ -139,7 +139,7 @@ class Recovery(Runbook):
         return steps.set_role(self.system, self.region, ACTIVE, going.run, tables=tables)
 
     def _notes(self, going: Going) -> list[str]:
-        """What was copied and proven."""
+        """Return notes on what was copied and proven."""
         found, proved = going.found, going.found["prove"]
         copied = ", ".join(f"{link} {count:,}" for link, count in found["copy"]["copied"].items() if count)
         return [

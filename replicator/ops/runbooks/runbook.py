@@ -1,4 +1,4 @@
-"""How a runbook runs: one step after the other, each recorded before and after, so that a killed run goes on where it was.
+"""Runbook engine: runs one step after the other, each recorded before and after, so that a killed run resumes where it was.
 
 Every step can be repeated: a run that was killed within one does it again.
 """
@@ -22,12 +22,12 @@ Tell = Callable[[str], None]
 
 
 class Stopped(MeridianError):
-    """A runbook cannot go on. It is recorded where it stands; after what the message says is mended, run it again."""
+    """The runbook cannot proceed. Its state is recorded; apply the remedy in the message, then run it again."""
 
 
 @dataclass(slots=True)
 class Going:
-    """A run that goes on: where it is recorded, and what its earlier steps found, by name."""
+    """Run in progress: the control state that records it, and the results of its earlier steps, by name."""
 
     run: str
     control: ControlStorage
@@ -37,7 +37,7 @@ class Going:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `text` is what the plan says of it; `do` returns what is to be remembered."""
+    """One step. `text` is its line in the plan; `do` returns the result to record."""
 
     name: str
     text: str
@@ -45,7 +45,7 @@ class Step:
 
 
 class Runbook(ABC):
-    """A runbook over the regions of `system`."""
+    """Runbook over the regions of `system`."""
 
     kind: ClassVar[str]
 
@@ -55,36 +55,37 @@ class Runbook(ABC):
 
     @abstractmethod
     def steps(self) -> list[Step]:
-        """All steps in their order."""
+        """Return all steps in their order."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raise InvalidConfig or Stopped, before anything is recorded, when this cannot be done."""
+        """Raise InvalidConfig or Stopped, before anything is recorded, when the runbook cannot be run."""
 
     @abstractmethod
     def summary(self, going: Going) -> Summary:
-        """What the run came to; `seconds` and `steps` are filled in."""
+        """Return the result of the run; `seconds` and `steps` are filled in."""
 
     @abstractmethod
     def coordinator(self) -> str:
-        """The region that keeps the record of a new run."""
+        """Return the region that keeps the record of a new run."""
 
     def stale(self, found: Mapping[str, Found]) -> bool:
-        """Whether what an open run has done no longer holds, by what its steps found: then it begins anew."""
+        """Return whether an open run's work no longer holds, by its steps' results: then it starts again from the
+        beginning."""
         return False
 
     def redo(self, found: Mapping[str, Found]) -> set[str]:
-        """The steps that this command wants done otherwise than an earlier run of it has done them."""
+        """Return the steps that this command requires in another way than an earlier run of it has done them."""
         return set()
 
     def plan(self) -> list[Step]:
-        """What would be done, in order. Changes nothing. Raises as `check`."""
+        """Return the steps that would be done, in order. Changes nothing. Raises as `check`."""
         if self._open()[0] is None:
             self.check()
         return self.steps()
 
     def run(self, tell: Tell = lambda _: None) -> Summary:
-        """Do it, or go on with a run of the same that was cut short. Raises Stopped, RegionUnavailable, InvalidConfig."""
+        """Run it, or resume an interrupted run of the same. Raises Stopped, RegionUnavailable, InvalidConfig."""
         control, header = self._open()
         if control is None or header is None:
             control, header = self._standing()
@@ -131,7 +132,8 @@ class Runbook(ABC):
         return times
 
     def _undo(self, control: ControlStorage, header: Header, names: Collection[str]) -> None:
-        """Take these steps for not done, the last one first: killed here, the first still says that this is to be done."""
+        """Mark these steps as not done, the last one first: after a crash here, the first one still shows that work is
+        left."""
         held = steps_of(control, header.run)
         for number, step in reversed(list(enumerate(self.steps(), 1))):
             if step.name in held and step.name in names:
@@ -143,7 +145,7 @@ class Runbook(ABC):
         return {name: value["found"] for name, value in steps_of(control, header.run).items()}
 
     def _standing(self) -> tuple[ControlStorage | None, Header | None]:
-        """The run of this very thing that was the last to decide what the region is, if that is still so."""
+        """Return the finished run of this same runbook that last decided the region's role, if that still holds."""
         up = self.system.answering()
         subject = next(iter(self.args.values()))
         told = [role for place in up.values() if (role := known_roles(place.control).get(subject)) is not None]
@@ -160,7 +162,8 @@ class Runbook(ABC):
         return None, None
 
     def _open(self) -> tuple[ControlStorage | None, Header | None]:
-        """The run of this very thing that is still open, with where it is recorded. Raises Stopped when another is."""
+        """Return the run of this same runbook that is still open, with its control state. Raises Stopped when another one is
+        open."""
         same: tuple[ControlStorage | None, Header | None] = None, None
         for place in self.system.answering().values():
             try:

@@ -1,4 +1,4 @@
-"""Runs of runbooks, as they are kept in the control table of a region: what was begun, and each step before and after it."""
+"""Run records of runbooks in a region's control table: the run itself, and each step before and after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A run: `args` are what it was begun with; times are in milliseconds since the epoch. `end` is empty while it is open,
+    """Record of a run: `args` are its arguments; times are in milliseconds since the epoch. `end` is empty while it is open,
     then "done" or "abandoned"."""
 
     run: str
@@ -34,26 +34,26 @@ class Header:
 
     @property
     def text(self) -> str:
-        """As its command line says it."""
+        """Command line of the run."""
         return " ".join([self.kind, *self.args.values()])
 
 
 def headers(control: ControlStorage) -> list[Header]:
-    """Every run that a region has the record of, in the order in which they were begun."""
+    """Return every run recorded in a region, in the order of their beginning."""
     found = [Header.parse(run, value) for run, value in control.get_all(RUNS_SCOPE)]
     return sorted(found, key=lambda header: (header.begun, header.run))
 
 
 def steps_of(control: ControlStorage, run: str) -> dict[str, Value]:
-    """A run's steps that were begun, by name: {began, ended, found}."""
+    """Return a run's started steps, by name: {began, ended, found}."""
     return {key.partition("-")[2]: value for key, value in control.get_all(f"run#{run}")}
 
 
 def note_step(control: ControlStorage, run: str, number: int, name: str, value: Value) -> None:
-    """Record where a step stands."""
+    """Record the state of a step."""
     control.put(f"run#{run}", {f"{number:02d}-{name}": value})
 
 
 def note_header(control: ControlStorage, before: Header | None, after: Header) -> bool:
-    """Record a run, if what is recorded of it is still `before`."""
+    """Record a run, if its record is still `before`."""
     return control.swap(RUNS_SCOPE, after.run, before.value if before else None, after.value)

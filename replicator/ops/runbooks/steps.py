@@ -1,4 +1,5 @@
-"""What several runbooks do: change a region's role, move the homes of claims, note where lanes stand and tell what lacks."""
+"""Steps shared by several runbooks: change a region's role, move the homes of claims, record lane heads, report missing
+events."""
 
 from __future__ import annotations
 
@@ -27,16 +28,16 @@ Spans = dict[str, tuple[int, int]]
 
 _PARALLEL = 16
 _PART = 250
-"""So many lanes in an item: their keys have up to 1,100 bytes, an item up to 400 KB."""
+"""Number of lanes in an item: their keys have up to 1,100 bytes, an item up to 400 KB."""
 
 
 def set_role(
     system: System, region: str, name: str, why: str, to: str = "", tables: Mapping[str, str] | None = None
 ) -> Found:
-    """Make a region be this, where it can be reached, and let all others that answer know. Repeated with the same `why`, it
-    is the same change. The role stays that of the tables it was given to, unless it is given to these `tables`.
+    """Set a region's role, if it can be reached, and record it in all others that answer. Repeated with the same `why`, it
+    is the same change. The role keeps the tables it was given to, unless it is given to these `tables`.
 
-    Returns {epoch, role, why, reached, told}. Raises Stopped when somebody else changes it at the same time.
+    Returns `{epoch, role, why, reached, told}`. Raises Stopped when another process changes it at the same time.
     """
     up = system.answering()
     others = {other: place.control for other, place in up.items() if other != region}
@@ -48,7 +49,7 @@ def set_role(
     same = next((role for role in known if (role.name, role.why) == (name, why)), None)
     if same is not None and all(role.why == why for role in known if role.epoch >= same.epoch):
         epoch = same.epoch
-    else:  # a region has epoch 1 from its first append on, of which nobody is told
+    else:  # a region has epoch 1 from its first append on, which the others do not record
         epoch = max(1, newest.epoch if newest else 0) + 1
     held = tables if tables is not None else own.tables if own is not None else {}
     role = Role(epoch, name, held, same.since if same else system.wall(), to, why)
@@ -66,8 +67,8 @@ def set_role(
 
 
 def _change(control: ControlStorage, own: Role | None, role: Role, heard: Sequence[Role]) -> None:
-    """As `change_role`; but a region that has just come back may meanwhile take on what the others `heard` of it. That is
-    nobody's decision, and whoever decides this one knew of it."""
+    """Change the role as `change_role` does. But a region that has just come back may meanwhile adopt the role that the
+    others recorded (`heard`); that is no new decision, and the caller knew it."""
     try:
         change_role(control, own, role)
     except RoleChanged:
@@ -79,14 +80,14 @@ def _change(control: ControlStorage, own: Role | None, role: Role, heard: Sequen
 
 
 def rebuilt(place: Place) -> bool:
-    """Whether a region's tables are others than those it was last active with."""
+    """Return whether a region's tables differ from those it was last active with."""
     own = read_role(place.control)
     return own is None or own.name == REBUILDING or not own.is_of(place.tables())
 
 
 def role_as_it_is(system: System, region: str, gone: Collection[str] = ()) -> Role:
-    """What a region would find itself to be before an append: by its own role, its tables, and the others. Those that are
-    `gone` have nothing to say about it. Raises RegionUnavailable."""
+    """Return the role that a region would determine for itself before an append: by its own role, its tables, and the others
+    except those that are `gone`. Raises RegionUnavailable."""
     up = system.answering()
     if region not in up:
         raise RegionUnavailable(f"{region} does not answer any more; run this again, or name another region")
@@ -107,7 +108,7 @@ def insist_on_writable(system: System, region: str, gone: Collection[str] = ()) 
 
 
 def insist_on_role(system: System, region: str, why: str) -> None:
-    """Raise Stopped when somebody has changed a region's role since a run did: writers go where the last of them says."""
+    """Raise Stopped when another process has changed a region's role since a run did: writers follow the last change."""
     up = system.answering()
     known = [role for other, place in up.items() if other != region and (role := known_roles(place.control).get(region))]
     known += [own] if region in up and (own := read_role(up[region].control)) else []
@@ -117,7 +118,7 @@ def insist_on_role(system: System, region: str, why: str) -> None:
 
 
 def activate(system: System, region: str, why: str, gone: Collection[str] = ()) -> Found:
-    """Let a region take appends, if it does not yet. Raises as `insist_on_writable`."""
+    """Let a region accept appends, if it does not yet. Raises as `insist_on_writable`."""
     insist_on_writable(system, region, gone)
     place = system.at(region)
     own = read_role(place.control)
@@ -132,8 +133,8 @@ def activate(system: System, region: str, why: str, gone: Collection[str] = ()) 
 
 
 def leave_homes(system: System, going: Going, region: str, target: str, lost: Collection[str], wait: float) -> Found:
-    """Move the claims that are homed in `region` to the other homes, or to `target` where there is none. Returns the homes
-    as they were before (None: there is nothing to move)."""
+    """Move the claims homed in `region` to the other homes, or to `target` if there is none. Returns the earlier homes
+    (None: there is nothing to move)."""
     noted = dict(going.control.get_all(f"homes#{going.run}"))
     homes = newest_homes(system)
     if "before" not in noted:
@@ -147,7 +148,7 @@ def leave_homes(system: System, going: Going, region: str, target: str, lost: Co
 
 
 def move_homes(system: System, to: Collection[str], lost: Collection[str], wait: float, tell: Tell) -> None:
-    """Move the homes of claims to these regions; none that is not `lost` may be down."""
+    """Move the homes of claims to these regions; every region that is not `lost` must be up."""
     homes = newest_homes(system)
     if homes is None:
         return
@@ -157,13 +158,13 @@ def move_homes(system: System, to: Collection[str], lost: Collection[str], wait:
 
 
 def newest_homes(system: System) -> Homes | None:
-    """The homes of claims as the regions that answer know them."""
+    """Return the newest homes of claims that any answering region knows."""
     found = [Homes.read(place.control) for place in system.answering().values()]
     return max((homes for homes in found if homes is not None), key=lambda homes: homes.age, default=None)
 
 
 def note_ends(place: Place, region: str, to: ControlStorage, run: str) -> Found:
-    """Note where every lane of `region` ends in a region. Returns {lanes, events, newest} (milliseconds)."""
+    """Record the head of every lane of `region` in a place. Returns {lanes, events, newest} (milliseconds)."""
     place.keeper.refresh()
     place.keeper.load(place.keeper.sums)
     lanes = events = newest = 0
@@ -178,7 +179,7 @@ def note_ends(place: Place, region: str, to: ControlStorage, run: str) -> Found:
 
 
 def beyond(place: Place, region: str, ends: Mapping[str, int]) -> Spans:
-    """What a region has of `region`'s lanes behind these ends, by lane key."""
+    """Return the events of `region`'s lanes in a place behind these heads, by lane key."""
     place.keeper.refresh()
     place.keeper.load(place.keeper.sums)
     found: Spans = {}
@@ -191,12 +192,12 @@ def beyond(place: Place, region: str, ends: Mapping[str, int]) -> Spans:
 
 
 def lanes_of(place: Place, region: str) -> list[LaneId]:
-    """Every lane of a region that its table lists."""
+    """Return every lane of a region that its table lists."""
     return sorted(place.storage.index(region), key=lambda lane: lane.key)
 
 
 def behind(source: Place, target: Place, lanes: Sequence[LaneId]) -> list[LaneId]:
-    """Those lanes that do not end in the target as they do in the source, by the tables."""
+    """Return those lanes whose heads differ between source and target, by the tables."""
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="heads") as pool:
         ours = pool.map(lambda lane: head_of(source.storage, lane), lanes)
         theirs = pool.map(lambda lane: head_of(target.storage, lane), lanes)
@@ -204,7 +205,7 @@ def behind(source: Place, target: Place, lanes: Sequence[LaneId]) -> list[LaneId
 
 
 def later(source: Place, lanes: Sequence[LaneId], ends: Mapping[str, int]) -> Spans:
-    """What lanes have in the table of the source behind these ends."""
+    """Return the lanes' events in the source's table behind these heads."""
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="heads") as pool:
         heads = pool.map(lambda lane: head_of(source.storage, lane), lanes)
         return {
@@ -215,12 +216,12 @@ def later(source: Place, lanes: Sequence[LaneId], ends: Mapping[str, int]) -> Sp
 
 
 def noted_ends(control: ControlStorage, run: str) -> dict[str, int]:
-    """What `note_ends` noted."""
+    """Return the heads that `note_ends` recorded."""
     return {key: int(last) for _, value in control.get_all(f"cut#{run}") for key, last in value.items()}
 
 
 def note_rpo(control: ControlStorage, run: str, rpo: Spans) -> None:
-    """Keep what a run found of the RPO, in parts that fit, in place of what an earlier try of the same step found."""
+    """Record a run's RPO, in parts that fit, in place of the result of an earlier try of the same step."""
     control.delete(f"rpo#{run}", dict(control.get_all(f"rpo#{run}")))
     keys = sorted(rpo)
     for start in range(0, len(keys), _PART):
@@ -228,12 +229,12 @@ def note_rpo(control: ControlStorage, run: str, rpo: Spans) -> None:
 
 
 def noted_rpo(control: ControlStorage, run: str) -> Spans:
-    """What `note_rpo` kept."""
+    """Return the RPO that `note_rpo` recorded."""
     return {key: (span[0], span[1]) for _, value in control.get_all(f"rpo#{run}") for key, span in value.items()}
 
 
 def insist(system: System, comparison: Comparison, about: str, run_again: str) -> None:
-    """Raise Stopped when something is wrong with lanes of this region, or with what it holds of others."""
+    """Raise Stopped when lanes of this region, or its copies of others, are defective."""
     wrong = [finding for finding in comparison.findings if _at_fault(system, finding, about)]
     if not wrong:
         return
@@ -247,8 +248,8 @@ def insist(system: System, comparison: Comparison, about: str, run_again: str) -
 
 
 def _at_fault(system: System, finding: Finding, region: str) -> bool:
-    """Whether a finding is about the region's own lanes or what it holds; of a fork, whether it is the region that does not
-    hold what the lane's home does."""
+    """Return whether a finding concerns the region's own lanes or its copies; for a fork, whether the region differs from
+    the lane's home."""
     if not concerns(finding, {region}):
         return False
     home = system.places.get(finding.lane.region)
@@ -261,5 +262,5 @@ def _at_fault(system: System, finding: Finding, region: str) -> bool:
 
 
 def concerns(finding: Finding, about: Collection[str]) -> bool:
-    """Whether a finding is about lanes of these regions, or about what they hold."""
+    """Return whether a finding concerns lanes of these regions, or what they hold."""
     return finding.region in about or finding.lane.region in about

@@ -1,4 +1,4 @@
-"""What a run ends with."""
+"""Summary of a run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`rpo` names, by lane key, the first and last event that were acknowledged and not in the region that took over when it
-    did; None while nobody can tell. `seconds` is the whole run, `rto_seconds` from its begin to the steering of writers
-    (None: none were). `steps` are (name, began, ended) in milliseconds since the epoch."""
+    """Result of a run. `rpo` names, by lane key, the first and last acknowledged event that the region that took over did
+    not have at that time; None while that is unknown. `seconds` is the whole run, `rto_seconds` the time from its beginning
+    to the steering of writers (None: no steering). `steps` are (name, began, ended) in milliseconds since the epoch."""
 
     run: str
     kind: str
@@ -23,7 +23,7 @@ class Summary:
 
     @property
     def rpo_events(self) -> int | None:
-        """How many events `rpo` names."""
+        """Number of events in `rpo`."""
         return None if self.rpo is None else sum(last - first + 1 for first, last in self.rpo.values())
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Switchover: writers leave a healthy region as planned, and nothing is missing where they go."""
+"""Switchover: writers leave a healthy region as planned, and the new region has every event."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from replicator.ops.system import Place, System
 _QUIET_SECONDS = 1.0
 _QUIET_TRIES = 5
 _READ_BEFORE = 20_000
-"""Of so many lanes the ends are read in the tables before writers are steered, and not only after."""
+"""Maximum number of lanes whose heads are read from the tables before writers are steered, and not only after."""
 
 
 class Switchover(Runbook):
     """Drain `source`, wait until `target` has all of its lanes, steer the writers over, and prove that nothing is missing.
 
-    What was acknowledged in `source` before its writers went is in `target` when they arrive: RPO 0.
+    Events acknowledged in `source` before its writers left are in `target` when they arrive: RPO 0.
     """
 
     kind: ClassVar[str] = "switchover"
@@ -64,7 +64,7 @@ class Switchover(Runbook):
         found = parts.set_role(self.system, self.source, DRAINING, going.run, self.target)
         if not found["reached"]:
             raise RegionUnavailable(f"{self.source} does not answer any more; run again, or use `replicator failover`")
-        self.system.sleep(self.system.lease)  # what is not checked in its own transaction notices within that time
+        self.system.sleep(self.system.lease)  # writes without a condition check notice within that time
         return found
 
     def _activate(self, going: Going) -> Found:
@@ -73,10 +73,10 @@ class Switchover(Runbook):
     def _copy(self, going: Going) -> Found:
         places = self._both()
         source, target = places[self.source], places[self.target]
-        # Live replication is mostly ahead of us, and then there is nothing left to copy.
+        # Live replication is usually ahead, so there is nothing left to copy.
         found = bring_up.bring_up(self.system, places, going.tell, of=self.source)
         for _ in range(_QUIET_TRIES):
-            self.system.sleep(_QUIET_SECONDS)  # what was written last may take a moment to show in the table's stream
+            self.system.sleep(_QUIET_SECONDS)  # the last writes may take a moment to show in the table's stream
             again = bring_up.bring_up(self.system, places, going.tell, of=self.source)
             if not sum(again["copied"].values()):
                 break
@@ -96,12 +96,12 @@ class Switchover(Runbook):
         return {"done": self.steering.away(self.source, self.target)}
 
     def _prove(self, going: Going) -> Found:
-        """By the ends of lanes in the tables themselves, all of them: not by what streams have shown so far."""
+        """Prove by the heads of all lanes in the tables themselves, not by the streams' records so far."""
         places = self._both()
         source, target = places[self.source], places[self.target]
         ends = parts.noted_ends(going.control, going.run)
         lanes = parts.lanes_of(source, self.source)
-        late = parts.later(source, lanes, ends)  # appends that were under way when the fence was closed
+        late = parts.later(source, lanes, ends)  # appends in progress when the fence was closed
         parts.note_rpo(going.control, going.run, late)
         for _ in range(_QUIET_TRIES):
             behind = parts.behind(source, target, lanes)

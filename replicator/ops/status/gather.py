@@ -1,5 +1,5 @@
-"""How a system stands, from the ledgers of the regions that answer. Bringing a ledger up to date reads what has changed;
-what links lack is then the difference of a few sums."""
+"""Status collection from the Merkle summaries of the regions that answer. Bringing a summary up to date reads the changes
+since; what links lack is then the difference of a few sums."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from replicator.ops.system import Place, System
 T = TypeVar("T")
 
 _LOOKED_AT = 20
-"""So many lanes of a link that is behind are looked at to see how long the oldest event has waited."""
+"""Maximum number of lanes of a late link that are read to find how long the oldest event has waited."""
 _SECONDS = 15.0
 _LATE = "did not answer in time"
 _WRONG = (MeridianError, ClientError, BotoCoreError)
-"""What a region that is not well may raise."""
+"""Errors that an unhealthy region may raise."""
 
 Depth = Callable[[str, str], int | None]
-"""How many messages wait on a link's queue, where there is one."""
+"""Callable that returns how many messages wait on a link's queue, if there is one."""
 
 Lacking = list[tuple[LaneId, Entry, int]]
 
 _hanging: WeakKeyDictionary[Keeper, threading.Thread] = WeakKeyDictionary()
-"""Regions that did not answer in time: they are not asked again before they have, or every look would leave a thread."""
+"""Regions that did not answer in time: not queried again before they have, or every status would leave a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What one region said of itself: `counts` are those of its scopes (quarantines and backlogs), `queued` are the messages
+    """One region's report on itself: `counts` are those of its scopes (quarantines and backlogs), `queued` are the messages
     for each target."""
 
     place: Place
@@ -61,8 +61,8 @@ class _Told:
 
 @dataclass(slots=True)
 class _Asking:
-    """Asks regions, all at the same time, for so many seconds together; for longer only while a ledger is seen to grow (the
-    first one of many lanes takes minutes). Whoever fails or does not answer is down, for the reason given, and not asked
+    """Queries regions in parallel, within a total number of seconds; longer only while a summary makes progress (the first
+    one of many lanes takes minutes). A region that fails or does not answer is down, with the reason, and not queried
     again."""
 
     places: Mapping[str, Place]
@@ -71,7 +71,7 @@ class _Asking:
     down: dict[str, str] = field(default_factory=dict)
 
     def ask(self, questions: Mapping[str, Callable[[], T]]) -> dict[str, T]:
-        """What the regions answered."""
+        """Return the regions' answers."""
         answers: dict[str, T] = {}
         failures: dict[str, Exception] = {}
 
@@ -115,8 +115,8 @@ class _Asking:
 
 
 def gather(system: System, prefix: str, depth: Depth = lambda source, target: None, seconds: float = _SECONDS) -> Status:
-    """How the system stands now. A region that answers with an error, or not within so many seconds, is down; nothing
-    else is held up by it."""
+    """Collect the status of the system now. A region that answers with an error, or not within `seconds`, is down; it delays
+    nothing else."""
     asking = _Asking(system.places, seconds, time.monotonic() + seconds)
     told = asking.ask({region: partial(_tell, region, system, depth) for region in system.places})
     told = _loaded(asking, told)
@@ -128,7 +128,7 @@ def gather(system: System, prefix: str, depth: Depth = lambda source, target: No
 
 
 def _tell(region: str, system: System, depth: Depth) -> _Told:
-    """All that is asked of one region alone."""
+    """Query one region alone."""
     if region not in system.answering([region]):
         raise _Silent
     place, control = system.places[region], system.places[region].control
@@ -146,7 +146,7 @@ def _tell(region: str, system: System, depth: Depth) -> _Told:
 
 
 class _Silent(MeridianError):
-    """The region does not answer at all, of which there is nothing more to say."""
+    """The region does not answer at all."""
 
 
 def _count(control: ControlStorage, scope: str) -> int:
@@ -180,7 +180,7 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
     name, epoch, since, why = (role.name, role.epoch, role.since, role.why) if role else ("new", 0, 0, "")
     if not told.same_tables:
         name, why = "rebuilding", "its tables are not those that it was active with: emptied or restored"
-    elif role is None:  # new, unless others have what it wrote
+    elif role is None:  # new, unless others have its events
         others = {other: each for other, each in up.items() if other != region}
         heard = {
             other: Heard(each.known.get(region), any(s.homes.get(region) for s in each.place.keeper.sums.values()))
@@ -193,7 +193,7 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
 
 
 def _loaded(asking: _Asking, told: Mapping[str, _Told]) -> dict[str, _Told]:
-    """The regions, with those ranges at hand by which links are behind."""
+    """Return the regions, after loading the ranges by which links are behind."""
     numbers: dict[str, set[int]] = {region: set() for region in told}
     for source, target in permutations(told, 2):
         differing = _differing(source, told[source].place.keeper, told[target].place.keeper)
@@ -204,7 +204,7 @@ def _loaded(asking: _Asking, told: Mapping[str, _Told]) -> dict[str, _Told]:
 
 
 def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[LinkStatus, ...]:
-    """Every link, as far as both its ends have told."""
+    """Return every link, as far as both its ends have answered."""
     behind = {
         (source, target): _behind(source, told[source].place.keeper, told[target].place.keeper)
         for source, target in permutations(told, 2)
@@ -235,13 +235,13 @@ def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[
 
 
 def _differing(source: str, here: Keeper, there: Keeper) -> list[int]:
-    """The ranges in which the source has lanes and the target may have less of them."""
+    """Return the ranges in which the source has lanes and the target may have less of them."""
     empty = Sum()
     return [n for n, held in here.sums.items() if held.homes.get(source) and held.digest != there.sums.get(n, empty).digest]
 
 
 def _behind(source: str, here: Keeper, there: Keeper) -> Lacking:
-    """The source's lanes of which the target has less: with where they end at the source, and at the target."""
+    """Return the source's lanes of which the target has less, with the source's entry and the target's last sequence."""
     found = []
     for number in _differing(source, here, there):
         ours, theirs = here.range(number).lanes, there.range(number).lanes
@@ -253,7 +253,7 @@ def _behind(source: str, here: Keeper, there: Keeper) -> Lacking:
 
 
 def _oldest(here: Place, behind: Lacking) -> int | None:
-    """The time of the oldest event that the target lacks, among the lanes that look oldest."""
+    """Return the time of the oldest event that the target lacks, among the lanes that seem oldest."""
     chosen = sorted(behind, key=lambda each: each[1].ms)[:_LOOKED_AT]
     try:
         found = here.storage.get([(lane, last + 1) for lane, _, last in chosen])

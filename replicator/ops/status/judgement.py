@@ -1,4 +1,4 @@
-"""What of a status is wrong, and how badly. Pure; the terminal and the page both ask here."""
+"""Judgement of a status: what is wrong, and how badly. Pure; used by the terminal view and the page."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Sta
 from replicator.ops.status.words import numbered, plain, span
 
 LATE_SECONDS = 60.0
-"""From when on a link is late: Terraform's `lag_seconds`."""
+"""Seconds from which a link is late: Terraform's `lag_seconds`."""
 STUCK_SECONDS = 300.0
-"""From when on somebody has to look at a link: Terraform's `backlog_age_seconds`."""
+"""Seconds from which an operator must act on a link: Terraform's `backlog_age_seconds`."""
 
 _FINE = ("active", "new")  # a new region is active with its first append
 _ROLES = {
@@ -24,7 +24,7 @@ _ROLES = {
 
 
 class Level(IntEnum):
-    """How bad: nothing, something to watch, or something that somebody has to act on."""
+    """Severity: nothing, something to watch, or something that an operator must act on."""
 
     WELL = 0
     WATCH = 1
@@ -33,7 +33,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """A region, link or run that is not well: how badly, which it is, and what is wrong with it."""
+    """A region, link or run that is not well: its severity, its name, and the problem."""
 
     level: Level
     where: str
@@ -41,10 +41,10 @@ class Concern:
 
 
 class Judgement:
-    """What is wrong with a status: with each of its parts, and all together.
+    """Problems of a status: of each of its parts, and of all together.
 
-    A link is not blamed for its ends. What is not known because a region does not answer, and what waits for that region, is
-    that region's concern; and whatever a region lacks that is being rebuilt is to be watched, not to be acted on.
+    A link is not blamed for its ends. Values unknown because a region does not answer, and events waiting for that region,
+    are that region's concern; a lag towards a region that is being rebuilt is to be watched, not to be acted on.
     """
 
     def __init__(self, status: Status) -> None:
@@ -54,7 +54,7 @@ class Judgement:
         self._refusing = {region.region for region in status.regions if region.quarantined}
 
     def region(self, region: RegionStatus) -> Concern | None:
-        """What is wrong with a region."""
+        """Return the problem of a region, if any."""
         found: list[tuple[Level, str]] = []
         if not region.up:
             found.append((Level.ACT, "does not answer"))
@@ -65,7 +65,7 @@ class Judgement:
         return _together(region.region, found)
 
     def link(self, link: LinkStatus) -> Concern | None:
-        """What is wrong with a link."""
+        """Return the problem of a link, if any."""
         found: list[tuple[Level, str]] = []
         if link.behind_events is None and not self.cut_off(link):
             found.append((Level.WATCH, "does not say how far it is behind"))
@@ -84,19 +84,18 @@ class Judgement:
         return _together(f"{link.source} → {link.target}", found)
 
     def run(self, run: RunStatus) -> Concern | None:
-        """A run that has not ended is one to go on with."""
+        """Return the concern of an open run: it should be resumed."""
         if run.ended is not None:
             return None
         at = f"stands at “{plain(run.step)}”" if plain(run.step) else "has not ended"
         return Concern(Level.WATCH, f"{run.kind} {run.run}", f"{at}; its command run again goes on there")
 
     def cut_off(self, link: LinkStatus) -> bool:
-        """Whether an end of the link does not answer."""
+        """Return whether an end of the link does not answer."""
         return link.source in self._down or link.target in self._down
 
     def all(self) -> list[Concern]:
-        """Everything that is wrong, the worst first. What the region says that keeps a quarantine, its links
-        do not say again."""
+        """Return all problems, the worst first. A quarantine that a region reports is not repeated by its links."""
         found = [self.region(region) for region in self._status.regions]
         for link in self._status.links:
             said = not self._refusing.isdisjoint((link.source, link.target))
@@ -116,12 +115,12 @@ def level_of(concern: Concern | None) -> Level:
 
 
 def worst(found: Sequence[Concern]) -> Level:
-    """The level of all of these together."""
+    """Return the worst level of these."""
     return max((concern.level for concern in found), default=Level.WELL)
 
 
 def headline(status: Status, found: Sequence[Concern]) -> str:
-    """One line that says whether anything is wrong."""
+    """Return one line on whether anything is wrong."""
     act = sum(concern.level is Level.ACT for concern in found)
     if act:
         rest = f", {len(found) - act} to watch" if len(found) > act else ""

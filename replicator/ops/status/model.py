@@ -1,5 +1,4 @@
-"""What the status of a system is made of. Plain values: how they are found out is in `gathering`, how they look in `table`
-and `page`."""
+"""Status values of a system. Plain data: `gather` collects them, `table` and `page` show them."""
 
 from __future__ import annotations
 
@@ -9,10 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RegionStatus:
-    """One region. `role` is active, draining, fenced or rebuilding, or unknown where it does not answer (`up` is False).
+    """Status of one region. `role` is active, draining, fenced or rebuilding, or unknown if it does not answer (`up` is
+    False).
 
-    `lanes` and `events` are what its events table holds; `quarantined` what it has refused and nobody released;
-    `since` is when the role began, in milliseconds since the epoch; `why` is what the operator's run said.
+    `lanes` and `events` count what its events table holds; `quarantined` counts its refused and unreleased events; `since`
+    is when the role began, in milliseconds since the epoch; `why` is the reason that the operator's run gave.
     """
 
     region: str
@@ -28,10 +28,10 @@ class RegionStatus:
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One link. `behind_events` and `behind_lanes` are what the source's own lanes have and the target lacks (None: one of
-    them does not answer); `behind_seconds` is how long the oldest of those has waited, at least; `backlog` counts the lanes
-    that wait on the link's backlog (None: not known); `last_copied` is the time of the newest event of the source that the
-    target holds, in milliseconds since the epoch (0: none)."""
+    """Status of one link. `behind_events` and `behind_lanes` count what the target lacks of the source's own lanes (None:
+    one of them does not answer); `behind_seconds` is the minimum time that the oldest of those has waited; `backlog` counts
+    the lanes that wait on the link's backlog (None: not known); `last_copied` is the time of the newest event of the source
+    that the target holds, in milliseconds since the epoch (0: none)."""
 
     source: str
     target: str
@@ -45,7 +45,7 @@ class LinkStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A runbook that was begun: `step` is the one it stands at, or empty when it has ended."""
+    """Status of a runbook's run: `step` is its current step, or empty when it has ended."""
 
     run: str
     kind: str
@@ -57,7 +57,7 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A system at a moment, `at` in milliseconds since the epoch."""
+    """Status of a system at a moment, `at` in milliseconds since the epoch."""
 
     at: int
     prefix: str
@@ -66,5 +66,5 @@ class Status:
     runs: tuple[RunStatus, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
-        """As `replicator status --json` prints it."""
+        """Return the JSON value that `replicator status --json` prints."""
         return asdict(self)

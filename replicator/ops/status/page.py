@@ -1,4 +1,4 @@
-"""A status as one HTML file that needs nothing else: no scripts, no fonts, nothing from anywhere."""
+"""Status page: one self-contained HTML file without scripts, fonts or other external resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicator.ops.status.words import ago, moment, number, plain, span
 
 
 def page(status: Status) -> str:
-    """The status as a page. All text that comes from elsewhere is escaped."""
+    """Return the status as a page. All text from outside is escaped."""
     judged = Judgement(status)
     found = judged.all()
     level = worst(found)

@@ -1,4 +1,5 @@
-"""The regions in a circle, and the links between them as arrows: the worse a link is, the thicker and redder."""
+"""Status picture: the regions in a circle, and the links between them as arrows: the worse a link is, the thicker and
+redder."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class _Frame:
 
 
 def picture(status: Status, judged: Judgement) -> str:
-    """An inline SVG."""
+    """Return the picture as inline SVG."""
     frame = _frame([region.region for region in status.regions])
     links = [link for link in status.links if link.source in frame.places and link.target in frame.places]
     levels = {id(link): level_of(judged.link(link)) for link in links}
@@ -44,7 +45,7 @@ def picture(status: Status, judged: Judgement) -> str:
 
 
 def _frame(regions: list[str]) -> _Frame:
-    """Where each region stands: on an ellipse, high enough that neighbours do not touch."""
+    """Place the regions on an ellipse, high enough that neighbours do not touch."""
     count = len(regions)
     across = _across(count)
     down = 0.0 if count <= 2 else 90.0 + 18.0 * count
@@ -64,7 +65,8 @@ def _frame(regions: list[str]) -> _Frame:
 
 
 def _across(count: int) -> float:
-    """Half the width of the ellipse: the lowest two of an odd number stand side by side, with room for their links."""
+    """Return half the width of the ellipse: the lowest two of an odd number stand side by side, with room for their
+    links."""
     if count == 1:
         return 0.0
     if count % 2 and count > 3:
@@ -73,7 +75,7 @@ def _across(count: int) -> float:
 
 
 def _curve(link: LinkStatus, places: dict[str, Point]) -> tuple[Point, Point, Point]:
-    """A quadratic Bézier curve from region to region, bent to its own left: the way back runs beside it."""
+    """Return a quadratic Bézier curve from region to region, bent to its own left: the opposite link runs beside it."""
     (x, y), (u, v) = places[link.source], places[link.target]
     return (x, y), ((x + u) / 2 + _BEND * 2 * (v - y), (y + v) / 2 - _BEND * 2 * (u - x)), (u, v)
 
@@ -85,7 +87,7 @@ def _at(curve: tuple[Point, Point, Point], t: float) -> Point:
 
 
 def _edge(curve: tuple[Point, Point, Point], around: Point, steps: range, gap: float) -> float:
-    """The first of these hundredths of the curve that lies outside of the region that stands there."""
+    """Return the first of these positions on the curve that lies outside the region's box."""
     for step in steps:
         x, y = _at(curve, step / 200)
         if abs(x - around[0]) > _WIDTH / 2 + gap or abs(y - around[1]) > _HEIGHT / 2 + gap:
@@ -94,7 +96,7 @@ def _edge(curve: tuple[Point, Point, Point], around: Point, steps: range, gap: f
 
 
 def _thickness(link: LinkStatus, level: Level) -> float:
-    """1.6 for a link that is up to date, up to 7 for one that is a day late."""
+    """Return the width of an arrow: 1.6 for a link that is up to date, up to 7 for one that is a day late."""
     late = math.log10(1 + max(link.behind_seconds or 0.0, 0.0)) if link.behind_events else 0.0
     return min(1.6 + (0.9 * late if level else 0.4 * late) + (0.8 if level else 0.0), 7.0)
 
@@ -123,7 +125,7 @@ def _arrow(link: LinkStatus, level: Level, unknown: bool, places: dict[str, Poin
 
 
 def _control(curve: tuple[Point, Point, Point], start: float, end: float) -> Point:
-    """The control point of the part of the curve from `start` to `end` (de Casteljau)."""
+    """Return the control point of the part of the curve from `start` to `end` (de Casteljau)."""
     parts = []
     for axis in (0, 1):
         p0, p1, p2 = curve[0][axis], curve[1][axis], curve[2][axis]
@@ -139,7 +141,7 @@ def _said(link: LinkStatus) -> str:
 
 
 def _label(link: LinkStatus, level: Level, places: dict[str, Point]) -> str:
-    """How late the link is, beside the middle of its arrow, on the outer side of its bend."""
+    """Return the lag of the link as a label beside the middle of its arrow, on the outer side of its bend."""
     curve = _curve(link, places)
     (x, y), ((x0, y0), _, (x2, y2)) = _at(curve, 0.5), curve
     length = math.hypot(x2 - x0, y2 - y0) or 1.0
@@ -151,7 +153,7 @@ def _label(link: LinkStatus, level: Level, places: dict[str, Point]) -> str:
 
 
 def in_short(region: RegionStatus) -> str:
-    """The one thing to say of a region where there is room for few words."""
+    """Return the most important fact of a region, for a place with room for few words."""
     if not region.up:
         return "does not answer"
     return f"{number(region.quarantined)} in quarantine" if region.quarantined else plain(region.role)

@@ -1,4 +1,4 @@
-"""How the page looks: light and dark, wide and narrow. Colours are never the only sign."""
+"""Style of the pages: light and dark, wide and narrow. Colours are never the only sign."""
 
 CSS = """
 :root {

@@ -1,4 +1,4 @@
-"""A status in a terminal."""
+"""Status view in a terminal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LISTED = 8
 
 
 def show(status: Status, console: Console) -> RenderableType:
-    """The status as tables of regions, links and open runs, beneath what is wrong. Nothing is printed: `--watch` puts the
-    result into `rich.live.Live`. Without colours the marks ✓ ! ✗ say the same."""
+    """Return the status as tables of regions, links and open runs, beneath the problems. Prints nothing: `--watch` puts the
+    result into `rich.live.Live`. Without colours the marks ✓ ! ✗ carry the same information."""
     judged = Judgement(status)
     parts: list[RenderableType] = [_headline(status, judged.all()), Text(), _regions(status, judged)]
     if status.links:

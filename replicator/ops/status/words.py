@@ -1,4 +1,4 @@
-"""Numbers, spans and times as people read them."""
+"""Number, duration and time formats for people."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ UNKNOWN = "?"
 
 
 def number(value: int | None) -> str:
-    """`12,345`, or a question mark for what is not known."""
+    """Format a number as `12,345`, or a question mark for an unknown one."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
 def numbered(value: int, noun: str) -> str:
-    """`1 event`, `2 events`."""
+    """Format a count with its noun: `1 event`, `2 events`."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def span(seconds: float | None) -> str:
-    """A length of time in its largest fitting unit, rounded down: `95 s`, `12 min`, `5 h`, `3 d`."""
+    """Format a duration in its largest fitting unit, rounded down: `95 s`, `12 min`, `5 h`, `3 d`."""
     if seconds is None:
         return UNKNOWN
     for unit, length, least in (("d", 86400, 2), ("h", 3600, 2), ("min", 60, 2)):
@@ -28,12 +28,12 @@ def span(seconds: float | None) -> str:
 
 
 def ago(then: int, now: int) -> str:
-    """How long before `now` (both in milliseconds since the epoch) `then` was; a dash where it never was."""
+    """Format how long `then` is before `now` (both in milliseconds since the epoch); a dash if it never was."""
     return "–" if not then else f"{span((now - then) / 1000)} ago"
 
 
 def moment(at: int) -> str:
-    """A time in UTC to the second, `2026-01-31 12:00:00Z`. `at` is in milliseconds since the epoch."""
+    """Format a time in UTC to the second, `2026-01-31 12:00:00Z`. `at` is in milliseconds since the epoch."""
     try:
         return time_of(at).strftime("%Y-%m-%d %H:%M:%SZ")
     except (ValueError, OverflowError):
@@ -41,5 +41,5 @@ def moment(at: int) -> str:
 
 
 def plain(text: str) -> str:
-    """What somebody wrote, on one line and without anything that a terminal or a browser would obey."""
+    """Return untrusted text on one line, without anything that a terminal or a browser would obey."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

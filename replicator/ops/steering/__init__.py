@@ -1,6 +1,6 @@
-"""The traffic hook of failover runbooks: who moves the writers of a region, and how.
+"""Traffic steering: the hook by which failover runbooks move the writers of a region.
 
-`read_steering` makes one of MERIDIAN_STEERING: nobody (the default), a file, Route 53, or Application Recovery Controller.
+`read_steering` creates one from MERIDIAN_STEERING: none (the default), a file, Route 53, or Application Recovery Controller.
 """
 
 from replicator.ops.steering.choice import read_steering

@@ -1,13 +1,13 @@
 """Routing controls of Application Recovery Controller (ARC): one On/Off switch per region, on a cluster in five regions.
 
-`away` turns the region Off and the other one On, in one request: the cluster takes both or neither, and its safety rules see
-what comes of both. Both verbs leave every other as it is: nothing records which of them were On before, so `back` turns
-nothing Off, nor does `away` where the region was sent to a third one before. A region that is On and need not be does no
-harm, since every region of Meridian may be written, but it takes its part of the writers; the plan says so. Whoever wants
-the writers in one region alone sends those of the other one away (`switchover`).
+`away` turns the region Off and the other one On, in one request: the cluster applies both or neither, and its safety rules
+check the result. Both methods leave every other control as it is: there is no record of which were On before, so `back`
+turns nothing Off, nor does `away` if the region was sent to a third one before. A region that is On without need does no
+harm, since every region of Meridian may be written, but it receives its part of the writers; the plan mentions it. To keep
+the writers in one region alone, send those of the other one away (`switchover`).
 
-The cluster answers in five regions, of which AWS promises three at any time and advises to try each in turn. Which they are
-is known in us-west-2 alone: give them as MERIDIAN_STEERING_ENDPOINTS, so that failing over does not depend on that region.
+The cluster answers in five regions, of which AWS promises three at any time and advises to try each in turn. Their names can
+be read in us-west-2 alone: give them as MERIDIAN_STEERING_ENDPOINTS, so that a failover does not depend on that region.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from replicator.ops.steering import traffic_clients
 from replicator.ops.steering.steering_failed import SteeringFailed, check_move
 
 Endpoint = tuple[str, str]
-"""A region, and the URL of the cluster there."""
+"""Endpoint of a cluster: a region and the URL there."""
 
 _ROUNDS = 2
 _ELSEWHERE = {"EndpointTemporarilyUnavailableException", "InternalServerException", "ThrottlingException"}
@@ -41,7 +41,7 @@ class Arc:
         connect: Callable[[str, str], Any] = traffic_clients.cluster,
         describe: Callable[[], Any] = traffic_clients.control_config,
     ) -> None:
-        """Without `endpoints` they are asked for, each time."""
+        """Look the endpoints up each time if none are given."""
         self._cluster = cluster
         self._controls = dict(controls)
         self._endpoints = tuple(endpoints)
@@ -103,7 +103,7 @@ class Arc:
         )
 
     def _order(self, region: str) -> list[Endpoint]:
-        """Every endpoint, twice, in an order of chance as AWS advises; that of the region that is left comes last."""
+        """Return every endpoint, twice, in random order as AWS advises; the endpoint of the region to leave comes last."""
         found = list(self._endpoints) or self._ask()
         shuffled = random.sample(found, len(found))
         return sorted(shuffled, key=lambda endpoint: endpoint[0] == region) * _ROUNDS

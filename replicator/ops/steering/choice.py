@@ -1,4 +1,4 @@
-"""The one place where the traffic hook is chosen: MERIDIAN_STEERING."""
+"""Choice of the traffic hook, in this one place: MERIDIAN_STEERING."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _CONTROL = re.compile(r"arn:[a-z0-9-]+:route53-recovery-control::\d{12}:controlp
 
 
 def read_steering(environment: Mapping[str, str] = os.environ) -> Steering:
-    """The traffic hook that MERIDIAN_STEERING names; MERIDIAN_STEERING_ENDPOINTS are the endpoints of an ARC cluster.
+    """Return the traffic hook that MERIDIAN_STEERING names; MERIDIAN_STEERING_ENDPOINTS are the endpoints of an ARC cluster.
 
-    Raises InvalidConfig naming the value and the remedy.
+    Raises InvalidConfig with the value and the remedy.
     """
     text = given("MERIDIAN_STEERING", environment)
     kind, _, rest = text.partition(":")

@@ -1,4 +1,4 @@
-"""A file that clients on this machine look at: `{"away": {"us-east-1": "eu-west-1"}}`."""
+"""Steering file that clients on this machine read: `{"away": {"us-east-1": "eu-west-1"}}`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _AWAY = "away"
 
 
 class LocalFile:
-    """Keeps the file. It is replaced as a whole: whoever reads it sees the state before or after, also if this process or
-    the machine stops on the way. Runs on one machine wait for each other."""
+    """Maintains the file. It is replaced as a whole: a reader sees the state before or after, even if this process or the
+    machine stops on the way. Runs on one machine wait for each other."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -30,7 +30,7 @@ class LocalFile:
     def away(self, region: str, to: str) -> str:
         check_move(region, to)
         with self._changing() as moved:
-            moved.pop(to, None)  # whoever is sent somewhere must not be sent on from there, least of all in a circle
+            moved.pop(to, None)  # writers sent to a region must not be sent on from there, least of all in a circle
             moved[region] = to
         return f"{self._path.name} sends the writers of {region} to {to}"
 
@@ -72,9 +72,9 @@ class LocalFile:
 
 
 def where(path: str | Path, region: str) -> str:
-    """Where a client of `region` should write now: `region` itself unless its writers were sent away.
+    """Return the region that a client of `region` should write to now: itself unless its writers were sent away.
 
-    Cheap enough to be asked before every write. Raises SteeringFailed for a file that Meridian did not write.
+    Cheap enough to call before every write. Raises SteeringFailed for a file that Meridian did not write.
     """
     moved, here, seen = _read(Path(path)), region, {region}
     while here in moved:

@@ -1,4 +1,4 @@
-"""No traffic hook: whoever runs the runbook moves the writers."""
+"""No traffic hook: the operator of the runbook moves the writers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HOW = "Meridian does not know how (MERIDIAN_STEERING is not set)"
 
 
 class Nobody:
-    """Moves nobody, and says what is left to do."""
+    """Moves no writers, and returns what is left to do."""
 
     def plan(self, region: str, to: str | None) -> str:
         return self.back(region) if to is None else self.away(region, to)

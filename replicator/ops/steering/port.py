@@ -1,4 +1,4 @@
-"""Where writers go: the hook that a runbook calls to move them away from a region and back."""
+"""Port of traffic steering: the hook that a runbook calls to move writers away from a region and back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class Steering(Protocol):
-    """Moves the writers of a region. Both verbs can be repeated: a runbook that was killed calls them again."""
+    """Moves the writers of a region. Both methods can be repeated: a runbook that was killed calls them again."""
 
     def plan(self, region: str, to: str | None) -> str:
-        """One sentence that says what `away` (with `to`) or `back` (None) would do. Changes nothing."""
+        """Return one sentence on what `away` (with `to`) or `back` (None) would do. Changes nothing."""
 
     def away(self, region: str, to: str) -> str:
-        """Writers that go to `region` go to `to` from now on. Returns one sentence that says what was done.
+        """Send the writers of `region` to `to` from now on. Returns one sentence on what was done.
 
-        Raises SteeringFailed when that could not be done; nothing else of the runbook depends on it.
+        Raises SteeringFailed when that failed; nothing else of the runbook depends on it.
         """
 
     def back(self, region: str) -> str:
-        """Writers of `region` that were sent away return to it. As `away`."""
+        """Let the writers of `region` that were sent away return to it. Otherwise as `away`."""

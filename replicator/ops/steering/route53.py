@@ -1,12 +1,12 @@
 """Weighted records in Route 53: one per region, with the region's name as SetIdentifier.
 
-A region that is sent away keeps the weights it had in the zone itself, as a TXT record beside the weighted ones
-(`_meridian.www.example.com`), written and removed in the same change batch as the weights. Route 53 makes all changes of a
-batch or none, so whatever kills a runbook leaves either the old weights and no record of others, or both; whoever runs it
-again, on any machine, finds them. A weight that was to be guessed from the other regions' would be wrong where they differ.
+The earlier weights of a region that is sent away are kept in the zone itself, as a TXT record beside the weighted ones
+(`_meridian.www.example.com`), written and removed in the same change batch as the weights. Route 53 applies all changes of a
+batch or none, so a killed runbook leaves either the old weights and no such record, or both; a repeated run, on any machine,
+finds them. A weight guessed from the other regions' would be wrong where they differ.
 
-Records are changed by DELETE, which fails unless it names a record as it is, and CREATE: who read before somebody else wrote
-changes nothing and reads again. Health checks, alias targets and TTLs stay as they are.
+Records are changed by DELETE, which fails unless it names a record as it is, and CREATE: if another process wrote after the
+read, nothing is changed and the records are read again. Health checks, alias targets and TTLs stay as they are.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _NOTE = re.compile(r'"away=(\S+) type=(\S+) region=(\S+) weight=(\d+)"')
 
 
 class _Changed(Exception):
-    """Somebody else changed a record between our reading and our writing. Nothing was written."""
+    """Another process changed a record between the read and the write. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """What the zone holds: the weighted records by type and region, and the TXT record of weights that are kept."""
+    """Records of the zone: the weighted ones by type and region, and the TXT record of kept weights."""
 
     weighted: Mapping[Slot, Any]
     notes: Any | None
@@ -64,7 +64,7 @@ class _Records:
 
 
 class Route53:
-    """Moves writers by the weights of the records `name` in a hosted zone: of `kind` alone, or of every type there is."""
+    """Moves writers by the weights of the records `name` in a hosted zone: of `kind` alone, or of every existing type."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class Route53:
         seconds: float = 120.0,
         pause: float = 2.0,
     ) -> None:
-        """`seconds` is how long to wait until every server of Route 53 has a change, `pause` is between two looks."""
+        """`seconds` is the maximum wait until every server of Route 53 has a change, `pause` the time between two checks."""
         self._zone = zone
         self._name = name.lower().rstrip(".") + "."
         self._kinds = (kind,) if kind else TYPES
         self._client = client or traffic_clients.route53()
-        self._hasty = client or traffic_clients.route53(hasty=True)  # a plan holds no runbook up
+        self._hasty = client or traffic_clients.route53(hasty=True)  # a plan must not delay a runbook
         self._seconds = seconds
         self._pause = pause
 
@@ -129,7 +129,7 @@ class Route53:
         done = f"changed {_difference(before.weights, after)}"
         if (
             not batch
-        ):  # a killed run may have left it before all servers had it: written once more as it is, it can be waited for
+        ):  # a killed run may have left it before all servers had it: writing it again unchanged gives a change to wait for
             batch = [change for slot, record in before.weighted.items() if slot[1] == region for change in _again(record)]
             done = f"is as it was left: {_as_text(after)}"
         self._wait(self._send(batch, f"Meridian: {region} {f'away to {to}' if to else 'back'}"))
@@ -137,7 +137,7 @@ class Route53:
         return f"{self._shown} {done}; resolvers may keep old answers for {ttl} s"
 
     def _moved(self, records: _Records, region: str, to: str | None) -> Weights:
-        """The weights afterwards. Raises SteeringFailed where a record that this needs is not there."""
+        """Return the weights afterwards. Raises SteeringFailed when a required record does not exist."""
         held = records.weights.held
         kinds = sorted({kind for kind, name in held if name == region})
         needed = [(kind, name) for kind in kinds or self._kinds[:1] for name in (region, to) if name]
@@ -159,7 +159,7 @@ class Route53:
         return _Records(weighted, notes[0] if notes else None)
 
     def _list(self, client: Any, name: str) -> Iterator[Any]:
-        """The zone's records of this name. Route 53 lists what was changed last, whether its servers have it or not."""
+        """Yield the zone's records of this name. Route 53 lists the latest change, whether its servers have it or not."""
         start: dict[str, Any] = {"StartRecordName": name}
         while True:
             page = self._call(partial(client.list_resource_record_sets, HostedZoneId=self._zone, **start))
@@ -181,7 +181,7 @@ class Route53:
         return str(self._call(send, "Whether the weights were changed is not known")["ChangeInfo"]["Id"])
 
     def _wait(self, change: str) -> None:
-        """Until every server of Route 53 has the change, which takes up to a minute as a rule."""
+        """Wait until every server of Route 53 has the change, usually up to a minute."""
         look = partial(self._client.get_change, Id=change)
         looking = Retrying(
             retry=retry_if_result(lambda status: status != "INSYNC"),
@@ -214,7 +214,7 @@ class Route53:
 
 
 def _changes(before: _Records, after: Weights, notes: str) -> Iterator[Any]:
-    """What makes `after` of the records as they were read."""
+    """Yield the changes that turn the records as read into `after`."""
     weights = before.weights
     for slot, record in before.weighted.items():
         if after.held[slot] != weights.held[slot]:
@@ -229,7 +229,7 @@ def _changes(before: _Records, after: Weights, notes: str) -> Iterator[Any]:
 
 
 def _again(record: Any, **changes: int) -> Iterator[Any]:
-    """The record once more, with these changes, if it is still as it was read."""
+    """Yield the changes that rewrite the record, with these values, if it is still as it was read."""
     yield {"Action": "DELETE", "ResourceRecordSet": record}
     yield {"Action": "CREATE", "ResourceRecordSet": {**record, **changes}}
 

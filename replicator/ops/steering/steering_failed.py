@@ -1,4 +1,4 @@
-"""What goes wrong while writers are moved."""
+"""Errors of moving writers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from replicator.domain.names import check_region
 
 
 class SteeringFailed(MeridianError):
-    """Writers could not be moved, or nobody can say whether they were. The message says what to do; both verbs can be
+    """Writers could not be moved, or it is unknown whether they were. The message gives the remedy; both methods can be
     repeated."""
 
 
 def check_move(region: str, to: str | None) -> None:
-    """Raise InvalidName for what is no region, and SteeringFailed for a move from a region to itself."""
+    """Raise InvalidName for an invalid region, and SteeringFailed for a move from a region to itself."""
     check_region(region)
     if to is not None:
         check_region(to)

@@ -1,4 +1,4 @@
-"""Clients of the services that move traffic. Their retries are botocore's own: nothing here is on an event's way."""
+"""Clients of the services that move traffic. They use botocore's own retries: no event passes through here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-_CONTROL_CONFIG_REGION = "us-west-2"  # the only one that ARC's control plane has
+_CONTROL_CONFIG_REGION = "us-west-2"  # the only region of ARC's control plane
 _creating = Lock()
 
 
@@ -24,20 +24,20 @@ def _config(attempts: int, read_timeout: float = 10) -> Config:
 
 
 def route53(*, hasty: bool = False) -> Any:
-    """A Route 53 client; a hasty one gives up after seconds. The service is global; AWS_ENDPOINT_URL_ROUTE_53 names an
-    emulator's."""
+    """Return a Route 53 client; a hasty one gives up after seconds. The service is global; AWS_ENDPOINT_URL_ROUTE_53 names
+    an emulator's."""
     config = _config(1, 2) if hasty else _config(5)
     with _creating:
         return _session().client("route53", region_name=_session().region_name or "us-east-1", config=config)
 
 
 def control_config() -> Any:
-    """A client that describes clusters of Application Recovery Controller."""
+    """Return a client that describes clusters of Application Recovery Controller."""
     with _creating:
         return _session().client("route53-recovery-control-config", region_name=_CONTROL_CONFIG_REGION, config=_config(3))
 
 
 def cluster(region: str, url: str) -> Any:
-    """A client of one endpoint of a cluster. One attempt: whoever uses it has other endpoints to try."""
+    """Return a client of one endpoint of a cluster. One attempt: the caller has other endpoints to try."""
     with _creating:
         return _session().client("route53-recovery-cluster", region_name=region, endpoint_url=url, config=_config(1))
