@@ -57,8 +57,8 @@ def may_take(value: Mapping[str, Any], n: int, region: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BoundedCounter:
-    """Stock with each region's rights to it. State: `{"lanes": {region: [restocked, taken, {to: handed over}, last sequence
-    counted]}, "awaited": {region: {region: sequence}}}`. Bounded by the square of the regions.
+    """Bounded counter: a stock and each region's rights to it. State: `{"lanes": {region: [restocked, taken, {to: handed
+    over}, last sequence counted]}, "awaited": {region: {region: sequence}}}`. Bounded by the square of the regions.
 
     Value: `{"available": n, "rights": {region: n}, "pending": {region: n}, "overdrawn": {region: n}}`. `available` is the
     sum of the rights less what is overdrawn, and no rights are shown below zero. What a region took beyond the rights that

@@ -15,7 +15,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class PnCounter:
-    """Sum of integers. State: `{region: [added, subtracted, last sequence counted]}`.
+    """PN-counter: a sum of integers. State: `{region: [added, subtracted, last sequence counted]}`.
 
     The last sequence makes a repeated operation a no-op. Only integers: sums of floats depend on their order. Bounded by the
     regions.

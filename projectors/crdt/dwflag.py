@@ -14,8 +14,8 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class DisableWinsFlag:
-    """Flag: true or false, false at first. State: `{"enabled": boolean, "off": {region: sequence}, "on": {region:
-    sequence}}`.
+    """Disable-wins flag: true or false, false at first. State: `{"enabled": boolean, "off": {region: sequence}, "on":
+    {region: sequence}}`.
 
     `enabled` says that there was an enable at all; `off` are the disables that hold, the latest of each region; `on` is what
     enables had observed that a view has not seen yet. Bounded by the regions.

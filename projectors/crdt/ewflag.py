@@ -14,7 +14,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class EnableWinsFlag:
-    """Flag: true or false, false at first. State: `{"on": {region: sequence}, "off": {region: sequence}}`.
+    """Enable-wins flag: true or false, false at first. State: `{"on": {region: sequence}, "off": {region: sequence}}`.
 
     `on` are the enables that hold, the latest of each region; `off` is what disables had observed that a view has not seen
     yet. Bounded by the regions.

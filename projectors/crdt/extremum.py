@@ -17,7 +17,7 @@ Ordered = Literal["integer", "string"]
 
 @dataclass(frozen=True, slots=True)
 class MaxRegister:
-    """Largest integer or string of all that were assigned. State: that value, or null. Bounded by one value.
+    """Max-register: the largest integer or string of all assigned. State: that value, or null. Bounded by one value.
 
     Which of the two kinds it takes is declared: if the first to come decided, the event refused would depend on the order.
     Strings are ordered by code point.
@@ -78,8 +78,8 @@ class MaxRegister:
 
 @dataclass(frozen=True, slots=True)
 class MinRegister(MaxRegister):
-    """Smallest integer or string of all that were assigned. State: `{"least": value}`, or null, so that a maximum's state is
-    never taken for a minimum's. Otherwise as MaxRegister."""
+    """Min-register: the smallest integer or string of all assigned. State: `{"least": value}`, or null, so that a maximum's
+    state is never taken for a minimum's. Otherwise as MaxRegister."""
 
     rule: str = "The smallest value that was ever assigned stays, whenever it was."
 

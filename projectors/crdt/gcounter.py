@@ -15,7 +15,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class GCounter:
-    """Sum that never falls. State: `{region: [sum, last sequence counted]}`. Bounded by the regions."""
+    """Grow-only counter: a sum that never falls. State: `{region: [sum, last sequence counted]}`. Bounded by the regions."""
 
     rule: str = "Every increment counts exactly once, whatever is concurrent with it, and nothing is ever taken back."
     source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 6 (2011)"

@@ -24,8 +24,8 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class LwwRegister:
-    """Register of one value: the last one assigned. State: `[at, hlc, region, sequence, value]`, or null. Bounded by one
-    value."""
+    """Last-writer-wins register: the value assigned last. State: `[at, hlc, region, sequence, value]`, or null. Bounded by
+    one value."""
 
     rule: str = "The assignment with the latest (domain time if declared, HLC, region, sequence) stays; others are dropped."
     source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 8 (2011)"

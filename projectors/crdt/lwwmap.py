@@ -25,8 +25,8 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class LwwMap:
-    """Map with one value for each key. State: `{key: [hlc, region, sequence, value]}`, without the value if the key is
-    removed.
+    """Last-writer-wins map: one value for each key. State: `{key: [hlc, region, sequence, value]}`, without the value if the
+    key is removed.
 
     Bounded by the keys ever named: a removed key stays, as an earlier assignment may still come.
     """

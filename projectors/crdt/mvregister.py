@@ -17,8 +17,8 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class MvRegister:
-    """Register of the values that no later assignment has observed. State: `{"values": {region: [sequence, hlc, value]},
-    "overwritten": {region: sequence}}`.
+    """Multi-value register: the values that no later assignment has observed. State: `{"values": {region: [sequence, hlc,
+    value]}, "overwritten": {region: sequence}}`.
 
     At most one value a region. `overwritten` holds only what a view has not seen yet. `depth` is how deep the view's JSON
     holds the state.

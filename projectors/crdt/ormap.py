@@ -43,8 +43,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class OrMap:
-    """Map with a replicated type for each key. State: `{"keys": {key: {"updates": {region: sequence}, "state": nested
-    state}}, "removed": {key: {region: sequence}}}`.
+    """Observed-remove map: a replicated type for each key. State: `{"keys": {key: {"updates": {region: sequence}, "state":
+    nested state}}, "removed": {key: {region: sequence}}}`.
 
     `removed` holds only what a view has not seen yet, and so does the nested state of a key that is not in the map. Bounded
     by the keys in the map times (the regions and the nested state's bound). Raises InvalidConfig for a nested type without

@@ -35,7 +35,8 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class OrSet:
-    """Set of strings. State: `{"adds": {element: {region: sequence}}, "removed": {element: {region: sequence}}}`.
+    """Observed-remove set of strings. State: `{"adds": {element: {region: sequence}}, "removed": {element: {region:
+    sequence}}}`.
 
     Of several adds of an element from one region only the latest is kept: whatever removes it has observed the earlier.
     `removed` holds only what a view has not seen yet, so it is empty whenever nothing is on its way. Bounded by the elements

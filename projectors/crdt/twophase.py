@@ -13,7 +13,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class TwoPhaseSet:
-    """Set of strings. State: `{"in": [element], "out": [element]}`, both sorted.
+    """Two-phase set of strings. State: `{"in": [element], "out": [element]}`, both sorted.
 
     Bounded by the elements ever named: those that are out are kept for good.
     """
