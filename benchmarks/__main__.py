@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: one table, each row a ratio to a named baseline of the same run."""
+"""Command `python -m benchmarks`: one table, each row a ratio to a named baseline of the same run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FAMILIES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (paging, copying, appending, reading, folding, projecting, verifying, capacity, memory, starting)
 }
-"""Each file of rows by its name: it has TASKS, and `rows`, which measures them."""
+"""Files of rows by their names: each has TASKS, and `rows`, which measures them."""
 _WIDTH = 200
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -94,7 +94,8 @@ def bench(
 
 
 def _chosen(only: list[str] | None) -> list[str]:
-    """The files asked for, in their order here. Raises InvalidConfig for one that is none, or whose baseline is missing."""
+    """Return the files asked for, in their order here. Raises InvalidConfig for an unknown one, or one whose baseline is
+    missing."""
     wanted = only or list(FAMILIES)
     for name in wanted:
         if name not in FAMILIES:
@@ -106,7 +107,7 @@ def _chosen(only: list[str] | None) -> list[str]:
 
 
 def _measured(names: list[str], bench: Bench) -> Iterator[tuple[str, Row]]:
-    """Every row of these files. One that cannot be measured takes no other with it but those behind it in its file."""
+    """Yield every row of these files. A row that cannot be measured skips only those behind it in its file."""
     for name in names:
         family, done = FAMILIES[name], 0
         try:

@@ -1,4 +1,4 @@
-"""Appending through the event store against bare boto3 calls that write the same items."""
+"""Appends through the event store against bare boto3 calls that write the same items."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def requests_an_append(settings: Settings) -> float:
-    """What really goes over the wire for an append whose head is known. The fence is read every two seconds beside that, so
-    a few appends are looked at, and the fewest of three times count."""
+    """Return the number of requests that an append sends when its head is known. The fence is also read every two seconds,
+    so a few appends are counted, three times, and the lowest count is returned."""
     region, appends, found = settings.region, 20, []
     with counting(settings.endpoint(region) or "") as counter:
         store = connect_store(replace(settings, endpoints={region: counter.url}))

@@ -1,4 +1,4 @@
-"""What every row is given: how many rounds, whom to tell of progress, and regions to work in."""
+"""Context of every row: the number of rounds, the callback for progress, and regions to work in."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EAST, WEST = "us-east-1", "eu-west-1"
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A run of the benchmarks."""
+    """Run of the benchmarks."""
 
     rounds: int = ROUNDS
     steps: Steps = lambda *_: None
 
     @contextmanager
     def regions(self, *names: str) -> Iterator[Settings]:
-        """Emulators with empty tables, gone when the block ends: no row works on what another has left. These are the
-        settings of the first, the others being its peers."""
+        """Start emulators with empty tables, stopped when the block ends: no row works on another's data. Yields the
+        settings of the first, with the others as its peers."""
         self.steps("starting regions", 0, 1)
         with World(names, options=WorldOptions(workers=False, read_timeout=60.0)) as world:
             self.steps("starting regions", 1, 1)
@@ -41,7 +41,7 @@ class Bench:
         count: Pair | None = None,
         note: str = "",
     ) -> Row:
-        """As measure.compare, in this run's rounds."""
+        """Compare as measure.compare, with this run's rounds."""
         return compare(
             task,
             ours,

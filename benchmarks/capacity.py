@@ -1,7 +1,7 @@
-"""The write units that a link takes for an event of just under 1 KB: at the peer, and in the own region's control table.
+"""Write units that a link takes for an event of just under 1 KB: at the peer, and in the own region's control table.
 
-Counted by a proxy in front of each region from what was really sent, in a steady state: the peer holds every lane's
-beginning already, and the stream's batches are full.
+Counted by a proxy in front of each region from the requests sent, in a steady state: the peer holds every lane's beginning
+already, and the stream's batches are full.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     with bench.regions(EAST, WEST) as settings, ExitStack() as stack:
         home, peer = (stack.enter_context(counting(settings.endpoint(region) or "")) for region in (EAST, WEST))
         chains = Chains(EAST, "k", LANES)
-        new = _just_under(chains.grow()[0])  # these first events are none that anybody is given
+        new = _just_under(chains.grow()[0])  # these first events serve as samples only
         chains = Chains(EAST, "k", LANES)
         inside = replace(settings, endpoints={EAST: home.url, WEST: peer.url})
         _put(settings, chains.grow(new=new))
@@ -57,7 +57,7 @@ def _row(settings: Settings, home: Requests, peer: Requests) -> Row:
 
 
 def _just_under(sample: Event) -> NewEvent:
-    """An event whose item comes as close to a write unit as it surely may, later in its lane too."""
+    """Return an event whose item is as close to a write unit as is safe, later in its lane too."""
     spare = UNIT_BYTES - size_of(sample) + len(sample.payload_text) - len('{"text":""}') - 40
     return NewEvent(sample.type, {"text": "x" * spare})
 
@@ -70,8 +70,8 @@ def _put(settings: Settings, events: list[Event]) -> None:
 
 
 def _run(bench: Bench, settings: Settings, inside: Settings, events: int, name: str) -> None:
-    """A replicator until it has copied these events and its backlog is empty: one that finds no checkpoint compares every
-    lane with the peer, which is none of the steady state."""
+    """Run a replicator until it has copied these events and its backlog is empty: without a checkpoint it compares every
+    lane with the peer, which is no part of the steady state."""
     replicator, stop = connect_replicator(inside), threading.Event()
     backlog = TableBacklog(DynamoControl(settings), f"{EAST}>{WEST}")
     thread = threading.Thread(target=replicator.run, args=(stop,), daemon=True)

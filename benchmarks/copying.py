@@ -1,4 +1,4 @@
-"""Copying records to a peer, lane order and fork detection kept, against writing them there without any check."""
+"""Copies of records to a peer, with lane order and fork detection, against writes there without any check."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from replicator.replication.link_state import LinkState
 from replicator.replication.stream_records import read_records
 
 LANES = 1000
-"""Each with an event a batch; the first batch teaches the peer's heads and is not counted."""
+"""Number of lanes, each with an event a batch; the first batch loads the peer's heads and is not counted."""
 ALONE = 300
 FAR, FAR_ALONE, ROUND_TRIP_MS = "a peer 20 ms away", 50, 20.0
 _LOOP, _EACH = "boto3 batch_write_item, no checks", "a put_item per record, one at a time"
@@ -51,7 +51,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _row(bench: Bench, task: Task, settings: Settings, alone: int) -> Row:
-    """`alone`: so many events a round where each has a request of its own."""
+    """Return the measured row. `alone` is the number of events a round if each has a request of its own."""
     client: Any = clients.dynamodb(settings, WEST)
     copier, table = copying(settings), settings.events_table
     each = task.baseline == _EACH
@@ -80,7 +80,7 @@ def _row(bench: Bench, task: Task, settings: Settings, alone: int) -> Row:
 
 
 def _stock(bench: Bench, name: str, lanes: int, form: Callable[[Event], dict[str, Any]]) -> Take:
-    """Batches of events to take one after the other, in this form: an event a lane, each following the one before."""
+    """Return a source of batches of events, in this form: an event a lane, each following the previous one."""
     chains = Chains(EAST, f"{name}{next(_names)}x", lanes)
     made = [[form(event) for event in chains.grow()] for _ in range(bench.rounds + 1)]
     return iter(made).__next__
@@ -90,7 +90,7 @@ _names = count()
 
 
 def copying(settings: Settings) -> Copier:
-    """A copier to the settings' region, as a link has one. Nothing is missing that it would have to look for at home."""
+    """Return a copier to the settings' region, as a link has one. No event is missing, so it reads nothing at home."""
     quarantine = Quarantine(MemoryControl(), "bench")
     target = DynamoStorage(settings)
     return Copier(MemoryStorage(), target, quarantine, ThreadPoolExecutor(4), LinkState(), structlog.get_logger())

@@ -1,5 +1,4 @@
-"""A proxy that counts the requests that really come, and the write units that they take: it does not matter who sends them,
-or with what. Outside of what is timed."""
+"""Proxy that counts the requests received, and the write units that they take, for any client. Not used while timing."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 UNIT_BYTES = 1024
-"""A write unit is for so many bytes of an item."""
+"""Bytes of an item that one write unit covers."""
 _COLUMN = re.compile(r"'(\w+)': \?")
 _TABLE = re.compile(r'(?:INTO|UPDATE|FROM) "([^"]+)"')
 _IN_TRANSACTION = 2
@@ -26,7 +25,7 @@ _KEPT = ("content-type", "x-amzn-requestid", "x-amz-crc32")
 
 @dataclass(slots=True)
 class Requests:
-    """What has come so far: requests by operation, write units by table."""
+    """Counts so far: requests by operation, write units by table."""
 
     url: str
     by_operation: Counter[str] = field(default_factory=Counter)
@@ -52,7 +51,7 @@ class Requests:
 
 @contextmanager
 def counting(upstream: str) -> Iterator[Requests]:
-    """A proxy in front of an endpoint, in a thread of this process."""
+    """Run a proxy in front of an endpoint, in a thread of this process."""
     address = urlsplit(upstream)
     kept = local()
 
@@ -78,7 +77,7 @@ def counting(upstream: str) -> Iterator[Requests]:
             self.wfile.write(said)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: requests are counted, not told of."""
+            """Log nothing: requests are only counted."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -92,8 +91,8 @@ def counting(upstream: str) -> Iterator[Requests]:
 
 
 def written(operation: str, body: bytes) -> Counter[str]:
-    """The write units that a request takes, by table, reckoned from its items as DynamoDB does: a write that its condition
-    refuses takes as much, an update as an item of what it sets, an entry of the index of lanes one more."""
+    """Return the write units that a request takes, by table, computed from its items as DynamoDB does: a write refused by
+    its condition takes as much, an update as an item of what it sets, an entry of the index of lanes one more."""
     units: Counter[str] = Counter()
     given: Any = json.loads(body or b"{}")
     if operation in ("ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"):
@@ -123,7 +122,7 @@ def _of_statement(given: Mapping[str, Any], transaction: bool) -> Counter[str]:
 
 
 def _of_write(write: Mapping[str, Any]) -> int:
-    """Of a put its item, of an update its key and values."""
+    """Return the units of a put by its item, of an update by its key and values."""
     return _of_item(write.get("Item") or {**write.get("Key", {}), **write.get("ExpressionAttributeValues", {})})
 
 
@@ -132,8 +131,8 @@ def _of_item(item: Mapping[str, Any]) -> int:
 
 
 def item_bytes(item: Mapping[str, Any]) -> int:
-    """The size of an item in DynamoDB's JSON as it travels, by DynamoDB's rules: names and values; of binary values what
-    their base64 stands for."""
+    """Return the size of an item in DynamoDB's JSON, by DynamoDB's rules: names and values; of binary values the decoded
+    bytes."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 

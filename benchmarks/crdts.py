@@ -1,4 +1,4 @@
-"""What an event costs each conflict-free type: `python -m benchmarks.crdts`. CPU, one core, no storage.
+"""Cost of an event for each conflict-free type: `python -m benchmarks.crdts`. CPU, one core, no storage.
 
 Three regions take turns, each has observed all before it; sets and maps have 100 elements or keys in play. A list gets one
 more element an event and a text 10 more characters, at random places, 198 times.
@@ -113,7 +113,7 @@ def history(made: list[Any]) -> list[tuple[Any, Tag]]:
 
 
 def measured(crdt: Crdt, make: Callable[[], Any]) -> tuple[float, float, int]:
-    """Microseconds of applying an event and of making a view (compact state and value), and the state's bytes."""
+    """Return the microseconds of applying an event and of making a view (compact state and value), and the state's bytes."""
     made, applied, shown = history(operations(crdt, make)), [], []
     _, last = made[-1]
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""Events to measure with: sealed, chained and with a nonce, as an event store makes them, without the time that it takes."""
+"""Events to measure with: sealed, chained and with a nonce, as an event store makes them, but without its cost in time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replicator.domain.vector import EMPTY
 from replicator.eventstore.event_items import to_item
 
 NEW = NewEvent("departed", {"airport": "EWR", "flight": "UA1545", "leg": 0, "row": 1, "time": "2013-01-01T05:17"})
-"""A flight's departure: an item of about 400 bytes."""
+"""Departure of a flight: an item of about 400 bytes."""
 
 
 class Chains:
@@ -28,7 +28,8 @@ class Chains:
     def grow(
         self, per_lane: int = 1, new: NewEvent = NEW, lanes: Sequence[LaneId] | None = None, ms: int | None = None
     ) -> list[Event]:
-        """The next events of every lane (or of these), lane by lane within each turn. `ms` is their time (now)."""
+        """Return the next events of every lane (or of these), lane by lane within each turn. `ms` is their time (default:
+        now)."""
         now = int(time.time() * 1000) if ms is None else ms
         return [self._next(lane, new, now) for _ in range(per_lane) for lane in lanes or self.lanes]
 
@@ -43,7 +44,7 @@ class Chains:
 
 
 def record(event: Event) -> dict[str, Any]:
-    """The stream record of an event, as it is sent: binary attributes are base64."""
+    """Return the stream record of an event, as it is sent: binary attributes are base64."""
     item = to_item(event)
     for name in ("prev", "digest"):
         item[name] = {"B": b64encode(item[name]["B"]).decode()}

@@ -1,4 +1,4 @@
-"""Folding a stream into a place (last writer wins), a count and a set of airports, in memory, against the `eventsourcing`
+"""Fold of a stream into a place (last writer wins), a count and a set of airports, in memory, against the `eventsourcing`
 library replaying an aggregate with the same state: plain in-memory application, cache off, no snapshots."""
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _expect(place: Any, flights: int, airports: Any) -> None:
 
 
 def _replaying() -> Callable[[], None]:
-    """Takes the aggregate from the application's repository, which makes it anew from its stored events each time."""
+    """Return a function that reads the aggregate from the application's repository, which replays its stored events each
+    time."""
     domain, application = import_module("eventsourcing.domain"), import_module("eventsourcing.application")
 
     class Aircraft(domain.Aggregate):  # type: ignore[misc, name-defined]

@@ -1,4 +1,4 @@
-"""Timing two ways of doing the same work, alternately, so that a noisy machine disturbs both alike."""
+"""Timing of two ways of doing the same work, alternately, so that a noisy machine disturbs both alike."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 ROUNDS = 7
-"""Of each side, unless told otherwise."""
+"""Default number of runs of each side."""
 
 
 class Of(Enum):
-    """What a goal is about: each is a ratio of ours to the baseline's."""
+    """Subject of a goal: each is a ratio of ours to the baseline's."""
 
     CPU = "CPU"
     RATE = "rate"
@@ -25,7 +25,7 @@ class Of(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound of one ratio: at most `limit`, or at least."""
+    """Bound of one ratio: at most `limit`, or at least."""
 
     of: Of
     limit: float
@@ -49,7 +49,7 @@ def at_least(of: Of, limit: float) -> Goal:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row before it is measured. `counted` is what its count is of, where it has one."""
+    """Row before it is measured. `counted` names the unit of its count, if it has one."""
 
     work: str
     baseline: str
@@ -59,7 +59,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A figure of ours and the baseline's."""
+    """Our figure and the baseline's."""
 
     ours: float
     theirs: float
@@ -72,7 +72,7 @@ class Pair:
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table. `cpu` is this client's own, in microseconds an event; `rate` is in events a second; `count` is
-    of what the task says. None: not measured. `note` says under what circumstances, `failed` why there is nothing."""
+    in the task's unit. None: not measured. `note` names the circumstances, `failed` says why there is no result."""
 
     task: Task
     cpu: Pair | None = None
@@ -85,7 +85,7 @@ class Row:
         return {Of.CPU: self.cpu, Of.RATE: self.rate, Of.COUNT: self.count}[of]
 
     def judged(self) -> list[tuple[Goal, bool]]:
-        """Each goal, and whether it is met. What was not measured is not met."""
+        """Return each goal, and whether it is met. A goal without a measurement is not met."""
         pairs = [(goal, self.pair(goal.of)) for goal in self.task.goals]
         return [(goal, pair is not None and goal.met(pair.ratio)) for goal, pair in pairs]
 
@@ -95,7 +95,7 @@ class Row:
 
 
 Steps = Callable[[str, int, int], None]
-"""Is told of what is being done how many steps of how many are done."""
+"""Callback for progress: the current work, the number of steps done, and the number of all steps."""
 
 
 def compare(
@@ -111,10 +111,10 @@ def compare(
     count: Pair | None = None,
     note: str = "",
 ) -> Row:
-    """Medians of `rounds` runs of each, after one that is not counted: both are run `rounds + 1` times.
+    """Return the medians of `rounds` runs of each, after one that is not counted: both are run `rounds + 1` times.
 
     Every run of ours does `events` events, every run of theirs as many, or `theirs_events`. `children`: child processes do
-    it, and theirs is the CPU.
+    the work, and the CPU is theirs.
     """
     mine: list[tuple[float, float]] = []
     other: list[tuple[float, float]] = []
@@ -133,7 +133,7 @@ def _median(runs: list[tuple[float, float]], place: int) -> float:
 
 
 def _once(run: Callable[[], object], events: int, children: bool) -> tuple[float, float]:
-    """Microseconds of CPU an event, and events a second."""
+    """Return the microseconds of CPU an event, and the events a second."""
     gc.collect()
     clock = _children if children else time.process_time
     cpu, wall = clock(), time.perf_counter()
@@ -148,8 +148,8 @@ def _children() -> float:
 
 @contextmanager
 def _collected() -> Iterator[None]:
-    """What has been prepared is none of the collector's business meanwhile: it would be gone through again and again, at
-    the cost of whoever happens to be measured."""
+    """Keep prepared objects from the garbage collector in the block: it would scan them repeatedly, at the cost of whichever
+    side is measured."""
     gc.collect()
     gc.freeze()
     try:

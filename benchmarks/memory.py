@@ -1,5 +1,5 @@
-"""The most memory that a worker takes, copying few events and copying many: a process of its own for each, over a stream
-that is made up as it is read, and quicker than the link, as when a worker catches up.
+"""Peak memory of a worker, copying few events and copying many: a process of its own for each, over a stream that is
+generated as it is read, and faster than the link, as when a worker catches up.
 
 `python -m benchmarks.memory EVENTS URL` is such a process.
 """
@@ -46,7 +46,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _process(events: int, url: str) -> tuple[float, float]:
-    """Its most resident memory, in the end and before it began, in MB."""
+    """Run such a process. Returns its peak resident memory, in the end and before it began, in MB."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     words = [sys.executable, "-m", "benchmarks.memory", str(events), url]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_SECONDS + 30, check=False)
@@ -57,7 +57,7 @@ def _process(events: int, url: str) -> tuple[float, float]:
 
 
 def most_mb() -> float:
-    """The most resident memory of this process so far, in MB (Linux)."""
+    """Return the peak resident memory of this process so far, in MB (Linux)."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 

@@ -1,4 +1,4 @@
-"""Reading a page of the stream as the worker does, against boto3's get_records: a stand-in gives both the same bytes."""
+"""Read of a page of the stream as the worker does, against boto3's get_records: a stub gives both the same bytes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A peer that takes everything at once, after a given delay: `python -m benchmarks.peer PORT DELAY_MS [heads]`.
+"""Peer that accepts every write, after a given delay: `python -m benchmarks.peer PORT DELAY_MS [heads]`.
 
-A process of its own, so that neither its CPU nor its memory is taken for ours. With `heads` it remembers the last item of
-each lane and gives it to whoever asks. It tells how late events came: the time of its answer less that of the event.
+A process of its own, so that neither its CPU nor its memory is taken for ours. With `heads` it stores the last item of each
+lane and returns it on reads. It reports how late events came: the time of its answer less that of the event.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 from chaos.child_processes import Process, free_ports
 
 TELL = "Bench.Tell"
-"""The operation that takes away the milliseconds by which each event was late."""
+"""Operation that returns, and clears, the milliseconds by which each event was late."""
 PAGE = "Bench.Page"
-"""The operation that sets what GetRecords answers."""
+"""Operation that sets the answer to GetRecords."""
 DELAY = "Bench.Delay"
-"""The operation that sets the milliseconds after which it answers."""
+"""Operation that sets the milliseconds after which it answers."""
 _HLC = re.compile(rb'"(\d{13})-\d{5}"')
 _COLUMN = re.compile(r"'(\w+)': \?")
 _TABLE: dict[str, Any] = {
@@ -40,7 +40,7 @@ _TABLE: dict[str, Any] = {
 
 
 class Peer:
-    """What it holds and has seen."""
+    """State of the peer, and its answers."""
 
     def __init__(self, delay: float, heads: bool) -> None:
         self.delay = delay  # seconds
@@ -74,7 +74,7 @@ class Peer:
         return b"{}"
 
     def note(self, body: bytes) -> None:
-        """How late the events in a request are, now that it is answered."""
+        """Record how late the events in a request are, now that it is answered."""
         now = time.time() * 1000
         self._late += [now - int(found) for found in _HLC.findall(body)]
 
@@ -97,7 +97,7 @@ class Peer:
 
 
 class _Connection(asyncio.Protocol):
-    """Just as much HTTP as clients of DynamoDB speak."""
+    """Minimal HTTP server: just what clients of DynamoDB use."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -143,7 +143,7 @@ async def serve(port: int, delay: float, heads: bool) -> None:
 
 @contextmanager
 def peer(delay_ms: float = 0.0, heads: bool = False) -> Iterator[str]:
-    """Such a peer while the block lasts: its URL."""
+    """Run such a peer for the block. Yields its URL."""
     with tempfile.TemporaryDirectory(prefix="meridian-peer-") as folder:
         (port,) = free_ports(1)
         log = Path(folder) / "peer.log"
@@ -163,17 +163,17 @@ def peer(delay_ms: float = 0.0, heads: bool = False) -> Iterator[str]:
 
 
 def tell(url: str) -> list[float]:
-    """By how many milliseconds each event since the last time was late."""
+    """Return the milliseconds by which each event since the last call was late."""
     return [float(late) for late in json.loads(_ask(url, TELL, b"{}"))]
 
 
 def page(url: str, body: bytes) -> None:
-    """Let it answer GetRecords with this from now on."""
+    """Make it answer GetRecords with this body from now on."""
     _ask(url, PAGE, body)
 
 
 def delay(url: str, ms: float) -> None:
-    """Let it answer after so many milliseconds from now on."""
+    """Make it answer after `ms` milliseconds from now on."""
     _ask(url, DELAY, f"{ms}".encode())
 
 

@@ -1,4 +1,4 @@
-"""Projecting ten new events of each row at once, against one upsert an event that keeps the same three fields."""
+"""Projection of ten new events of each row at once, against one upsert an event that keeps the same three fields."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _closed(sink: PostgresSink) -> Iterator[None]:
 
 
 def _compare(bench: Bench, task: Task, sink: Sink, upsert: Callable[[Event], Any]) -> Row:
-    """The engine is one that runs: it holds its views already, as after the batch before."""
+    """Compare with a running engine: it holds its views already, as after the batch before."""
     chains = Chains(EAST, f"{task.baseline[:5]}", ROWS)
     engine = Engine([Place], EventStore(MemoryStorage(), EAST, []), sink)
     if engine.apply(chains.grow(1)):

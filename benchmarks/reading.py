@@ -1,4 +1,4 @@
-"""Reading a long lane through the event store, every digest and the chain checked, against a bare paginator that checks
+"""Read of a long lane through the event store, every digest and the chain checked, against a bare paginator that checks
 nothing. Both end with every event's payload and metadata as dictionaries."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the rows are shown: a table, JSON, and Markdown for docs/performance.md."""
+"""Reports of the rows: a table, JSON, and Markdown for docs/performance.md."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COLUMNS = (
     "goal", "met",
 )  # fmt: skip
 _WORDS = 2
-"""So many of the first columns are text."""
+"""Number of leading columns that are text."""
 
 
 def machine() -> str:
-    """The machine and its software, and how busy it is, in a line."""
+    """Return the machine and its software, and how busy it is, in a line."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -36,7 +36,7 @@ def machine() -> str:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row's texts, in the order of COLUMNS."""
+    """Return a row's texts, in the order of COLUMNS."""
     goals = ", ".join(str(goal) for goal in row.task.goals) or "-"
     met = "failed" if row.failed else ("yes" if row.met else "no") if row.task.goals else "-"
     return (row.task.work, row.task.baseline, *_three(row.cpu), *_three(row.rate), _counted(row), goals, met)
@@ -81,7 +81,8 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def as_json(file: str, row: Row) -> dict[str, Any]:
-    """`cpu` in microseconds an event, `rate` in events a second, `count` of what `counted` says; null: not measured."""
+    """Return a row as JSON: `cpu` in microseconds an event, `rate` in events a second, `count` in units of `counted`; null:
+    not measured."""
     return {
         "file": file,
         "work": row.task.work,

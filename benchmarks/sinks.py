@@ -1,7 +1,7 @@
-"""Saving small views into each sink, in batches: `python -m benchmarks.sinks`. Ratios are against memory in the same run.
+"""Saves of small views into each sink, in batches: `python -m benchmarks.sinks`. Ratios are against memory in the same run.
 
 PostgreSQL (with fsync, as in production), Redis and the DynamoDB emulator are real programs on this machine; OpenSearch is a
-stand-in in memory, whose figures say what the client costs and nothing of OpenSearch.
+stub in memory, whose figures show what the client costs and nothing of OpenSearch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCHES = (100, 1000)
 
 
 def batch(sequence: int, size: int) -> list[list[View]]:
-    """The views at `sequence`, in batches: about 100 bytes each."""
+    """Return the views at `sequence`, in batches: about 100 bytes each."""
     vector = VersionVector({"us-east-1": sequence, "eu-west-1": 7})
     text = encode_json({"place": "JFK", "flights": sequence})
     views = [View("place", 1, f"aircraft/N{n}", vector, text, text) for n in range(VIEWS)]
@@ -37,7 +37,7 @@ def batch(sequence: int, size: int) -> list[list[View]]:
 
 
 def save(sink: Sink, old: Sequence[Sequence[View]] | None, new: Sequence[Sequence[View]]) -> float:
-    """Views a second, all of which are made or moved."""
+    """Return the views saved a second, all of which are made or moved."""
     rounds = [
         [Change(before[n].vector if before else None, view) for n, view in enumerate(views)]
         for before, views in zip(old or [[]] * len(new), new, strict=True)
@@ -50,7 +50,7 @@ def save(sink: Sink, old: Sequence[Sequence[View]] | None, new: Sequence[Sequenc
 
 
 def rates(sinks: dict[str, Sink], size: int) -> dict[str, tuple[float, float]]:
-    """For each sink the medians of making views and of moving them, all sinks taking turns."""
+    """Return for each sink the medians of making views and of moving them, all sinks taking turns."""
     made: dict[str, list[float]] = {name: [] for name in sinks}
     moved: dict[str, list[float]] = {name: [] for name in sinks}
     one, two = batch(1, size), batch(2, size)

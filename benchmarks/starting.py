@@ -1,5 +1,5 @@
-"""The cold start of the replicator function, as far as it is ours: a fresh Python that imports the handler from the
-unzipped package and makes its clients, against one that imports boto3 and makes one client.
+"""Cold start of the replicator function, as far as it is ours: a fresh Python that imports the handler from the unzipped
+package and makes its clients, against one that imports boto3 and makes one client.
 
 As on Lambda there is nothing to import but the package, which is not compiled and stays so, and the runtime's own boto3,
 which is compiled.
@@ -21,7 +21,7 @@ from benchmarks.measure import Of, Row, Task, at_most
 
 BUILD = Path(__file__).resolve().parent.parent / "terraform" / "lambda" / "build.py"
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
-"""What Lambda's own Python has."""
+"""Packages that Lambda's own Python has."""
 OURS = "from replicator.handlers import _outbound; _outbound()"
 THEIRS = "import boto3; boto3.client('dynamodb', region_name='us-east-1')"
 TASKS = (Task("cold start of the replicator, two peers", "import boto3 and one client", (at_most(Of.CPU, 1.3),)),)

@@ -1,4 +1,4 @@
-"""What `replicator verify` reads of two equal regions, in read units, against reading every event of both."""
+"""Read units that `replicator verify` takes for two equal regions, against reading every event of both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _fill(bench: Bench, settings: Settings) -> list[LaneId]:
-    """The same lanes of both regions in both of them."""
+    """Write the same lanes of both regions to both of them."""
     clients: list[Any] = [aws.dynamodb(settings, region) for region in (EAST, WEST)]
     new = NewEvent("renamed", {"text": "x" * 100})
     lanes: list[LaneId] = []
@@ -64,7 +64,7 @@ def _fill(bench: Bench, settings: Settings) -> list[LaneId]:
 
 
 def _verified(settings: Settings, lanes: int) -> float:
-    """The units that a new process reads."""
+    """Return the units that a new process reads."""
     meter = Meter()
     system = System.connect(settings, meter)
     found = compare(system.places, system.sleep, wait=0.5)
@@ -74,7 +74,7 @@ def _verified(settings: Settings, lanes: int) -> float:
 
 
 def _reading(settings: Settings, lanes: list[LaneId]) -> float:
-    """The units of reading these lanes in both regions."""
+    """Return the units of reading these lanes in both regions."""
     meter = Meter()
     for place in System.connect(settings, meter).places.values():
         for lane in lanes:

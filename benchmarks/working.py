@@ -1,4 +1,4 @@
-"""A whole replicator over a stream that is made up as it is read: the worker's reader, tickets, link, queue and copier, and
+"""Whole replicator over a stream that is generated as it is read: the worker's reader, tickets, link, queue and copier, and
 a peer that is reached over HTTP (benchmarks/peer.py)."""
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from replicator.runtime.metrics import log_metrics
 from replicator.runtime.settings import Settings
 
 Take = Callable[[], Sequence[dict[str, Any]]]
-"""What has come since it was last asked: records, none, or fewer than a batch."""
+"""Function that returns the records since its last call: a batch, fewer, or none."""
 
 
 class MadeUp:
-    """Reads like a DynamoStreamReader, from a function. `done` is how many records are checkpointed."""
+    """Stand-in for a DynamoStreamReader that reads from a function. `done` is the number of checkpointed records."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -44,15 +44,15 @@ class MadeUp:
 
 
 def run(settings: Settings, take: Take, events: int, seconds: float) -> Replicator:
-    """Run a replicator of the settings' region to its peers until it is done with so many events. Raises RuntimeError when
-    that takes longer, or when any of them was not copied at once."""
+    """Run a replicator of the settings' region to its peers until it has done `events` events. Raises RuntimeError when that
+    takes longer than `seconds`, or when any of them was not copied at once."""
     reader, stop = MadeUp(take), threading.Event()
     control, home = MemoryControl(), MemoryStorage()
 
     def link(peer: str) -> LinkThread:
         backlog, pool = TableBacklog(control, f"{settings.region}>{peer}"), ThreadPoolExecutor(4)
         policy = connect_link(settings, peer, home, control, backlog, pool, log_metrics)
-        return LinkThread(policy, patience=seconds)  # a stream that waits has nothing to lose, and reading a backlog would
+        return LinkThread(policy, patience=seconds)  # a stream that waits loses nothing, and reading a backlog would
 
     links = [link(peer) for peer in settings.peers]
     refusals = Refusals(settings.region, control, (), log_metrics)

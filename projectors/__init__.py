@@ -21,6 +21,6 @@ _NAMES = {
     "sinks.dynamodb": "DynamoSink",
     "sinks.opening": "open_sink",
 }
-"""By module, what it gives."""
+"""Public names, by the module that defines them."""
 
 __all__, __getattr__ = lazily(__name__, _NAMES)

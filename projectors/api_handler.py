@@ -1,4 +1,4 @@
-"""The API as a Lambda function behind a function URL: the same application, through Mangum."""
+"""HTTP API as a Lambda function behind a function URL: the same application, through Mangum."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicator.runtime.settings import read_settings
 
 
 def handler(event: Any, context: Any) -> Any:
-    """One HTTP request, as a function URL delivers it (payload format 2.0)."""
+    """Serve one HTTP request, as a function URL delivers it (payload format 2.0)."""
     return _asgi()(event, context)
 
 

@@ -1,4 +1,4 @@
-"""The composition root of the projectors: the parts of one region, put together on AWS as its settings say."""
+"""Composition root of the projectors: puts the parts of one region together on AWS as its settings say."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def connect_projector(
     settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str], control: ControlStorage,
     backlog: Callable[[str], Backlog], emit: Emit, letters: Send | None = None, pause: float = PAUSE_SECONDS,
 ) -> Projector:  # fmt: skip
-    """The projector of the settings' region. `backlog` makes that of a link, `pause` is that of the first sink."""
+    """Return the projector of the settings' region. `backlog` makes a link's backlog, `pause` is the first sink's."""
     store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
     personal = given_personal_data(settings)
     link = f"{settings.region}>{VIEWS}"
 
     def engine(address: str, watch: bool = False) -> Engine:
-        # What conflict rules discard is the same in every sink: the first one's count is enough.
+        # What conflict rules discard is the same in every sink: the first sink's count is enough.
         return Engine(projections, store, open_sink(address, settings), personal, watch=watch)
 
     first, *others = sinks
@@ -59,7 +59,7 @@ def connect_projector_worker(
     settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str] = (DYNAMODB,),
     emit: Emit = log_metrics,
 ) -> ProjectorWorker:  # fmt: skip
-    """The projector of the settings' region, driven by a process."""
+    """Return the projector of the settings' region, driven by a process."""
     from projectors.run.worker import READER, ProjectorWorker
     from replicator.aws.dynamodb_streams import DynamoStreamReader
 
@@ -72,8 +72,8 @@ def connect_projector_worker(
 
 
 def connect_inbound(settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
-    """The projector of the settings' region, driven by invocations. Views are kept in DynamoDB first, and in every other
-    sink that is named."""
+    """Return the projector of the settings' region, driven by invocations. Views are kept in DynamoDB first, and in every
+    other sink that is named."""
     from projectors.run.invocation import Inbound
     from replicator.aws.sqs import Queue, QueueBacklog, dead_letters
     from replicator.replication.lambda_batches import partial_batches
@@ -94,7 +94,7 @@ def require_tables(settings: Settings) -> None:
 
 
 def connect_service(settings: Settings, projections: Sequence[type[Projection]]) -> Service:
-    """What the HTTP API asks, of the settings' region, on DynamoDB."""
+    """Return the service behind the HTTP API for the settings' region, on DynamoDB."""
     from projectors.api.service import Service
     from projectors.sinks.dynamodb import DynamoSink
     from projectors.versions.versions import Versions

@@ -1,4 +1,4 @@
-"""The projectors' Lambda functions. Thin: the same engine as the worker's does the work."""
+"""Lambda functions of the projectors. Thin: the same engine as the worker's does the work."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from replicator.runtime.settings import read_settings
 
 
 def project(event: Message, context: Any) -> Answer:
-    """Records of the own region's stream, own events and copies alike, into views."""
+    """Fold records of the own region's stream, own events and copies alike, into views."""
     return _inbound().project(event["Records"])
 
 
 def catch_up(event: Message, context: Any) -> Answer:
-    """Pointers from the views' backlog: the lanes are read again and folded."""
+    """Catch up with pointers from the views' backlog: read their lanes again and fold them."""
     return _inbound().catch_up(event["Records"], time_left(context))
 
 

@@ -1,4 +1,4 @@
-"""The one place where the projectors' own settings are read; the rest are the replicator's."""
+"""Settings of the projectors, all read here; the rest are the replicator's."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PASSWORD = re.compile(r"[^=]*pass[^=]*=", re.IGNORECASE)
 def read_projections(
     names: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[type[Projection]]:
-    """The projections named by `names`, or else by MERIDIAN_PROJECTIONS (separated by commas)."""
+    """Return the projections named by `names`, or else by MERIDIAN_PROJECTIONS (separated by commas)."""
     return load_projections(names or _named(environment))
 
 
 def given_projections(
     names: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[type[Projection]]:
-    """As read_projections, and none where none is named: for what can do without."""
+    """Return the same as read_projections, or an empty list when none is named, for callers that need none."""
     return load_projections(chosen) if (chosen := names or _named(environment)) else []
 
 
@@ -50,7 +50,7 @@ def load_projections(names: Sequence[str]) -> list[type[Projection]]:
 
 
 def find_projection(projections: Sequence[type[Projection]], name: str, version: int | None = None) -> type[Projection]:
-    """The one called `name`, of that version or of the highest. Raises InvalidConfig naming those there are."""
+    """Return the projection `name` of that version, or of the highest. Raises InvalidConfig naming those that exist."""
     fitting = {each.version: each for each in projections if each.name == name}
     if not fitting or (version is not None and version not in fitting):
         wanted = name if version is None else f"{name}@{version}"
@@ -60,7 +60,8 @@ def find_projection(projections: Sequence[type[Projection]], name: str, version:
 
 
 def read_sinks(addresses: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Where views are kept: `addresses`, or else MERIDIAN_SINKS (separated by white space), or else DynamoDB."""
+    """Return the addresses of the sinks: `addresses`, or else MERIDIAN_SINKS (separated by white space), or else
+    DynamoDB."""
     found = list(addresses or ()) or named_sinks(environment) or [DYNAMODB]
     known: set[str] = set()
     for each in found:
@@ -71,13 +72,13 @@ def read_sinks(addresses: Sequence[str] | None = None, environment: Mapping[str,
 
 
 def named_sinks(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The addresses in MERIDIAN_SINKS."""
+    """Return the addresses in MERIDIAN_SINKS."""
     return given("MERIDIAN_SINKS", environment).split()
 
 
 def sink_id(address: str) -> str:
-    """What is kept for a sink is kept under this: the name that logs show, and, where the address says more than that (a
-    user, options), a short hash of it. Passwords count for nothing, so one that is changed changes nothing."""
+    """Return the id under which a sink's data is kept: the name that logs show, and, if the address says more (a user,
+    options), a short hash of it. Passwords are left out of the hash, so changing one changes nothing."""
     name = name_of(address)
     scheme, separator, rest = address.partition("://")
     login, at, place = rest.rpartition("@")

@@ -1,1 +1,1 @@
-"""How cost grows: what a copied event costs and how late it is, against lanes, peers, size, batch and load."""
+"""Growth of cost: CPU and delay of a copied event, against lanes, peers, size, batch and load."""

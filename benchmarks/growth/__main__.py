@@ -1,4 +1,4 @@
-"""`python -m benchmarks.growth`: how cost grows, as plots and tables. Under ten minutes."""
+"""Command `python -m benchmarks.growth`: growth of cost, as plots and tables. Under ten minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plot as one SVG file that needs nothing else: panels above each other, over one logarithmic axis."""
+"""Plot as one self-contained SVG file: panels above each other, over one logarithmic axis."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from chaos.report.charts import DASHES, ceiling
 _WIDTH, _LEFT, _RIGHT = 760.0, 74.0, 24.0
 _PANEL, _GAP, _TOP, _BOTTOM = 190.0, 58.0, 72.0, 66.0
 _LETTER = 6.6
-"""The width of a letter, about."""
+"""Approximate width of a letter, in pixels."""
 _NAMELESS = 3
-"""The colour of a curve that its panel's title names."""
+"""Colour of a curve that its panel's title names."""
 _STYLE = """
 svg { font: 13px system-ui, sans-serif; }
 .ground { fill: #ffffff; } text { fill: #24292f; } .quiet { fill: #57606a; font-size: 12px; }
@@ -31,7 +31,7 @@ svg { font: 13px system-ui, sans-serif; }
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A named line through (x, y)."""
+    """Named line through (x, y)."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -48,7 +48,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """`across` names the x axis; `ticks` are the values written at it. `even`: equal distances are equal differences."""
+    """Plot with panels: `across` names the x axis; `ticks` are its labels. `even`: equal distances are equal differences."""
 
     name: str
     title: str
@@ -112,7 +112,7 @@ class Plot:
         return f'<polyline class="curve c{number}" points="{line}"{_dash(number)}/>{dots}'
 
     def _keys(self) -> str:
-        """The names of the curves, each behind a piece of it, beneath the title."""
+        """Return the names of the curves, each behind a piece of it, beneath the title."""
         at, parts = _LEFT, []
         for number, curve in enumerate(self.panels[0].curves):
             place = f'x1="{at:.0f}" x2="{at + 32:.0f}" y1="48" y2="48"'
@@ -132,7 +132,7 @@ def _decades(values: Sequence[float]) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number as it is written at an axis."""
+    """Return a number as it is written at an axis."""
     if value >= 1_000_000:
         return f"{value / 1_000_000:g}M"
     if value >= 10_000:

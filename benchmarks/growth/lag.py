@@ -1,5 +1,5 @@
-"""How late events are at a steady load: a whole replicator whose stream brings events at an even pace, each stamped with the
-moment at which it was due, so that waiting counts in full. The peer notes when it answered."""
+"""Delay of events at a steady load: a whole replicator whose stream brings events at an even pace, each stamped with the
+moment at which it was due, so that waiting counts in full. The peer records when it answered."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ LANES = 1000
 _FULL_EVENTS = 20_000
 _SECONDS = 8.0
 _MAKING_US = 120.0
-"""What making a record takes at most: their times begin when all are made."""
+"""Maximum microseconds of making a record: their times begin when all are made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """At a share of the capacity: events a second, and how late they were in milliseconds, median and 99th percentile."""
+    """Delay at a share of the capacity: the rate in events a second, median and 99th percentile of the delay in
+    milliseconds."""
 
     share: float
     rate: float
@@ -40,7 +41,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`capacity` in events a second; `bare` is the round trip of one event alone, in milliseconds."""
+    """Results: `capacity` in events a second; `bare` is the round trip of one event alone, in milliseconds."""
 
     capacity: float
     bare: Late
@@ -79,7 +80,7 @@ def _bare(settings: Settings) -> Late:
 
 
 def _capacity(settings: Settings, url: str) -> float:
-    """Events a second where a full batch always waits."""
+    """Return the events a second when a full batch is always waiting."""
     chains = Chains(EAST, "full", LANES)
     stock = iter([[record(event) for event in chains.grow()] for _ in range(_FULL_EVENTS // LANES)])
     gc.collect()

@@ -1,4 +1,4 @@
-"""What a copied event costs, and how long a batch is on its way, with one thing varied at a time.
+"""Cost of a copied event, and delay of a batch, with one thing varied at a time.
 
 The peer is a stub that answers after a fixed round trip (benchmarks/peer.py): an emulator's own cost would grow as well.
 """
@@ -26,7 +26,7 @@ from replicator.replication.stream_records import read_records
 ROUND_TRIP_MS = 20.0
 BATCH = 1000
 PAGE_BYTES = 1024 * 1024
-"""A page of a DynamoDB stream holds so many bytes at most."""
+"""Maximum bytes of a page of a DynamoDB stream."""
 LANES = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 COLD_LANES = (100, 300, 1000, 3000, 10_000)
 PEERS = (1, 2, 3, 4, 6, 8)
@@ -39,8 +39,8 @@ Records = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """At `x`: CPU in microseconds an event (and peer), and milliseconds from handing a batch over until all peers hold it.
-    Medians over batches."""
+    """Point of a curve: at `x`, CPU in microseconds an event (and peer), and milliseconds from handing a batch over until
+    all peers hold it. Medians over batches."""
 
     x: float
     cpu: float
@@ -121,7 +121,7 @@ def _many_lanes(count: int, steps: Steps, number: int) -> Point:
 
 
 def _started(count: int, steps: Steps, number: int) -> Point:
-    """A worker knows no heads when it starts, and asks the peer for that of each lane that it meets."""
+    """Measure a worker that has just started: it knows no heads, and reads from the peer that of each lane that it meets."""
     steps("lanes, just started", number, len(COLD_LANES))
     chains = Chains(EAST, f"c{count}x", count)
     with peer(heads=True) as url:
@@ -134,7 +134,7 @@ def _started(count: int, steps: Steps, number: int) -> Point:
 
 
 def _in_turn(chains: Chains, many: int) -> Iterator[Records]:
-    """Batches that go through all lanes in turn."""
+    """Yield batches that go through all lanes in turn."""
     at, count = 0, len(chains.lanes)
     for _ in range(many):
         parts = [chains.lanes[(at + n) % count] for n in range(BATCH)]
@@ -147,7 +147,8 @@ def _settings(url: str) -> Settings:
 
 
 def _point(x: float, copiers: Sequence[Copier], stock: Sequence[Records], whole: bool = False) -> Point:
-    """`whole`: all of it counts together, from the very first batch on; else the first one warms the connections."""
+    """Measure the batches of `stock`. `whole`: all count together, including the first; else the first warms the
+    connections."""
     cpu: list[float] = []
     lag: list[float] = []
     gc.collect()
@@ -166,7 +167,7 @@ def _point(x: float, copiers: Sequence[Copier], stock: Sequence[Records], whole:
 
 
 def _copy(copiers: Sequence[Copier], records: Records) -> None:
-    """To all peers at once, as links do. Raises RuntimeError unless each takes all."""
+    """Copy to all peers at once, as links do. Raises RuntimeError unless each accepts all."""
     events, refused = read_records(records, EAST)
     if len(copiers) == 1:
         left = [copiers[0].copy(events)]

@@ -1,1 +1,1 @@
-"""An identity platform on Meridian: users, groups, memberships, unique e-mail addresses. `make example-identity` runs it."""
+"""Identity platform on Meridian: users, groups, memberships, unique e-mail addresses. `make example-identity` runs it."""

@@ -1,7 +1,7 @@
-"""The identity platform, step by step, in two regions on this machine: `make example-identity`.
+"""Identity platform, step by step, in two regions on this machine: `make example-identity`.
 
-Each region is an emulator, a replicator and a projector, each a process of its own. The first steps are run while nothing
-is copied between the regions, so that what tokens do can be seen. Every step checks what it says: a wrong one exits with 1.
+Each region is an emulator, a replicator and a projector, each a process of its own. The first steps run while nothing is
+copied between the regions, to show the effect of tokens. Every step checks its claims: a wrong one exits with 1.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> int:
     os.environ.setdefault("MERIDIAN_LOG", "error")
     configure_logs("error")
     with tempfile.TemporaryDirectory(prefix="identity-") as folder:
-        # The workers are processes: they inherit where the key for personal data is.
+        # The workers are processes: they inherit the location of the key for personal data.
         os.environ["MERIDIAN_PERSONAL_KEY"] = f"file:{Path(folder) / 'personal.key'}"
         os.environ["MERIDIAN_EXTERNAL"] = "examples.identity.model:Directory"
         connect_personal_data(Settings(EAST, personal_key=os.environ["MERIDIAN_PERSONAL_KEY"]))  # makes the key file
@@ -128,7 +128,7 @@ class Story:
         show("token", west.store.tokens.encode(group.token))
 
         self.step("add the user to the group, without tokens", "the region knows nothing of what was written elsewhere")
-        # Whichever of the two regions lacks one of them refuses.
+        # The region that lacks one of them refuses.
         blind, knows = (west, WEST) if user.events[-1].region == EAST else (east, EAST)
         refused = blind.add_member("bowling", "homer", None, who="apu")
         check(isinstance(refused, Rejected), f"{knows} accepted somebody it cannot know: {refused}")

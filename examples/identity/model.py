@@ -1,4 +1,4 @@
-"""The platform's events and views: small set-style events, their versions, what the views make of them."""
+"""Events and views of the platform: small set-style events, their versions, and how the views fold them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ for name, latest in {
 
 @SCHEMAS.upcaster("locale_set", 1)
 def _locale_in_two_parts(payload: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 had `{"value": "en_US"}`; version 2 has the two apart."""
+    """Split the locale of version 1, `{"value": "en_US"}`; version 2 has the two parts separate."""
     language, _, country = payload["value"].partition("_")
     return {"language": language, "country": country}
 
@@ -27,7 +27,7 @@ SCHEMAS.check()
 
 
 class User(Projection):
-    """What is known of a person. Name and e-mail are personal: they are gone once the person is forgotten."""
+    """Data of a person. Name and e-mail are personal: they are gone once the person is forgotten."""
 
     name, stream_type, schemas = "user", "user", SCHEMAS
     full_name = register(name_set=lambda p: p["value"])
@@ -38,7 +38,7 @@ class User(Projection):
 
 
 class Group(Projection):
-    """A group, its members, and how often somebody was added."""
+    """Group with its members, and the number of times that members were added."""
 
     name, stream_type, schemas = "group", "group", SCHEMAS
     title = register(group_created=lambda p: p["title"])
@@ -47,7 +47,7 @@ class Group(Projection):
 
 
 class Directory(External):
-    """What other teams get to see: who joined what. No names, no addresses, and only fields that are named here."""
+    """Events for other teams: who joined what. No names, no addresses, and only fields that are named here."""
 
     source = "https://identity.example.com"
     joined = publish(

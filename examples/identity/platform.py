@@ -1,5 +1,5 @@
-"""The platform's operations, as one region's servers would carry them out. Each is one transaction, and says what it needs
-to be true as a value."""
+"""Operations of the platform, as one region's servers carry them out. Each is one transaction, with its precondition as a
+value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from replicator.erasure import PersonalData
 
 
 class Identity:
-    """The identity platform in one region. `pepper` keeps e-mail addresses out of stream names, which nobody can erase."""
+    """Identity platform in one region. `pepper` keeps e-mail addresses out of stream names, which can never be erased."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Identity:
         self.groups = Query(Group, store, sink, reveal=personal.reveal, keep_after=50)
 
     def register(self, user: str, name: str, email: str, who: str) -> Result:
-        """A new person: the address is claimed and the person written in one transaction, in the claim's home region."""
+        """Register a new person: claim the address and write the person in one transaction, in the claim's home region."""
         stream = StreamId("user", user)
         events = [
             SCHEMAS.new("user_registered", {}),
@@ -62,7 +62,7 @@ class Identity:
         return self.store.save(Operation(StreamId("group", group), created, IfEmpty()))
 
     def add_member(self, group: str, user: str, seen: ConsistencyToken | str | None, who: str) -> Result:
-        """Both streams in one transaction. `seen` is what the caller has seen of both: what is not here yet is pulled."""
+        """Add to both streams in one transaction. `seen` is what the caller has seen of both: missing events are pulled."""
 
         def a_person(value: dict[str, Any]) -> Accept | Reject:
             if value["email"] is None or value["closed"]:
@@ -82,7 +82,7 @@ class Identity:
         )
 
     def change_email(self, user: str, email: str, who: str) -> Result:
-        """The new address is claimed first, then the old one is released: in between the person owns both, never none.
+        """Claim the new address first, then release the old one: in between the person owns both, never none.
 
         Two spellings of one address are one claim: then there is nothing to release.
         """
@@ -102,7 +102,7 @@ class Identity:
         return self.groups.now(StreamId("group", group), at_least)
 
     def email_claim(self, email: str) -> StreamId:
-        """The claim's stream: a keyed hash of the address, as a stream's name cannot be erased."""
+        """Return the claim's stream: a keyed hash of the address, as a stream's name cannot be erased."""
         return StreamId("email", hmac.new(self._pepper, email.strip().lower().encode(), hashlib.sha256).hexdigest()[:32])
 
     def _personal_event(self, stream: StreamId, kind: str, payload: dict[str, Any]) -> NewEvent:

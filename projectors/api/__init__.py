@@ -1,4 +1,4 @@
-"""The HTTP API: streams and their values as resources, tokens as ETags. A Starlette application: docs/decisions/0015."""
+"""HTTP API: streams and their values as resources, tokens as ETags. A Starlette application: docs/decisions/0015."""
 
 from projectors.api.routes import application
 from projectors.api.service import Service

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API: written by hand, held to by tests that compare every answer with it."""
+"""OpenAPI document of the API: written by hand; tests compare every answer with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXTS: Json = {"type": "object", "additionalProperties": _TEXT}
 
 
 def document(projections: Mapping[str, type[Projection]]) -> Json:
-    """The document, naming the projections that are served."""
+    """Return the document, naming the projections that are served."""
     return {
         "openapi": "3.1.0",
         "info": {

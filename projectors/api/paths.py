@@ -1,4 +1,4 @@
-"""The path of a request as it was sent: percent-encoded, so that an encoded `/` is part of a name and separates nothing."""
+"""Path of a request as it was sent: percent-encoded, so that an encoded `/` is part of a name and separates nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _IN_A_SEGMENT = "!$&'()*+,;=:@"  # RFC 3986, section 3.3: what a segment may hol
 
 
 def sent_path(scope: Mapping[str, Any]) -> bytes | str:
-    """The path as the server (bytes) or Lambda's event (`rawPath`, a text) gives it; where neither says, the decoded one,
+    """Return the path as the server (bytes) or Lambda's event (`rawPath`, a text) gives it; without either, the decoded one,
     encoded again: each `/` in it is a separator then."""
     event: Mapping[str, Any] = scope.get("aws.event") or {}
     if "rawPath" in event:
@@ -20,7 +20,7 @@ def sent_path(scope: Mapping[str, Any]) -> bytes | str:
 
 
 def route_path(scope: Mapping[str, Any]) -> str:
-    """The path to find a route by: what needs no encoding is not encoded, all else is."""
+    """Return the path to find a route by: what needs no encoding is not encoded, all else is."""
     sent = sent_path(scope)
     path = sent.encode("utf-8", "surrogatepass") if isinstance(sent, str) else sent
     return "/".join(quote(unquote_to_bytes(segment), safe=_IN_A_SEGMENT) for segment in path.split(b"/"))

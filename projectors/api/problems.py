@@ -1,4 +1,4 @@
-"""What goes wrong, as problem details (RFC 9457): every error of Meridian has one type, one status, and says what to do."""
+"""Problem details (RFC 9457) of errors: every error of Meridian has one type, one status, and says what to do."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 _MAX_DETAIL = 1_500
-"""Characters of a detail at most: it may quote what was sent."""
+"""Maximum characters of a detail: it may quote what was sent."""
 
-# The first that fits counts: an error's own class stands before those it inherits from.
+# The first match counts: an error's own class stands before those it inherits from.
 _PROBLEMS: tuple[tuple[type[MeridianError], str, int], ...] = (
     (DamagedEvent, "damaged", 500),
     (InvalidName, "invalid-name", 400),
@@ -52,7 +52,7 @@ _PROBLEMS: tuple[tuple[type[MeridianError], str, int], ...] = (
 )
 _RETRY_AFTER = {"contention", "clock-ahead", "not-here-yet", "not-ready", "outcome-unknown", "region-unavailable"}
 
-# Said in place of errors whose text may name endpoints, accounts or stored content: that is the log's.
+# Replaces errors whose text may name endpoints, accounts or stored content: those belong in the log.
 _PUBLIC = {
     "damaged": "what is stored here cannot be read; the region's log says what and why",
     "outcome-unknown": "no answer came: it may be written or not. Read the stream, or try again with If-Match",
@@ -65,7 +65,7 @@ _PUBLIC = {
 
 
 class Problem(Exception):
-    """A response that is an error, raised from wherever it is found."""
+    """Error response, raised wherever it is found."""
 
     def __init__(
         self, kind: str, status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any
@@ -86,7 +86,7 @@ class Problem(Exception):
 
 
 def of(error: MeridianError) -> Problem:
-    """The problem that an error is."""
+    """Return the problem for an error."""
     kind, status = next((kind, status) for each, kind, status in _PROBLEMS if isinstance(error, each))
     if isinstance(error, NotHereYet):
         missing = {str(stream): dict(vector.items()) for stream, vector in error.missing.items()}
@@ -97,7 +97,7 @@ def of(error: MeridianError) -> Problem:
 
 
 def not_ready(error: MeridianError) -> Problem:
-    """What a probe is told when the tables cannot be reached."""
+    """Return the answer to a probe when the tables cannot be reached."""
     log.warning("api.not_ready", error=_without_payload(error))
     return Problem("not-ready", 503, _PUBLIC["not-ready"])
 
@@ -120,7 +120,7 @@ async def on_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: no such path, no such method."""
+    """Return the problem for what Starlette itself refuses: no such path, no such method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404 and "%2F" in route_path(request.scope):
         detail = "the path has an encoded '/', which is part of a name and separates nothing; send separators as they are"

@@ -1,4 +1,4 @@
-"""Reading requests: every header, parameter and body is checked here, before anything is asked of the store."""
+"""Readers of requests: they check every header, parameter and body before any call to the store."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from replicator.eventstore.storage import MAX_EVENTS
 
 AT_LEAST = "Meridian-At-Least"
 RESERVED = "meridian."
-"""What the types of Meridian's own events begin with: claims, forgetting, restreaming. Nobody may send one."""
+"""Prefix of the types of Meridian's own events: claims, forgetting, restreaming. Clients may not send them."""
 MAX_BODY = 5 * 1024 * 1024
 MAX_LIMIT = 1000
 IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
-# Behind the first dot, a value's ETag has its projection's version and a digest of the body: a write looks at neither.
+# Behind the first dot, a value's ETag has its projection's version and a digest of the body: a write ignores both.
 _ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+(\.[A-Za-z0-9_-]+)?)?"')
 _CONDITIONAL = (IF_MATCH, IF_NONE_MATCH, "If-Modified-Since", "If-Unmodified-Since", "If-Range")
 
 
 def stream_of(request: Request) -> StreamId:
-    """The stream that a path names. One whose bytes are not UTF-8 names none; where somebody decoded it on the way, U+FFFD
+    """Return the stream that a path names. One whose bytes are not UTF-8 names none; if it was decoded on the way, U+FFFD
     stands in their place."""
     sent = sent_path(request.scope)
     decoded = sent if isinstance(sent, str) else ""
@@ -47,8 +47,8 @@ def stream_of(request: Request) -> StreamId:
 
 
 def check_parameters(request: Request, known: Collection[str]) -> None:
-    """Refuse query parameters that the route does not know, or that come twice: a misspelt one would be ignored, and other
-    data given than was asked for."""
+    """Refuse query parameters that the route does not know, or that come twice: a misspelt one would be ignored, and the
+    client given other data than it asked for."""
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
@@ -59,10 +59,11 @@ def check_parameters(request: Request, known: Collection[str]) -> None:
 
 
 def check_conditions(request: Request, judged: Collection[str], instead: str) -> None:
-    """Refuse conditional headers that the route does not judge: what was made to depend on one would happen all the same.
+    """Refuse conditional headers that the route does not judge: a request that depends on one would be carried out all the
+    same.
 
-    Reads ignore what asks for a modification time, which nothing here has (RFC 9110, section 13.1), and ETags in
-    If-None-Match where they have none: it is none of those.
+    Reads ignore conditions on a modification time, which nothing here has (RFC 9110, section 13.1), and ETags in
+    If-None-Match if they have none: none of them matches.
     """
     reads = request.method in ("GET", "HEAD")
     for name in _CONDITIONAL:
@@ -74,7 +75,7 @@ def check_conditions(request: Request, judged: Collection[str], instead: str) ->
 
 
 def at_least_of(request: Request) -> str | None:
-    """The token of the header Meridian-At-Least."""
+    """Return the token of the header Meridian-At-Least."""
     given = set(request.headers.getlist(AT_LEAST))
     if len(given) > 1:
         raise _bad(f"{AT_LEAST} is given {len(given)} times; give one token that names all of it")
@@ -82,7 +83,7 @@ def at_least_of(request: Request) -> str | None:
 
 
 def number(request: Request, name: str, default: int, low: int, high: int) -> int:
-    """A whole number among the query's parameters."""
+    """Return a whole number among the query's parameters."""
     text = request.query_params.get(name)
     if text is None:
         return default
@@ -92,7 +93,7 @@ def number(request: Request, name: str, default: int, low: int, high: int) -> in
 
 
 def moment_of(request: Request) -> Moment | None:
-    """The moment that a read asks for: `token`, or `time` (RFC 3339), or `sequence` with `region`. At most one."""
+    """Return the moment that a read asks for: `token`, or `time` (RFC 3339), or `sequence` with `region`. At most one."""
     given = {name: request.query_params[name] for name in ("token", "time", "sequence") if name in request.query_params}
     if len(given) > 1:
         raise _bad(f"{' and '.join(given)} name more than one moment; give one of them")
@@ -118,7 +119,8 @@ def _time(text: str) -> datetime:
 
 
 def precondition_of(request: Request) -> Precondition:
-    """If-Match with an ETag of ours: the stream is where the token says. If-None-Match: * : it has no event."""
+    """Return the precondition of a write. If-Match with an ETag of ours: the stream is where the token says. If-None-Match:
+    * : it has no event."""
     match, none_match = tags(request, IF_MATCH), tags(request, IF_NONE_MATCH)
     condition: Precondition = Always()
     if none_match:
@@ -134,19 +136,20 @@ def precondition_of(request: Request) -> Precondition:
 
 
 def changed(request: Request, etag: str, exists: bool) -> bool:
-    """Whether If-Match names neither this ETag nor, where there is something, *: the reader asked for that one alone."""
+    """Return whether If-Match names neither this ETag nor, if the resource exists, *: the reader asked for that one
+    alone."""
     wanted = tags(request, IF_MATCH)
     return bool(wanted) and etag not in wanted and not ("*" in wanted and exists)
 
 
 def matches(request: Request, etag: str, exists: bool) -> bool:
-    """Whether If-None-Match names this ETag, or is * and there is something: the reader has it already."""
+    """Return whether If-None-Match names this ETag, or is * and the resource exists: the reader has it already."""
     known = tags(request, IF_NONE_MATCH)
     return etag in {each.removeprefix("W/") for each in known} or ("*" in known and exists)
 
 
 def tags(request: Request, name: str) -> set[str]:
-    """The tags of a header: its lines and what commas divide count together."""
+    """Return the tags of a header: its lines and the parts between commas count together."""
     return {each.strip() for line in request.headers.getlist(name) for each in line.split(",")}
 
 
@@ -155,7 +158,7 @@ def _listed(tags: set[str]) -> str:
 
 
 async def body_of(request: Request) -> bytes:
-    """The request's body: JSON by its header, at most 5 MB, not read yet."""
+    """Return the request's body: JSON by its header, at most 5 MB, not parsed yet."""
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem("unsupported-media-type", 415, f"Content-Type is {shown(kind)}; send application/json")
@@ -168,7 +171,7 @@ async def body_of(request: Request) -> bytes:
 
 
 def json_of(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body is. A large one takes its time: on a thread, not on the event loop."""
+    """Return the JSON object of a body. A large one takes long: on a thread, not on the event loop."""
     try:
         value = json.loads(body.decode(), parse_constant=_refuse, object_pairs_hook=unique_members)
     except (ValueError, RecursionError) as error:
@@ -183,7 +186,8 @@ def _refuse(constant: str) -> None:
 
 
 def events_of(value: Any) -> list[NewEvent]:
-    """The new events of a body: 1 to MAX_EVENTS objects with `type` and `payload`, perhaps `version` and `metadata`."""
+    """Return the new events of a body: 1 to MAX_EVENTS objects with `type` and `payload`, perhaps `version` and
+    `metadata`."""
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_EVENTS:
         raise _unfit(f"events is not an array of 1 to {MAX_EVENTS} events")
     return [_event(each, f"events[{place}]") for place, each in enumerate(value)]
@@ -199,7 +203,7 @@ def _event(value: Any, where: str) -> NewEvent:
 
 
 def operations_of(body: Mapping[str, Any], after: str | None) -> list[Operation]:
-    """The operations of a transaction: each a stream, its events, and perhaps `if_match` (a token) or `if_empty`."""
+    """Return the operations of a transaction: each a stream, its events, and perhaps `if_match` (a token) or `if_empty`."""
     listed = body.get("operations")
     if not isinstance(listed, list) or not 1 <= len(listed) <= MAX_EVENTS:
         raise _unfit(f"operations is not an array of 1 to {MAX_EVENTS} operations")
@@ -216,7 +220,7 @@ def _operation(value: Any, where: str, after: str | None) -> Operation:
 
 
 def only(body: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse a body with members that mean nothing here: a misspelt one would be lost without a word."""
+    """Refuse a body with members that mean nothing here: a misspelt one would be lost silently."""
     _only(body, "the body", names)
 
 
@@ -249,7 +253,7 @@ def _unfit(detail: str) -> Problem:
 
 
 def token_text(given: str | None, what: str) -> str | None:
-    """A token from a query's parameters; an empty one is a mistake rather than none."""
+    """Return a token from a query's parameters; an empty one is an error rather than no token."""
     if given == "":
         raise InvalidOperation(f"{what} is empty; leave it out, or give a token")
     return given

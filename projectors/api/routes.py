@@ -1,4 +1,4 @@
-"""The Starlette application: routes, and nothing that knows how a stream is read or written."""
+"""Starlette application: routes, and nothing that knows how a stream is read or written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from replicator.eventstore.operations import Operation
 
 _READ = {"Cache-Control": "no-cache", "Vary": requests.AT_LEAST}
 _DIGEST_CHARACTERS = 16
-"""Of SHA-256 in base64url: 96 bits tell bodies of one token apart."""
+"""Characters of the body's SHA-256 in base64url in an ETag: 96 bits distinguish bodies of one token."""
 _MOMENTS = ("projection", "token", "time", "sequence", "region")
 _PAGE = ("after", "limit")
 _BOTH = (requests.IF_MATCH, requests.IF_NONE_MATCH)
@@ -37,8 +37,8 @@ _NO_TIMES = "streams have no modification time: give If-Match or If-None-Match"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What answers one method of a path: the query parameters that it takes, the conditional headers that it judges, and
-    what to do in place of the others."""
+    """Endpoint for one method of a path: the query parameters that it takes, the conditional headers that it judges, and
+    what clients should use in place of the others."""
 
     answer: Callable[[Request], Awaitable[Response]]
     parameters: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Endpoint:
 
 
 class Resource(Route):
-    """A path with an endpoint for each method. It is matched as it was sent, so an encoded `/` separates nothing."""
+    """Path with an endpoint for each method. It is matched as it was sent, so an encoded `/` separates nothing."""
 
     def __init__(self, path: str, **endpoints: Endpoint) -> None:
         self.endpoints: Mapping[str, Endpoint] = endpoints
@@ -64,7 +64,7 @@ class Resource(Route):
 
 
 def application(service: Service) -> Starlette:
-    """The API of one region."""
+    """Return the API of one region."""
     api = _Api(service)
     app = Starlette(
         routes=[
@@ -88,7 +88,7 @@ def application(service: Service) -> Starlette:
 
 
 class _Api:
-    """The endpoints. Whatever may take its time, large bodies read and written too, runs in the thread pool."""
+    """Endpoints of the API. All that may take long, large bodies read and written too, runs in the thread pool."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -103,7 +103,7 @@ class _Api:
             )
             response, exists = JSONResponse(answer.body, headers=_READ), bool(answer.body["vector"])
             digest = urlsafe_b64encode(sha256(response.body).digest()).decode()[:_DIGEST_CHARACTERS]
-            # What is forgotten changes a value under the same token: the tag is of the bytes.
+            # Forgetting changes a value under the same token: the tag is of the bytes.
             etag = response.headers["ETag"] = f'"{answer.token}.{answer.version}.{digest}"'
             if requests.changed(request, etag, exists):
                 detail = f"the value is another one than {requests.IF_MATCH} names: read it again"
@@ -158,11 +158,11 @@ class _Api:
         return JSONResponse(answer.body, 201, headers={"ETag": f'"{answer.token}"'})
 
     async def health(self, request: Request) -> Response:
-        """The process is alive: it asks nothing of the region."""
+        """Answer that the process is alive, without any call to the region."""
         return JSONResponse({"status": "alive", "region": self._service.region})
 
     async def ready(self, request: Request) -> Response:
-        """The region's tables can be reached."""
+        """Answer whether the region's tables can be reached."""
         try:
             await run_in_threadpool(self._service.ready)
         except MeridianError as error:

@@ -1,4 +1,4 @@
-"""What the API asks of Meridian: blocking calls, each run on a thread of its own by the application."""
+"""Service behind the API: blocking calls, each run on a thread of its own by the application."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body and its token; of a value, the version of the projection whose code made it."""
+    """Body and its token; for a value, also the version of the projection whose code made it."""
 
     body: Json
     token: str
@@ -37,8 +37,8 @@ class Answer:
 
 
 class Service:
-    """One region's streams and values. `timeout` bounds, in seconds, how long a read waits for what its token names; `check`
-    raises InvalidConfig or RegionUnavailable where the region's tables cannot be reached."""
+    """Streams and values of one region. `timeout` bounds, in seconds, how long a read waits for what its token names;
+    `check` raises InvalidConfig or RegionUnavailable when the region's tables cannot be reached."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Service:
         self._checks = tuple(every.values())
 
     def value(self, stream: StreamId, projection: str | None, moment: Moment | None, at_least: str | None) -> Answer:
-        """A stream's value now, or at a moment."""
+        """Return a stream's value now, or at a moment."""
         query = self._query(stream, projection)
         if moment is None:
             snapshot = query.now(stream, at_least, self._timeout)
@@ -73,7 +73,7 @@ class Service:
     def history(
         self, stream: StreamId, projection: str | None, after: str | None, limit: int, at_least: str | None = None
     ) -> Answer:
-        """A page of the values after each event: at most `limit` of them, and of MAX_PAGE_BYTES, but always one."""
+        """Return a page of the values after each event: at most `limit` of them, and MAX_PAGE_BYTES, but always one."""
         query = self._query(stream, projection)
         entries = Entries[Snapshot](lambda snapshot: self._shown(snapshot, query.projection.name))
         count = size = 0
@@ -91,11 +91,11 @@ class Service:
         return Answer(body, token)
 
     def changes(self, stream: StreamId, after: str | None, limit: int, at_least: str | None = None) -> Answer:
-        """A page of the change feed."""
+        """Return a page of the change feed."""
         return self._page("events", _event, stream, after, limit, at_least)
 
     def audit(self, stream: StreamId, after: str | None, limit: int, at_least: str | None = None) -> Answer:
-        """A page of the audit trail."""
+        """Return a page of the audit trail."""
         return self._page("entries", _entry, stream, after, limit, at_least)
 
     def _page(
@@ -142,7 +142,7 @@ class Service:
 
     @property
     def projections(self) -> Mapping[str, type[Projection]]:
-        """Those whose values can be asked for, by name; of several versions the latest."""
+        """Projections whose values can be read, by name; of several versions the latest."""
         return {each.name: each for each in sorted(self._queries, key=lambda each: each.version)}
 
     def _query(self, stream: StreamId, projection: str | None) -> Query:
@@ -163,7 +163,7 @@ class Service:
         return self._queries[chosen]
 
     def _nameable(self, operations: Sequence[Operation]) -> None:
-        """Refuse a write whose token could be too long to be told: to write first and fail then would be a lie."""
+        """Refuse a write whose token could be too long for the answer: it must fail before it is written, not after."""
         longest = VersionVector(dict.fromkeys(self._store.regions, MAX_SEQUENCE))
         streams = {operation.stream: longest for operation in operations}
         try:
@@ -172,7 +172,7 @@ class Service:
             raise InvalidOperation(f"{error}. Nothing was written; write to fewer streams at once") from error
 
     def _digestible(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
-        """Refuse at the door what a projection here could not digest: once written it would stay for good."""
+        """Refuse events that a projection here could not digest: once written they would stay for good."""
         for query in self._checks:
             if query.projection.reads(stream):
                 try:

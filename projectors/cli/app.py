@@ -21,7 +21,7 @@ from replicator.runtime.distribution import needed
 from replicator.runtime.signals import stop_on_signals
 
 _FINISH_SECONDS = 5
-"""So long a server that is to end finishes the requests at hand."""
+"""Seconds in which a server that is shutting down finishes the requests at hand."""
 
 app = typer.Typer(
     help="Fold events into views that are the same bytes in every region. Settings come from MERIDIAN_* variables.",
@@ -57,7 +57,7 @@ def run_worker(among: Among, projections: Projections = None, sinks: Sinks = Non
     chosen, places = read_projections(projections), read_sinks(sinks)
     settings = among.settings()
     for each in places:
-        open_sink(each, settings)  # says what is wrong with an address before anything is read
+        open_sink(each, settings)  # reports an invalid address before anything is read
     tables = [settings.control_table, *([settings.views_table] if "dynamodb" in places else [])]
 
     def connect() -> ProjectorWorker:

@@ -1,5 +1,4 @@
-"""Commands of whoever runs Meridian that change something: building versions, switching to them, dropping them. Those that
-only look are in `looking`."""
+"""Operators' commands that change something: they build versions, switch to them and drop them."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ from replicator.runtime.signals import stop_on_signals
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands, and those that only look."""
+    """Add the commands, and those that only read."""
     for command in (rebuild, switch, versions, drop):
         app.command(command.__name__)(options(command))
     inspect_commands.register(app)
@@ -46,7 +45,7 @@ def rebuild(
     sink: Sink = DYNAMODB,
     again: Annotated[bool, typer.Option("--again", help="From the beginning, though it is built already.")] = False,
 ) -> None:
-    """Build a projection's version from the whole history, beside the one readers see. Killed, it goes on from there."""
+    """Build a projection's version from the whole history, beside the one readers see. If killed, it resumes from there."""
     here = Here.connect(among.settings())
     projection = find_projection(read_projections(projections), name, version)
     known = versions_in(sink, here.settings)
@@ -79,13 +78,13 @@ def switch(
     sink: Sink = DYNAMODB,
     force: Annotated[bool, typer.Option("--force", help="Though it is not built whole.")] = False,
 ) -> None:
-    """Let readers see another version of a projection, at once and all of it. The one before stays: switch back to it."""
+    """Let readers see another version of a projection, at once and all of it. The previous one stays: switch back to it."""
     settings = alone.settings()
     was = min((each.version for each in given_projections(projections) if each.name == name), default=1)
     place, known = open_sink(sink, settings), versions_in(sink, settings)
     before = known.switch(name, version, was=was, force=force)
     if isinstance(place, ReadDirectly):
-        place.activate(name, version)  # also where it was switched before: a run that was killed in between is made whole
+        place.activate(name, version)  # also if it was switched before: a run that was killed in between is completed
     told = f"version {before}" if before is not None else "the lowest version loaded"
     out.print(
         f"readers of {name} in {settings.region} see version {version} now; before: {told}", highlight=False, soft_wrap=True
@@ -93,7 +92,7 @@ def switch(
 
 
 def versions(alone: Alone, projections: Projections = None, sink: Sink = DYNAMODB) -> None:
-    """Which versions there are in a sink: how far each is built, and which readers see."""
+    """List the versions in a sink: how far each is built, and which one readers see."""
     settings = alone.settings()
     loaded, known = given_projections(projections), versions_in(sink, settings)
     builds = {(name, version): build for name, version, build in known.all()}
@@ -152,7 +151,7 @@ def _poison(settings: Settings) -> Poison:
 
 
 def _is_somewhere(known: Versions, place: Port, name: str, version: int) -> bool:
-    """Is anything recorded of this version, a drop that was cut short too, or any view of it kept?"""
+    """Return whether anything is recorded of this version, even an interrupted drop, or any view of it is kept."""
     chosen = {each: both for each, *both in known.known()}
     if known.build(name, version) is not None or version in chosen.get(name, ()):
         return True

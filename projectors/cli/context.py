@@ -1,4 +1,4 @@
-"""A region, and the versions in a sink, as the commands of whoever runs Meridian see them."""
+"""Context of operators' commands: a region, and the versions in a sink."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replicator.runtime.settings import Settings
 
 @dataclass(frozen=True)
 class Here:
-    """A region's events."""
+    """Events of a region."""
 
     settings: Settings
     store: EventStore
@@ -30,11 +30,11 @@ class Here:
 
 
 def versions_in(sink: str, settings: Settings) -> Versions:
-    """Those in the sink at this address."""
+    """Return the versions in the sink at this address."""
     clients.require_table(settings, settings.region, settings.control_table)
     return Versions(DynamoControl(settings), sink_id(sink))
 
 
 def seen_by_readers(name: str, sink: str, settings: Settings, projections: Sequence[str] | None) -> int:
-    """The version that readers see, as those have it who load these projections, or the ones in the settings."""
+    """Return the version that readers see if they load these projections, or those in the settings."""
     return versions_in(sink, settings).seen(name, given_projections(projections))

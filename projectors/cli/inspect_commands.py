@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: proving views equal, conflicts, replay, rows."""
+"""Commands that only read: proofs that views are equal, conflicts, replay, rows."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def conflicts_of(
     """List what conflict rules have discarded in a stream: the event that lost, and the one that it lost to."""
     loaded, of = read_projections(projections), StreamId.parse(stream)
     if name is not None:
-        find_projection(loaded, name)  # says which there are
+        find_projection(loaded, name)  # names those that exist
         loaded = [each for each in loaded if each.name == name]
     fitting = [each for each in loaded if each.reads(of)]
     if not fitting:
@@ -165,7 +165,7 @@ def conflicts_of(
 
 
 def _readable(here: Here, stream: StreamId, region: str) -> Iterator[Event]:
-    """A lane's events, up to one that is damaged."""
+    """Yield a lane's events, up to one that is damaged."""
     try:
         yield from here.store.read_lane(stream, region)
     except DamagedEvent as error:

@@ -1,4 +1,4 @@
-"""The conflict-free data types: pure, each in a file of its own, each with its rule and its source."""
+"""Conflict-free data types: pure, each in a file of its own, each with its rule and its source."""
 
 from projectors.crdt.base import Crdt, InvalidOperation, Made, Tag
 from projectors.crdt.bounded import BoundedCounter, Restock, Take, Transfer, may_take

@@ -1,5 +1,5 @@
 """Bounded counter: Balegas, Serra, Duarte, Ferreira, Shapiro, Rodrigues, Preguiça, "Extending Eventually Consistent Cloud
-Databases for Enforcing Numeric Invariants", SRDS 2015: a stock that regions share without asking each other.
+Databases for Enforcing Numeric Invariants", SRDS 2015: a stock that regions share without coordination.
 
 Each region holds rights to a part of the stock. It takes only what its own rights allow (`may_take`), and hands rights to
 another region with a transfer. Its own lane has all that it ever took and gave, so what it decides on can only lack rights
@@ -24,21 +24,21 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class Restock:
-    """Add `n` to the stock; the rights to it are the writing region's."""
+    """Operation: add `n` to the stock; the rights to it are the writing region's."""
 
     n: int
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Take `n` from the stock, by the writing region's rights."""
+    """Operation: take `n` from the stock, by the writing region's rights."""
 
     n: int
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Hand the rights to `n` over to region `to`."""
+    """Operation: hand the rights to `n` over to region `to`."""
 
     n: int
     to: str
@@ -46,19 +46,19 @@ class Transfer:
 
 _PARTS = ("rights", "pending", "overdrawn")
 Parts = tuple[int, dict[str, Counter[str]]]
-"""How much is available, and the other parts by region."""
+"""Available amount, and the other parts of the value by region."""
 
 
 def may_take(value: Mapping[str, Any], n: int, region: str) -> bool:
-    """May `region` take `n`, or hand over the rights to it, going by the field's value? What a writer asks in its
-    precondition."""
+    """Return whether `region` may take `n`, or hand over the rights to it, going by the field's value. Writers call it in
+    their precondition."""
     return bool(n <= value["rights"].get(region, 0) and n <= value["available"])
 
 
 @dataclass(frozen=True, slots=True)
 class BoundedCounter:
-    """A stock and each region's rights to it. State: `{"lanes": {region: [restocked, taken, {to: handed over}, last sequence
-    counted]}, "awaited": {region: {region: sequence}}}`. Bounded by the square of the regions.
+    """Bounded counter: a stock and each region's rights to it. State: `{"lanes": {region: [restocked, taken, {to: handed
+    over}, last sequence counted]}, "awaited": {region: {region: sequence}}}`. Bounded by the square of the regions.
 
     Value: `{"available": n, "rights": {region: n}, "pending": {region: n}, "overdrawn": {region: n}}`. `available` is the
     sum of the rights less what is overdrawn, and no rights are shown below zero. What a region took beyond the rights that
@@ -134,7 +134,7 @@ class BoundedCounter:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The sums of all cells, part by part, at most 2^53 - 1 each."""
+        """Return the sums of all cells, part by part, at most 2^53 - 1 each."""
         available = 0
         total: dict[str, Counter[str]] = {part: Counter() for part in _PARTS}
         for state in states.values():

@@ -1,4 +1,4 @@
-"""What every type refuses: values that the view's JSON cannot hold, and amounts that are none."""
+"""Checks of every type: they refuse values that the view's JSON cannot hold, and amounts that are not valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.domain.errors import InvalidEvent, shown
 
 
 def check_json(value: Any, holder: str, levels: int) -> None:
-    """Refuse what the view's JSON could not hold where it stands, `levels` containers deep."""
+    """Refuse a value that the view's JSON could not hold at its place, `levels` containers deep."""
     if value is None or type(value) is bool or (type(value) is str and value.isascii()):
         return
     within = value
@@ -23,12 +23,13 @@ def check_json(value: Any, holder: str, levels: int) -> None:
 
 
 def canonical(value: Any) -> str:
-    """The value's canonical JSON text: what orders values and tells them apart (in Python 1, 1.0 and True are equal)."""
+    """Return the value's canonical JSON text, which orders and distinguishes values (in Python 1, 1.0 and True are
+    equal)."""
     return encode_json({"": value})
 
 
 def is_text(value: Any) -> bool:
-    """Is it a string that JSON can hold: one without lone surrogates?"""
+    """Return whether it is a string that JSON can hold: one without lone surrogates."""
     if type(value) is not str:
         return False
     if value.isascii():
@@ -41,12 +42,12 @@ def is_text(value: Any) -> bool:
 
 
 def is_integer(value: Any) -> bool:
-    """Is it an integer that JSON can hold?"""
+    """Return whether it is an integer that JSON can hold."""
     return type(value) is int and abs(value) <= MAX_SAFE_INTEGER
 
 
 def clamped(number: int) -> int:
-    """A sum of cells as it is shown: at most 2^53 - 1 from zero, what every reader of JSON takes for the same number."""
+    """Return a sum of cells as shown: at most 2^53 - 1 from zero, which every reader of JSON takes for the same number."""
     return max(-MAX_SAFE_INTEGER, min(number, MAX_SAFE_INTEGER))
 
 

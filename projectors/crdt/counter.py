@@ -15,10 +15,10 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class PnCounter:
-    """A sum of integers. State: `{region: [added, subtracted, last sequence counted]}`.
+    """PN-counter: a sum of integers. State: `{region: [added, subtracted, last sequence counted]}`.
 
-    The last sequence makes an operation that comes twice a no-op. Only integers: sums of floats depend on their order.
-    Bounded by the regions.
+    The last sequence makes a repeated operation a no-op. Only integers: sums of floats depend on their order. Bounded by the
+    regions.
     """
 
     rule: str = "Every increment and decrement counts exactly once, whatever is concurrent with it."
@@ -41,7 +41,7 @@ class PnCounter:
         return {**state, tag.region: [added, subtracted, tag.sequence]}
 
     def apply_run(self, state: State, run: Run) -> State:
-        """Added up first."""
+        """Add the operations up first, then apply the sum."""
         region = run[0][1].region
         added, subtracted, last = state.get(region, (0, 0, 0))
         operation, counted = 0, last
@@ -77,7 +77,7 @@ class PnCounter:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The sum of all cells, at most 2^53 - 1 from zero."""
+        """Return the sum of all cells, at most 2^53 - 1 from zero."""
         return clamped(sum(map(_sum, states.values())))
 
 

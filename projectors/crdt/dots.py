@@ -1,4 +1,4 @@
-"""Tags that are alive until somebody's context covers them: what all observed-remove types are made of.
+"""Dots: tags that are alive until a context covers them. All observed-remove types are made of them.
 
 `Dots` are the latest sequences alive of each region: `{region: sequence}`. Of one region only the latest is kept, as what
 covers it covers the earlier ones. A context that covers what has not arrived yet is kept beside them, until it has.
@@ -16,12 +16,12 @@ Dots = dict[str, int]
 
 
 def without_covered(dots: Dots, context: VersionVector) -> Dots:
-    """The dots that the context does not cover."""
+    """Return the dots that the context does not cover."""
     return {region: sequence for region, sequence in dots.items() if not context.covers(region, sequence)}
 
 
 def with_dot(dots: Dots, waiting: Mapping[str, int], region: str, sequence: int) -> Dots:
-    """The dots with one more, unless it is covered already, or delivered twice."""
+    """Return the dots with one more, unless it is covered already, or delivered twice."""
     known = max(dots.get(region, 0), waiting.get(region, 0))
     return dots if sequence <= known else {**dots, region: sequence}
 
@@ -41,7 +41,8 @@ def merged(
     theirs_gone: VersionVector,
     sequence: Callable[[Entry], int] = lambda entry: entry,  # type: ignore[assignment, return-value]
 ) -> dict[str, Entry]:
-    """What is alive of both sides. `gone`: what a side has seen or covered, so that what it does not hold of it is dead."""
+    """Return the entries alive on both sides. `gone` is what a side has seen or covered: an entry in it that the side does
+    not hold is dead."""
     alive: dict[str, Entry] = {}
     for region in sorted({*ours, *theirs}):
         a, b = ours.get(region), theirs.get(region)
@@ -56,12 +57,12 @@ def merged(
 
 
 def each(entries: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """What `change` makes of every entry, without those of which it makes nothing."""
+    """Return the result of `change` for every entry, without the empty results."""
     return {key: changed for key, entry in entries.items() if (changed := change(entry))}
 
 
 def put(entries: dict[str, Any], key: str, entry: Any) -> dict[str, Any]:
-    """`entries` with `key` set to `entry`, or without it when `entry` is empty."""
+    """Return `entries` with `key` set to `entry`, or without it when `entry` is empty."""
     if entry:
         return {**entries, key: entry}
     return {other: value for other, value in entries.items() if other != key} if key in entries else entries

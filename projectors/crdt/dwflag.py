@@ -14,7 +14,8 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class DisableWinsFlag:
-    """True or false, false at first. State: `{"enabled": boolean, "off": {region: sequence}, "on": {region: sequence}}`.
+    """Disable-wins flag: true or false, false at first. State: `{"enabled": boolean, "off": {region: sequence}, "on":
+    {region: sequence}}`.
 
     `enabled` says that there was an enable at all; `off` are the disables that hold, the latest of each region; `on` is what
     enables had observed that a view has not seen yet. Bounded by the regions.
@@ -54,5 +55,5 @@ class DisableWinsFlag:
         return left if left.operation else right
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """On when some cell was enabled and no cell is disabled."""
+        """Return true when some cell was enabled and no cell is disabled."""
         return any(state["enabled"] for state in states.values()) and not any(state["off"] for state in states.values())

@@ -14,7 +14,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class EnableWinsFlag:
-    """True or false, false at first. State: `{"on": {region: sequence}, "off": {region: sequence}}`.
+    """Enable-wins flag: true or false, false at first. State: `{"on": {region: sequence}, "off": {region: sequence}}`.
 
     `on` are the enables that hold, the latest of each region; `off` is what disables had observed that a view has not seen
     yet. Bounded by the regions.
@@ -41,7 +41,7 @@ class EnableWinsFlag:
         return self.compact({"on": on, "off": dict(ours.join(theirs).items())}, left_seen.join(right_seen))
 
     def reset(self, state: State, context: VersionVector) -> State:
-        """Without the enables that the context covers."""
+        """Return the state without the enables that the context covers."""
         return {"on": without_covered(state["on"], context), "off": state["off"]}
 
     def value(self, state: State) -> Any:
@@ -53,7 +53,7 @@ class EnableWinsFlag:
         return right if left.operation else left
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """On while some cell is."""
+        """Return true while some cell is on."""
         return any(self.value(state) for state in states.values())
 
 

@@ -17,9 +17,9 @@ Ordered = Literal["integer", "string"]
 
 @dataclass(frozen=True, slots=True)
 class MaxRegister:
-    """The largest integer or string of all that were assigned. State: that, or null. Bounded by one value.
+    """Max-register: the largest integer or string of all assigned. State: that value, or null. Bounded by one value.
 
-    Which of the two it takes is declared: were it the first to come, which event is refused would depend on the order.
+    Which of the two kinds it takes is declared: if the first to come decided, the event refused would depend on the order.
     Strings are ordered by code point.
     """
 
@@ -64,7 +64,7 @@ class MaxRegister:
         return right if self._choose(left.operation, right.operation) == left.operation else left
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """That of all cells."""
+        """Return the extremum of all cells."""
         total = None
         for state in states.values():
             total = self._choose(total, self.value(state))
@@ -78,8 +78,8 @@ class MaxRegister:
 
 @dataclass(frozen=True, slots=True)
 class MinRegister(MaxRegister):
-    """The smallest integer or string of all that were assigned. State: `{"least": that}`, or null: a maximum's state is none
-    of a minimum's. Else as MaxRegister."""
+    """Min-register: the smallest integer or string of all assigned. State: `{"least": value}`, or null, so that a maximum's
+    state is never taken for a minimum's. Otherwise as MaxRegister."""
 
     rule: str = "The smallest value that was ever assigned stays, whenever it was."
 

@@ -15,7 +15,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class GCounter:
-    """A sum that never falls. State: `{region: [sum, last sequence counted]}`. Bounded by the regions."""
+    """Grow-only counter: a sum that never falls. State: `{region: [sum, last sequence counted]}`. Bounded by the regions."""
 
     rule: str = "Every increment counts exactly once, whatever is concurrent with it, and nothing is ever taken back."
     source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 6 (2011)"
@@ -51,7 +51,7 @@ class GCounter:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The sum of all cells, at most 2^53 - 1."""
+        """Return the sum of all cells, at most 2^53 - 1."""
         return clamped(sum(map(_sum, states.values())))
 
 

@@ -15,7 +15,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class GSet:
-    """A set of strings that never loses one. State: the sorted list. Bounded by the elements ever added."""
+    """Grow-only set of strings: it never loses one. State: the sorted list. Bounded by the elements ever added."""
 
     rule: str = "An element that was added once, anywhere, stays in the set for good."
     source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 11 (2011)"
@@ -41,5 +41,5 @@ class GSet:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The union of all cells."""
+        """Return the union of all cells."""
         return sorted({element for state in states.values() for element in state})

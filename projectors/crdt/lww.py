@@ -15,7 +15,8 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Set the register to `value`. `at` orders assignments before their HLC does (a domain time, say); None if unused."""
+    """Operation: set the register to `value`. `at` orders assignments before their HLC (a domain time, say); None if
+    unused."""
 
     value: Any
     at: int | str | None = None
@@ -23,7 +24,8 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class LwwRegister:
-    """One value: the one assigned last. State: `[at, hlc, region, sequence, value]`, or null. Bounded by one value."""
+    """Last-writer-wins register: the value assigned last. State: `[at, hlc, region, sequence, value]`, or null. Bounded by
+    one value."""
 
     rule: str = "The assignment with the latest (domain time if declared, HLC, region, sequence) stays; others are dropped."
     source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 8 (2011)"
@@ -42,7 +44,7 @@ class LwwRegister:
         return new if state is None or _rank(new) > _rank(state) else state
 
     def apply_run(self, state: State, run: Run) -> State:
-        """Only the latest assignment counts."""
+        """Apply the latest assignment only."""
         latest, ms, counter = None, -1, -1
         for each in run:
             operation, event = each
@@ -74,7 +76,7 @@ class LwwRegister:
         return min(left, right, key=lambda made: _rank(self.apply(None, made.operation, made.tag)))
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The last assignment of all cells; where two streams' are alike in everything else, the later owner's by name."""
+        """Return the last assignment of all cells; between two streams alike in all else, the later owner's by name."""
         held = [(_rank(state), owner) for owner, state in states.items() if state is not None]
         return self.value(states[max(held)[1]]) if held else None
 

@@ -1,4 +1,4 @@
-"""Last-writer-wins map: a last-writer-wins register for each key (Shapiro et al. 2011, specification 8), of which removing
+"""Last-writer-wins map: a last-writer-wins register for each key (Shapiro et al. 2011, specification 8), in which removing
 the key is an assignment too."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Set the key to the value."""
+    """Operation: set the key to the value."""
 
     key: str
     value: Any
@@ -25,7 +25,8 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class LwwMap:
-    """A value for each key. State: `{key: [hlc, region, sequence, value]}`, without the value where the key is removed.
+    """Last-writer-wins map: one value for each key. State: `{key: [hlc, region, sequence, value]}`, without the value if the
+    key is removed.
 
     Bounded by the keys ever named: a removed key stays, as an earlier assignment may still come.
     """
@@ -65,7 +66,7 @@ class LwwMap:
         return left if _rank(ours) < _rank(theirs) else right
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """Of each key the last put or remove of all cells; where two streams' are alike in everything else, the later
+        """Return, for each key, the last put or remove of all cells; between two streams alike in all else, the later
         owner's by name."""
         last: dict[str, list[Any]] = {}
         for owner in sorted(states):

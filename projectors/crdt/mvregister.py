@@ -17,8 +17,8 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class MvRegister:
-    """The values that no later assignment has observed. State: `{"values": {region: [sequence, hlc, value]},
-    "overwritten": {region: sequence}}`.
+    """Multi-value register: the values that no later assignment has observed. State: `{"values": {region: [sequence, hlc,
+    value]}, "overwritten": {region: sequence}}`.
 
     At most one value a region. `overwritten` holds only what a view has not seen yet. `depth` is how deep the view's JSON
     holds the state.
@@ -54,27 +54,27 @@ class MvRegister:
         return self.compact({"values": values, "overwritten": overwritten}, left_seen.join(right_seen))
 
     def reset(self, state: State, context: VersionVector) -> State:
-        """Without the values that the context covers."""
+        """Return the state without the values that the context covers."""
         values = {region: entry for region, entry in state["values"].items() if not context.covers(region, entry[0])}
         return {"values": values, "overwritten": state["overwritten"]}
 
     def value(self, state: State) -> Any:
-        """Each different value once, in the order of the code points of their canonical JSON with a `}` behind it: so 10
-        stands before 1, and "a" before "b"."""
+        """Return each different value once, in the order of the code points of their canonical JSON with a `}` behind it: so
+        10 stands before 1, and "a" before "b"."""
         return _distinct(entry[2] for entry in state["values"].values())
 
     def discarded(self, left: Made, right: Made) -> Made | None:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The values of all cells, each different one once."""
+        """Return the values of all cells, each different one once."""
         return _distinct(entry[2] for state in states.values() for entry in state["values"].values())
 
 
 @dataclass(frozen=True, slots=True)
 class LatestRegister(MvRegister):
-    """A last-writer-wins register for maps: as many entries as there are regions, so that a remove can take away those that
-    it had observed and leave the others. State as of MvRegister."""
+    """Last-writer-wins register for maps: it keeps as many entries as there are regions, so that a remove can take away
+    those that it had observed and leave the others. State as of MvRegister."""
 
     rule: str = "Of the assignments that no other assignment has observed, the one with the latest (HLC, region) is shown."
 
@@ -88,7 +88,7 @@ class LatestRegister(MvRegister):
         return min(left, right, key=lambda made: (str(made.tag.hlc), made.tag.region, made.tag.sequence))
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The latest assignment of all cells; where two streams' are alike in everything else, the later owner's by name."""
+        """Return the latest assignment of all cells; between two streams alike in all else, the later owner's by name."""
         entries = [
             (entry[1], region, entry[0], owner)
             for owner, state in states.items()

@@ -4,8 +4,8 @@ Computing 111, 2018: a map whose values are replicated types themselves.
 An update of a key is tagged with its event's (region, sequence). A remove takes away the updates that its writer had
 observed and all that they had put into the key's contents ("reset-remove"): what is made anew under the key starts empty,
 and holds besides only what is concurrent with the remove. So a nested type must be able to forget exactly what a context
-covers, whatever has arrived since: one that keeps a tag with everything it shows. A sum, a maximum or a last writer's value
-does not say what it would be without the covered part, so those are refused where the map is declared.
+covers, whatever has arrived since: a type that keeps a tag with everything it shows. A sum, a maximum or a last writer's
+value does not say what it would be without the covered part, so those are refused where the map is declared.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from replicator.domain.errors import InvalidConfig, shown
 from replicator.domain.vector import VersionVector
 
 MAX_NESTING = 4
-"""Maps within maps: each takes three of the 32 levels of JSON that a view may have."""
+"""Maximum number of maps within each other: each takes three of the 32 levels of JSON that a view may have."""
 
 
 class Resettable(Crdt, Protocol):
-    """A type that can be nested in a map."""
+    """Port: type that can be nested in a map."""
 
     def reset(self, state: State, context: VersionVector) -> State:
-        """The state without what the events that the context covers have put into it."""
+        """Return the state without the contributions of the events that the context covers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Do `operation` to the contents of `key`."""
+    """Operation: do `operation` to the contents of `key`."""
 
     key: str
     operation: Any
@@ -43,8 +43,8 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class OrMap:
-    """A replicated type for each key. State: `{"keys": {key: {"updates": {region: sequence}, "state": nested state}},
-    "removed": {key: {region: sequence}}}`.
+    """Observed-remove map: a replicated type for each key. State: `{"keys": {key: {"updates": {region: sequence}, "state":
+    nested state}}, "removed": {key: {region: sequence}}}`.
 
     `removed` holds only what a view has not seen yet, and so does the nested state of a key that is not in the map. Bounded
     by the keys in the map times (the regions and the nested state's bound). Raises InvalidConfig for a nested type without
@@ -83,7 +83,7 @@ class OrMap:
             raise InvalidOperation(f"a map of types takes Update(text, operation) or Remove(text), not {shown(operation)}")
         key, waiting = operation.key, removed.get(operation.key, {})
         entry = keys.get(key, self._empty())
-        # What was removed before it arrived puts nothing into the contents, yet takes away from them what it had observed.
+        # An update removed before it arrived adds nothing to the contents, yet removes from them what it had observed.
         nested = self.of.reset(self.of.apply(entry["state"], operation.operation, tag), VersionVector(waiting))
         updates = with_dot(entry["updates"], waiting, tag.region, tag.sequence)
         return {"keys": put(keys, key, self._entry(updates, nested)), "removed": removed}
@@ -118,14 +118,14 @@ class OrMap:
         return self.compact({"keys": keys, "removed": removed}, left_seen.join(right_seen))
 
     def reset(self, state: State, context: VersionVector) -> State:
-        """Without the updates that the context covers, and without what they had put into the contents."""
+        """Return the state without the updates that the context covers, and without what they had put into the contents."""
         return {"keys": each(state["keys"], lambda entry: self._cut(entry, context)), "removed": state["removed"]}
 
     def value(self, state: State) -> Any:
         return {key: self.of.value(entry["state"]) for key, entry in state["keys"].items() if self._shown(entry)}
 
     def discarded(self, left: Made, right: Made) -> Made | None:
-        """Of an update and a remove of one key, the remove; of two updates, what the nested type discards."""
+        """Return the remove when one key is updated and removed; for two updates, the one that the nested type discards."""
         ours, theirs = left.operation, right.operation
         if _key(ours) != _key(theirs):
             return None
@@ -138,7 +138,7 @@ class OrMap:
         return left if isinstance(ours, Remove) else right
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The keys of all cells; of each the nested type's total over the cells that have it."""
+        """Return the keys of all cells, each with the nested type's total over the cells that have it."""
         cells: dict[str, dict[str, State]] = {}
         for owner, state in states.items():
             for key, entry in state["keys"].items():
@@ -147,8 +147,8 @@ class OrMap:
         return {key: self.of.total(held) for key, held in cells.items()}
 
     def _shown(self, entry: State) -> bool:
-        """Is the key in the map? Not where its register has no assignment, for which it could but show a null that nobody
-        assigned: a remove may take away the last that was left, and leave an update that this one had replaced."""
+        """Return whether the key is in the map. It is not if its register has no assignment and could only show a null that
+        was never assigned: a remove may take away the last one left, and leave an update that this one had replaced."""
         return bool(entry["updates"]) and not (isinstance(self.of, LatestRegister) and not entry["state"]["values"])
 
     def _empty(self) -> State:

@@ -21,25 +21,26 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Add `element` to the set."""
+    """Operation: add `element` to the set."""
 
     element: str
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove `element`, as far as its writer has seen it, from the set."""
+    """Operation: remove `element`, as far as its writer has seen it, from the set."""
 
     element: str
 
 
 @dataclass(frozen=True, slots=True)
 class OrSet:
-    """A set of strings. State: `{"adds": {element: {region: sequence}}, "removed": {element: {region: sequence}}}`.
+    """Observed-remove set of strings. State: `{"adds": {element: {region: sequence}}, "removed": {element: {region:
+    sequence}}}`.
 
     Of several adds of an element from one region only the latest is kept: whatever removes it has observed the earlier.
-    `removed` holds only what a view has not seen yet, so it is empty whenever nothing is on its way. Bounded by the
-    elements in the set times the regions.
+    `removed` holds only what a view has not seen yet, so it is empty whenever nothing is on its way. Bounded by the elements
+    in the set times the regions.
     """
 
     rule: str = "An element is in the set while some add of it has not been observed by a remove of it: add wins."
@@ -62,7 +63,7 @@ class OrSet:
         }
 
     def apply_run(self, state: State, run: Run) -> State:
-        """Adds go into one copy of the set."""
+        """Apply the adds to one copy of the set."""
         region = run[0][1].region
         adds, removed, dead = dict(state["adds"]), state["removed"], False
         for operation, event in run:
@@ -74,10 +75,10 @@ class OrSet:
             waiting = removed.get(element) if removed else None
             tags = adds.get(element)
             if waiting is None and (tags is None or (len(tags) == 1 and tags.get(region, event.sequence) < event.sequence)):
-                adds[element] = {region: event.sequence}  # nobody else has added it: the latest of a region counts
+                adds[element] = {region: event.sequence}  # no other region has added it: the latest of a region counts
             else:
                 adds[element] = alive = with_dot(tags or {}, waiting or {}, region, event.sequence)
-                dead |= not alive  # a remove that came before it had seen it
+                dead |= not alive  # an earlier remove had seen it
         return {"adds": each(adds, lambda tags: tags) if dead else adds, "removed": removed}
 
     def compact(self, state: State, seen: VersionVector) -> State:
@@ -100,7 +101,7 @@ class OrSet:
         return self.compact({"adds": adds, "removed": removed}, left_seen.join(right_seen))
 
     def reset(self, state: State, context: VersionVector) -> State:
-        """Without the adds that the context covers."""
+        """Return the state without the adds that the context covers."""
         return {"adds": each(state["adds"], lambda tags: without_covered(tags, context)), "removed": state["removed"]}
 
     def value(self, state: State) -> Any:
@@ -112,7 +113,7 @@ class OrSet:
         return left if isinstance(left.operation, Remove) else right
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The union of all cells."""
+        """Return the union of all cells."""
         return sorted({element for state in states.values() for element in state["adds"]})
 
 

@@ -18,8 +18,8 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class RemoveWinsSet:
-    """A set of strings. State: `{"in": [element], "removes": {element: {region: sequence}}, "added": {element: {region:
-    sequence}}}`.
+    """Remove-wins set of strings. State: `{"in": [element], "removes": {element: {region: sequence}}, "added": {element:
+    {region: sequence}}}`.
 
     Of several removes of an element from one region only the latest is kept. Those that hold are kept for good, as an add
     that has not observed them may still come: bounded by the elements ever named times the regions. `added` holds only what
@@ -79,7 +79,7 @@ class RemoveWinsSet:
         return left if isinstance(left.operation, Add) else right
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """What is in some cell and removed in none."""
+        """Return the elements that are in some cell and removed in none."""
         removed = {element for state in states.values() for element in state["removes"]}
         return sorted({element for state in states.values() for element in state["in"]} - removed)
 

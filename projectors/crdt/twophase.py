@@ -1,4 +1,4 @@
-"""Two-phase set: Shapiro et al. 2011, specification 12: what was removed never comes back."""
+"""Two-phase set: Shapiro et al. 2011, specification 12: a removed element never comes back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicator.domain.vector import VersionVector
 
 @dataclass(frozen=True, slots=True)
 class TwoPhaseSet:
-    """A set of strings. State: `{"in": [element], "out": [element]}`, both sorted.
+    """Two-phase set of strings. State: `{"in": [element], "out": [element]}`, both sorted.
 
     Bounded by the elements ever named: those that are out are kept for good.
     """
@@ -51,6 +51,6 @@ class TwoPhaseSet:
         return right if isinstance(left.operation, Remove) else left
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """What is in some cell and out of none."""
+        """Return the elements that are in some cell and out of none."""
         out = {element for state in states.values() for element in state["out"]}
         return sorted({element for state in states.values() for element in state["in"]} - out)

@@ -1,7 +1,7 @@
-"""A Yjs update (version 1 of its encoding) looked through before a library opens it: `yrs` reads nested values by recursion
-in native code, so one that is nested deep enough ends the process. Nothing here recurses before that is known, and no count
-is believed that the rest of the update could not hold. And an update put into one order: `yrs` writes the members of an
-object in another one each time.
+"""Checks of a Yjs update (version 1 of its encoding) before a library opens it: `yrs` reads nested values by recursion in
+native code, so deep enough nesting ends the process. Nothing here recurses before the depth is known, and a count is refused
+if the rest of the update could not hold it. Also puts an update into one order: `yrs` writes the members of an object in
+another order each time.
 
 The encoding is lib0's and Yjs's own: https://github.com/yjs/yjs, src/utils/encoding.js, and lib0's encoding.js.
 """
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 
 MAX_NESTING = 128
-"""Levels of arrays and objects within one value: more than a view shows, and far from what a native stack holds."""
+"""Maximum levels of arrays and objects within one value: more than a view shows, and far fewer than fit a native stack."""
 _MOST = 2**31 - 1
 _CLIENT = 2**64 - 1
 
@@ -21,22 +21,23 @@ _DELETED, _BINARY, _STRING, _EMBED, _FORMAT, _TYPE, _ANY, _DOC = 1, 3, 4, 5, 6, 
 _ORIGIN, _RIGHT_ORIGIN, _PARENT_SUB, _UNUSED = 0x80, 0x40, 0x20, 0x10
 _BYTES, _ARRAY, _OBJECT, _TEXT, _INTEGER = 116, 117, 118, 119, 125
 _FIXED = {120: 0, 121: 0, 122: 8, 123: 8, 124: 4, 126: 0, 127: 0}
-"""How many bytes follow: true, false, a 64-bit integer, floats of 64 and 32 bits, null, undefined."""
+"""Number of bytes that follow each kind: true, false, 64-bit integer, floats of 64 and 32 bits, null, undefined."""
 
 
 class Refused(ValueError):
-    """The update is not whole, or holds what a document of a view has no use for."""
+    """The update is not whole, or holds content that a view's document never has."""
 
 
 def check_update(update: bytes) -> None:
-    """Raises Refused for an update that is cut short or goes on after its end, for values nested deeper than MAX_NESTING,
-    and for shared types within the document: those can be nested by one update after the other, without an end."""
+    """Check an update. Raises Refused when it is cut short or goes on after its end, for values nested deeper than
+    MAX_NESTING, and for shared types within the document: those can be nested by one update after the other, without an
+    end."""
     _walk(_Reader(update))
 
 
 def canonical(update: bytes) -> bytes:
-    """The same update with the members of every object in the order of their names, and JSON written in one way. For what
-    `check_update` has let pass."""
+    """Return the same update with the members of every object in the order of their names, and JSON written in one way.
+    Takes updates that `check_update` has accepted."""
     reader = _Reader(update)
     _walk(reader)
     parts, end = [], 0
@@ -64,7 +65,7 @@ def _walk(reader: _Reader) -> None:
 
 
 def _struct(reader: _Reader) -> int:
-    """One struct: how far it moves its client's clock."""
+    """Read one struct. Returns how far it moves its client's clock."""
     info = reader.byte()
     if info in (_GC, _SKIP):
         return reader.integer()
@@ -109,12 +110,12 @@ def _content(reader: _Reader, kind: int) -> int:
     elif kind == _TYPE:
         raise Refused("it holds a shared type; a document of a view holds plain values")
     else:
-        raise Refused(f"content of unknown kind {kind}")  # 2, the old JSON, `yrs` reads otherwise than it is written
+        raise Refused(f"content of unknown kind {kind}")  # `yrs` reads 2, the old JSON, otherwise than it is written
     return 1
 
 
 def _any(reader: _Reader) -> None:
-    """One value of lib0's. `open_` has what is still to come of each array and object around it."""
+    """Read one value of lib0's. `open_` holds the number of items still to come of each array and object around it."""
     open_: list[tuple[bool, int]] = [(False, 1)]
     while open_:
         named, left = open_.pop()
@@ -131,7 +132,7 @@ def _any(reader: _Reader) -> None:
         elif tag in (_TEXT, _BYTES):
             reader.skip(reader.integer())
         elif tag == _INTEGER:
-            reader.integer(_CLIENT)  # the sign is a bit of it
+            reader.integer(_CLIENT)  # one bit of it is the sign
         elif tag in _FIXED:
             reader.skip(_FIXED[tag])
         else:
@@ -139,7 +140,7 @@ def _any(reader: _Reader) -> None:
 
 
 def _json(reader: _Reader) -> None:
-    """A JSON text. What is wrong with it otherwise the library says."""
+    """Read a JSON text. The library reports its other errors."""
     depth, quoted, escaped = 0, False, False
     for character in reader.text():
         if quoted:
@@ -156,7 +157,7 @@ def _json(reader: _Reader) -> None:
 
 
 def _ordered(value: bytes, at: int) -> tuple[bytes, int]:
-    """One value of lib0's with its objects' members in order, and where it ends."""
+    """Return one value of lib0's with its objects' members in order, and the position of its end."""
     tag, reader = value[at], _Reader(value, at + 1)
     if tag in (_TEXT, _BYTES):
         reader.skip(reader.integer())
@@ -186,14 +187,14 @@ def _ordered_json(value: bytes) -> bytes:
     text = reader.text()
     try:
         ordered = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    except ValueError:  # the library says what is wrong with it
+    except ValueError:  # the library reports the error
         return value
     content = ordered.encode("utf-8", "surrogatepass")
     return _number(len(content)) + content
 
 
 def _number(value: int) -> bytes:
-    """A number as lib0 writes it: seven bits a byte, the lowest first."""
+    """Return a number as lib0 writes it: seven bits a byte, the lowest first."""
     written = bytearray()
     while value > 0x7F:
         written.append(value & 0x7F | 0x80)
@@ -206,14 +207,14 @@ class _Reader:
         self._update = update
         self._at = at
         self.values: list[tuple[int, int, bool]] = []
-        """Where each value that may hold objects begins and ends, and whether it is JSON's."""
+        """Begin and end of each value that may hold objects, and whether it is JSON."""
 
     @property
     def at(self) -> int:
         return self._at
 
     def note(self, read: Callable[[_Reader], None]) -> None:
-        """Read a value and remember where it is."""
+        """Read a value and record its position."""
         start = self._at
         read(self)
         self.values.append((start, self._at, read is _json))
@@ -232,7 +233,7 @@ class _Reader:
         self._at += length
 
     def integer(self, most: int = _MOST) -> int:
-        """A number. One that is larger others may read as another."""
+        """Read a number. Other readers may read a larger one differently."""
         value, shift = 0, 0
         while True:
             byte = self.byte()
@@ -244,14 +245,14 @@ class _Reader:
             shift += 7
 
     def count(self) -> int:
-        """How many things follow: each has a byte at least."""
+        """Read the number of items that follow: each has at least one byte."""
         count = self.integer()
         if count > self.left:
             raise Refused("it is cut short")
         return count
 
     def clock(self, clock: int, length: int | None = None) -> int:
-        """A clock that follows, or the one that is `length` after this."""
+        """Return `clock` advanced by the number that follows, or by `length`."""
         clock += self.integer() if length is None else length
         if clock > _MOST:
             raise Refused("a clock is too large")

@@ -29,7 +29,7 @@ _SHOWN = 60
 
 
 class Draft:
-    """A document to edit: `content` is a `pycrdt.Array` or `pycrdt.Text`. For one thread. Of a later view make another,
+    """Document to edit: `content` is a `pycrdt.Array` or `pycrdt.Text`. For one thread. Make another for a later view,
     rather than applying updates to this one."""
 
     def __init__(self, document: Any, content: Any) -> None:
@@ -39,7 +39,7 @@ class Draft:
         self._watch = document.observe(lambda event: changes.append(bytes(event.update)))
 
     def update(self) -> str:
-        """What was changed since the last call, or since the draft was made: the text to put into an event. Raises
+        """Return the changes since the last call, or since the draft was made: the text to put into an event. Raises
         InvalidOperation when nothing was changed, or when the document holds what JSON cannot, or shared types."""
         if not self._changes:
             raise InvalidOperation("nothing was changed; there is no update to append")
@@ -55,14 +55,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class YjsDocument:
-    """What lists and texts have in common. State: `{region: [last sequence merged, base64 of the lane's updates]}`.
+    """Base of lists and texts. State: `{region: [last sequence merged, base64 of the lane's updates]}`.
 
     The state grows with all that was ever written, also what was deleted since, as in any Yjs document: about 4/3 of its
     updates' bytes. Raises InvalidConfig when `pycrdt` is not installed.
     """
 
     root: ClassVar[str]
-    """The name of the document's root type, for editors that speak Yjs themselves."""
+    """Name of the document's root type, for editors that speak Yjs themselves."""
     kind: ClassVar[str]
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class YjsDocument:
 
         def merged() -> bytes:
             lane = [b64decode(held), update] if held else [update]
-            whole = canonical(_yjs().merge_updates(*lane))  # which gives other bytes each time
+            whole = canonical(_yjs().merge_updates(*lane))  # it gives other bytes each time
             self._open(whole)
             return whole
 
@@ -101,8 +101,8 @@ class YjsDocument:
         return {**left, **later}
 
     def value(self, state: State) -> Any:
-        """What JSON cannot hold (bytes, subdocuments, numbers without a value) is null there. Raises InvalidEvent when the
-        lanes' updates cannot be put together, which no editor's can."""
+        """Return the document's value. What JSON cannot hold (bytes, subdocuments, numbers without a value) becomes null.
+        Raises InvalidEvent when the lanes' updates cannot be merged, which those of editors always can."""
         shown = _guarded(lambda: _read(self._document(state)[1]), lambda error: InvalidEvent(f"no Yjs document: {error}"))
         return _plain(shown)
 
@@ -110,11 +110,11 @@ class YjsDocument:
         return None
 
     def total(self, states: Mapping[str, State]) -> Any:
-        """The documents side by side: owner -> value."""
+        """Return the documents side by side: owner -> value."""
         return {owner: self.value(state) for owner, state in states.items()}
 
     def draft(self, state: State | None = None) -> Draft:
-        """The document of a view's field, to be edited: `draft(view.state["body"])`, or a new one."""
+        """Return the document of a view's field, to be edited: `draft(view.state["body"])`, or a new one."""
         return Draft(*self._document(state or {}))
 
     def _document(self, state: State) -> tuple[Any, Any]:
@@ -122,7 +122,7 @@ class YjsDocument:
         return self._open(_yjs().merge_updates(*lanes) if lanes else None)
 
     def _open(self, whole: bytes | None) -> tuple[Any, Any]:
-        """A document of one update: one after the other they could lose what comes before what it rests on."""
+        """Return a document of one update: one after the other they could lose what comes before what it rests on."""
         yjs = _yjs()
         document = yjs.Doc()
         if whole is not None:
@@ -132,7 +132,7 @@ class YjsDocument:
 
 @dataclass(frozen=True, slots=True)
 class Sequence(YjsDocument):
-    """An ordered list of JSON values; value: the list. Its root is the array `sequence`."""
+    """Ordered list of JSON values; value: the list. Its root is the array `sequence`."""
 
     root: ClassVar[str] = "sequence"
     kind: ClassVar[str] = "Array"
@@ -148,7 +148,7 @@ class Sequence(YjsDocument):
 
 @dataclass(frozen=True, slots=True)
 class RichText(YjsDocument):
-    """A text with formatting. Its root is the text `text`. Value: runs as in a Quill delta, `[{"insert": text}, {"insert":
+    """Text with formatting. Its root is the text `text`. Value: runs as in a Quill delta, `[{"insert": text}, {"insert":
     text, "attributes": {"bold": true}}]`; an embedded object stands in the place of the text."""
 
     root: ClassVar[str] = "text"
@@ -184,7 +184,7 @@ def _read(content: Any) -> Any:
 
 
 def _plain(value: Any, strict: bool = False, depth: int = 3) -> Any:
-    """As JSON. Yjs's numbers are JavaScript's: a whole one is shown as an integer as far as readers agree on those."""
+    """Return it as JSON. Yjs's numbers are JavaScript's: whole ones become integers as far as readers agree on those."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int | float):

@@ -1,1 +1,1 @@
-"""Folding events into views, and the port where views are kept."""
+"""Engine that folds events into views, and the port of the sinks that keep them."""

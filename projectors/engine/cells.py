@@ -1,9 +1,9 @@
-"""The cells of cross-stream projections. A row that many streams feed has one cell for each of them, which that stream alone
-decides: so no two events of different streams ever meet, and replay in any order gives one answer.
+"""Cells of cross-stream projections. A row that many streams feed has one cell for each of them, which that stream alone
+decides: so events of different streams never meet, and replay in any order gives one result.
 
 A cell's vector names the last event of each lane that fed it, and what those events' writers had observed, as far as the
 stream is folded: so nothing that a CRDT keeps for late lanes outlives their arrival. Of the events at or below it, all that
-feed the cell are in it. What was observed beyond is noted with how far the stream is folded (`waits`); once lanes come to
+feed the cell are in it. What was observed beyond is recorded with how far the stream is folded (`waits`); once lanes reach
 it, the cell moves on, though nothing fed it.
 """
 
@@ -33,22 +33,22 @@ _STREAMS_AT_ONCE = 100
 
 @dataclass(slots=True)
 class Spread:
-    """A fold of a stream into its cells: from where `view` says that it is (None: the sink has nothing of it yet) to what is
-    wanted."""
+    """Fold of a stream into its cells: from the position of `view` (None: the sink has nothing of it yet) to the wanted
+    one."""
 
     projection: type[Projection]
     stream: StreamId
     view: View | None
     wanted: Wanted
     before: VersionVector | None = None
-    """How far the sink says that it is, also by another declaration, where `view` is none."""
+    """Position of the stream in the sink, also by another declaration, where `view` is None."""
     made: Pass = field(init=False)
     waits: dict[str, VersionVector] = field(init=False)
-    """By row, what its cell has observed beyond what is folded."""
+    """Vector that each row's cell has observed beyond what is folded, by row."""
     refused: str = ""
-    """Why nothing of it can be saved, or nothing."""
+    """Reason why nothing of it can be saved, or empty."""
     overtaken: bool = False
-    """The stream is not where it was a moment ago: to be read again."""
+    """Whether the stream has moved since it was read: it must be read again."""
 
     def __post_init__(self) -> None:
         self.made = Pass(self.projection, self.seen)
@@ -68,7 +68,7 @@ class Spread:
         return self.wanted.upto.join(self.before or self.seen)
 
     def alone(self, work: Callable[[], T]) -> T | None:
-        """What `work` returns; None where it raises, which stops this stream's fold and no other one."""
+        """Return the result of `work`; None when it raises, which stops this stream's fold and no other."""
         try:
             return work()
         except (RegionUnavailable, InvalidConfig, _OfAnother):
@@ -80,15 +80,16 @@ class Spread:
         return None
 
     def reached(self) -> View:
-        """How far the stream is folded now."""
+        """Return the record of how far the stream is folded now."""
         return self.projection.reached(str(self.stream), self.made.seen, self.waits)
 
 
 def spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: Callable[[Event], None]) -> list[Change]:
-    """Fold each and say how it went (`made`, `refused`). Returns the cells to save: one write a cell, whatever came."""
+    """Fold each and record the outcome in it (`made`, `refused`). Returns the cells to save: one write a cell, however many
+    events."""
     changes: list[Change] = []
     every = iter(each for each in spreads if not each.upto <= each.seen)
-    while part := list(islice(every, _STREAMS_AT_ONCE)):  # their events are all in memory
+    while part := list(islice(every, _STREAMS_AT_ONCE)):  # all events of a part are in memory
         changes += _spread(part, store, sink, destroy)
     return changes
 
@@ -110,15 +111,15 @@ def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: C
             continue
         try:
             changes += each.alone(partial(_fold, each, events, stored)) or []
-        except _OfAnother:  # whoever folded it was killed in between: it no longer counts as folded, and is read again
+        except _OfAnother:  # its fold was killed in between: it no longer counts as folded, and is read again
             sink.discard([each.key])
             each.overtaken = True
     return changes
 
 
 def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[ViewKey, View], sink: Sink) -> None:
-    """A cell that is not there has not been fed yet, as long as the stream is where it was before its cells were read.
-    Where it is not, a sink has lost what it held, and what looks new is not."""
+    """Mark streams as overtaken whose position has changed. A cell that is absent has not been fed yet only if the stream is
+    where it was before its cells were read; if not, the sink has lost what it held, and what looks new is not."""
     doubtful = [
         each for each, rows in routed if each.view is not None and any(_cell(each, row) not in stored for row in rows)
     ]
@@ -129,7 +130,7 @@ def _check_positions(routed: Sequence[tuple[Spread, set[str]]], stored: Mapping[
 
 
 def _route(each: Spread, store: EventStore, destroy: Callable[[Event], None]) -> tuple[dict[str, list[Event]], set[str]]:
-    """The events to fold, by lane, and the rows in which they count, or which wait for them."""
+    """Return the events to fold, by lane, and the rows in which they count, or which wait for them."""
     events: dict[str, list[Event]] = {}
     rows = set(each.waits)
 
@@ -185,11 +186,11 @@ def _lane(event_id: str) -> str:
 
 
 class _OfAnother(Exception):
-    """Internal: a cell of another declaration, though its stream was folded by this one."""
+    """Internal: a cell is of another declaration, though its stream was folded by this one."""
 
 
 def _read(each: Spread, cell: View | None) -> tuple[dict[str, Any], VersionVector]:
-    """A cell's states and vector. One of another declaration counts as absent, while its whole stream is folded anew."""
+    """Return a cell's states and vector. A cell of another declaration counts as absent, while its stream is folded anew."""
     if cell is None or (each.view is None and each.projection.misfit(cell)):
         return each.projection.initial(), EMPTY
     states = cell.state
@@ -203,7 +204,8 @@ def _cell(each: Spread, row: str) -> ViewKey:
 
 
 def load_each(sink: Sink, keys: Sequence[ViewKey]) -> tuple[dict[ViewKey, View], dict[ViewKey, str]]:
-    """Views, and why for those that are damaged or cannot be read: they stand alone, the others are fetched."""
+    """Return the views, and the reasons for those that are damaged or cannot be read: these do not keep the others from
+    being fetched."""
     damaged: dict[ViewKey, str] = {}
     if not keys:
         return {}, damaged

@@ -1,4 +1,4 @@
-"""Conflicts: what a rule discarded because somebody else had written at the same time, with both events.
+"""Conflicts: what a rule discarded because of a concurrent write, with both events.
 
 Whether two events conflict depends on the two alone: neither writer had seen the other's event, both feed one field, and its
 CRDT's rule keeps one and drops something of the other. So the list is the same in every region that has the events.
@@ -24,43 +24,43 @@ _STREAMS_KEPT = 2_000
 _EVENTS_KEPT = 4
 
 Skip = Callable[[Event, str], None]
-"""Hears of an event that a projection cannot digest, and why: without its payload."""
+"""Callback for each event that a projection cannot digest, with the reason, which quotes no payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """In this field, the rule kept what `kept` says and discarded what `discarded` does."""
+    """Conflict in one field: the rule kept `kept` and discarded `discarded`."""
 
     projection: str
     version: int
     field: str
     rule: str
-    """The CRDT's name, e.g. LwwRegister."""
+    """Name of the CRDT, e.g. LwwRegister."""
     kept: Event
     discarded: Event
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An event as a projection sees it."""
+    """Event as a projection sees it."""
 
     event: Event
     context: VersionVector
     made: Mapping[str, Made]
-    """By field, what it does."""
+    """Operations of the event, by field."""
     rows: Collection[str]
-    """A cross-stream projection's rows that it feeds; one without a name for all others."""
+    """Rows of a cross-stream projection that the event feeds; a single unnamed row for all other projections."""
 
     @classmethod
     def of(cls, projection: type[Projection], event: Event, reveal: Reveal | None) -> _Known:
-        """Raises what `Projection.apply` does for an event that cannot be digested."""
+        """Return the event as the projection sees it. Raises as `Projection.apply` for an event that cannot be digested."""
         tag = Tag.of(event)
         made = {}
         for name, operation in projection.made_of(event, reveal).items():
             crdt = projection.fields[name].crdt
             try:
                 crdt.apply(crdt.initial(), operation, tag)
-            except Exception as error:  # what a type refuses it cannot judge either
+            except Exception as error:  # a type cannot judge what it refuses
                 raise ProjectionFailed(
                     f"projection {projection.name}, field {name}, cannot digest event {event.id} of type {event.type!r}",
                     error,
@@ -73,15 +73,14 @@ class _Known:
 
 
 def between(projection: type[Projection], left: Event, right: Event, reveal: Reveal | None = None) -> Iterator[Conflict]:
-    """The conflicts of two events of one stream. Raises what `Projection.apply` does for an event that cannot be
-    digested."""
+    """Yield the conflicts of two events of one stream. Raises as `Projection.apply` for an event that cannot be digested."""
     ours, theirs = _Known.of(projection, left, reveal), _Known.of(projection, right, reveal)
     if not ours.sees(theirs) and not theirs.sees(ours):
         yield from _settled(projection, ours, theirs)
 
 
 def _settled(projection: type[Projection], left: _Known, right: _Known) -> Iterator[Conflict]:
-    """The conflicts of two concurrent events."""
+    """Yield the conflicts of two concurrent events."""
     if set(left.rows).isdisjoint(right.rows):
         return
     for name in left.made.keys() & right.made.keys():
@@ -102,11 +101,11 @@ def _lost(projection: type[Projection], name: str, left: _Known, right: _Known) 
 def conflicts(
     projection: type[Projection], events: Iterable[Event], reveal: Reveal | None = None, skip: Skip | None = None
 ) -> list[Conflict]:
-    """Every event of a stream of which a rule has discarded something, once for each field, with the last event that it
-    lost to; in stream order of the losers. `events` are all of the stream's, in any order.
+    """Return every event of a stream of which a rule has discarded something, once for each field, with the last event that
+    it lost to; in stream order of the losers. `events` are all of the stream's, in any order.
 
-    Events that cannot be digested are left out; `skip` hears of each. The cost goes by the events and by the pairs of
-    concurrent ones that feed one field of one row.
+    Events that cannot be digested are left out; `skip` is called for each. The cost grows with the events and with the pairs
+    of concurrent ones that feed one field of one row.
     """
     lanes: dict[tuple[str, str], dict[str, _Lane]] = {}
     found: dict[tuple[tuple[Any, ...], str], Conflict] = {}
@@ -139,7 +138,7 @@ def _digested(projection: type[Projection], event: Event, reveal: Reveal | None,
 
 @dataclass(slots=True)
 class _Lane:
-    """A region's events of one field, in lane order."""
+    """Events of one field from one region, in lane order."""
 
     sequences: list[int] = field(default_factory=list)
     events: list[_Known] = field(default_factory=list)
@@ -154,8 +153,8 @@ class _Lane:
 
 
 def _among(projection: type[Projection], name: str, known: _Known, lanes: Mapping[str, _Lane]) -> Iterator[Conflict]:
-    """The conflicts with events before this one in stream order that its writer had not seen. As that order respects what
-    writers had seen, none of theirs had seen it."""
+    """Yield the conflicts with events earlier in stream order that the writer had not seen. As that order respects what
+    writers had seen, none of their writers had seen this one."""
     for region, lane in lanes.items():
         if region != known.event.region:
             for other in lane.beyond(known.context.get(region)):
@@ -165,7 +164,7 @@ def _among(projection: type[Projection], name: str, known: _Known, lanes: Mappin
 
 
 class _Met:
-    """An event that an engine has folded. What it does is looked at when it meets a concurrent one."""
+    """Event that an engine has folded. Its operations are computed when it meets a concurrent event."""
 
     __slots__ = ("_known", "context", "event", "live", "projection")
 
@@ -182,44 +181,44 @@ class _Met:
 
     def known(self, reveal: Reveal | None) -> _Known | None:
         if isinstance(self._known, bool):
-            self._known = _digested(self.projection, self.event, reveal, None)  # whoever folds it says what is wrong with it
+            self._known = _digested(self.projection, self.event, reveal, None)  # the engine that folds it reports its errors
         return self._known
 
 
 @dataclass(slots=True)
 class _Stream:
-    """What is remembered of a stream."""
+    """State that is remembered of a stream."""
 
     last: dict[str, int] = field(default_factory=dict)
-    """By lane, how far its events were looked at: by whichever version came first, where several are fed."""
+    """Sequence up to which each lane was checked: by the first version that came, when several are fed."""
     lanes: dict[str, deque[_Met]] = field(default_factory=dict)
 
 
 class Recent:
-    """Counts conflicts as an engine meets them, among the last few events of each lane that it has folded: once for each
+    """Counter of conflicts as an engine meets them, among the last few events of each lane that it has folded: once for each
     projection, however many versions of it stand side by side.
 
-    It asks no store and so costs little; what a process met before it was started it does not know.
+    It reads from no store and so costs little; it does not know what a process met before it was started.
     """
 
     def __init__(self, reveal: Reveal | None = None) -> None:
         self.met: Counter[tuple[str, str]] = Counter()
-        """By projection and rule."""
+        """Number of conflicts, by projection and rule."""
         self._reveal = reveal
         self._streams: OrderedDict[tuple[str, str], _Stream] = OrderedDict()
 
     def fold(self, made: Pass, since: VersionVector, at_hand: Mapping[str, Collection[int]] | None = None) -> None:
-        """What was folded beyond `since`, and saved. `at_hand` are the sequences, by lane, that arrived just now: a view
-        that is folded for the first time may meet a whole old history, and of that only they count."""
+        """Count the conflicts of what was folded beyond `since`, and saved. `at_hand` are the sequences, by lane, that have
+        just arrived: a first fold of a view may meet a whole old history, of which only they count."""
         folded = [event for event in made.folded if not since.covers(event.region, event.sequence)]
         if len(folded) > _EVENTS_KEPT and self._alone(made.projection, folded):
-            folded = folded[-_EVENTS_KEPT:]  # nothing can be concurrent with the others, and nobody remembers them
+            folded = folded[-_EVENTS_KEPT:]  # no event can be concurrent with the earlier ones, and none is remembered
         for event in folded:
             live = bool(since) or (at_hand is not None and event.sequence in at_hand.get(event.region, ()))
             self._add(_Met(made.projection, event, live))
 
     def _alone(self, projection: type[Projection], events: Sequence[Event]) -> bool:
-        """Whether these are of one lane, and no other of their stream is known."""
+        """Return whether these events are of one lane, and no other lane of their stream is known."""
         lanes = {event.region for event in events}
         known = self._streams.get((projection.name, str(events[0].stream)))
         return len(lanes) == 1 and (known is None or known.lanes.keys() <= lanes)

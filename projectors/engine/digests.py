@@ -1,9 +1,9 @@
-"""Digests of many views by ranges of their keys, so that two sinks are compared from the top down: where the digests of a
-range are equal nothing below it is looked at.
+"""Digests of many views by ranges of their keys. Two sinks are compared from the top down: where the digests of a range are
+equal, nothing below it is compared.
 
 A view lies at the SHA-256 of its key, so ranges fill evenly: range `3f` holds the views whose place begins with 3f. The
-digest of a range is the XOR of its views' digests, which a sink can keep up with each write, whatever the order. It
-tells damage and delay, not an attacker who chooses what to store: that is what the events' own chain is for.
+digest of a range is the XOR of its views' digests, which a sink can update with each write, in any order. It detects damage
+and delay, not an attacker who chooses what to store: the events' own chain does that.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from replicator.domain.canonical import netstrings
 from replicator.domain.vector import EMPTY, VersionVector
 
 LEAF_DIGITS = 3
-"""How many hexadecimal digits the ranges have that a sink keeps: 4,096 of them."""
+"""Number of hexadecimal digits of the ranges that a sink keeps: 4,096 ranges."""
 FEW = 32
-"""A range of so few views is compared view by view."""
+"""Largest number of views in a range that is compared view by view."""
 
 
 class Range(NamedTuple):
-    """What a range holds: how many views, and the XOR of their digests."""
+    """Contents of a range: the number of views, and the XOR of their digests."""
 
     views: int
     digest: bytes
@@ -35,8 +35,8 @@ class Range(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """What a view is compared by. Equal vectors with different digests are damage; different vectors are delay. No view has
-    the empty vector: it stands for one that cannot be read."""
+    """Fingerprint by which a view is compared. Equal vectors with different digests are damage; different vectors are delay.
+    No view has the empty vector: it stands for a view that cannot be read."""
 
     vector: VersionVector
     digest: bytes
@@ -46,27 +46,27 @@ NOTHING = Range(0, bytes(32))
 
 
 def xor(left: bytes, right: bytes) -> bytes:
-    """Both 32 bytes."""
+    """Return the XOR of two values of 32 bytes."""
     return (int.from_bytes(left) ^ int.from_bytes(right)).to_bytes(32)
 
 
 def place(key: str, row: str = "") -> str:
-    """Where a view lies: 64 hexadecimal digits."""
+    """Return the place of a view: 64 hexadecimal digits."""
     return sha256(netstrings(row.encode(), key.encode())).hexdigest()
 
 
 class Summary(Protocol):
-    """The digests of one projection's version in one sink, at one moment where the sink can say so."""
+    """Port: digests of one projection's version in one sink, at a single moment if the sink can provide one."""
 
     def ranges(self, prefix: str) -> Mapping[str, Range]:
-        """The ranges one digit below `prefix`, without empty ones. `prefix` has fewer than 64 digits."""
+        """Return the ranges one digit below `prefix`, without empty ones. `prefix` has fewer than 64 digits."""
 
     def rows(self, prefix: str) -> Mapping[ViewKey, Fingerprint]:
-        """The views in a range."""
+        """Return the fingerprints of the views in a range."""
 
 
 class Tree:
-    """A summary in memory, made of all the views' fingerprints: for sinks that keep no digests of ranges."""
+    """Summary in memory, made of all the views' fingerprints: for sinks that keep no digests of ranges."""
 
     def __init__(self, rows: Iterable[tuple[ViewKey, Fingerprint]]) -> None:
         self._leaves: dict[str, dict[ViewKey, tuple[str, Fingerprint]]] = {}
@@ -98,7 +98,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A view that two sinks do not hold alike; None where one lacks it."""
+    """View that differs between two sinks; None for a side that lacks it."""
 
     key: ViewKey
     left: Fingerprint | None
@@ -106,7 +106,7 @@ class Difference:
 
     @property
     def damaged(self) -> bool:
-        """The same events, and not the same bytes, or a vector that says of no event: never explained by delay."""
+        """Whether the bytes differ for the same events, or a vector names no event: delay never explains that."""
         if self.left is None or self.right is None:
             return False
         return self.left.vector == self.right.vector or EMPTY in (self.left.vector, self.right.vector)
@@ -114,16 +114,16 @@ class Difference:
 
 @dataclass(slots=True)
 class Effort:
-    """What a comparison cost: how often it asked for ranges, and how many views it looked at."""
+    """Cost of a comparison: the number of requests for ranges, and of views compared."""
 
     ranges: int = 0
     rows: int = 0
     views: int = 0
-    """How many views the left side holds."""
+    """Number of views on the left side."""
 
 
 def differences(left: Summary, right: Summary, effort: Effort | None = None) -> Iterator[Difference]:
-    """The views that two summaries do not have alike: always in the same order."""
+    """Yield the views that differ between two summaries, always in the same order."""
     effort = effort or Effort()
     waiting = [""]
     while waiting:

@@ -1,6 +1,6 @@
-"""The engine: folds events into views, exactly once, whatever order they come in and however often.
+"""Engine: folds events into views, exactly once, whatever order they come in and however often.
 
-A view's version vector says which events it holds. An event at or below it is skipped; one that leaves a gap makes the
+A view's version vector says which events it holds. An event at or below it is skipped; an event behind a gap makes the
 engine pull what is missing from the store; row and vector are saved together, only over the vector that was read. A view
 that is not there yet starts with everything of its stream that is here.
 
@@ -8,7 +8,7 @@ The cells of a cross-stream projection are saved before the view that says how f
 the two leaves cells ahead of it; each has its own vector, and so skips what it holds already.
 
 When it meets a subject that is forgotten, a view is folded anew from the whole history without the subject's personal
-fields. Which subjects those are is part of the view's state, so it is the same whenever and wherever it is folded.
+fields. The set of these subjects is part of the view's state, so it is the same whenever and wherever it is folded.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _STREAMS_AT_ONCE = 1_000
 
 
 class Engine:
-    """Projects one region's store into one sink. With `personal`, events may hold personal data: it is revealed for the
+    """Folds one region's store into one sink. With `personal`, events may hold personal data: it is decrypted for the
     projections, and destroyed when an event says that its subject is forgotten. `watch` counts conflicts as they are met:
-    to be left out where history is folded again."""
+    omit it when history is folded again."""
 
     def __init__(
         self,
@@ -62,17 +62,17 @@ class Engine:
         self._views: OrderedDict[ViewKey, View] = OrderedDict()
         self._recent = Recent(personal.reveal if personal is not None else None) if watch else None
         self.merged = 0
-        """Events folded so far that were concurrent with one that the view held already: conflicts, resolved by the CRDTs.
-        Regions may differ in it, as it depends on the order of arrival."""
+        """Number of events folded so far that were concurrent with one already in the view: conflicts, resolved by the
+        CRDTs. Regions may differ in it, as it depends on the order of arrival."""
 
     @property
     def conflicts(self) -> Counter[tuple[str, str]]:
-        """How often a rule has discarded something so far, by projection and rule: as this engine met it (the exact list is
-        `projectors.engine.conflicts`)."""
+        """Number of times that a rule has discarded something, by projection and rule, as this engine met it (the exact list
+        is `projectors.engine.conflicts`)."""
         return Counter() if self._recent is None else self._recent.met.copy()
 
     def knows(self, version: str) -> bool:
-        """Whether a projection's version, as records name it, is folded here, or is an earlier one of what is."""
+        """Return whether a projection's version, as records name it, is folded here, or is earlier than one that is."""
         name, _, number = version.rpartition("@")
         return any(
             version == each.name or (name == each.name and number.isdecimal() and int(number) <= each.version)
@@ -82,13 +82,13 @@ class Engine:
     def apply(self, events: Iterable[Event]) -> list[Failure]:
         """Bring every view that these events feed up to them. One write per view, however many events it takes.
 
-        Returns what could not be digested. Raises RegionUnavailable (LanesWait, once all else is folded); applying the same
-        events again is safe.
+        Returns the events that could not be digested. Raises RegionUnavailable (LanesWait, once all else is folded);
+        applying the same events again is safe.
         """
         lanes: dict[LaneId, list[Event]] = {}
         lane, found = None, list[Event]()
         for event in events:
-            if event.lane is not lane:  # those of a lane come together, most often
+            if event.lane is not lane:  # those of a lane mostly come together
                 lane = event.lane
                 found = lanes.setdefault(lane, [])
             found.append(event)
@@ -109,8 +109,8 @@ class Engine:
         return self._bring(wanted, strange)
 
     def catch_up(self, lanes: Mapping[LaneId, int], *, anew: bool = False) -> list[Failure]:
-        """Bring the views of these lanes up to their last sequences, reading the events from the store, and the views from
-        the sink where that is to be done `anew`. As `apply`."""
+        """Bring the views of these lanes up to their last sequences: read the events from the store, and with `anew` the
+        views from the sink. As `apply`."""
         for lane in lanes if anew else ():
             for projection in self._projections:
                 self._views.pop(projection.key(lane.stream), None)
@@ -168,7 +168,7 @@ class Engine:
         report: Report,
     ) -> set[ViewKey]:
         for key in [key for key, (projection, _) in waiting.items() if projection.rows]:
-            self._views.pop(key, None)  # how far cells are is for the sink to say: it may have lost them, and knows then
+            self._views.pop(key, None)  # the sink says how far cells are: it may have lost them, and then knows
         for key in waiting.keys() & self._views.keys():
             self._views.move_to_end(key)  # what is loaded now must not drive it out
         damaged, misfits = self._load([key for key in waiting if key not in self._views], waiting)
@@ -190,7 +190,7 @@ class Engine:
                 moved = self._fold(projection, stream, view, before, wanted[stream], report, passes)
             except (RegionUnavailable, InvalidConfig):
                 raise
-            except Exception as error:  # whatever a projection's code raises concerns its view alone
+            except Exception as error:  # errors of a projection's code concern its view alone
                 report.fail(
                     projection, stream, wanted[stream].upto, view.vector if view else EMPTY, failed(projection, error)
                 )
@@ -213,7 +213,8 @@ class Engine:
         return lost
 
     def _save(self, changes: Sequence[Change]) -> tuple[list[bool], dict[ViewKey, str]]:
-        """Save each: which were, and why those were not that the sink can never take. One by one where it refuses any."""
+        """Save each change. Returns which were saved, and the reasons for those that the sink can never accept. Saves one by
+        one if it refuses any."""
         if not changes:
             return [], {}
         try:
@@ -226,8 +227,8 @@ class Engine:
         return [ok for saved, _ in alone for ok in saved], {key: why for _, each in alone for key, why in each.items()}
 
     def _begin(self, streams: set[StreamId], wanted: Mapping[StreamId, Wanted]) -> None:
-        """Views that are not there yet are to hold all other lanes that are here: what came before the projection was there,
-        too. The lanes at hand are pulled up to the events at hand."""
+        """Make views that do not exist yet start with all other lanes that are here, including what came before the
+        projection. The lanes at hand are pulled up to the events at hand."""
         others = [
             LaneId(region, stream)
             for stream in streams
@@ -273,8 +274,8 @@ class Engine:
         report: Report,
         passes: dict[ViewKey, Pass],
     ) -> View | None:
-        """The view with the wanted events folded in, or None when there is nothing to do. `before` is how far the sink has
-        it: what counts as absent is folded anew, up to there at least."""
+        """Return the view with the wanted events folded in, or None when there is nothing to do. `before` is how far the
+        sink has it: a view that counts as absent is folded anew, at least up to there."""
         seen = view.vector if view is not None else EMPTY
         upto = wanted.upto.join(before or EMPTY)
         if upto <= seen:
@@ -286,7 +287,7 @@ class Engine:
             known, states = gone, without(projection.initial(), gone)
             states, made = self._pass(projection, stream, states, EMPTY, upto, wanted)
         self._note(made, projection, report)
-        if not made.seen and not (gone and view is not None):  # what is forgotten goes, even where nothing can stay
+        if not made.seen and not (gone and view is not None):  # forgotten data goes, even where nothing remains
             return None
         passes[projection.key(stream)] = made
         try:
@@ -310,7 +311,7 @@ class Engine:
         upto: VersionVector,
         wanted: Wanted,
     ) -> tuple[dict[str, Any], Pass]:
-        """Fold what lies between `seen` and `upto` into `states`, each lane as far as it goes."""
+        """Fold the events between `seen` and `upto` into `states`, each lane as far as it goes."""
         reveal = self._personal.reveal if self._personal is not None else None
 
         def fold(event: Event) -> None:
@@ -331,7 +332,7 @@ class Engine:
 
     def _note(self, made: Pass, projection: type[Projection], report: Report) -> None:
         for event_id, error in made.stopped:
-            if self._personal is not None:  # what says behind it that somebody is forgotten must not wait for a repair
+            if self._personal is not None:  # a later event that says that a subject is forgotten must not wait for a repair
                 self._destroy_in(LaneId.from_key(event_id.rpartition(DELIMITER)[0]))
             why = failed(projection, error) if isinstance(error, ProjectionFailed) else str(error)
             report.add(projection, event_id, why)
@@ -339,7 +340,7 @@ class Engine:
         report.why = f"for keys: {made.why}" if made.why else report.why
 
     def _count(self, made: Pass, since: VersionVector, wanted: Wanted) -> None:
-        """Count the conflicts of what is saved now, and was not at `since`."""
+        """Count the conflicts of the events that are saved now and were not in the view at `since`."""
         self.merged += made.merged
         try:
             if self._recent is not None:
@@ -348,13 +349,15 @@ class Engine:
             log.error("projector.conflicts_not_counted", projection=made.projection.name, error=place(error))
 
     def _destroy(self, event: Event) -> None:
-        """Before anything is folded or saved that says that a subject is forgotten, its keys are gone in this region."""
+        """Destroy the keys of a subject in this region before anything is folded or saved of an event that says it is
+        forgotten."""
         subject = forgotten_subject(event)
         if subject is not None and self._personal is not None:
             self._personal.destroy(subject)
 
     def _destroy_in(self, lane: LaneId) -> None:
-        """No view is fed by this lane, so nothing else reads it when it is caught up with."""
+        """Destroy the keys of the subjects that this lane says are forgotten. It feeds no view, so no fold reads it in
+        catch-up."""
         try:
             for event in self._store.read_lane(lane.stream, lane.region):
                 self._destroy(event)
@@ -364,8 +367,8 @@ class Engine:
     def _load(
         self, keys: Sequence[ViewKey], waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]]
     ) -> tuple[dict[ViewKey, str], dict[ViewKey, View]]:
-        """Fetch views. Returns why, for those whose rows are damaged: they stand alone, the others are fetched; and those
-        that count as absent, as they are of another declaration."""
+        """Fetch views. Returns the reasons for those whose rows are damaged, which do not keep the others from being
+        fetched; and those that count as absent, as they are of another declaration."""
         found, damaged = load_each(self.sink, keys)
         misfits: dict[ViewKey, View] = {}
         for key, view in found.items():

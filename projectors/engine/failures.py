@@ -1,4 +1,4 @@
-"""What a fold could not do, by view and event, and what waits: each is named, and stops nothing else."""
+"""Failures of a fold, by view and event, and lanes that wait: each is named, and stops nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An event that a projection cannot digest. The view stays before it; all other views go on."""
+    """Event that a projection cannot digest. The view stays before it; all other views go on."""
 
     projection: str
     event_id: str
@@ -27,22 +27,22 @@ class Failure:
 
     @property
     def key(self) -> str:
-        """What it is recorded as: a version after the first is named, as it may digest what another one cannot."""
+        """Key of its record: it names a version after the first, which may digest what another one cannot."""
         return f"{named(self.projection, self.version)} {self.event_id}"
 
 
 def named(projection: str, version: int) -> str:
-    """A projection's version, as records name it."""
+    """Return the name of a projection's version in records."""
     return projection if version == 1 else f"{projection}@{version}"
 
 
 class LanesWait(RegionUnavailable):
     """Some lanes' next events hold personal data whose keys are in a region that does not answer, or are of a region that is
-    none of the system's as it is known here. All else is folded.
+    not in the system as it is known here. All else is folded.
 
-    `lanes` are they, from and to which sequence; `failures` is what could not be digested meanwhile; `strangers` tells of
-    each region that is not known what to do about it. Bringing the same events, or catching up with these lanes, is safe at
-    any later time.
+    `lanes` are these lanes, with their first and last sequence; `failures` are the events that could not be digested
+    meanwhile; `strangers` says for each unknown region what to do about it. Applying the same events, or catching up with
+    these lanes, is safe at any later time.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class LanesWait(RegionUnavailable):
 
 
 def stranger(region: str) -> str:
-    """What a region that is not known is listed as in quarantine."""
+    """Return the name under which an unknown region is listed in quarantine."""
     return f"region {region}"
 
 
 def unknown(region: str, regions: Collection[str]) -> str:
-    """What to do about it."""
+    """Return what to do about an unknown region."""
     return (
         f"{region} is no region of this system as it is known here ({', '.join(sorted(regions))}); add it to the peers if "
         "it is one, and its lanes are folded; if not, somebody forged events in the table"
@@ -73,15 +73,15 @@ def unknown(region: str, regions: Collection[str]) -> str:
 
 @dataclass(slots=True)
 class Report:
-    """What was not folded, and why."""
+    """Report of what was not folded, and why."""
 
     failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
-    """By projection's version and event: a view that is folded again reports once."""
+    """Failures by projection's version and event: a view that is folded again reports once."""
     waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
     why: str = ""
 
     def add(self, projection: type[Projection], event_id: str, reason: str) -> None:
-        """Note that a view stands before this event."""
+        """Record that a view stands before this event."""
         log.error("projector.failed", projection=projection.name, event_id=event_id, error=reason)
         failure = Failure(projection.name, event_id, reason, projection.version)
         self.failures[(failure.key, event_id)] = failure
@@ -94,8 +94,8 @@ class Report:
         seen: VersionVector,
         reason: str,
     ) -> None:
-        """Note that a whole view stands still, by the first event that it lacks: later events do not change that. Where it
-        lacks none, by the last one that it has."""
+        """Record that a whole view stands still, by the first event that it lacks: later events do not change that. If it
+        lacks none, by the last event that it has."""
         for region, last in (upto.beyond(seen) or upto).items():
             event_id = f"{LaneId(region, stream).key}#{sequence_key(min(seen.get(region) + 1, last))}"
             self.add(projection, event_id, reason)

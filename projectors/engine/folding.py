@@ -1,4 +1,4 @@
-"""Folding a stream's lanes: each as far as it goes, whatever stops the others."""
+"""Folds of a stream's lanes: each as far as it goes, whatever stops the others."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from replicator.eventstore.store import EventStore
 
 _REMEMBERED = 1_000
 _FIRST_RUN, _RUN = 50, 500
-"""So many events are folded at once, where nothing is unusual about any of them."""
+"""Numbers of events folded at once, in the first run and in later ones, when nothing is unusual about any of them."""
 _RUN_CHARACTERS = 4_000_000
 
 Read = Callable[[str, int, int], Iterable[Event]]
-"""A region's lane from one sequence to another, as far as it is here."""
+"""Function that reads a region's lane from one sequence to another, as far as it is here."""
 
 
 @dataclass(slots=True)
 class Wanted:
-    """What the views of a stream should come to hold: events at hand, by lane, and the last sequence of each lane."""
+    """Target of a stream's views: events at hand, by lane, and the last sequence of each lane."""
 
     events: dict[str, dict[int, Event]] = field(default_factory=dict)
     upto: VersionVector = EMPTY
 
     def add(self, lane: Iterable[Event], region: str) -> None:
-        """Events of a region's lane, in any order."""
+        """Add events of a region's lane, in any order."""
         at_hand = self.events.setdefault(region, {})
         at_hand.update([(event.sequence, event) for event in lane])
         self.upto = self.upto.advance(region, max(at_hand))
@@ -40,21 +40,21 @@ class Wanted:
 
 @dataclass(slots=True)
 class Pass:
-    """How far a fold of a stream's lanes came, and what stopped it."""
+    """Result of a fold of a stream's lanes: how far each came, and what stopped it."""
 
     projection: type[Projection]
     seen: VersionVector
     merged: int = 0
-    """Events that were concurrent with one folded before them."""
+    """Number of events that were concurrent with one folded before them."""
     folded: deque[Event] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    """The last events that were folded."""
+    """Last events that were folded."""
     stopped: list[tuple[str, ProjectionFailed | DamagedEvent]] = field(default_factory=list)
-    """By the id of the first event that is not folded."""
+    """Errors, each with the id of the first event that is not folded."""
     waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
     why: str = ""
 
     def note(self, region: str, events: Sequence[Event], others: Sequence[tuple[str, int]]) -> None:
-        """These events of a region's lane are folded. `others` is how far the other lanes were then."""
+        """Record that these events of a region's lane are folded. `others` is how far the other lanes were then."""
         self.folded.extend(events)
         if others:
             self.merged += sum(any(reached > event.observed.get(other) for other, reached in others) for event in events)
@@ -70,8 +70,9 @@ def fold_lanes(
     fold: Callable[[Event], None],
     fold_run: Callable[[Sequence[Event]], bool] = lambda _: False,
 ) -> Pass:
-    """Give `fold` what lies between `seen` and `upto`. It raises ProjectionFailed, DamagedEvent or KeyUnavailable to stop
-    that event's lane. `fold_run` is tried first with many events of a lane: where it says False, it has done nothing."""
+    """Pass the events between `seen` and `upto` to `fold`. It raises ProjectionFailed, DamagedEvent or KeyUnavailable to
+    stop that event's lane. `fold_run` is tried first with many events of a lane: when it returns False, it has done
+    nothing."""
     made = Pass(projection, seen)
     for region, last in upto.beyond(seen).items():
         lane = LaneId(region, stream)
@@ -93,8 +94,8 @@ def fold_lanes(
 
 
 def _runs(events: Iterable[Event]) -> Iterator[list[Event]]:
-    """Events a few hundred at a time; those before an error, and then the error. The first run is short: a lane that cannot
-    go on is tried again and again."""
+    """Yield events a few hundred at a time: those before an error, and then the error. The first run is short: a lane that
+    cannot go on is tried again and again."""
     run: list[Event] = []
     size, most = 0, _FIRST_RUN
     try:
@@ -113,7 +114,7 @@ def _runs(events: Iterable[Event]) -> Iterator[list[Event]]:
 
 
 def reader(store: EventStore, stream: StreamId, wanted: Wanted) -> Read:
-    """A stream's lanes: the events at hand, and what is missing among them from the store."""
+    """Return a reader of a stream's lanes: it takes the events at hand, and missing ones from the store."""
     return lambda region, first, last: _lane(store, stream, region, first, last, wanted.events.get(region, {}))
 
 

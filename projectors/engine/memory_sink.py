@@ -1,4 +1,4 @@
-"""The sink in memory: for tests, examples, scratch views and the simulator. Held to the same contract as the others."""
+"""Sink in memory: for tests, examples, scratch views and the simulator. Held to the same contract as the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from projectors.model.view import View, ViewKey
 
 
 class MemorySink:
-    """A Sink that lives as long as the process."""
+    """Sink that lives as long as the process."""
 
     def __init__(self) -> None:
         self._views: dict[ViewKey, View] = {}

@@ -1,1 +1,1 @@
-"""What a projection is: its fields, and the views that they make. Pure."""
+"""Declarations of projections: fields, and the views that they make. Pure."""

@@ -1,7 +1,7 @@
-"""The fields that a projection declares: each a CRDT, and for each event type what operation its payload means.
+"""Fields that a projection declares: each is a CRDT, with the operation that a payload means for each event type.
 
-Where a handler reads a personal field that is forgotten with `payload[name]`, its event is skipped for that field (registers
-assign None); `payload.get(name)` gives None instead. docs/crdts.md says of each what two regions get that write at once.
+Where a handler reads a forgotten personal field with `payload[name]`, its event is skipped for that field (registers assign
+None); `payload.get(name)` gives None instead. docs/crdts.md says for each what two regions get that write at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Handler = Callable[[Payload], Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a view: a CRDT, and for each event type what operation its payload means (None: none)."""
+    """One field of a view: a CRDT, and for each event type the operation that its payload means (None: no operation)."""
 
     crdt: Crdt
     handlers: Mapping[str, Handler]
@@ -60,8 +60,8 @@ class Field:
 
 
 def register(at: Handler | None = None, **handlers: Handler) -> Any:
-    """A last-writer-wins register. Each handler returns the value that its event type assigns. A value that is forgotten
-    is assigned as None.
+    """Declare a last-writer-wins register. Each handler returns the value that its event type assigns. A forgotten value is
+    assigned as None.
 
     `at` may return an integer or a string from the payload that orders assignments before their HLC does.
     """
@@ -70,14 +70,14 @@ def register(at: Handler | None = None, **handlers: Handler) -> Any:
 
 
 def multi_register(**handlers: Handler) -> Any:
-    """A multi-value register: the list of all values that were assigned at once. Each handler returns the value that its
-    event type assigns. A value that is forgotten is assigned as None."""
+    """Declare a multi-value register: the list of all values that were assigned concurrently. Each handler returns the value
+    that its event type assigns. A forgotten value is assigned as None."""
 
     return _register(MvRegister(), handlers)
 
 
 def _register(crdt: Crdt, handlers: Mapping[str, Handler], at: Handler | None = None) -> Field:
-    plain = Field(crdt, handlers if at is None else {**handlers, "at": at})  # which looks at them
+    plain = Field(crdt, handlers if at is None else {**handlers, "at": at})  # which checks them
     return replace(plain, handlers={name: _assigning(handler, at) for name, handler in handlers.items()})
 
 
@@ -102,78 +102,79 @@ def _remembered(handler: Handler, payload: Payload) -> Any:
 
 
 def maximum(of: Literal["integer", "string"] = "integer", /, **handlers: Handler) -> Any:
-    """The largest of all integers (or strings) that the handlers returned."""
+    """Declare a max-register: the largest of all integers (or strings) that the handlers return."""
     return Field(MaxRegister(of), handlers)
 
 
 def minimum(of: Literal["integer", "string"] = "integer", /, **handlers: Handler) -> Any:
-    """The smallest of all integers (or strings) that the handlers returned."""
+    """Declare a min-register: the smallest of all integers (or strings) that the handlers return."""
     return Field(MinRegister(of), handlers)
 
 
 def counter(**handlers: Handler) -> Any:
-    """A PN-counter. Each handler returns the integer that its event type adds."""
+    """Declare a PN-counter. Each handler returns the integer that its event type adds."""
     return Field(PnCounter(), handlers)
 
 
 def grow_counter(**handlers: Handler) -> Any:
-    """A counter that never falls. Each handler returns the whole number that its event type adds."""
+    """Declare a grow-only counter. Each handler returns the whole number that its event type adds."""
     return Field(GCounter(), handlers)
 
 
 def stock(**handlers: Handler) -> Any:
-    """A stock that never falls below zero. Each handler returns `restock(n)`, `take(n)` or `transfer(n, to)`; writers ask
-    `may_take(value, n, region)` in their precondition."""
+    """Declare a bounded counter: a stock that never falls below zero. Each handler returns `restock(n)`, `take(n)` or
+    `transfer(n, to)`; writers call `may_take(value, n, region)` in their precondition."""
     return Field(BoundedCounter(), handlers)
 
 
 def collection(**handlers: Handler) -> Any:
-    """An observed-remove set of strings. Each handler returns `add(text)` or `remove(text)`."""
+    """Declare an observed-remove set of strings. Each handler returns `add(text)` or `remove(text)`."""
     return Field(OrSet(), handlers)
 
 
 def remove_wins_set(**handlers: Handler) -> Any:
-    """A set of strings in which a remove wins over a concurrent add. Handlers as of `collection`."""
+    """Declare a set of strings in which a remove wins over a concurrent add. Handlers are those of `collection`."""
     return Field(RemoveWinsSet(), handlers)
 
 
 def final_set(**handlers: Handler) -> Any:
-    """A set of strings of which a remove is final. Handlers as of `collection`."""
+    """Declare a two-phase set of strings, in which a remove is final. Handlers are those of `collection`."""
     return Field(TwoPhaseSet(), handlers)
 
 
 def grow_set(**handlers: Handler) -> Any:
-    """A set of strings that only grows. Each handler returns `add(text)`."""
+    """Declare a grow-only set of strings. Each handler returns `add(text)`."""
     return Field(GSet(), handlers)
 
 
 def flag(wins: Literal["enable", "disable"] = "enable", /, **handlers: Handler) -> Any:
-    """True or false, false at first. Each handler returns True or False; `wins` says which of two at once stays."""
+    """Declare a flag: true or false, false at first. Each handler returns True or False; `wins` decides between two at
+    once."""
     if wins not in ("enable", "disable"):
         raise InvalidConfig(f"of a flag 'enable' or 'disable' wins, not {wins!r}")
     return Field(EnableWinsFlag() if wins == "enable" else DisableWinsFlag(), handlers)
 
 
 def lww_map(**handlers: Handler) -> Any:
-    """A last-writer-wins register for each key. Each handler returns `put(key, value)` or `remove(key)`; read a personal
-    value with `payload.get`, so that None takes the place of what is forgotten, and not an older value."""
+    """Declare a last-writer-wins register for each key. Each handler returns `put(key, value)` or `remove(key)`; read a
+    personal value with `payload.get`, so that a forgotten value is replaced by None and not by an older value."""
     return Field(LwwMap(), handlers)
 
 
 def or_map(of: Resettable, /, **handlers: Handler) -> Any:
-    """A replicated type for each key: OrSet, MvRegister, LatestRegister, EnableWinsFlag or OrMap. Each handler returns
-    `update(key, operation)` or `remove(key)`."""
+    """Declare a replicated type for each key: OrSet, MvRegister, LatestRegister, EnableWinsFlag or OrMap. Each handler
+    returns `update(key, operation)` or `remove(key)`."""
     return Field(OrMap(of), handlers)
 
 
 def sequence(**handlers: Handler) -> Any:
-    """An ordered list that many edit at once. Each handler returns a Yjs update as base64 text; `Sequence().draft(state)`
-    makes them. Needs `pip install 'meridian-events[text]'`."""
+    """Declare an ordered list that many edit at once. Each handler returns a Yjs update as base64 text;
+    `Sequence().draft(state)` makes them. Needs `pip install 'meridian-events[text]'`."""
     return Field(Sequence(), handlers)
 
 
 def rich_text(**handlers: Handler) -> Any:
-    """A text with formatting that many edit at once. Each handler returns a Yjs update as base64 text;
+    """Declare a text with formatting that many edit at once. Each handler returns a Yjs update as base64 text;
     `RichText().draft(state)` makes them. Needs `pip install 'meridian-events[text]'`."""
     return Field(RichText(), handlers)
 

@@ -1,4 +1,4 @@
-"""An event's payload as handlers get it: each its own, as all feed on one."""
+"""Copies of an event's payload: one for each handler, as many fields are fed by one event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONTAINERS = (dict, list)
 
 
 def own(payload: Payload) -> Payload:
-    """A copy for one handler: what it changes in it, no other one sees."""
+    """Return a copy for one handler: no other handler sees its changes."""
     copied: Payload = _copied(payload) if payload.__class__ is dict else deepcopy(payload)  # with personal fields
     return copied
 
@@ -22,5 +22,5 @@ def _copied(value: Any) -> Any:
 
 
 def is_flat(text: str) -> bool:
-    """Whether a payload, by its text, surely holds no object and no list. Cheap."""
+    """Return whether a payload, judged by its text, certainly holds no object and no list. Cheap."""
     return "[" not in text and text.find("{", 1) < 0

@@ -1,20 +1,20 @@
 """Projections: declared field by field on a class, each field a CRDT fed by some event types.
 
-class Account(Projection):
-    name = "account"
-    stream_type = "user"
-    email = register(registered=lambda p: p["email"], moved=lambda p: p["email"])
-    logins = counter(logged_in=lambda p: 1)
-    groups = collection(joined=lambda p: add(p["group"]), left=lambda p: remove(p["group"]))
+    class Account(Projection):
+        name = "account"
+        stream_type = "user"
+        email = register(registered=lambda p: p["email"], moved=lambda p: p["email"])
+        logins = counter(logged_in=lambda p: 1)
+        groups = collection(joined=lambda p: add(p["group"]), left=lambda p: remove(p["group"]))
 
 A cross-stream projection says in which rows an event counts. Each stream owns one cell in each row that it feeds, so rows
 that thousands of streams feed need no lock and no order:
 
-class Members(Projection):
-    name = "members"
-    stream_type = "user"
-    rows = {"joined": lambda p: p["group"], "left": lambda p: p["group"]}
-    users = flag(joined=lambda p: True, left=lambda p: False)
+    class Members(Projection):
+        name = "members"
+        stream_type = "user"
+        rows = {"joined": lambda p: p["group"], "left": lambda p: p["group"]}
+        users = flag(joined=lambda p: True, left=lambda p: False)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from replicator.eventstore.upcasting import PLAIN, Schemas
 from replicator.runtime.plugins import check_names
 
 Reveal = Callable[[Payload, Collection[str], Payload], Revealed]
-"""Decrypts a payload's personal fields, without those of the subjects that are named: `PersonalData.reveal`."""
+"""Function that decrypts a payload's personal fields, except those of the subjects named: `PersonalData.reveal`."""
 
 WAITS, DECLARED = "waits", "declared"
 _MAX_ROW_BYTES = 512
@@ -51,7 +51,7 @@ _FORGOTTEN = "$forgotten"  # beside the fields' states: no field's name has a '$
 _MOST_JUDGED = 100_000
 _MARK_CHARACTERS = 12
 _judged: dict[tuple[type, bytes], str] = {}
-"""Why stored views are misfits, by class and digest: a document's value takes milliseconds to make."""
+"""Reasons why stored views are misfits, by class and digest: computing a document's value takes milliseconds."""
 REMEDY = (
     "Mend the projection and deploy it; the view goes on with the next event of its stream, or with `projectors rebuild`. "
     "Where its declaration changed, raise its version"
@@ -74,33 +74,34 @@ class ProjectionFailed(MeridianError):
 
 
 def failed(projection: type[Projection], error: Exception) -> str:
-    """Why a view stands still, and what to do: what its projection's code raised, without what that quotes of a payload."""
+    """Return why a view stands still and what to do about it: the error of its projection's code, without what the error
+    quotes of a payload."""
     why = error.public if isinstance(error, ProjectionFailed) else f"projection {projection.name}: {place(error)}"
     return f"{why}. {REMEDY}"
 
 
 def forgotten_in(states: Mapping[str, Any]) -> frozenset[str]:
-    """The subjects whose personal fields are not in these states."""
+    """Return the subjects whose personal fields are not in these states."""
     return frozenset(states.get(_FORGOTTEN, ()))
 
 
 def without(states: dict[str, Any], subjects: Iterable[str]) -> dict[str, Any]:
-    """States into which nothing personal of these subjects is folded from now on. What was folded before stays."""
+    """Return the states with these subjects excluded: nothing personal of them is folded from now on. Earlier folds stay."""
     known = forgotten_in(states)
     new = known.union(subjects)
     return states if new == known else {**states, _FORGOTTEN: sorted(new)}
 
 
 class Projection:
-    """A pure function from the events of one stream to a view. Subclass it and declare fields; it holds no state.
+    """Pure function from the events of one stream to a view. Subclass it and declare fields; it holds no state.
 
     `name` names the view, `stream_type` says which streams feed it (one view per stream; a tuple for several types),
     `version` is raised whenever the declaration changes: views of different versions stand side by side. `schemas` are the
     event types and their upcasters: handlers get the latest version's payload.
 
-    With `rows`, the projection is a cross-stream one: for each event type, the row, or rows, in which it counts. A row's
-    value is made of its cells, one for each stream that feeds it. Such a projection never sees personal fields, as if they
-    had been forgotten from the start.
+    `rows` makes it a cross-stream projection: for each event type, the row, or rows, in which it counts. A row's value is
+    made of its cells, one for each stream that feeds it. Such a projection never sees personal fields, as if they had been
+    forgotten from the start.
     """
 
     name: ClassVar[str]
@@ -111,11 +112,11 @@ class Projection:
     schemas: ClassVar[Schemas] = PLAIN
     fields: ClassVar[Mapping[str, Field]] = {}
     _run_of: ClassVar[Mapping[str, Callable[[Any, Run], Any]]] = {}
-    """How each field takes many operations at once."""
+    """Function of each field that applies many operations at once."""
     _fed: ClassVar[Mapping[str, Sequence[tuple[str, Handler, bool]]]] = {}
-    """By event type, the fields that it feeds, and whether others come behind: those are to get the payload as it was."""
+    """Fields that each event type feeds, and whether more fields follow: those must get the payload unchanged."""
     _declared: ClassVar[str] = ""
-    """What tells this declaration of fields, types and event types from another one: a part of a hash."""
+    """Identity of this declaration of fields, types and event types, for use in a hash."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -166,12 +167,12 @@ class Projection:
 
     @classmethod
     def reads(cls, stream: StreamId) -> bool:
-        """Does this stream feed the projection?"""
+        """Return whether this stream feeds the projection."""
         return stream.type in cls.stream_types
 
     @classmethod
     def rows_of(cls, event: Event) -> tuple[str, ...]:
-        """The rows of a cross-stream projection in which an event counts. Raises ProjectionFailed."""
+        """Return the rows of a cross-stream projection in which an event counts. Raises ProjectionFailed."""
         route = cls.rows.get(event.type)
         if route is None:
             return ()
@@ -189,7 +190,7 @@ class Projection:
 
     @classmethod
     def initial(cls) -> dict[str, Any]:
-        """The states of all fields before any event. Raises ProjectionFailed."""
+        """Return the states of all fields before any event. Raises ProjectionFailed."""
         try:
             return {name: field.crdt.initial() for name, field in cls.fields.items()}
         except Exception as error:  # a type's own code may raise anything
@@ -197,11 +198,11 @@ class Projection:
 
     @classmethod
     def apply(cls, states: dict[str, Any], event: Event, reveal: Reveal | None = None) -> dict[str, Any]:
-        """The states after one more event of its lane.
+        """Return the states after one more event of its lane.
 
-        Where that tells of a subject that is forgotten, `forgotten_in` them has grown: what was folded before may hold the
-        subject's fields, and is to be folded anew from `without(initial(), …)`. Raises ProjectionFailed naming the field
-        and the event, DamagedEvent for a personal field that is damaged, and what `reveal` raises.
+        When the event reveals that a subject is forgotten, `forgotten_in` of the states grows: earlier folds may hold the
+        subject's fields, so fold anew from `without(initial(), …)`. Raises ProjectionFailed naming the field and the event,
+        DamagedEvent for a damaged personal field, and what `reveal` raises.
         """
         subject = forgotten_subject(event)
         if subject is not None and not cls.rows:
@@ -228,10 +229,10 @@ class Projection:
 
     @classmethod
     def apply_run(cls, states: dict[str, Any], events: Sequence[Event]) -> dict[str, Any] | None:
-        """The states after these events of one lane, which follow each other; what `apply` makes of one after the other.
+        """Return the states after these consecutive events of one lane: the same as `apply` on one after the other.
 
-        None where something about them is unusual (personal fields, a subject that is forgotten, an event that cannot be
-        digested), and they are to be applied one by one.
+        Returns None when something about them is unusual (personal fields, a forgotten subject, an event that cannot be
+        digested); apply them one by one then.
         """
         if cls.rows:
             return None
@@ -261,7 +262,7 @@ class Projection:
             for name, run in runs.items():
                 if run:
                     changed[name] = cls._run_of[name](states[name], run)
-        except Exception:  # `apply` says of which event, and why
+        except Exception:  # `apply` says which event, and why
             return None
         return changed
 
@@ -286,13 +287,13 @@ class Projection:
 
     @classmethod
     def key(cls, stream: StreamId | str) -> ViewKey:
-        """What identifies the view of a stream."""
+        """Return the key of a stream's view."""
         return ViewKey(cls.name, str(stream), cls.version)
 
     @classmethod
     def view(cls, key: str, states: dict[str, Any], seen: VersionVector, row: str = "") -> View:
-        """The view at `seen`, or the cell in `row`: states compacted, values computed, bytes canonical. Raises InvalidEvent
-        where JSON cannot hold it, and ProjectionFailed where a field's type raises anything else."""
+        """Return the view at `seen`, or the cell in `row`: states compacted, values computed, bytes canonical. Raises
+        InvalidEvent when JSON cannot hold it, and ProjectionFailed when a field's type raises anything else."""
         try:
             compact = {name: field.crdt.compact(states[name], seen) for name, field in cls.fields.items()}
             value = {name: field.crdt.value(compact[name]) for name, field in cls.fields.items()}
@@ -305,8 +306,8 @@ class Projection:
 
     @classmethod
     def misfit(cls, view: View) -> str:
-        """Why a stored view or cell counts as absent: its state is none of this class's, whose fields or their types were
-        changed without raising `version`. Empty where it is one: the class makes the very same bytes of it."""
+        """Return why a stored view or cell counts as absent: its state does not fit this class, whose fields or their types
+        were changed without raising `version`. Empty when it fits: the class makes exactly the same bytes of it."""
         if cls.rows and not view.row:
             return cls._misplaced(view)
         known = _judged.get((cls, digest := view.digest))
@@ -318,7 +319,7 @@ class Projection:
 
     @classmethod
     def _misplaced(cls, view: View) -> str:
-        """As `misfit`, of how far a stream is folded into cells."""
+        """Return the same as `misfit`, for the record of how far a stream is folded into cells."""
         try:
             state = view.state
         except InvalidEvent as error:
@@ -339,14 +340,14 @@ class Projection:
             known = all(may_be_state(field.crdt, state[name]) for name, field in cls.fields.items())
             if known and cls.view(view.key, state, view.vector, view.row) == view:
                 return ""
-        except Exception as error:  # of another type's state anything may be raised
+        except Exception as error:  # another type's state may raise anything
             return f"its stored state is of other types than the class's fields: {place(error)}"
         return "its stored state is of other types than the class's fields"
 
     @classmethod
     def reached(cls, key: str, seen: VersionVector, waits: Mapping[str, VersionVector]) -> View:
-        """What a cross-stream projection keeps of a stream beside its cells: how far it is folded, by which declaration,
-        and, by row, what was observed beyond that."""
+        """Return the record that a cross-stream projection keeps of a stream beside its cells: how far it is folded, by
+        which declaration, and, by row, what was observed beyond that."""
         state: dict[str, Any] = {DECLARED: cls._declared}
         if waits:
             state[WAITS] = {row: dict(beyond.items()) for row, beyond in waits.items()}
@@ -354,7 +355,7 @@ class Projection:
 
     @classmethod
     def made_of(cls, event: Event, reveal: Reveal | None = None) -> dict[str, Any]:
-        """What the event does to each field that it feeds: field -> the operation. Raises as `apply`."""
+        """Return the event's operation for each field that it feeds. Raises as `apply`."""
         fed = cls._fed.get(event.type, ())
         payload = cls._payload(event, {}, reveal) if fed else {}
         made: dict[str, Any] = {}
@@ -385,7 +386,7 @@ def _mark(projection: type[Projection]) -> str:
 
 
 def _described(crdt: Any) -> str:
-    """A type with what it is made of: `OrMap(of=OrSet(),depth=1)`."""
+    """Return the description of a type and its parts: `OrMap(of=OrSet(),depth=1)`."""
     if not is_dataclass(crdt) or isinstance(crdt, type):
         return repr(crdt) if isinstance(crdt, str | int) else type(crdt).__name__
     made = [each for each in dataclass_fields(crdt) if each.name not in ("rule", "source")]
@@ -393,6 +394,6 @@ def _described(crdt: Any) -> str:
 
 
 def _withhold(envelope: Any, path: Any) -> NoReturn:
-    """What a cross-stream projection gets of a personal field. Rows are made of many people's events; none is told apart
-    later, when one is forgotten."""
+    """Withhold a personal field from a cross-stream projection. Rows are made of many people's events, which cannot be
+    separated later, when one person is forgotten."""
     raise FieldForgotten(path[-1])

@@ -1,4 +1,4 @@
-"""A view: a projection's stored result, with the version vector of the events that made it."""
+"""View: a projection's stored result, with the version vector of the events that made it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from replicator.domain.vector import VersionVector
 
 ENCODING = b"meridian.view.2"
 MAX_VIEW_BYTES = 390 * 1024
-"""DynamoDB's limit of one item, less the key, the vector and the attribute names."""
+"""Maximum bytes of a view: DynamoDB's limit of one item, less the key, the vector and the attribute names."""
 
 
 class ViewKey(NamedTuple):
-    """What identifies a view: a projection, the stream that it is of, the projection's version, and, for the cell that a
-    stream owns in a row of a cross-stream projection, that row."""
+    """Key of a view: the projection, the stream, the projection's version, and, for the cell that a stream owns in a row of
+    a cross-stream projection, that row."""
 
     projection: str
     key: str
@@ -26,8 +26,8 @@ class ViewKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One view. `key` is the stream as text; `state_text` and `value_text` are canonical JSON: what the CRDTs need, and
-    what readers see. `row` is the row in which it is a cell, empty for the view of a whole stream.
+    """One view. `key` is the stream as text; `state_text` and `value_text` are canonical JSON: what the CRDTs need, and what
+    readers see. `row` is the row in which it is a cell, empty for the view of a whole stream.
 
     Two views of one projection's version with equal keys and vectors are equal to the byte, in every region and every sink.
     A cell's vector names the last event of each lane that fed it.

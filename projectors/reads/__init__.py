@@ -1,1 +1,1 @@
-"""Reading values: of streams, from the events themselves, and of rows, from views."""
+"""Reads of values: of streams, from the events themselves, and of rows, from views."""

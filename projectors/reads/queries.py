@@ -1,7 +1,7 @@
-"""Values of streams, asked of the events themselves: now, at a moment of their history, or one after the other.
+"""Queries for values of streams, folded from the events themselves: now, at a moment of their history, or one by one.
 
-A query starts from the stored view where there is one, so a long stream costs as many reads as it has new events. It may
-keep views itself (`keep_after`), where no projector runs. What it returns is what the projector's view will be at the same
+A query starts from the stored view if there is one, so a long stream costs as many reads as it has new events. It may keep
+views itself (`keep_after`), where no projector runs. What it returns is what the projector's view will be at the same
 version vector, to the byte.
 """
 
@@ -32,12 +32,12 @@ from replicator.eventstore.stream_state import StreamState
 log = structlog.get_logger()
 
 _SUMS = (PnCounter, GCounter, BoundedCounter)
-"""What may refuse an operation for what it would come to, and not only for what it is."""
+"""Types that may refuse an operation for the sum that it leads to, and not only for what it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A stream's value at one version vector. `token` names it; `at` is the time of the latest event in it, None before
+    """Value of a stream at one version vector. `token` names it; `at` is the time of the latest event in it, None before
     any; `event` is, in a history, the event that made it."""
 
     stream: StreamId
@@ -49,8 +49,8 @@ class Snapshot:
 
 
 class _Stored(NamedTuple):
-    """What a sink holds of a stream: the view to start from, and the vector to save one over. They differ where the stored
-    one counts as absent."""
+    """Stored view of a stream: the view to start from, and the vector to save one over. They differ when the stored view
+    counts as absent."""
 
     view: View | None
     before: VersionVector | None
@@ -60,9 +60,9 @@ _NOTHING = _Stored(None, None)
 
 
 class Query:
-    """Values of one projection. `sink` holds its views; `keep_after` is how many events a read may fold before it keeps
-    the view itself (0: never). Safe to share between threads. All methods raise ProjectionFailed for an event that the
-    projection cannot digest, and what EventStore.state raises; a sink that does not answer fails nothing."""
+    """Queries for values of one projection. `sink` holds its views; `keep_after` is how many events a read may fold before
+    it keeps the view itself (0: never). Safe to share between threads. All methods raise ProjectionFailed for an event that
+    the projection cannot digest, and what EventStore.state raises; a sink that does not answer fails nothing."""
 
     def __init__(
         self,
@@ -81,8 +81,9 @@ class Query:
         self._told = False
 
     def now(self, stream: StreamId | str, at_least: ConsistencyToken | str | None = None, timeout: float = 2.0) -> Snapshot:
-        """The value of everything that is here, and at least of what the token names (see EventStore.state)."""
-        stored = self._stored(stream)  # first: a view that a projector moves meanwhile would be ahead, and of no use
+        """Return the value of all events that are here, and at least of those that the token names (see
+        EventStore.state)."""
+        stored = self._stored(stream)  # read first: a view that a projector moves meanwhile would be ahead, and of no use
         state = self._store.state(stream, at_least, timeout)
         return self._snapshot(state, self._view(state, stored))
 
@@ -93,10 +94,11 @@ class Query:
         at_least: ConsistencyToken | str | None = None,
         timeout: float = 2.0,
     ) -> Snapshot:
-        """The value as it was at a moment: after an event of a lane (`AtSequence`), at a token, at a time.
+        """Return the value as it was at a moment: after an event of a lane (`AtSequence`), at a token, at a time.
 
         A time is judged by the events' own times, and by what is here now with what `at_least` names: an event that arrives
-        later may belong to it. Raises NotHereYet when what belongs to the moment, or is in `at_least`, cannot be had.
+        later may belong to it. Raises NotHereYet when an event that belongs to the moment or to `at_least` cannot be
+        fetched.
         """
         end = time.monotonic() + timeout
         stored = self._stored(stream)
@@ -116,8 +118,8 @@ class Query:
         at_least: ConsistencyToken | str | None = None,
         timeout: float = 2.0,
     ) -> Iterator[Snapshot]:
-        """The value after each event, in stream order: after those that `after` names, or from the beginning. What
-        `at_least` names is part of it."""
+        """Yield the value after each event, in stream order: after those that `after` names, or from the beginning. Events
+        that `at_least` names are included."""
         stored = self._stored(stream)
         state = self._store.state(stream, self._store.join(after, at_least), timeout)
         vector = self._store.join(after).vector(state.stream)
@@ -129,14 +131,14 @@ class Query:
             yield Snapshot(state.stream, view.value, vector, _token(state, vector, event), moment_of(event.hlc), event)
 
     def value_of(self, state: StreamState) -> dict[str, Any]:
-        """The value at a state: what makes a query the `value` of a precondition `When`."""
+        """Return the value at a state: this makes a query the `value` of a precondition `When`."""
         return self._view(state, self._stored(state.stream)).value
 
     def check(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
-        """Raise ProjectionFailed or DamagedEvent where these events could not be digested if they were appended now.
+        """Raise ProjectionFailed or DamagedEvent if these events could not be digested when appended now.
 
-        They are folded on nothing, for what they are themselves, and where they feed a counter on the present value too, for
-        what they come to. A stream whose value cannot be made already is none the worse for them.
+        They are folded on an empty state, to check each by itself, and, if they feed a counter, also on the present value,
+        to check their sum. A stream whose value already cannot be made does not fail the check.
         """
         view = self._with(stream, EMPTY, self.projection.initial(), ZERO, events)
         if view.size > MAX_VIEW_BYTES:
@@ -156,7 +158,7 @@ class Query:
     def _with(
         self, stream: StreamId, vector: VersionVector, states: dict[str, Any], hlc: Hlc, events: Sequence[NewEvent]
     ) -> View:
-        """The view with events on top as this region would append them."""
+        """Return the view with these events on top, as this region would append them."""
         seen, region = vector, self._store.region
         for sequence, new in enumerate(events, vector.get(region) + 1):
             event = seal(LaneId(region, stream), sequence, hlc, new, seen, GENESIS)
@@ -171,7 +173,7 @@ class Query:
     def _view(self, state: StreamState, stored: _Stored) -> View:
         start = stored.view
         if start is not None and not start.vector <= state.vector:
-            start = None  # ahead of what is asked for
+            start = None  # ahead of the state that is asked for
         if start is not None and start.vector == state.vector:
             return start
         events = list(state.events(start.vector if start is not None else EMPTY))
@@ -188,37 +190,38 @@ class Query:
         try:
             view = self._sink.load([key]).get(key)
         except (DamagedEvent, ViewRefused, *BROKEN):
-            return _NOTHING  # the projector says so; the events are the truth
+            return _NOTHING  # the projector reports it; the events are the truth
         except RegionUnavailable as error:
             log.warning("view.not_loaded", projection=self.projection.name, stream=str(stream), error=str(error))
             return _NOTHING  # the events can answer too
         if view is not None and (why := self.projection.misfit(view)):
             if not self._told:
                 log.warning("view.of_another_declaration", projection=self.projection.name, stream=str(stream), why=why)
-            self._told = True  # once a process: the projector says it of each
+            self._told = True  # once a process: the projector reports each
             return _Stored(None, view.vector)
         return _NOTHING if view is None else _Stored(view, view.vector)
 
     def _keep(self, stored: _Stored, view: View, state: StreamState) -> None:
-        """Save the view, unless it is no step forward, or no sink takes one of its size, or it holds what has not arrived
-        here and may yet turn out forked."""
+        """Save the view, unless it is no step forward, or no sink accepts its size, or it holds events that have not arrived
+        here and may still turn out forked."""
         if self._sink is None or state.pulled or view.size > MAX_VIEW_BYTES:
             return
         if stored.before is not None and not stored.before <= view.vector:
             return
         try:
-            self._sink.save([Change(stored.before, view)])  # where somebody else was faster, theirs is as good
+            self._sink.save([Change(stored.before, view)])  # if another writer was faster, its view is as good
         except (RegionUnavailable, ViewRefused, *BROKEN) as error:
             log.warning("view.not_kept", projection=view.projection, stream=view.key, error=str(error))
 
     def _folded(
         self, states: dict[str, Any], events: Iterable[Event], state: StreamState, upto: VersionVector
     ) -> dict[str, Any]:
-        """The states with events on top that end at `upto`: all of the stream anew when they tell of somebody forgotten."""
+        """Return the states after the events up to `upto`. When these reveal a forgotten subject, fold the whole stream
+        anew."""
         known = forgotten_in(states)
         for event in events:
             states = self.projection.apply(states, event, self._reveal)
-        while (gone := forgotten_in(states)) != known:  # what was folded before may hold what is forgotten now
+        while (gone := forgotten_in(states)) != known:  # what was folded before may hold data that is forgotten now
             known, states = gone, without(self.projection.initial(), gone)
             for event in state.events(upto=upto):
                 states = self.projection.apply(states, event, self._reveal)

@@ -1,4 +1,4 @@
-"""Reading the rows of cross-stream projections: each row's cells, taken together."""
+"""Reads of the rows of cross-stream projections: each row's cells, taken together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from replicator.eventstore.store import EventStore
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as it is in one sink: JSON by field, from how many streams, and one digest of all its cells."""
+    """Row as one sink holds it: JSON by field, the number of streams in it, and one digest of all its cells."""
 
     row: str
     value: dict[str, Any]
@@ -28,10 +28,10 @@ class Row:
 
 
 def read_row(projection: type[Projection], sink: Sink, row: str, store: EventStore | None = None) -> Row:
-    """A row of a cross-stream projection. One that nothing feeds has its fields' first values.
+    """Return a row of a cross-stream projection. A row that nothing feeds has its fields' initial values.
 
     Cells that count as absent (`Projection.misfit`) are folded anew from the events of `store`. Raises RegionUnavailable,
-    and InvalidConfig for such a cell where no store is given: without it the row would be wrong.
+    and InvalidConfig for such a cell when no store is given: without it the row would be wrong.
     """
     if not projection.rows:
         raise InvalidConfig(
@@ -48,7 +48,7 @@ def read_row(projection: type[Projection], sink: Sink, row: str, store: EventSto
 
 
 def _fitting(projection: type[Projection], cell: View, store: EventStore | None) -> View | None:
-    """The cell, or what the events make of it where it counts as absent: None where they make nothing."""
+    """Return the cell, or, if it counts as absent, the cell that the events make (None when they make none)."""
     why = projection.misfit(cell)
     if not why:
         return cell

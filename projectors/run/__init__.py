@@ -1,1 +1,1 @@
-"""The projector and its drivers."""
+"""Projector and its drivers."""

@@ -1,7 +1,7 @@
-"""One sink of a projector: events are folded into it, or their lanes wait as pointers on the feed's backlog.
+"""Feed of one sink of a projector: events are folded into it, or their lanes wait as pointers on the feed's backlog.
 
-The first sink holds what the region's readers see. The others are secondary: whatever is wrong with one of them holds up
-nobody else, and it is brought up to date when it is back.
+The first sink holds what the region's readers see. The others are secondary: their failures hold up no other sink, and they
+are brought up to date when they are back.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from replicator.domain.names import LaneId
 log = structlog.get_logger()
 
 PAUSE_SECONDS = 10.0
-"""A secondary sink that does not answer is left alone for so long, and so are lanes that wait for keys."""
+"""Seconds for which a secondary sink that does not answer is left alone, and so are lanes that wait for keys."""
 SLICE = 50
-"""So many lanes are brought up to date at once."""
+"""Number of lanes that are brought up to date at once."""
 
 Fits = Callable[[], bool]
 Lanes = Callable[[], Spans]
@@ -34,8 +34,8 @@ Fold = Callable[[Engine], list[Failure]]
 
 @dataclass(slots=True)
 class Folded:
-    """What became of some lanes: what could not be digested, what waits, and regions that are not known. `down` says that
-    the sink did not answer, `lost` that what waits could not be noted."""
+    """Outcome for some lanes: events that could not be digested, lanes that wait, and unknown regions. `down` says that the
+    sink did not answer, `lost` that waiting lanes could not be recorded."""
 
     failures: list[Failure] = field(default_factory=list)
     waits: dict[LaneId, tuple[int, int]] = field(default_factory=dict)
@@ -51,8 +51,8 @@ class Folded:
 
 
 class Feed:
-    """Feeds one sink by its engine, or by the one that `engine` makes when it is needed first. `name` is what logs show of a
-    secondary sink; the first one has none. A sink that does not answer is left alone for `pause` seconds."""
+    """Feeds one sink by its engine, or by the one that `engine` makes on first use. `name` is what logs show of a secondary
+    sink; the first one has none. A sink that does not answer is left alone for `pause` seconds."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Feed:
         return found
 
     def bring(self, part: Part, catch_up: Callable[[Engine, Sequence[LaneId]], list[Failure]], fits: Fits) -> _Brought:
-        """Bring the lanes of a part of the backlog up to date, as long as the time `fits`. The part is still to be done."""
+        """Bring the lanes of a part of the backlog up to date, while the time `fits`. The part must still be completed."""
         names = sorted(part.lanes, key=lambda lane: lane.key)
         brought = _Brought()
         for start in range(0, len(names), SLICE):
@@ -123,7 +123,7 @@ class Feed:
         return brought
 
     def attempt(self, fold: Fold, lanes: Lanes) -> Folded:
-        """Fold these lanes, without noting what waits."""
+        """Fold these lanes, without recording those that wait."""
         try:
             return Folded(fold(self.engine))
         except LanesWait as error:
@@ -135,7 +135,7 @@ class Feed:
             return Folded(waits=waits, down=True)
 
     def _rest(self, error: Exception, lanes: int) -> None:
-        """Leave the sink alone for a while. What only a person can mend is an error."""
+        """Leave the sink alone for a while. An error that only a person can correct is logged as an error."""
         if isinstance(error, InvalidConfig):
             log.error("follower.refuses", sink=self.name, lanes=lanes, error=str(error))
         elif self.name:
@@ -160,13 +160,13 @@ class Feed:
 
 
 def whole(lanes: Mapping[LaneId, int]) -> dict[LaneId, tuple[int, int]]:
-    """Pointers to lanes up to their last sequences."""
+    """Return pointers to lanes up to their last sequences."""
     return {lane: (1, last) for lane, last in lanes.items()}
 
 
 @dataclass(slots=True)
 class _Brought:
-    """What became of a part of the backlog: `failed` waits for another attempt, `rest` had no time."""
+    """Outcome for a part of the backlog: `failed` waits for another attempt, `rest` had no time."""
 
     found: Folded = field(default_factory=Folded)
     failed: list[LaneId] = field(default_factory=list)

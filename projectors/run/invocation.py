@@ -1,4 +1,4 @@
-"""The projector driven by a function's invocations: stream batches, and what waits on the views' queue.
+"""Driver of the projector by a function's invocations: stream batches, and pointers on the views' queue.
 
 Every sink's lanes wait on that queue, each sink's under a link of its own. So a secondary sink that is back is brought up to
 date by the function that takes messages from there, whether or not the stream has anything new.
@@ -22,21 +22,21 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Inbound:
-    """Drives the projector of one region."""
+    """Drives the projector of one region by invocations."""
 
     projector: Projector
     partial: bool = True
 
     def project(self, records: Sequence[Message]) -> Answer:
-        """Fold a stream batch. Lanes go to the backlog where a sink cannot be reached. Raises BatchFailed or
-        RegionUnavailable when the batch is to come again."""
+        """Fold a stream batch. Lanes go to the backlog if a sink cannot be reached. Raises BatchFailed or RegionUnavailable
+        when the batch must come again."""
         self._look()
         lost = self.projector.project(records)
         return stream_answer(records, lost, self.partial)
 
     def catch_up(self, messages: Sequence[Message], fits: Fits) -> Answer:
-        """Bring the views of whole lanes up to what is here. The answer names the messages that are to be kept. Without
-        messages (an invocation on a schedule), bring up what the backlogs hold."""
+        """Bring the views of whole lanes up to what is here. The answer names the messages to keep. Without messages (an
+        invocation on a schedule), bring up the lanes on the backlogs."""
         feeds = {feed.link: feed for feed in self.projector.feeds}
         found, failed = read_messages(messages, feeds)
         for link, parts in found.items():
@@ -53,5 +53,5 @@ class Inbound:
     def _look(self) -> None:
         try:
             self.projector.look()
-        except RegionUnavailable as error:  # no reason to fail what has been dealt with
+        except RegionUnavailable as error:  # no reason to fail what is done
             log.warning("quarantine.not_looked_at", error=str(error))

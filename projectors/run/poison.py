@@ -1,5 +1,5 @@
-"""Events that views cannot digest: recorded once each in quarantine, sent once to the dead letters where there are any, and
-taken out again when their lane has been folded past them. Keys and errors are recorded, never payloads."""
+"""Quarantine of events that views cannot digest: recorded once each, sent once to the dead letters if there are any, and
+released when their lane has been folded past them. Keys and errors are recorded, never payloads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from replicator.runtime.wall_clock import wall_clock
 log = structlog.get_logger()
 
 _RECORD = "record"
-"""In place of a projection: a record of the stream was no event."""
+"""Marker in place of a projection: a record of the stream was no event."""
 
 Send = Callable[[str], object]
-"""Sends a text to the dead letters."""
+"""Function that sends a text to the dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is to be recorded. `lanes` are what a replay brings back: empty for what is in no lane, or was changed."""
+    """Entry to record. `lanes` are what a replay brings back: empty for a record that is in no lane, or was changed."""
 
     key: str
     reason: str
@@ -48,7 +48,7 @@ class Entry:
 
 
 class Poison:
-    """The quarantine of a region's views."""
+    """Quarantine of a region's views."""
 
     def __init__(
         self, quarantine: Quarantine, link: str, letters: Send | None = None, wall: Callable[[], int] = wall_clock
@@ -59,8 +59,8 @@ class Poison:
         self._wall = wall
 
     def record(self, found: Sequence[Entry], replayed: Collection[LaneId] = ()) -> None:
-        """Record each once, and send each once to the dead letters (again if killed between the two). What was replayed
-        from there and failed goes back there. Raises RegionUnavailable when that cannot be done."""
+        """Record each once, and send each once to the dead letters (again if killed between the two). Entries that were
+        replayed from there and failed go back there. Raises RegionUnavailable when that cannot be done."""
         if not found:
             return
         known = dict(self._quarantine.records())
@@ -76,9 +76,9 @@ class Poison:
     def lanes(
         self, regions: Iterable[str], knows: Callable[[str], bool], replayed: bool = False
     ) -> dict[LaneId, dict[str, Value]]:  # fmt: skip
-        """The records by lane. Those of regions that were not known, and are now, are released. A stream record that was
-        sent to the dead letters stands until it is replayed from there, and what a projection refused that this process
-        does not know, as another one has newer code, until one that `knows` it has tried again."""
+        """Return the records by lane. Records of regions that were unknown, and are known now, are released. A stream record
+        that was sent to the dead letters stands until it is replayed from there. A record of a projection that this process
+        does not know, as another one has newer code, stands until a process that `knows` it has tried again."""
         known, found = {stranger(region) for region in regions}, dict[LaneId, dict[str, Value]]()
         records = dict(self._quarantine.records())
         for key, value in records.items():
@@ -93,20 +93,20 @@ class Poison:
         return found
 
     def release(self, records: Mapping[str, Value]) -> None:
-        """These have been dealt with."""
+        """Release these records, which have been dealt with."""
         if records:
             self._quarantine.release(records)
             log.info("projector.released", events=sorted(records))
 
     def forget(self, projection: str, version: int, still: Iterable[Failure] = ()) -> None:
-        """A projection's version was folded anew, or is no more: release its records, but for what `still` fails."""
+        """Release the records of a projection's version that was folded anew or is gone, except those that `still` fails."""
         name, again = named(projection, version), {each.key for each in still}
         records = self._quarantine.records()
         self.release({key: value for key, value in records if projection_of(key) == name and key not in again})
 
 
 def entries(refused: Iterable[Refused], failures: Iterable[Failure], strangers: Mapping[str, str]) -> Iterator[Entry]:
-    """All that is to be recorded."""
+    """Yield all entries to record."""
     yield from map(Entry.of_record, refused)
     yield from map(Entry.of_failure, failures)
     for region, reason in strangers.items():

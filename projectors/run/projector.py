@@ -1,8 +1,8 @@
-"""The policy of a projector: what becomes of a region's events on their way into its views.
+"""Policy of a projector: decides what becomes of a region's events on their way into its views.
 
 A driver hands over records of the stream and parts of backlogs: a long-running worker (projectors/run/worker.py), or a
 function's invocation (projectors/run/invocation.py). What they share, and what holds for both, is here: folding into every
-sink, refused records, failures, lanes that wait, regions that are not known, claims, quarantine and metrics.
+sink, refused records, failures, lanes that wait, unknown regions, claims, quarantine and metrics.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from replicator.runtime.wall_clock import wall_clock
 log = structlog.get_logger()
 
 LOOK_SECONDS = 60.0
-"""So often lanes in quarantine are tried again, and backlogs looked at that others may have filled."""
+"""Seconds between attempts at lanes in quarantine, and between checks of backlogs that other processes may have filled."""
 
 
 class Projector:
@@ -62,8 +62,8 @@ class Projector:
     # -- events ------------------------------------------------------------------------------------------------------
 
     def project(self, records: Sequence[Record]) -> list[Event]:
-        """Fold these records of the stream into every sink. Returns the events, when what waits of them could not be noted:
-        they are to come again. Raises RegionUnavailable likewise."""
+        """Fold these records of the stream into every sink. Returns the events when those that wait could not be recorded:
+        they must come again. Raises RegionUnavailable for the same reason."""
         events, refused = read_records(records)
         with self._counting() as values:
             found = Folded()
@@ -82,8 +82,8 @@ class Projector:
         return events if found.lost else []
 
     def reconcile(self) -> None:
-        """The stream may have lost records: compare every lane with every sink. Raises RegionUnavailable when what waits of
-        them could not be noted."""
+        """Compare every lane with every sink, as the stream may have lost records. Raises RegionUnavailable when lanes that
+        wait could not be recorded."""
         lanes = dict(self.store.lanes())
         log.info("projector.reconciles", region=self.region, lanes=len(lanes))
         with self._counting():
@@ -103,14 +103,15 @@ class Projector:
         return any(more)
 
     def drain(self, fits: Fits) -> None:
-        """Go once round each backlog, as long as the time `fits`."""
+        """Go once round each backlog, while the time `fits`."""
         for feed in self.feeds:
             feed.rounds.drain(partial(self.bring, feed, fits=fits), lambda feed=feed: not feed.rests and fits())  # type: ignore[misc]
 
     def bring(self, feed: Feed, part: Part, fits: Fits = lambda: True) -> Collection[LaneId]:
-        """Bring these lanes up to what is here, as long as the time `fits`. What cannot be done now waits on; returns it.
+        """Bring these lanes up to what is here, while the time `fits`. Returns the lanes that cannot be done now and wait
+        on.
 
-        Raises RegionUnavailable when the backlog does not take that: the part is still there then.
+        Raises RegionUnavailable when the backlog does not accept them: the part is still there then.
         """
 
         ends: dict[LaneId, int] = {}
@@ -138,18 +139,18 @@ class Projector:
         return left
 
     def _last(self, lane: LaneId, named: int) -> int:
-        """What came behind the pointer waits with it: bring the whole lane."""
+        """Return the lane's last sequence: events behind the pointer wait with it, so the whole lane is brought."""
         try:
             last = self.store.latest(lane.stream, lane.region)
         except DamagedEvent:
-            return named  # whoever folds it says so, for this lane alone
+            return named  # the fold reports it, for this lane alone
         return max(named, last.sequence if last is not None else 0)
 
     # -- quarantine ----------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Now and then: take mended lanes and regions that are known now out of quarantine, and look whether anybody else
-        has put lanes on the backlogs."""
+        """Release mended lanes and regions that are known now from quarantine, at intervals, and check whether other
+        processes have put lanes on the backlogs."""
         self._refusals.report()
         if self._monotonic() - self._looked < LOOK_SECONDS:
             return
@@ -181,7 +182,7 @@ class Projector:
         self._poison.release({key: value for each in done for key, value in listed[each].items() if key not in again})
         return True
 
-    # -- what is told --------------------------------------------------------------------------------------------------
+    # -- metrics -----------------------------------------------------------------------------------------------------
 
     def _settle(self, streams: Iterable[StreamId]) -> None:
         if self._settler is not None:
@@ -194,7 +195,7 @@ class Projector:
 
     @contextmanager
     def _counting(self) -> Iterator[dict[str, float]]:
-        """Emit these values, and what was merged and discarded meanwhile."""
+        """Emit these values, and the events merged and discarded meanwhile."""
         engine = self.feeds[0].engine
         merged, discarded = engine.merged, engine.conflicts
         values: dict[str, float] = {}
@@ -208,5 +209,5 @@ class Projector:
 
 
 def _refused(failures: Iterable[Failure], refused: Sequence[Refused] = ()) -> int:
-    """How many events were refused: one that several projections or sinks cannot digest is one."""
+    """Return the number of refused events: one that several projections or sinks cannot digest counts once."""
     return len({each.event_id for each in failures}) + len(refused)

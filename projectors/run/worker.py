@@ -1,5 +1,5 @@
-"""The projector driven by a long-running process, as `projectors run` has it: the own region's stream is read, and every
-event, from whatever region, is folded into views."""
+"""Driver of the projector by a long-running process, as in `projectors run`: it reads the own region's stream and folds
+every event, from whatever region, into views."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READER = "projector"
 
 
 class ProjectorWorker:
-    """Drives the projector of one region."""
+    """Drives the projector of one region in a process."""
 
     def __init__(self, reader: BatchReader, projector: Projector, poll_interval: float) -> None:
         self._reader = reader
@@ -28,7 +28,7 @@ class ProjectorWorker:
         self._log = structlog.get_logger().bind(region=projector.region)
 
     def run(self, stop: threading.Event) -> None:
-        """Project until `stop` is set. The region's outages are waited out; nothing else ends it."""
+        """Project until `stop` is set. Outages of the region are waited out; nothing else ends it."""
         self._log.info("projector.started")
         while not stop.is_set():
             if rest := self.turn():
@@ -36,14 +36,14 @@ class ProjectorWorker:
         self._log.info("projector.stopped")
 
     def turn(self) -> float:
-        """Project what is new, and return how many seconds to rest before the next turn. For `run`, or for a scheduler in
-        its place."""
+        """Project what is new, and return the seconds to rest before the next turn. For `run`, or for a scheduler in its
+        place."""
         try:
             self._projector.look()
             self._pending = self._pending or self._reader.poll()
             busy = bool(self._pending)
             self._project(self._pending)
-            self._pending = []  # done with, whatever becomes of the backlogs
+            self._pending = []  # done, whatever becomes of the backlogs
             more = self._projector.step()  # a part of each backlog: the stream has its turn in between
         except RegionUnavailable as error:
             self._failures += 1

@@ -1,4 +1,4 @@
-"""The addresses of sinks: what they are called, and how they are shown without their passwords."""
+"""Addresses of sinks: their names, and their form without passwords."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}", re.IGNORECASE)
 
 
 def name_of(address: str) -> str:
-    """An address as logs and errors show it: without user, password and options, whatever is wrong with it."""
+    """Return an address as logs and errors show it: without user, password and options, whatever is wrong with it."""
     scheme, separator, rest = address.partition("://")
     if not separator:
         return address if _SCHEME.fullmatch(address) else "…"
@@ -27,8 +27,8 @@ def name_of(address: str) -> str:
 
 
 def checked(address: str) -> str:
-    """An address's name. Raises InvalidConfig where it is not plain where the password ends, so that a part of it would be
-    taken for the host and shown."""
+    """Return an address's name. Raises InvalidConfig when it is unclear where the password ends, so that a part of it would
+    be taken for the host and shown."""
     _, _, rest = address.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if authority.count("@") > 1 or "@" in rest[len(authority) :]:
@@ -40,6 +40,6 @@ def checked(address: str) -> str:
 
 
 def scheme_of(address: str) -> str:
-    """An address's scheme in small letters, empty where it has none."""
+    """Return an address's scheme in lower case, empty if it has none."""
     scheme, separator, _ = address.partition("://")
     return scheme.lower() if separator else ""

@@ -1,4 +1,4 @@
-"""The sink on DynamoDB: one item a view, changed only while its version vector is the one that was read."""
+"""Sink on DynamoDB: one item a view, changed only while its version vector is the one that was read."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from replicator.runtime.settings import Settings
 
 _FIELDS = ("version", "vector", "state", "value", "digest")
 _DELETED = 25  # the most that DynamoDB deletes in a request
-_REFUSED = {"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"}  # for what the item is
+_REFUSED = {"ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"}  # caused by the item's content
 _WHOLE = "-"  # the sort key of a view that is no cell; a cell's is its owner, which holds a '/'
 
 
 class ViewItem(Model):
-    """A view as an item: `pk` is `projection@version#stream`. A cell's is `projection@version##row`, its `sk` the stream."""
+    """Item of a view: `pk` is `projection@version#stream`. A cell's is `projection@version##row`, its `sk` the stream."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -42,7 +42,7 @@ class ViewItem(Model):
 
 
 class DynamoSink:
-    """A Sink on the views table of the settings' region."""
+    """Sink on the views table of the settings' region."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class DynamoSink:
         self._update = f'UPDATE "{self._table}" {assignments} WHERE "pk" = ? AND "sk" = ? AND "vector" = ?'
 
     def create_table(self) -> bool:
-        """Create the views table on an emulator. True when it was missing."""
+        """Create the views table on an emulator. Returns True when it was missing."""
         model = bind(ViewItem, self._table, self._settings, self._settings.region)
         return create_missing(model, self._settings)
 
@@ -82,8 +82,8 @@ class DynamoSink:
         return [], answer.get("UnprocessedItems", {}).get(self._table, [])
 
     def _batch(self, waiting: list[Any], work: Callable[[list[Any]], tuple[list[Any], list[Any]]]) -> Iterator[Any]:
-        """Do `work` on what waits until all is done. It says what it found and what is left; where it got nowhere, it is
-        tried again with pauses, a bounded number of times."""
+        """Call `work` on the waiting items until all are done. It returns what it found and what is left; when it makes no
+        progress, it is tried again with pauses, a bounded number of times."""
 
         def once(waiting: list[Any]) -> tuple[list[Any], list[Any]]:
             found, left = work(waiting)
@@ -101,14 +101,14 @@ class DynamoSink:
             clients.sending(self._client, self._pool), self._settings, self._settings.region, statements
         )
         # A request that was sent again after its answer was lost reports a conflict with itself. And engines differ in how
-        # they name one, so what is there decides.
+        # they name one, so the stored view decides.
         doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code not in ("", clients.NOT_NOW)]
         stored = {_view_key(item): (_field(item, "vector"), _field(item, "digest")) for item in self._get(doubtful)}
         return [self._outcome(change, code, stored) for change, code in zip(changes, codes, strict=True)]
 
     def _outcome(self, change: Change, code: str, stored: Mapping[ViewKey, tuple[Any, Any]]) -> bool:
-        """Whether a change was made, or lost to another. Raises RegionUnavailable where it was neither, ViewRefused
-        where that is for what the item is."""
+        """Return whether a change was made, or lost to another. Raises RegionUnavailable when it was neither, ViewRefused
+        when the item's content is the reason."""
         if not code:
             return True
         vector, digest = stored.get(change.view.id, (None, None))
@@ -157,7 +157,7 @@ class DynamoSink:
                 pass
 
     def _items(self, projection: str, version: int, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-        """Every item of a projection's version, or these attributes of them. Scans the table."""
+        """Yield every item of a projection's version, or these attributes of them. Scans the table."""
         request: dict[str, Any] = {"TableName": self._table, "ConsistentRead": True}
         if names:
             request["ProjectionExpression"] = ", ".join(f"#{name}" for name in names)
@@ -213,7 +213,7 @@ def _key(key: ViewKey) -> dict[str, Any]:
 
 
 def _view_key(item: dict[str, Any]) -> ViewKey:
-    """Neither names nor keys hold a '#', so nothing else reads so."""
+    """Return the key of an item's view. Neither names nor keys hold a '#', so it is unambiguous."""
     space, _, rest = item["pk"]["S"].partition(DELIMITER)
     projection, _, version = space.rpartition("@")
     if rest.startswith(DELIMITER):
@@ -226,13 +226,13 @@ def _from_item(item: dict[str, Any]) -> View:
 
 
 def _stored(item: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
-    """Vector, state, value and digest; the vector is none where the version is another than the key's."""
+    """Return vector, state, value and digest; the vector is None if the version differs from the key's."""
     same = _field(item, "version") == str(_view_key(item).version)
     return _field(item, "vector") if same else None, _field(item, "state"), _field(item, "value"), _field(item, "digest")
 
 
 def _field(item: dict[str, Any], name: str) -> Any:
-    """An attribute, None where it is missing or of another type."""
+    """Return an attribute, or None when it is missing or of another type."""
     kinds = {"version": "N", "digest": "B"}
     field = item.get(name, {}).get(kinds.get(name, "S"))
     return bytes(field) if isinstance(field, bytearray | memoryview) else field

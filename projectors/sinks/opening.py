@@ -27,7 +27,7 @@ _KEEPS = ("noeviction", "volatile")
 
 
 def open_sink(address: str, settings: Settings) -> Sink:
-    """The sink at `address`, with the settings' prefix, time-outs and attempts. Nothing is connected to yet.
+    """Return the sink at `address`, with the settings' prefix, time-outs and attempts. Opens no connection yet.
 
     Raises InvalidConfig for an address of no known kind, one that cannot be read, and a kind whose package is missing.
     """
@@ -49,8 +49,8 @@ def open_sink(address: str, settings: Settings) -> Sink:
 
 
 def prepare(address: str, settings: Settings) -> None:
-    """Make what a sink keeps its views in, where it is missing: tables, an index. May be repeated. Raises InvalidConfig as
-    open_sink does and where the server refuses it, RegionUnavailable where it does not answer."""
+    """Create the tables or the index that a sink needs, where missing. May be repeated. Raises InvalidConfig as open_sink
+    does and when the server refuses it, RegionUnavailable when it does not answer."""
     checked(address)
     kind = scheme_of(address)
     if kind in POSTGRESQL:

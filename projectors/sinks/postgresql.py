@@ -1,4 +1,4 @@
-"""The sink on PostgreSQL 14 or later: a row a view, and the digests of its ranges, changed in one transaction."""
+"""Sink on PostgreSQL 14 or later: a row a view, and the digests of its ranges, changed in one transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from replicator.runtime.settings import Settings
 
 T = TypeVar("T")
 
-_IDLE = 8  # connections kept for later; more are made when more threads want one
+_IDLE = 8  # connections kept for later; more are made when more threads need one
 _PAGE = 200
 _DROP = 1000
 _CHUNK = 16 * 1024 * 1024
@@ -48,7 +48,7 @@ _PASSING = (
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection whose every wait ends: a server that is frozen or cut off says nothing, not even that it is gone."""
+    """Connection whose every wait ends: a frozen or unreachable server sends nothing, not even that it is gone."""
 
     patience = 10.0
 
@@ -56,7 +56,7 @@ class _Connection(psycopg.Connection[Any]):
         try:
             return super().wait(_bounded(gen, self.patience), *args, **kwargs)
         except _Silence:
-            self.close()  # or leaving the transaction would wait as long again
+            self.close()  # otherwise leaving the transaction would wait as long again
             raise
 
 
@@ -79,10 +79,10 @@ def _bounded(generator: Generator[Any, Any, T], seconds: float) -> Generator[Any
 
 
 class PostgresSink:
-    """A Sink on the tables `{prefix}_views` and `{prefix}_ranges` of a database. `dsn` is a libpq URL or connection string.
+    """Sink on the tables `{prefix}_views` and `{prefix}_ranges` of a database. `dsn` is a libpq URL or connection string.
 
     Threads may share it. It holds up to 8 idle connections; `close` ends them. Raises InvalidConfig for a DSN that cannot be
-    read, and, when first used, where the server refuses it or the tables are missing.
+    read, and, when first used, if the server refuses it or the tables are missing.
     """
 
     def __init__(self, dsn: str, settings: Settings) -> None:
@@ -97,7 +97,7 @@ class PostgresSink:
         given = str(conninfo_to_dict(dsn).get("options") or "")
         self._conninfo = make_conninfo(
             dsn,
-            connect_timeout=max(2, round(settings.connect_timeout)),  # libpq's least
+            connect_timeout=max(2, round(settings.connect_timeout)),  # libpq's minimum
             application_name="meridian",
             options=f"{given} {limits}".strip(),
             client_encoding="utf8",
@@ -151,14 +151,14 @@ class PostgresSink:
         self._lock_tables = statement("LOCK TABLE {views}, {ranges} IN SHARE ROW EXCLUSIVE MODE")
 
     def create_tables(self) -> None:
-        """Create the tables and the view `{prefix}_current` where they are missing, or the view is of another make. Locks
-        nothing that is there. Raises InvalidConfig for a database that is not in UTF-8."""
+        """Create the tables and the view `{prefix}_current` if they are missing or the view has another definition. Locks
+        nothing that exists. Raises InvalidConfig for a database that is not in UTF-8."""
 
         def create(connection: _Connection) -> None:
             (encoding,) = connection.execute("SHOW server_encoding").fetchone() or ("",)
             if encoding != "UTF8":
                 raise InvalidConfig(f"the database of {self.name} is in {encoding}; create one with ENCODING 'UTF8'")
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('meridian'))")  # or two of them would race
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('meridian'))")  # otherwise two processes would race
             for name, statement in self._tables.items():
                 if not self._there(connection, name)[0]:
                     connection.execute(statement)
@@ -170,7 +170,7 @@ class PostgresSink:
 
     @staticmethod
     def _there(connection: _Connection, name: str) -> tuple[bool, str | None]:
-        """Is there a table, index or view of this name, and its comment?"""
+        """Return whether a table, index or view of this name exists, and its comment."""
         found: tuple[bool, str | None] = connection.execute(postgresql_statements.THERE, (name, name)).fetchone() or (
             False,
             None,
@@ -178,11 +178,11 @@ class PostgresSink:
         return found
 
     def activate(self, projection: str, version: int) -> None:
-        """Let `{prefix}_current` show this version: readers by SQL see it from this transaction on."""
+        """Make `{prefix}_current` show this version: readers by SQL see it from this transaction on."""
         self._run(lambda connection: connection.execute(self._activate, (projection, version)))
 
     def close(self) -> None:
-        """End the idle connections. The sink can still be used."""
+        """Close the idle connections. The sink can still be used."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -216,7 +216,7 @@ class PostgresSink:
         done = self._write_all(connection, writes)
         for n in done:
             saved[n] = True
-        if raced := [write.n for write in writes if not saved[write.n]]:  # made by somebody else since they were looked for
+        if raced := [write.n for write in writes if not saved[write.n]]:  # made by another since the look-up
             # Not locked: after the ranges that would be the wrong order.
             made = self._look(connection, self._held, [changes[n] for n in raced])
             for n, held in zip(raced, [made.get(position) for position in range(len(raced))], strict=True):
@@ -224,7 +224,7 @@ class PostgresSink:
         return saved
 
     def _write_all(self, connection: _Connection, writes: list[_Write]) -> list[int]:
-        """Write rows and ranges; which of them were made."""
+        """Write rows and ranges. Returns the positions of those that were made."""
         chunks = list(_chunks(writes))
         statement = self._write if len(chunks) == 1 else self._write_rows
         done: list[_Write] = []
@@ -243,7 +243,7 @@ class PostgresSink:
         return [write.n for write in done]
 
     def _look(self, connection: _Connection, statement: sql.Composed, changes: Sequence[Change]) -> dict[int, _Held]:
-        """What is stored of each change's view, by the change's position."""
+        """Return the stored state of each change's view, by the change's position."""
         arguments = _columns([(n, *_row(change.view.id)) for n, change in enumerate(changes)])
         records = connection.execute(statement, arguments).fetchall()
         return {n: _Held(vector, bytes(digest)) for n, vector, digest in records}
@@ -264,12 +264,13 @@ class PostgresSink:
         return [_view(record) for record in self._run(lambda c: c.execute(statement, arguments).fetchall())]
 
     def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
-        """One snapshot of the database: a transaction of its own, which ends with the summary, or when all rows are read."""
+        """Return a summary of one snapshot of the database: its own transaction, which ends with it, or when all rows are
+        read."""
         if thorough:
             return self._tried(lambda: self._thorough(projection, version))
 
         def leaves(connection: _Connection) -> dict[str, Range]:
-            connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")  # the other side may take its time
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")  # the other side may take long
             records = connection.execute(self._leaves, (projection, version)).fetchall()
             return {leaf: Range(count, int(digest, 2).to_bytes(32)) for leaf, count, digest in records}
 
@@ -301,14 +302,14 @@ class PostgresSink:
         return Ranged(kept, rows)
 
     def _snapshot(self) -> _Connection:
-        """A connection of its own, whose transaction sees the database as of its first statement."""
+        """Return a connection of its own, whose transaction sees the database as of its first statement."""
         connection = self._connect()
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         return connection
 
     def _thorough(self, projection: str, version: int) -> Tree:
-        """Every row as it is in one snapshot."""
+        """Return a summary of every row in one snapshot."""
 
         def rows(connection: _Connection) -> Iterator[tuple[ViewKey, Fingerprint]]:
             last = ("", "")
@@ -333,11 +334,11 @@ class PostgresSink:
         arguments = _columns([(n, *_row(key)) for n, key in enumerate(keys)])
         gone = sorted(keys[n] for n, *_ in connection.execute(self._locked, arguments).fetchall())
         if gone:
-            # Those alone: what was made since is not locked.
+            # Only those: rows made since are not locked.
             connection.execute(self._discard, _columns([_row(key) for key in gone]))
             leaves = {(key.projection, key.version, place(key.key, key.row)[:LEAF_DIGITS]) for key in gone}
             arguments = _columns(sorted(leaves))
-            connection.execute(self._lock_ranges, arguments)  # whoever waits for it sees what is reckoned next
+            connection.execute(self._lock_ranges, arguments)  # transactions that wait for it see the new digests
             connection.execute(self._anew, arguments)
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
@@ -353,7 +354,7 @@ class PostgresSink:
         self._run(lambda c: c.execute(self._emptied, (projection, version)))
 
     def recount(self, projection: str, version: int = 1) -> None:
-        """Reckon the ranges anew from the rows, after somebody else's hand was in the tables. Savers wait meanwhile."""
+        """Recompute the ranges from the rows, after the tables were changed by other hands. Writers wait meanwhile."""
 
         def count(connection: _Connection) -> None:
             connection.execute(self._lock_tables)
@@ -363,7 +364,7 @@ class PostgresSink:
         self._run(count)
 
     def _run(self, work: Callable[[_Connection], T]) -> T:
-        """Do `work` in one transaction, again where it failed for a reason that may pass."""
+        """Call `work` in one transaction, again when it failed for a reason that may pass."""
 
         def once() -> T:
             with self._connection() as connection, connection.transaction():
@@ -387,7 +388,7 @@ class PostgresSink:
                 yield connection
         except (Transient, InvalidConfig):
             connection.close()
-            self.close()  # what broke this one broke the others
+            self.close()  # the cause broke the others too
             raise
         except BaseException:
             connection.close()
@@ -407,12 +408,12 @@ class PostgresSink:
             raise InvalidConfig(f"{self.name} refuses the connection: {_said(error)}. Correct the sink's address") from None
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         connection.prepare_threshold = None  # planned anew for each batch: a plan made for an empty table fits no full one
-        connection.patience = self._settings.read_timeout * 1.5  # the server's own limit, which says more, comes first
+        connection.patience = self._settings.read_timeout * 1.5  # the server's own limit, which reports more, comes first
         return connection
 
     @contextmanager
     def _sorted(self) -> Iterator[None]:
-        """psycopg's errors as what they mean."""
+        """Translate psycopg's errors into Meridian's."""
         try:
             yield
         except (errors.UndefinedTable, errors.UndefinedColumn) as error:
@@ -420,24 +421,24 @@ class PostgresSink:
                 f"{self.name} lacks Meridian's tables ({_said(error)}); create them with `projectors init`, "
                 "or correct the prefix"
             ) from None
-        except (psycopg.DataError, errors.ProgramLimitExceeded) as error:  # what the tables cannot hold
+        except (psycopg.DataError, errors.ProgramLimitExceeded) as error:  # content that the tables cannot hold
             raise ViewRefused(f"{self.name} refused a statement: {_said(error)}") from None
         except _PASSING as error:
             raise Transient(_said(error), sent=True) from error
-        except psycopg.Error as error:  # nothing that waiting helps
+        except psycopg.Error as error:  # errors that waiting does not help
             raise InvalidConfig(f"{self.name} refused a statement: {_said(error)}") from None
 
 
 class _Held(NamedTuple):
-    """What is stored of a view."""
+    """Stored state of a view."""
 
     vector: str
     digest: bytes
 
 
 class _Write(NamedTuple):
-    """A change that is to be made: its position, and what statements.WRITE takes. `delta` is what it does to its
-    range's digest."""
+    """Change to be made: its position, and the parameters of statements.WRITE. `delta` is its effect on its range's
+    digest."""
 
     n: int
     projection: str
@@ -466,8 +467,8 @@ class _Write(NamedTuple):
 
 
 def _name(dsn: str) -> str:
-    """The name of a DSN, which may be a URL or pairs: without user, password and options. Raises InvalidConfig for one that
-    is none."""
+    """Return the name of a DSN, which may be a URL or pairs: without user, password and options. Raises InvalidConfig for an
+    invalid one."""
     try:
         parts = conninfo_to_dict(dsn)
     except psycopg.Error:  # its text may quote the password
@@ -482,29 +483,30 @@ def _name(dsn: str) -> str:
 
 
 def _bits(digest: bytes) -> str:
-    """A digest as the text of a bit(256)."""
+    """Return a digest as the text of a bit(256)."""
     return f"{int.from_bytes(digest):0256b}"
 
 
 def _row(key: ViewKey) -> tuple[str, int, str, str]:
-    """A key in the order of the table's primary key."""
+    """Return a key in the order of the table's primary key."""
     return key.projection, key.version, key.row, key.key
 
 
 def _readable(text: str) -> tuple[str, str | None]:
-    """A value as SQL can read into it, and the exact text where that is another: `->>` fails on a value with a NUL in it."""
+    """Return a value as SQL can read into it, and the exact text if that differs: `->>` fails on a value with a NUL in
+    it."""
     readable = _NUL.sub(r"\1\\ufffd", text)
     return readable, None if readable == text else text
 
 
 def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    """Rows as columns: what unnest takes."""
+    """Return rows as columns, as unnest takes them."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _chunks(writes: list[_Write]) -> Iterator[list[_Write]]:
-    """In the order in which locks are taken, what is new first, and almost always one: PostgreSQL takes no statement of a
-    gigabyte."""
+    """Yield the writes in the order in which locks are taken, new rows first; almost always one chunk: PostgreSQL takes no
+    statement of a gigabyte."""
     chunk: list[_Write] = []
     size = 0
     for write in sorted(writes, key=lambda write: (not write.is_new, write.id)):
@@ -532,12 +534,12 @@ def _id(record: tuple[Any, ...]) -> ViewKey:
 
 
 def _stored(record: tuple[Any, ...]) -> tuple[Any, Any, Any, bytes]:
-    """Vector, state, value and digest."""
+    """Return vector, state, value and digest."""
     vector, state, value, digest = record[4:]
     return vector, state, value, bytes(digest)
 
 
 def _said(error: psycopg.Error) -> str:
-    """The first line of an error, without the user: never a statement's parameters."""
+    """Return the first line of an error, without the user: never a statement's parameters."""
     lines = str(error).strip().splitlines()
     return _USER.sub(r"\1 …", lines[0]) if lines else type(error).__name__

@@ -1,13 +1,13 @@
-"""The SQL of the sink on PostgreSQL. Names in braces are filled in by the sink, with its prefix.
+"""SQL of the sink on PostgreSQL. The sink fills in the names in braces, with its prefix.
 
-Locks are taken in one order by everyone: rows by their key, then ranges by their leaf.
+All transactions take locks in one order: rows by their key, then ranges by their leaf.
 """
 
 from __future__ import annotations
 
 from hashlib import sha256
 
-# Each is made only where it is missing: even IF NOT EXISTS takes locks that wait for savers and readers.
+# Each is made only if it is missing: even IF NOT EXISTS takes locks that wait for writers and readers.
 TABLES = {
     "views": """
 CREATE TABLE {views} (
@@ -45,7 +45,7 @@ CREATE OR REPLACE VIEW {current} AS
     LEFT JOIN {active} a USING (projection) WHERE v.version = coalesce(a.version, 1)
 """
 MADE_AS = f"Meridian's, {sha256(CURRENT.encode()).hexdigest()[:16]}"
-"""The comment on the view {current}: which definition it was made by. PostgreSQL keeps definitions in words of its own."""
+"""Comment on the view {current}: the definition that it was made by. PostgreSQL stores definitions in words of its own."""
 THERE = "SELECT to_regclass(quote_ident(%s)) IS NOT NULL, obj_description(to_regclass(quote_ident(%s)), 'pg_class')"
 SUFFIXES = {
     "views": "_views",
@@ -143,8 +143,8 @@ WITH gone AS (
     + ADD_UP
     + """) SELECT count(*) FROM gone"""
 )
-# What is damaged may be in its range by another digest: so a range that loses such a view is reckoned anew from its rows,
-# while nobody else changes it.
+# A damaged view may be in its range by another digest: so a range that loses such a view is recomputed from its rows,
+# while nothing else changes it.
 DISCARD = """
 DELETE FROM {views} v USING unnest(%s::text[], %s::int[], %s::text[], %s::text[]) AS w (projection, version, row, key)
 WHERE (v.projection, v.version, v.row, v.key) = (w.projection, w.version, w.row, w.key)

@@ -1,4 +1,4 @@
-"""The sink on Redis 6 or later: a cache of views. A view changes in one script, with its index and its range's digest.
+"""Sink on Redis 6 or later: a cache of views. A view changes in one script, with its index and its range's digest.
 
 Losing the cache, or any view in it, is safe: a view that is not there is folded anew from the events.
 """
@@ -34,11 +34,11 @@ _PAGE = 500
 _WRONG_TYPE = "WRONGTYPE"
 _FIELDS = ("vector", "state", "value", "digest")
 _COUNT = "#"  # the field of the ranges that counts all views; leaves are hexadecimal
-_FIELDS_BESIDE = (b"#", b"!", b"~")  # beside the leaves; the last says who began to make them from nothing
+_FIELDS_BESIDE = (b"#", b"!", b"~")  # beside the leaves; the last says which process began to make them from nothing
 _STALE = "!"  # the field that says that index and ranges are wrong, after an eviction. With a name behind it: that they are
-# being made by somebody, right in what they have and not yet whole.
+# being made, right in what they have and not yet whole.
 
-# What all scripts share. KEYS: view, index, ranges, cells (of its row; never used for a view that is no cell).
+# Shared by all scripts. KEYS: view, index, ranges, cells (of its row; never used for a view that is no cell).
 _COMMON = """
 local function xor(a, b)
   local out = {}
@@ -56,7 +56,7 @@ local function range(leaf, count, delta)
   if count ~= 0 and redis.call('HINCRBY', KEYS[3], '#', count) == 0 then redis.call('HDEL', KEYS[3], '#') end
 end
 """
-# ARGV: leaf, member, key, row, before, vector, state, value, digest. `before` is empty where there is to be no view.
+# ARGV: leaf, member, key, row, before, vector, state, value, digest. `before` is empty when no view may exist.
 _SAVE = (
     _COMMON
     + """
@@ -97,8 +97,8 @@ if ARGV[4] ~= '' then redis.call('ZREM', KEYS[4], ARGV[3]) end
 return redis.call('DEL', KEYS[1])
 """
 )
-# KEYS: ranges, index. ARGV: the mark of whoever makes them. Whoever comes to them while somebody makes them joins in: what
-# is there is right. Returns who began from nothing, and the marks that were there: a whole scan from now on ends those.
+# KEYS: ranges, index. ARGV: the maker's mark. A maker that comes while another is at work joins in: the entries that
+# exist are right. Returns who began from nothing, and the marks that were there: a whole scan from now on ends those.
 _BEGIN = """
 local marks, held = {}, redis.call('HGETALL', KEYS[1])
 local count, wrong = 0, false
@@ -115,14 +115,14 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], 1)
 return {redis.call('HGET', KEYS[1], '~') or '', unpack(marks)}
 """
-# ARGV: what _BEGIN returned, and one's own mark. 0: somebody has begun from nothing meanwhile.
+# ARGV: what _BEGIN returned, and the maker's own mark. 0: another has begun from nothing meanwhile.
 _END = """
 if (redis.call('HGET', KEYS[1], '~') or '') ~= ARGV[1] then return 0 end
 for i = 2, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
 if redis.call('HLEN', KEYS[1]) == 1 then redis.call('HDEL', KEYS[1], '~') end
 return 1
 """
-# For a drop: what says nothing of any view is no longer kept, unless somebody is making it.
+# For a drop: entries without any view are removed, unless a maker is at work.
 _EMPTIED = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -140,7 +140,7 @@ _PASSING = (
     exceptions.TryAgainError,
     exceptions.MasterDownError,
 )
-# The same by their text: the client has no class for some, and Redis 6 wraps what a script was refused.
+# The same by their text: the client has no class for some, and Redis 6 wraps the errors of scripts.
 _PASSES = re.compile(r"(^|[ -])(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|BUSY|LOADING|TRYAGAIN|CLUSTERDOWN) ")
 _USER = re.compile(r"\b([Uu]ser) \S+ has no permissions")
 
@@ -158,10 +158,10 @@ _SAVING, _INDEXING, _DROPPING = _Script(_SAVE), _Script(_INDEX), _Script(_DROP)
 
 
 class RedisSink:
-    """A Sink in a Redis database. `url` is `redis://user:password@host:port/number`, `rediss://` with TLS.
+    """Sink in a Redis database. `url` is `redis://user:password@host:port/number`, `rediss://` with TLS.
 
-    Every key begins with `prefix` (the settings' own where it is empty), and those of one projection's version share a hash
-    tag. It speaks to one server: not to a cluster that redirects. Threads may share it; `close` ends its connections.
+    Every key begins with `prefix` (the settings' own if it is empty), and those of one projection's version share a hash
+    tag. It connects to one server: not to a cluster that redirects. Threads may share it; `close` ends its connections.
     """
 
     def __init__(self, url: str, settings: Settings, prefix: str = "") -> None:
@@ -184,7 +184,8 @@ class RedisSink:
             ) from None
 
     def check(self) -> str:
-        """Reach the server; what it does when its memory is full (`maxmemory-policy`), empty where it does not say."""
+        """Connect to the server. Returns its policy when its memory is full (`maxmemory-policy`), empty if it does not
+        say."""
         self._call(self._client.ping)
         try:
             answer: Any = self._call(lambda: self._client.config_get("maxmemory-policy"))
@@ -193,7 +194,7 @@ class RedisSink:
         return next((_text(value) for value in answer.values()), "")
 
     def close(self) -> None:
-        """End the connections. The sink can still be used."""
+        """Close the connections. The sink can still be used."""
         self._client.close()
 
     def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
@@ -205,8 +206,8 @@ class RedisSink:
         return found
 
     def _read(self, keys: Sequence[ViewKey]) -> Iterator[View]:
-        """The views that are there. A cell that is gone while its row still lists it was evicted: made anew of the events to
-        come it would be wrong, since the rest of its stream is known as folded."""
+        """Yield the views that exist. A cell that is gone while its row still lists it was evicted: made anew of later
+        events it would be wrong, since the rest of its stream is known as folded."""
         gone = []
         for key, fields in zip(keys, self._fields(keys, _FIELDS), strict=True):
             if any(field is not None for field in fields):
@@ -214,7 +215,7 @@ class RedisSink:
             elif key.row:
                 gone.append(key)
         for key, (fields, listed) in zip(gone, self._cells(gone), strict=True):
-            if any(field is not None for field in fields):  # somebody has made it since
+            if any(field is not None for field in fields):  # another process has made it since
                 yield _view(key, fields)
             elif listed:
                 raise DamagedEvent(
@@ -222,7 +223,7 @@ class RedisSink:
                 )
 
     def _cells(self, cells: Sequence[ViewKey]) -> list[tuple[Any, bool]]:
-        """The fields of each, and whether its row lists it: both at one moment."""
+        """Return the fields of each, and whether its row lists it: both at one moment."""
 
         def read() -> Any:
             with self._client.pipeline(transaction=True) as pipeline:
@@ -243,7 +244,7 @@ class RedisSink:
                 answers = pipeline.execute(raise_on_error=False)
             for n, answer in enumerate(answers):
                 if isinstance(answer, exceptions.ResponseError) and str(answer).startswith(_WRONG_TYPE):
-                    answers[n] = [_NOT_OURS] * len(names)  # somebody else's hand was here
+                    answers[n] = [_NOT_OURS] * len(names)  # the keys were changed by other hands
                 elif isinstance(answer, Exception):
                     raise answer
             return answers
@@ -260,7 +261,7 @@ class RedisSink:
         return [bool(answer) for answer in self._script(_SAVING, calls)]
 
     def _script(self, script: _Script, calls: Sequence[tuple[ViewKey, Sequence[str | bytes]]]) -> list[int]:
-        """Run a script for each of these views, in one round trip. Where Redis has forgotten it, it is loaded first."""
+        """Run a script for each of these views, in one round trip. Loads it first if Redis has forgotten it."""
 
         def run() -> list[int]:
             answers: list[Any] = [None] * len(calls)
@@ -288,8 +289,8 @@ class RedisSink:
         return self._call(run) if calls else []
 
     def views(self, projection: str, version: int = 1) -> Iterator[View]:
-        """By a scan of the keys: also those that the index lost."""
-        seen: set[ViewKey] = set()  # a scan may come by a key twice
+        """Yield every view, by a scan of the keys: also those that the index lost."""
+        seen: set[ViewKey] = set()  # a scan may return a key twice
         keys = self._scanned(projection, version)
         while page := list(islice(keys, _PAGE)):
             new = list(dict.fromkeys(key for key in page if key not in seen))
@@ -297,8 +298,8 @@ class RedisSink:
             yield from self._read(new)
 
     def _scanned(self, projection: str, version: int, part: str = "v#") -> Iterator[ViewKey]:
-        """The keys of all views that are there from the beginning of the scan to its end, some of them twice. `part`: `v##`
-        for those that are no cells, `v#` for all, `c#` for rows: their keys name the row only."""
+        """Yield the keys of all views that exist from the beginning of the scan to its end, some of them twice. `part`:
+        `v##` for those that are no cells, `v#` for all, `c#` for rows: their keys name the row only."""
         space = self._space(projection, version)
         begin = len(space) + 2
         pattern = re.sub(r"([*?\[\]\\^])", r"\\\1", space + part) + "*"
@@ -312,7 +313,8 @@ class RedisSink:
                 return
 
     def cells(self, projection: str, version: int, row: str) -> Iterator[View]:
-        """Raises DamagedEvent where a cell was evicted, as load does: the row would be wrong without it."""
+        """Yield a row's cells. Raises DamagedEvent if a cell was evicted, as load does: without it the row would be
+        wrong."""
         if not row:
             return
         name = self._keys(ViewKey(projection, "", version, row))[3]
@@ -322,8 +324,8 @@ class RedisSink:
             yield from self._read(keys)
 
     def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
-        """The ranges at one moment; views are read when a range is looked into. An index that is not to be trusted is made
-        again first. A thorough one reads every view and asks no index."""
+        """Return the ranges at one moment; views are read when a range is looked into. An untrustworthy index is made again
+        first. A thorough summary reads every view and no index."""
         if thorough:
             return Tree(self._fingerprints(projection, version))
         ranges = self._mended(projection, version)
@@ -360,7 +362,7 @@ class RedisSink:
             self._script(_DROPPING, calls)
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
-        """By scans of the keys: also what the index lost. Then what index and rows say of views that were evicted."""
+        """Remove the views by scans of the keys, also those that the index lost; then the entries of evicted views."""
         gone = 0
         for part in ("v##", "v#"):
             keys = self._scanned(projection, version, part)
@@ -377,13 +379,13 @@ class RedisSink:
         self._call(lambda: self._client.eval(_EMPTIED, 2, ranges, index))
 
     def _listed(self, projection: str, version: int) -> Iterator[ViewKey]:
-        """The cells that rows list."""
+        """Yield the cells that rows list."""
         for row in self._scanned(projection, version, "c#"):
             for owner in self._call(partial(self._client.zrange, self._keys(row)[3], 0, -1)):
                 yield row._replace(key=_text(owner))
 
     def _made(self, projection: str, version: int) -> dict[bytes, bytes]:
-        """Make the index and the ranges again from the views that are there. Returns the ranges. Savers need not wait; one
+        """Make the index and the ranges again from the views that exist. Returns the ranges. Writers need not wait; a run
         that is cut short leaves a mark, and is made again."""
         _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
 
@@ -409,7 +411,7 @@ class RedisSink:
         return self._tried(make)
 
     def _mended(self, projection: str, version: int) -> dict[bytes, bytes]:
-        """The ranges, after making them again where they cannot be the index's. No index at all proves nothing."""
+        """Return the ranges, made again if they cannot be the index's. A missing index proves nothing."""
         _, index, ranges, _ = self._keys(ViewKey(projection, "", version))
 
         def read() -> Any:
@@ -423,7 +425,7 @@ class RedisSink:
         return held if count and not marked and _sound(held, count) else self._made(projection, version)
 
     def _members(self, projection: str, version: int, low: str, high: str) -> Iterator[str]:
-        """The index's members from `low` to before `high`, in order; those of a range begin with its prefix."""
+        """Yield the index's members from `low` to before `high`, in order; those of a range begin with its prefix."""
         index = self._keys(ViewKey(projection, "", version))[1]
         after = f"[{low}" if low else "-"
         while page := self._call(partial(self._client.zrangebylex, index, after, f"({high}", start=0, num=_PAGE)):
@@ -432,7 +434,7 @@ class RedisSink:
             after = f"({members[-1]}"
 
     def _keys(self, key: ViewKey) -> tuple[str, str, str, str]:
-        """Where a view, its projection's index and ranges, and its row's cells are kept. No name holds a '#'."""
+        """Return the keys of a view, its projection's index and ranges, and its row's cells. No name holds a '#'."""
         space = self._space(key.projection, key.version)
         return f"{space}v#{key.row}#{key.key}", f"{space}i", f"{space}r", f"{space}c#{key.row}"
 
@@ -464,7 +466,7 @@ class RedisSink:
 
 
 def _place(key: ViewKey) -> tuple[str, str, str, str]:
-    """A view's leaf, its member in the index, its key and its row."""
+    """Return a view's leaf, its member in the index, its key and its row."""
     where = place(key.key, key.row)
     return where[:LEAF_DIGITS], f"{where}{key.row}#{key.key}", key.key, key.row
 
@@ -479,7 +481,7 @@ def _view(key: ViewKey, fields: Sequence[bytes | None]) -> View:
 
 
 def _sound(ranges: Mapping[bytes, bytes], count: int) -> bool:
-    """Can these be the ranges of an index of so many views?"""
+    """Return whether these can be the ranges of an index of `count` views."""
     return _STALE.encode() not in ranges and int(ranges.get(_COUNT.encode(), 0)) == count
 
 
@@ -489,7 +491,7 @@ def _stored(fields: Sequence[bytes | None]) -> tuple[Any, Any, Any, Any]:
 
 
 def _said(error: exceptions.RedisError) -> str:
-    """An error without the user."""
+    """Return an error's text without the user."""
     return _USER.sub(r"\1 has no permissions", str(error))
 
 

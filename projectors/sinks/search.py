@@ -1,4 +1,4 @@
-"""The sink on OpenSearch 2.7 or later: a document a view, written only while it has the sequence number that was read."""
+"""Sink on OpenSearch 2.7 or later: a document a view, written only while it has the sequence number that was read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 MAX_ID_BYTES = 512
 MAX_WORD = 1024
-"""Longer texts are searched by their first characters: Lucene refuses terms of more than 32,766 bytes."""
+"""Maximum characters of a text that is searched; the rest is cut off: Lucene refuses terms of more than 32,766 bytes."""
 _BULK_BYTES = 5 * 1024 * 1024
 _BULK_ACTIONS = 500
 _PAGE = 100
@@ -62,7 +62,7 @@ _MAPPINGS = {
 
 
 class _Held(NamedTuple):
-    """What is stored of a view, and the numbers that a write must name."""
+    """Stored state of a view, and the numbers that a write must name."""
 
     source: dict[str, Any]
     seq_no: int
@@ -73,16 +73,16 @@ class _Held(NamedTuple):
 
 
 class SearchSink:
-    """A Sink on the index behind the alias `{prefix}-views`. `url` is `opensearch+https://user:password@host:port`.
+    """Sink on the index behind the alias `{prefix}-views`. `url` is `opensearch+https://user:password@host:port`.
 
-    Requests to Amazon's domains (`….amazonaws.com`) are signed where the address has no user. Threads may share it; `close`
+    Requests to Amazon's domains (`….amazonaws.com`) are signed if the address has no user. Threads may share it; `close`
     ends its connections. It keeps no digests of ranges: a summary reads a fingerprint of every view.
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._settings = settings
         self.name = checked(url)
-        if settings.prefix != settings.prefix.lower():  # or two prefixes would share one index
+        if settings.prefix != settings.prefix.lower():  # otherwise two prefixes would share one index
             raise InvalidConfig(
                 f"prefix {settings.prefix!r} has upper case, which OpenSearch's names may not have; use "
                 f"{settings.prefix.lower()!r}"
@@ -110,7 +110,7 @@ class SearchSink:
         )
 
     def create_index(self, shards: int = 1) -> None:
-        """Create the index and its alias where there are none."""
+        """Create the index and its alias if there are none."""
         if self._call(lambda: self._client.indices.exists_alias(name=self._alias)):
             return
         body = {
@@ -125,14 +125,14 @@ class SearchSink:
                 raise
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._client.close()
 
     def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
         return {key: _view(held.source, key) for key, held in self._held(list(set(keys)), _STORED).items()}
 
     def _held(self, keys: Sequence[ViewKey], fields: Sequence[str]) -> dict[ViewKey, _Held]:
-        """The documents of these views, as they are now whether or not a search sees them yet."""
+        """Return the documents of these views in their present state, whether or not a search sees it yet."""
         found: dict[ViewKey, _Held] = {}
         size = _PAGE if "value_text" in fields else _FINGERPRINTS
         for start in range(0, len(keys), size):
@@ -179,7 +179,7 @@ class SearchSink:
         return saved
 
     def _bulk(self, actions: Mapping[int, tuple[dict[str, Any], str]]) -> dict[int, int]:
-        """Send these actions and their documents in requests of bounded size: the status of each. Those that are refused for
+        """Send these actions and their documents in requests of bounded size. Returns the status of each. Those refused for
         now are sent again, a bounded number of times."""
         statuses: dict[int, int] = {}
 
@@ -187,7 +187,7 @@ class SearchSink:
             for chunk in _chunks({n: action for n, action in actions.items() if n not in statuses}):
                 lines = [line for n in chunk for line in (json.dumps(actions[n][0], ensure_ascii=False), actions[n][1])]
                 body = "\n".join(lines) + "\n"
-                params = {"require_alias": "true"}  # or a missing index would be made, with any mapping
+                params = {"require_alias": "true"}  # otherwise a missing index would be made, with any mapping
                 answer = self._request(partial(self._client.bulk, body=body, index=self._alias, params=params))
                 for n, item in zip(chunk, answer["items"], strict=True):
                     (result,) = item.values()
@@ -212,7 +212,7 @@ class SearchSink:
                 yield _view(source)
 
     def summary(self, projection: str, version: int = 1, *, thorough: bool = False) -> Summary:
-        """Reads every view, at one moment."""
+        """Return a summary of every view, read at one moment."""
         sources = self._search(_of(projection, version), "place", _STORED, _PAGE)
         keyed = ((_claimed_key(source, projection, version), source) for source in sources)
         return Tree((key, fingerprint(key, *_stored(source, key))) for key, source in keyed)
@@ -245,7 +245,7 @@ class SearchSink:
             yield answer["deleted"]
 
     def _search(self, filters: Sequence[Any], order: str, fields: Sequence[str], size: int) -> Iterator[dict[str, Any]]:
-        """The sources of the documents that match, as of now: a refresh first, since searches lag behind writes."""
+        """Yield the sources of the documents that match, as of now: a refresh first, since searches lag behind writes."""
         self._call(lambda: self._client.indices.refresh(index=self._alias))
         pit = self._call(lambda: self._client.create_pit(index=self._alias, params={"keep_alive": _KEEP}))["pit_id"]
         body: dict[str, Any] = {
@@ -285,7 +285,7 @@ class SearchSink:
             raise RegionUnavailable(f"{self.name} does not answer ({error}); what waits for it is kept") from error
 
     def _request(self, operation: Callable[[], T]) -> T:
-        """One request, its errors as what they mean."""
+        """Make one request and translate its errors into Meridian's."""
         try:
             return operation()
         except (failures.SSLError, failures.AuthenticationException, failures.AuthorizationException) as error:
@@ -301,7 +301,8 @@ class SearchSink:
 
 
 def _signer(host: str) -> Any:
-    """What signs requests to Amazon's domains, `….us-east-1.es.amazonaws.com`: region and service. None elsewhere."""
+    """Return the signer of requests to Amazon's domains, `….us-east-1.es.amazonaws.com`: region and service. None
+    elsewhere."""
     if not host.endswith(".amazonaws.com"):
         return None
     import boto3
@@ -331,13 +332,13 @@ def _of(projection: str, version: int) -> list[Any]:
 
 
 def _id(key: ViewKey) -> str:
-    """The same view, the same document. No name holds a '#'."""
+    """Return the document's id: one for each view. No name holds a '#'."""
     text = f"{key.projection}@{key.version}#{key.row}#{key.key}"
     return text if len(text.encode()) <= MAX_ID_BYTES else f"sha256#{sha256(text.encode()).hexdigest()}"
 
 
 def _document(view: View, searchable: bool = True) -> str:
-    """A view as a document: canonical texts that are only stored, and what is searched."""
+    """transactions that wait for it see the new digests"""
     value = _searchable(view.value) if searchable else {}
     document = {
         "projection": view.projection,
@@ -356,7 +357,8 @@ def _document(view: View, searchable: bool = True) -> str:
 
 
 def _searchable(value: Any) -> Any:
-    """A value with its texts cut to what an index takes, without members whose name is empty or too long to be a path."""
+    """Return a value with its texts cut to what an index takes, without members whose name is empty or too long to be a
+    path."""
     if isinstance(value, str):
         return value[:MAX_WORD]
     if isinstance(value, dict):
@@ -380,12 +382,12 @@ def _view(source: Mapping[str, Any], key: ViewKey | None = None) -> View:
 
 
 def _claimed_key(source: Mapping[str, Any], projection: Any, version: Any) -> ViewKey:
-    """The key of a document that a search found, as far as it can be read."""
+    """Return the key of a document that a search found, as far as it can be read."""
     return ViewKey(projection, str(source.get("key", "")), version, str(source.get("row", "")))
 
 
 def _stored(source: Mapping[str, Any], key: ViewKey) -> tuple[Any, Any, Any, Any]:
-    """Vector, state, value and digest; the vector is none where the document says to be another view than `key`."""
+    """Return vector, state, value and digest; the vector is None if the document belongs to another view than `key`."""
     names = (source.get("projection"), source.get("key"), source.get("version"), source.get("row"))
     vector = source.get("vector") if names == key else None
     return vector, source.get("state_text"), source.get("value_text"), _bytes(source.get("digest"))
@@ -399,7 +401,7 @@ def _bytes(digest: Any) -> bytes | None:
 
 
 def _said(error: failures.OpenSearchException) -> str:
-    """An error in one line: its kind and reason."""
+    """Return an error in one line: its kind and reason."""
     if not isinstance(error, failures.TransportError):
         return type(error).__name__
     info = error.info

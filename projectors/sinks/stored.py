@@ -1,4 +1,4 @@
-"""What a store gave back of a view: made into the view, or told to be damaged. One way for every sink."""
+"""Conversion of stored fields into a view, or into the error that they are damaged. The same for every sink."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from replicator.domain.vector import EMPTY, VersionVector
 
 
 def restored(key: ViewKey, vector: Any, state: Any, value: Any, digest: Any) -> View:
-    """The view that was saved under `key`. Raises DamagedEvent for fields that are missing, of another type or unreadable,
-    and for a digest that is not theirs."""
+    """Return the view that was saved under `key`. Raises DamagedEvent for fields that are missing, of another type or
+    unreadable, and for a digest that does not match them."""
     parsed = _vector(vector)
     fields = state, value, digest
     if parsed is None or not all(isinstance(field, kind) for field, kind in zip(fields, (str, str, bytes), strict=True)):
@@ -30,7 +30,7 @@ def restored(key: ViewKey, vector: Any, state: Any, value: Any, digest: Any) -> 
 
 
 def fingerprint(key: ViewKey, vector: Any, state: Any, value: Any, digest: Any) -> Fingerprint:
-    """The fingerprint of what is stored, reckoned from all of it: no damaged view has that of a sound one."""
+    """Return the fingerprint of a stored view, computed from all its fields: no damaged view has that of a sound one."""
     try:
         view = restored(key, vector, state, value, digest)
     except DamagedEvent:
@@ -39,7 +39,7 @@ def fingerprint(key: ViewKey, vector: Any, state: Any, value: Any, digest: Any) 
 
 
 def claimed(vector: Any, digest: Any) -> Fingerprint:
-    """The fingerprint that a stored view claims, as far as it can be read."""
+    """Return the fingerprint that a stored view claims, as far as it can be read."""
     parsed = _vector(vector)
     if parsed is None or not isinstance(digest, bytes) or len(digest) != 32:
         return _damaged(vector, digest)
@@ -47,7 +47,7 @@ def claimed(vector: Any, digest: Any) -> Fingerprint:
 
 
 def text(field: Any) -> Any:
-    """Bytes as text; as they are where they are none."""
+    """Return bytes as text, and any other value unchanged."""
     try:
         return field.decode() if isinstance(field, bytes) else field
     except UnicodeDecodeError:
@@ -55,12 +55,12 @@ def text(field: Any) -> Any:
 
 
 def _damaged(*fields: Any) -> Fingerprint:
-    """With the empty vector, whatever can be read of it: a comparison is not to take it for delay."""
+    """Return a fingerprint with the empty vector, whatever can be read of it: a comparison must not take it for delay."""
     return Fingerprint(EMPTY, sha256(netstrings(b"damaged", *(ascii(field).encode() for field in fields))).digest())
 
 
 def _vector(given: Any) -> VersionVector | None:
-    """A stored vector. Another spelling of it is none: stores compare it as text."""
+    """Return a stored vector. Another spelling of it is invalid: stores compare it as text."""
     try:
         parsed = VersionVector.parse(given)
         return parsed if str(parsed) == given else None

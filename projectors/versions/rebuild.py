@@ -1,4 +1,4 @@
-"""Building a version of a projection from the whole history, beside the one that readers see.
+"""Rebuild: builds a version of a projection from the whole history, beside the one that readers see.
 
 It may be killed at any instant and run again: it goes on behind its checkpoint, and what was folded already is skipped by
 the views' own vectors. Events that are appended meanwhile are folded by the region's projector, which feeds both versions,
@@ -29,19 +29,19 @@ _SLICE = 100
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a rebuild stands."""
+    """Progress of a rebuild."""
 
     build: Build
     streams: int
-    """All streams of the projection."""
+    """Number of streams of the projection."""
     events: int
-    """All events of theirs."""
+    """Number of events in these streams."""
     remaining: float | None
     """Seconds left at the pace so far; None before there is one."""
 
 
 class Rebuild:
-    """Builds one projection's version into one sink. `tell` hears of each slice."""
+    """Builds one projection's version into one sink. `tell` is called for each slice."""
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Rebuild:
         """Fold every stream that feeds the projection. Ends early when `stop` is set: the same call goes on from there.
         `again`: from the beginning, though it may have been built before, and views that are damaged or wrong are made anew.
 
-        Returns how far it came, and what cannot be digested. Raises RegionUnavailable after a checkpoint of what is done;
-        LanesWait when all is folded but what waits for the keys of a region that does not answer.
+        Returns how far it came, and the events that cannot be digested. Raises RegionUnavailable after a checkpoint of what
+        is done; LanesWait when all is folded except lanes that wait for the keys of a region that does not answer.
         """
         build = self._versions.begin(self._projection.name, self._projection.version)
         build = Build(drops=build.drops) if again or build.built else build
@@ -85,8 +85,8 @@ class Rebuild:
             self._keep(build)
             pace.add(events)
             self._tell(Progress(build, len(lanes), every, pace.left(every - build.events)))
-        # Once more, for what was appended behind that pass's back, with no memory of it: a view that is up to date costs one
-        # read, and one that is not there any more is made.
+        # Once more, for events appended behind that pass, with no memory of it: a view that is up to date costs one
+        # read, and one that no longer exists is made.
         engine = self._engine()
         failures: dict[tuple[str, str], Failure] = {}
         waits: list[LanesWait] = []
@@ -104,7 +104,7 @@ class Rebuild:
     def _parts(
         self, lanes: Mapping[StreamId, Mapping[str, int]], after: str, stop: Flag | None
     ) -> Iterator[tuple[list[StreamId], dict[LaneId, int]]]:
-        """Some streams at a time, in the order of their names, with their lanes."""
+        """Yield some streams at a time, in the order of their names, with their lanes."""
         names = iter([stream for stream in sorted(lanes, key=str) if str(stream) > after])
         while (stop is None or not stop.is_set()) and (part := list(islice(names, self.streams_a_slice))):
             yield part, {LaneId(region, stream): last for stream in part for region, last in lanes[stream].items()}
@@ -113,14 +113,14 @@ class Rebuild:
         return Engine([self._projection], self._store, sink or self._sink, self._personal, watch=False)
 
     def _mend(self, wanted: Mapping[LaneId, int]) -> None:
-        """Discard views of these lanes that are damaged, or not what the events make of them at their vectors."""
+        """Discard views of these lanes that are damaged, or differ from what the events make of them at their vectors."""
         right = MemorySink()
         self._catch_up(self._engine(right), wanted)
         expected = {view.id: view for view in right.views(self._projection.name, self._projection.version)}
         found, damaged = load_each(self._sink, list(expected))
         wrong = {key for key, view in found.items() if view.vector == expected[key].vector and view != expected[key]}
         wrong |= damaged.keys() | {key for key in expected if key.row and key not in found and key not in damaged}
-        # How far a stream is folded goes first: where that is not there, cells that are missing are made again.
+        # How far a stream is folded goes first: if that is absent, missing cells are made again.
         self._sink.discard({key._replace(row="") for key in wrong})
         self._sink.discard({key for key in wrong if key.row})
 
@@ -143,7 +143,7 @@ class Rebuild:
 
 
 class _Pace:
-    """Events a second in this run."""
+    """Pace of this run, in events a second."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._started, self._events = clock, clock(), 0
@@ -156,6 +156,6 @@ class _Pace:
 
 
 def describe(failures: Sequence[Failure], limit: int = 10) -> list[str]:
-    """The first failures, a line each."""
+    """Return the first failures, a line each."""
     lines = [f"{each.event_id}: {each.reason}" for each in failures[:limit]]
     return lines + ([f"and {len(failures) - limit:,} more"] if len(failures) > limit else [])

@@ -1,4 +1,4 @@
-"""The proof that views are equal: two sinks, of one region or of two, compared range by range; and views held against the
+"""Proof that views are equal: two sinks, of one region or of two, compared range by range; and views compared with the
 events that they are made of."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Folded:
-    """All views of a projection, folded from the events alone into memory: what a sink should hold. Reads every event."""
+    """All views of a projection, folded from the events alone into memory: the reference for a sink. Reads every event."""
 
     def __init__(self, projection: type[Projection], store: EventStore, personal: PersonalData | None = None) -> None:
         self.sink = MemorySink()
@@ -42,7 +42,7 @@ class Folded:
         self._fold(self.sink, self.failures, (each for each in store.lanes() if projection.reads(each[0].stream)))
 
     def again(self, keys: Collection[ViewKey]) -> Sink:
-        """These views, folded from what their streams hold now."""
+        """Return these views, folded from the present events of their streams."""
         sink, streams = MemorySink(), sorted({StreamId.parse(key.key) for key in keys}, key=str)
         lanes = (LaneId(region, stream) for stream in streams for region in self._store.regions)
         ends = ((lane, last) for part in _slices(lanes) for lane, last in self._store.begun(part).items())
@@ -62,7 +62,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A sink by the name that people know it by: `us-east-1 dynamodb`. Or views that were folded from the events."""
+    """Sink with its display name: `us-east-1 dynamodb`. Or views that were folded from the events."""
 
     name: str
     sink: Sink
@@ -71,7 +71,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a comparison found: the views that differ, those that cannot be judged, and what it cost."""
+    """Result of a comparison: the views that differ, those that cannot be judged, and the cost."""
 
     left: str
     right: str
@@ -86,12 +86,12 @@ class Verdict:
 
     @property
     def empty(self) -> bool:
-        """Neither side holds any view: nothing was compared."""
+        """Whether neither side holds any view, so that nothing was compared."""
         return self.equal and not self.effort.views
 
     @property
     def damaged(self) -> list[Difference]:
-        """Those that no delay explains."""
+        """Views whose difference no delay explains."""
         return [each for each in self.differing if each.damaged]
 
 
@@ -105,7 +105,7 @@ def compare(
     thorough: bool = False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Verdict:
-    """Compare what two sinks hold of a projection's version. Views of different vectors are looked at again for up to
+    """Compare the views of a projection's version in two sinks. Views of different vectors are compared again for up to
     `settle` seconds: events may be on their way. `thorough`: read every view, and trust no digest of a range."""
     effort = Effort()
     ours, theirs = (
@@ -143,7 +143,7 @@ def _fingerprints(place: Place, keys: Sequence[ViewKey]) -> dict[ViewKey, Finger
     for part in _slices(keys):
         views, damaged = load_each(sink, part)
         found.update({key: Fingerprint(view.vector, view.digest) for key, view in views.items()})
-        for key, why in damaged.items():  # no sound view has such a one, nor has the other side
+        for key, why in damaged.items():  # no sound view has such a fingerprint, nor has the other side
             found[key] = Fingerprint(EMPTY, sha256(f"{place.name}: {key}: {why}".encode()).digest())
     return found
 

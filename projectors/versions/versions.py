@@ -1,4 +1,4 @@
-"""Which version of a projection readers see. Versions stand side by side in a sink: N goes on while N+1 is built beside it,
+"""Versions of projections that readers see. They stand side by side in a sink: N goes on while N+1 is built beside it,
 readers are switched with one write, and N stays for a way back."""
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ _SECONDS_KEPT = 1.0
 
 
 class NotSwitched(MeridianError):
-    """Readers were not switched: the version is not fit for them, or somebody else has switched meanwhile."""
+    """Readers were not switched: the version is not fit for them, or another process has switched meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """How far a version is built from the whole history: what `projectors rebuild` checkpoints."""
+    """Progress of a version's build from the whole history, as `projectors rebuild` checkpoints it."""
 
     after: str = ""
-    """The last stream, in the order of their names, that is folded."""
+    """Last stream, in the order of their names, that is folded."""
     streams: int = 0
     events: int = 0
     seconds: float = 0.0
     failures: int = 0
-    """Events that the projection could not digest."""
+    """Number of events that the projection could not digest."""
     built: bool = False
     drops: int = 0
-    """How often the version had been dropped when it was begun: what was built before a drop counts for nothing."""
+    """Number of drops of the version before the build began: what was built before a drop does not count."""
 
 
 class Versions:
-    """The versions in one sink (by its name) of a region's projections; kept in the region's control state. Safe to share
+    """Versions in one sink (by its name) of a region's projections; kept in the region's control state. Safe to share
     between threads."""
 
     def __init__(self, control: ControlStorage, sink: str = "dynamodb", clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,15 +48,15 @@ class Versions:
         self._known: tuple[float, dict[str, dict[str, Any]]] | None = None
 
     def active(self, name: str) -> int | None:
-        """The version that readers see, None where none was ever chosen. A second old at most."""
+        """Return the version that readers see, None if none was ever chosen. At most one second old."""
         return self._current(name).get("active")
 
     def previous(self, name: str) -> int | None:
-        """The version that readers saw before: the way back."""
+        """Return the version that readers saw before: the way back."""
         return self._current(name).get("previous")
 
     def chosen(self, projections: Iterable[type[Projection]]) -> dict[str, type[Projection]]:
-        """By name, the class that readers are to use: the active version's, or the lowest where none was ever chosen.
+        """Return, by name, the class that readers are to use: the active version's, or the lowest if none was ever chosen.
 
         Raises InvalidConfig when the active version's class is not among them.
         """
@@ -81,23 +81,23 @@ class Versions:
         return found
 
     def seen(self, name: str, projections: Iterable[type[Projection]] = ()) -> int:
-        """The version that readers see: the active one; where none was ever chosen the lowest of those loaded, or 1."""
+        """Return the version that readers see: the active one; if none was ever chosen the lowest of those loaded, or 1."""
         active = self.active(name)
         return min((each.version for each in projections if each.name == name), default=1) if active is None else active
 
     def known(self) -> Iterator[tuple[str, int | None, int | None]]:
-        """(name, active, previous) of every projection whose readers were ever switched in this sink."""
+        """Yield (name, active, previous) of every projection whose readers were ever switched in this sink."""
         end = f" {self._sink}"
         for key, value in self._control.get_all(_ACTIVE):
             if key.endswith(end):
                 yield key.removesuffix(end), value.get("active"), value.get("previous")
 
     def switch(self, name: str, version: int, *, was: int = 1, force: bool = False) -> int | None:
-        """Let readers see `version` from now on; returns what they saw before, None where nobody had ever switched: they saw
+        """Let readers see `version` from now on. Returns what they saw before, None if there was no switch before: they saw
         `was` then. One conditional write: they see the one or the other, and never go back and forth.
 
-        Raises NotSwitched when the version is not built whole (unless `force`, or readers saw it before this one), or is
-        being dropped.
+        Raises NotSwitched when the version is not completely built (unless `force`, or readers saw it before this one), or
+        is being dropped.
         """
         before = self._fresh(name)
         active: int | None = before.get("active")
@@ -123,7 +123,7 @@ class Versions:
             )
 
     def begin(self, name: str, version: int) -> Build:
-        """How far a build has come, to go on from there. Raises NotSwitched while the version is being dropped."""
+        """Return the progress of a build, to go on from there. Raises NotSwitched while the version is being dropped."""
         record = self._fresh(name)
         if version in record.get("dropping", ()):
             raise NotSwitched(f"version {version} of {name} is being dropped; let `projectors drop` end before it is built")
@@ -131,9 +131,11 @@ class Versions:
         return build if build is not None and build.drops == drops else Build(drops=drops)
 
     def dropping(self, name: str, version: int, *, force: bool = False) -> None:
-        """A version's views are about to be removed: nobody builds it or switches to it until `dropped`. May be said again.
+        """Record that a version's views are about to be removed: no build or switch is permitted until `dropped`.
+        Idempotent.
 
-        Raises NotSwitched for the one that readers see, and, unless `force`, where nobody has ever switched: it may be that.
+        Raises NotSwitched for the one that readers see, and, unless `force`, if there was never a switch: it may be that
+        one.
         """
         before = self._fresh(name)
         if before.get("active") == version:
@@ -153,7 +155,7 @@ class Versions:
         self._unbuild(name, version)
 
     def dropped(self, name: str, version: int) -> None:
-        """All of a version's views are removed."""
+        """Record that all of a version's views are removed."""
         before = self._fresh(name)
         self._change(name, before, {**before, "dropping": [each for each in before.get("dropping", ()) if each != version]})
         self._unbuild(name, version)
@@ -172,7 +174,7 @@ class Versions:
         self._known = None
 
     def build(self, name: str, version: int) -> Build | None:
-        """How far a version is built, None when that was never begun."""
+        """Return the progress of a version's build, None if it was never begun."""
         value = dict(self._control.get_all(_BUILT)).get(self._key(name, version))
         return (
             None if value is None else Build(**{each.name: value[each.name] for each in fields(Build) if each.name in value})
@@ -183,7 +185,7 @@ class Versions:
         self._control.put(_BUILT, {self._key(name, version): asdict(build)})
 
     def all(self) -> Sequence[tuple[str, int, Build]]:
-        """(name, version, build) of every version that was ever begun to build in this sink."""
+        """Return (name, version, build) of every version whose build was ever begun in this sink."""
         end = f" {self._sink}"
         found = []
         for key, _ in self._control.get_all(_BUILT):
