@@ -53,7 +53,7 @@ class Workload(ABC):
         raise NotImplementedError(condition)
 
     def finish(self) -> None:  # noqa: B027
-        """Finish the run: the clients have ended by themselves."""
+        """Called when the clients have ended by themselves."""
 
     def struck(self) -> None:  # noqa: B027
         """Called when the outage has begun."""

@@ -36,7 +36,7 @@ class Figures:
     """Events acknowledged in the region that are not in the one that takes over."""
     rpo_lanes: int = 0
     told_rpo: int | None = None
-    """The same by the runbook."""
+    """RPO in events by the runbook."""
     old_events: int = 0
     """Events acknowledged OLD_SECONDS before the region's data was lost."""
     old_missing: int = 0

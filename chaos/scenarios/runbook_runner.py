@@ -80,7 +80,7 @@ class Running:
         return not self._thread.is_alive()
 
     def summary(self) -> Any:
-        """Result of the runbook, once it is done. Raises what it raised."""
+        """Return the result of the runbook, once it is done. Raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._summary

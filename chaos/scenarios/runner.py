@@ -157,7 +157,7 @@ class Run:
         self._steps = steps
         self._began = 0
         self._over = 0
-        """Indexes in the history's calls: the first since the timeline began (`_asked`), and the first since the last step
+        """Indexes in the history's calls: the first since the timeline began (`_began`), and the first since the last step
         was over."""
 
     # -- the run ---------------------------------------------------------------------------------------------------

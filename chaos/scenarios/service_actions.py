@@ -74,7 +74,7 @@ class Fail(Action):
 
     @property
     def holds(self) -> frozenset[str]:
-        """Seeds that the rules have of their own: two rules that are alike in everything cannot be distinguished."""
+        """Rules with a seed of their own: two of them that are alike in everything cannot be distinguished."""
         seeded = [each for each in self._given if "seed" in each.get("meridian", {})]
         return frozenset(f"rule {json.dumps(each, sort_keys=True)}" for each in seeded)
 
