@@ -1,1 +1,1 @@
-"""The proof: a world of regions on this machine, faults, drills, and the checker of the promises."""
+"""Proof of the promises: a world of regions on this machine, faults, drills, and the checker."""

@@ -1,4 +1,4 @@
-"""A child process that never outlives the work it is for: started in a group of its own, stopped by its own id."""
+"""Child processes that never outlive their work: each started in a group of its own, and stopped by its own id."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here: a
 
 
 class ProcessFailed(MeridianError):
-    """A process that the world needs ended or never became ready. The message holds the end of its log."""
+    """Error: a process that the world needs ended or never became ready. The message holds the end of its log."""
 
 
 def dying_with_this_process() -> Callable[[], None]:
-    """What a child calls before its program is executed. Linux: the kernel kills it when this process ends, however that
-    ends."""
+    """Return a function that a child calls before its program is executed. On Linux the kernel then kills the child when
+    this process ends, however it ends."""
     parent = os.getpid()
 
     def prepare() -> None:
         if _LIBC is not None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
-                os._exit(1)  # it ended before
+                os._exit(1)  # the parent ended before
 
     return prepare
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nothing listens on now."""
+    """Return ports of this machine that nothing listens on now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -47,14 +47,14 @@ def free_ports(count: int) -> list[int]:
 
 
 class Process:
-    """One running program: can be frozen (SIGSTOP), thawed, killed (SIGKILL), stopped (SIGTERM) and started again."""
+    """One program: can be frozen (SIGSTOP), thawed, killed (SIGKILL), stopped (SIGTERM) and started again."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.frozen = False
         self.starts = 0
         self.pids: list[int] = []
-        """Of each start, the latest last."""
+        """Process id of each start, the latest last."""
         self._command = list(command)
         self._environment = dict(environment)
         self._log = log
@@ -70,7 +70,7 @@ class Process:
 
     @property
     def stopped(self) -> bool:
-        """Whether it runs and stands still, as the kernel has it (elsewhere than on Linux: as it was told to)."""
+        """Whether it runs and is stopped, by the kernel's account (elsewhere than on Linux: by `freeze` and `thaw`)."""
         if not self.running or sys.platform != "linux":
             return self.running and self.frozen
         try:
@@ -104,19 +104,19 @@ class Process:
         self.frozen = False
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """Kill it (kill -9), and wait until it is gone."""
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting: several processes end at the same time so."""
+        """Send SIGTERM without waiting, so that several processes end at the same time."""
         if self.frozen:
             self.thaw()
         self._signal(signal.SIGTERM)
 
     def stop(self, timeout: float = 10.0) -> None:
-        """SIGTERM, then SIGKILL after `timeout` seconds."""
+        """Send SIGTERM, then SIGKILL after `timeout` seconds."""
         if not self.running or self._process is None:
             return
         self.terminate()
@@ -126,12 +126,12 @@ class Process:
             self.kill()
 
     def failure(self, what: str) -> ProcessFailed:
-        """An error that says `what` went wrong, with the last lines of the log."""
+        """Return an error that says `what` went wrong, with the last lines of the log."""
         lines = self._log.read_text(errors="replace").splitlines()[-6:] if self._log.exists() else []
         return ProcessFailed(f"{self.name} {what}. Its log ends: {' | '.join(lines) or '(empty)'}")
 
     def memory_mb(self) -> float:
-        """The most resident memory it has had so far, in MB, as the kernel counts it (Linux; 0 elsewhere)."""
+        """Return its peak resident memory so far in MB, as the kernel counts it (Linux; 0 elsewhere)."""
         try:
             text = Path(f"/proc/{self.pid}/status").read_text()
             return int(text.split("VmHWM:")[1].split()[0]) / 1024

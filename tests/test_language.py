@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarks", "examples", "projectors", "replicator")
+PACKAGES = ("benchmarks", "chaos", "examples", "projectors", "replicator")
 """Packages whose docstrings are held to the rules: paths from the repository's root."""
 FRAGMENT = re.compile(r"(Of|So many|So often|So long|What|Whoever|Who|That|Where)\b")
 WORD = re.compile(r"\b(told|nobody|whoever|is had)\b", re.IGNORECASE)

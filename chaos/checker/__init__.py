@@ -1,1 +1,1 @@
-"""The checker: judges a run by its clients' history and the final reads alone, and knows nothing of how Meridian works."""
+"""Checker: judges a run by its clients' history and the final reads alone. It does not know how Meridian works."""

@@ -1,4 +1,4 @@
-"""What was asked for, what was acknowledged for it, and what is there: the same, change for change."""
+"""Checks that requests, acknowledgements and stored events agree, change by change."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chaos.checker.verdict import Verdict
 
 OPTIMISTIC = "optimistic claim"
 CLAIMS = {"claim": "meridian.claimed", "release": "meridian.released", OPTIMISTIC: "meridian.claimed"}
-"""The calls that claim, each with the type of its event."""
+"""Calls that claim, with the type of the event of each."""
 
 
 def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
-    """Judge what calls were told by what they had asked for, and what is there by both."""
+    """Judge the acknowledgements of calls by their requests, and the stored events by both."""
     there = {kept.digest for final in finals.values() for kept in final.events}
     for call in history.calls:
         done = call.outcome is Outcome.OK or any(event.digest in there for event in call.events)
@@ -37,7 +37,8 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
 
 
 def _told(verdict: Verdict, call: Call) -> None:
-    """A write is told of one event for each change that it asked for, in its own region, in the order that it gave."""
+    """Check that a write was acknowledged with one event for each change that it requested, in its own region and in the
+    order of the request."""
     asked = Counter(str(each["id"]) for each in call.value) - Counter(event.id for event in call.denied)
     told = Counter(event.id for event in call.events)
     missing = asked - told
@@ -77,7 +78,7 @@ def _stored(verdict: Verdict, known: Knowledge, region: str, final: Final, judge
 
 
 def _differs(kept: Kept, call: Call, event: Written) -> Iterator[str]:
-    """In what an event that is there is not what its writer asked for and was told."""
+    """Yield each difference between a stored event and what its writer requested and got acknowledged."""
     if kept.place != (event.lane, event.sequence):
         yield f"was told to be {event.lane} {event.sequence}"
     if kept.hlc != event.hlc:
@@ -95,8 +96,8 @@ def _differs(kept: Kept, call: Call, event: Written) -> Iterator[str]:
 
 
 def _asked(call: Call, event: Written) -> tuple[str, str, Mapping[str, Any]] | None:
-    """The stream, type and payload that an event of the call should have. The payload of a claim or decision says more than
-    was asked."""
+    """Return the stream, type and payload that an event of the call should have. The payload of a claim or decision holds
+    more than was requested."""
     if call.name in CLAIMS:
         return call.value["stream"], CLAIMS[call.name], {"owner": call.value["owner"]}
     for each in call.value:
@@ -106,5 +107,5 @@ def _asked(call: Call, event: Written) -> tuple[str, str, Mapping[str, Any]] | N
 
 
 def _text(value: object) -> str:
-    """As text, which tells 1 from 1.0 and from true."""
+    """Return the value as text, which differs for 1, 1.0 and true."""
     return json.dumps(value, sort_keys=True, default=repr)

@@ -1,4 +1,4 @@
-"""What the clients know about their writes: which event each became, and what it came after."""
+"""Knowledge of the clients about their writes: which event each became, and which events it follows."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ class Change:
 
     @property
     def context(self) -> Vector:
-        """What its writer had seen of the stream."""
+        """Version vector of the stream that its writer had seen."""
         return self.call.context.get(self.stream, {})
 
 
 @dataclass(slots=True)
 class Knowledge:
-    """The history, by what the checks ask for. Made once, read by all of them."""
+    """Indexes of the history for the checks. Built once, read by all of them."""
 
     acknowledged: dict[str, tuple[Call, Written]] = field(default_factory=dict)
-    """By digest; without what is gone."""
+    """Acknowledged events by digest, without those that are gone."""
     again: list[tuple[Call, Written, Call]] = field(default_factory=list)
-    """What was told to a call though another one (or the same) had been told of it, which comes last."""
+    """Events that were acknowledged again, each with the call, the event and the call (another one or the same) that it was
+    acknowledged to first."""
     unknown: dict[str, tuple[Call, Written]] = field(default_factory=dict)
-    """What may have been written, by digest."""
+    """Events that may have been written, by digest."""
     changes: dict[str, Change] = field(default_factory=dict)
-    """By id: every change that anybody asked for."""
+    """Every change that any client requested, by id."""
     gone_from: dict[str, int] = field(default_factory=dict)
-    """Lane -> the first sequence that is gone, and whose place may have been given again."""
+    """Lane -> the first sequence that is gone; its place may have been given again."""
     gone: set[Place] = field(default_factory=set)
-    """The places of what is gone."""
+    """Places of the events that are gone."""
     gone_ids: set[str] = field(default_factory=set)
-    """The changes that are gone."""
+    """Ids of the changes that are gone."""
     events: dict[Place, Kept] = field(default_factory=dict)
-    """What is kept at each place, in some region."""
+    """Event that is stored at each place, in some region."""
 
     @classmethod
     def of(cls, history: History, finals: Finals) -> Knowledge:
@@ -66,7 +67,7 @@ class Knowledge:
                 elif call.outcome is Outcome.UNKNOWN:
                     known.unknown[event.digest] = (call, event)
         known._lose_unsaid(history, held)
-        known.gone_ids -= {event.id for _, event in known.acknowledged.values()}  # asked for again, and acknowledged
+        known.gone_ids -= {event.id for _, event in known.acknowledged.values()}  # requested again, and acknowledged
         for final in finals.values():
             for kept in final.events:
                 known.events.setdefault(kept.place, kept)
@@ -78,14 +79,14 @@ class Knowledge:
         self.gone_ids.add(event.id)
 
     def _lose_unsaid(self, history: History, held: set[str]) -> None:
-        """What nobody was told to be written may have been in a region that lost its data, and somebody may have read it."""
+        """Count unacknowledged events as gone if their region lost its data: they may have been stored there, and read."""
         for call in history.calls:
             for event in (*call.denied, *(call.events if call.outcome is Outcome.UNKNOWN else ())):
                 if event.lane.partition("#")[0] in history.lost_regions and event.digest not in held:
                     self._lose(event)
 
     def still(self, stream: str, vector: Vector) -> dict[str, int]:
-        """Of a vector what means the same now as it did then: up to where the lane lost something for good."""
+        """Return the part of a vector that still has its old meaning: up to where each lane lost something permanently."""
         capped = {}
         for region, sequence in vector.items():
             lane = lane_of(region, stream)
@@ -93,11 +94,11 @@ class Knowledge:
         return {region: sequence for region, sequence in capped.items() if sequence}
 
     def means_the_same(self, stream: str, vector: Vector) -> bool:
-        """Whether nothing of a vector is gone."""
+        """Return whether nothing of a vector is gone."""
         return all(vector[region] < self.gone_from.get(lane_of(region, stream), vector[region] + 1) for region in vector)
 
     def nowhere(self, stream: str, vector: Vector) -> Place | None:
-        """The first place of a vector where no event is, and where none was that is gone."""
+        """Return the first place of a vector that has no event and never had one that is gone; None if there is none."""
         for region, last in vector.items():
             lane = lane_of(region, stream)
             for sequence in range(1, last + 1):
@@ -106,7 +107,7 @@ class Knowledge:
         return None
 
     def within(self, stream: str, vector: Vector) -> Iterator[Kept]:
-        """The events of a vector. Those that are nowhere are left out: `nowhere` tells of them."""
+        """Yield the events of a vector. Places without an event are left out: `nowhere` reports them."""
         for region, last in vector.items():
             lane = lane_of(region, stream)
             for sequence in range(1, last + 1):
@@ -114,8 +115,9 @@ class Knowledge:
                     yield kept
 
     def had_seen(self, kept: Kept, other: Kept) -> bool | None:
-        """Whether the writer of `kept` had seen `other`, which is of the same stream: by what it said then, or as its own
-        lane held it already. None where it had seen something at that place, and what was there then may be gone."""
+        """Return whether the writer of `kept` had seen `other`, an event of the same stream: by its context, or because
+        its own lane held it already. None if it had seen an event at that place, and the event that was there then may be
+        gone."""
         if kept.lane == other.lane:
             return other.sequence < kept.sequence
         change = self.changes.get(str(kept.fields.get("id")))
@@ -125,18 +127,18 @@ class Knowledge:
 
 
 def lane_of(region: str, stream: str) -> str:
-    """The partition key of a region's lane of a stream."""
+    """Return the partition key of a region's lane of a stream."""
     kind, _, name = stream.partition("/")
     return f"{region}#{kind}#{name}"
 
 
 def stream_of(lane: str) -> str:
-    """The stream of a lane's partition key."""
+    """Return the stream of a lane's partition key."""
     return lane.partition("#")[2].replace("#", "/", 1)
 
 
 def vector_of(found: object) -> Vector | None:
-    """What was found as a vector, if it is one: whole numbers from 1 on, by regions."""
+    """Return the value as a vector if it is one: whole numbers from 1 on, by region. None otherwise."""
     if not isinstance(found, Mapping):
         return None
     fits = all(isinstance(region, str) and whole(last) and last > 0 for region, last in found.items())
@@ -144,17 +146,17 @@ def vector_of(found: object) -> Vector | None:
 
 
 def whole(found: object) -> bool:
-    """Whether it is a whole number: true and 1.0, which Python takes for 1, are none."""
+    """Return whether it is a whole number. True and 1.0, which Python takes for 1, are not."""
     return type(found) is int
 
 
 def dominates(vector: Vector, other: Vector) -> bool:
-    """Whether `vector` has everything of `other`."""
+    """Return whether `vector` includes all of `other`."""
     return all(vector.get(region, 0) >= sequence for region, sequence in other.items())
 
 
 def by_lane(events: Iterable[Kept]) -> dict[str, list[Kept]]:
-    """The events of each lane, in order."""
+    """Return the events of each lane, in order."""
     lanes: dict[str, list[Kept]] = {}
     for kept in events:
         lanes.setdefault(kept.lane, []).append(kept)

@@ -1,4 +1,4 @@
-"""All checks of a run."""
+"""Entry point of the checker: all checks of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chaos.checker.verdict import PROMISES, Verdict
 from chaos.checker.views import check_views
 
 Values = Callable[[Verdict, Knowledge, Finals], None]
-"""Judges what the views' values are."""
+"""Callable that judges the values of the views."""
 
 
 def check(
@@ -25,7 +25,7 @@ def check(
     values: Values = check_things,
     promises: Mapping[str, str] = PROMISES,
 ) -> Verdict:
-    """The verdict on what the clients were told, and on what every region holds in the end: by these promises, and of views
+    """Return the verdict on the clients' history and on the final state of every region, by these promises. Views are those
     of the streams of this type."""
     verdict = Verdict(promises)
     known = Knowledge.of(history, finals)

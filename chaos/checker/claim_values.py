@@ -1,7 +1,8 @@
-"""Values: what things must come to, told from their events and from what their writers had seen; no CRDT is asked.
+"""Values that things must have, computed from their events and from what their writers had seen. No CRDT code is used.
 
-Counters by Maelstrom's rule: what was acknowledged and any part of what is unknown; and exactly what the events at hand
-come to. Members and names by what is legal: whoever removes or overwrites must have seen what they remove or overwrite.
+Counters follow Maelstrom's rule: what was acknowledged and any part of what is unknown. They must also be exactly the sum of
+the stored events. Members and names must be legal: a writer that removes or overwrites must have seen what it removes or
+overwrites.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from chaos.checker.verdict import Verdict
 
 _NOTHING: Mapping[str, Any] = {"count": 0, "members": [], "called": None}
 _FIELDS = {"added": ("n", "counters"), "joined": ("who", "sets"), "left": ("who", "sets"), "named": ("to", "registers")}
-"""What an event of each type says, and the promise that is judged by it."""
+"""Field of each event type, and the promise that is judged by it."""
 _MOST_UNKNOWN = 20_000
 
 
 def explain(known: Knowledge, stream: str, vector: Vector, value: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What of a thing's value cannot be: a promise's name and why, for each."""
+    """Yield what is impossible in a thing's value, each as the name of a promise and the reason."""
     found = _NOTHING if value is None else value
     if not isinstance(found, Mapping) or found.keys() != _NOTHING.keys():
         for promise in ("counters", "sets", "registers"):
@@ -43,7 +44,7 @@ def explain(known: Knowledge, stream: str, vector: Vector, value: Mapping[str, A
 
 
 def _fits(kept: Kept) -> bool:
-    """Whether an event of a thing says what events of its type say."""
+    """Return whether the event of a thing has the field of its type."""
     said = kept.fields.get(_FIELDS[kept.type][0])
     return whole(said) if kept.type == "added" else isinstance(said, str)
 
@@ -60,7 +61,8 @@ def _members_wrong(members: object, sure: set[str], legal: set[str]) -> Iterator
 
 
 def _members(known: Knowledge, held: list[Kept]) -> tuple[set[str], set[str]]:
-    """Who joined in an event that nobody who left them had seen: for sure, and as far as anybody can tell."""
+    """Return the members whose joining was not seen by any writer that removed them: those that are certain, and those that
+    are possible."""
     joined, left = _by_payload(held, "joined"), _by_payload(held, "left")
     sure, legal = set(), set()
     for who, events in joined.items():
@@ -81,7 +83,7 @@ def _by_payload(held: list[Kept], kind: str) -> dict[str, list[Kept]]:
 
 
 def _names(known: Knowledge, held: list[Kept]) -> set[str | None]:
-    """The names that nobody overwrote who had seen them."""
+    """Return the names that no writer who had seen them overwrote."""
     given = [kept for kept in held if kept.type == "named"]
     if not given:
         return {None}
@@ -92,7 +94,7 @@ def _names(known: Knowledge, held: list[Kept]) -> set[str | None]:
 
 
 def check_things(verdict: Verdict, known: Knowledge, finals: Finals) -> None:
-    """Judge the value of every region's views of things."""
+    """Judge the values of every region's views of things."""
     sums = _sums(known)
     for region, final in finals.items():
         for stream, view in sorted(final.views.items()):
@@ -117,11 +119,11 @@ class _Sums:
         self._allowed: dict[str, set[int]] = {}
 
     def refuse(self, stream: str, count: int) -> str | None:
-        """Why a count cannot be, if it cannot."""
+        """Return why a count is impossible; None if it is possible."""
         if stream not in self._allowed:
             sums = {self._sure.get(stream, 0)}
             for n in self._unsure.get(stream, ()):
-                if len(sums) > _MOST_UNKNOWN:  # then any is taken for possible; its events say what it is
+                if len(sums) > _MOST_UNKNOWN:  # then any count is taken as possible; its events still determine it
                     return None
                 sums |= {each + n for each in sums}
             self._allowed[stream] = sums

@@ -1,4 +1,4 @@
-"""Claims: at most one owner at a time, told from the claims' events and from what the claimants were told."""
+"""Checks of claims: at most one owner at a time, by the claims' events and by the answers that the claimants got."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HOMED = CLAIMS.keys() - {OPTIMISTIC}
 
 
 def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
-    """Judge claims under the home-region rule: every claim's events are in one lane, and tell who owned it when."""
+    """Judge claims under the home-region rule: the events of each claim are in one lane, and show who owned it when."""
     claims = {call.value["stream"] for call in history.calls if call.name in _HOMED}
     others = {call.value["stream"] for call in history.calls if call.name == OPTIMISTIC}
     for region, final in finals.items():
@@ -48,8 +48,8 @@ def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
 
 
 def _told(verdict: Verdict, history: History) -> None:
-    """What claimants are told: two of them that they have it only if one may have given it up between, and whoever is told
-    so without an event only if it had it before."""
+    """Judge the answers to claimants. Two of them may both be granted a claim only if one may have released it in between. A
+    claimant is granted it without an event only if it owned it before."""
     granted: dict[str, list[Call]] = {}
     released: dict[str, list[Call]] = {}
     asked: dict[str, list[Call]] = {}
@@ -87,7 +87,7 @@ def _told(verdict: Verdict, history: History) -> None:
 
 
 def _between(one: Call, released: list[Call], other: Call) -> bool:
-    """Whether the owner of `one` may have given it up after that was granted, and before `other` was."""
+    """Return whether the owner of `one` may have released it after that grant and before the grant `other`."""
     return one.began < _end(other) and any(
         each.value["owner"] == one.value["owner"] and each.began < _end(other) and _end(each) > one.began
         for each in released
@@ -95,8 +95,8 @@ def _between(one: Call, released: list[Call], other: Call) -> bool:
 
 
 def _had(grant: Call, asked: list[Call], released: list[Call], history: History) -> bool:
-    """Whether the owner of a grant without an event may have had it: by another claim of its own that has an event, and
-    that it had not certainly given up."""
+    """Return whether the owner of a grant without an event may have owned it already: by another claim of its own that has
+    an event and that it had not certainly released."""
     owner = grant.value["owner"]
     own = [each for each in released if each.value["owner"] == owner and each.outcome is Outcome.OK]
     for claim in asked:
@@ -110,7 +110,7 @@ def _had(grant: Call, asked: list[Call], released: list[Call], history: History)
 
 
 def _may_have_been(claim: Call, history: History) -> bool:
-    """A claim that turned out not to be written may have been there before its region lost its data."""
+    """Return whether a claim that turned out not to be written may have been stored before its region lost its data."""
     return any(event.lane.partition("#")[0] in history.lost_regions for event in claim.denied)
 
 

@@ -1,8 +1,8 @@
-"""What must hold after contention, beside what every run promises: no update is lost, and claims that may be granted twice
-end with one owner.
+"""Checks of contention, beside those of every run: no update is lost, and claims that may be granted twice end with one
+owner.
 
-It knows nothing of how preconditions are kept: it recounts every decision from what its event says to have observed, and
-every claim by walking through the claim's events.
+They do not know how preconditions are kept. They recompute every decision from the vector that its event observed, and every
+claim by walking through the claim's events.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from chaos.checker.history import Finals, Kept
 from chaos.checker.verdict import PROMISES, Verdict
 
 TALLY, HOMED, NICKNAME = "tally", "email", "nickname"
-"""The types of streams: of decisions, and of claims under the home-region rule and under the optimistic one."""
+"""Types of streams: decisions, claims under the home-region rule, and claims under the optimistic rule."""
 _CLAIMED, _LOST = CLAIMS[OPTIMISTIC], "meridian.claim_lost"
 _NOT_LOOKED_AT = ("read_your_writes", "monotonic_reads", "reads_explained", "sets", "registers", "causal_order")
 CONTENTION = {name: promise for name, promise in PROMISES.items() if name not in _NOT_LOOKED_AT} | {
@@ -25,12 +25,12 @@ CONTENTION = {name: promise for name, promise in PROMISES.items() if name not in
     "not_one_owner": "a claim under the optimistic rule has one owner, the same in every region, and is said to have it",
     "not_told": "whoever lost a claim under the optimistic rule is told so exactly once",
 }
-"""The promises of contention."""
+"""Promises of contention, with what each means."""
 
 
 class Decisions:
-    """Judges the decisions and the claims of a run. `concurrent` counts decisions on streams without a home that were
-    concurrent with one in another region: merged, not lost."""
+    """Judge of a run's decisions and claims. `concurrent` counts decisions on streams without a home that were concurrent
+    with one in another region: merged, not lost."""
 
     def __init__(self, claim_home: Callable[[str], str], stream_home: Callable[[str], str | None]) -> None:
         self._claim_home = claim_home
@@ -62,7 +62,8 @@ class Decisions:
                     verdict.breach("counters", f"{region}: {stream} is {view.value}, its events come to {total}")
 
     def _recount(self, verdict: Verdict, stream: str, events: Sequence[Kept]) -> None:
-        """Each decision says the total that it made of what it observed; nothing of its own lane may lie in between."""
+        """Check that each decision holds the total that follows from what it observed, with no event of its own lane in
+        between."""
         verdict.look("lost_updates", len(events))
         for kept in events:
             observed = sum(_observed(kept, other) for other in events)
@@ -84,7 +85,7 @@ class Decisions:
 
 
 def _by_stream(events: Sequence[Kept]) -> dict[str, list[Kept]]:
-    """The events of each stream, in the order that they have in every region."""
+    """Return the events of each stream, in the order that they have in every region."""
     found: dict[str, list[Kept]] = {}
     for kept in sorted(events, key=lambda kept: (kept.hlc, kept.region, kept.sequence)):
         found.setdefault(kept.stream, []).append(kept)
@@ -118,5 +119,5 @@ def _walk_optimistic(verdict: Verdict, stream: str, owners: dict[str, str | None
 
 
 def _owner(events: Sequence[Kept]) -> str | None:
-    """The first to claim owns it: nobody here releases."""
+    """Return the owner: the first to claim, as no client here releases."""
     return next((str(kept.fields.get("owner")) for kept in events if kept.type == _CLAIMED), None)

@@ -1,4 +1,4 @@
-"""Waiting until every region has everything."""
+"""Convergence: wait until every region has everything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from chaos.checker.final_reads import Tables
 
 _STUCK_SECONDS = 60.0
-"""Convergence is given up when nothing at all has arrived anywhere for so long."""
+"""Seconds without any arrival anywhere after which convergence is given up."""
 
 
 def converge(
@@ -17,8 +17,8 @@ def converge(
     vectors: Mapping[str, str],
     beat: Callable[[int], None],
 ) -> int:
-    """Wait until every lane's last event and every view's last vector are in every region. Returns how many are not, where
-    nothing moves any more. `beat` is told every quarter of a second how many are there."""
+    """Wait until every lane's last event and every view's last vector are in every region. Returns how many are missing once
+    nothing moves any more. `beat` receives how many are there, every quarter of a second."""
     lanes = {region: dict(heads) for region in tables}
     rows = {region: dict(vectors) for region in tables}
     total = sum(map(len, lanes.values())) + sum(map(len, rows.values()))

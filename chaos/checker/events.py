@@ -1,4 +1,4 @@
-"""Events: each that was acknowledged is everywhere, once, as it was, in its lane's order; and no other is."""
+"""Checks of events: each acknowledged event is everywhere, once, unchanged, in its lane's order; and there is no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chaos.checker.verdict import Verdict
 
 _GENESIS = "0" * 64
 _OWN = "meridian.claim_lost"
-"""What Meridian itself writes, when a claim turns out to have lost."""
+"""Type of the event that Meridian itself writes when a claim turns out to have lost."""
 
 
 def check_events(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
@@ -80,7 +80,8 @@ def _places(verdict: Verdict, known: Knowledge) -> None:
 
 
 def _transactions(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
-    """A region that lost its data got transactions back lane by lane, so those may be torn."""
+    """Check that no transaction is torn. Regions that lost their data are left out: they got transactions back lane by
+    lane."""
     lost = {lane.partition("#")[0] for lane in known.gone_from} | {event.partition("#")[0] for event in history.lost_regions}
     for call in history.calls:
         if call.outcome is Outcome.FAIL or len(call.events) < 2 or call.events[0].lane.partition("#")[0] in lost:
@@ -115,7 +116,7 @@ def _lane_order(verdict: Verdict, known: Knowledge) -> None:
 
 
 def check_causes(verdict: Verdict, known: Knowledge, history: History) -> None:
-    """Whoever writes after having seen an event comes after it, whatever the clocks said."""
+    """Check that an event comes after every event that its writer had seen, whatever the clocks showed."""
     _after_what_was_seen(verdict, history)
     for call, event in known.acknowledged.values():
         kept = known.events.get((event.lane, event.sequence))
@@ -139,8 +140,8 @@ def check_causes(verdict: Verdict, known: Knowledge, history: History) -> None:
 
 
 def _after_what_was_seen(verdict: Verdict, history: History) -> None:
-    """An event is later than the latest time that its writer had seen of its stream. A call says the latest of all streams
-    that it writes to, which is that of one of them."""
+    """Check that an event is later than the latest time that its writer had seen of its stream. A call records the latest
+    time of all streams that it writes to, which belongs to one of them."""
     for call in history.calls:
         if call.outcome is not Outcome.OK or not isinstance(call.value, list) or not call.events or not call.hlc:
             continue

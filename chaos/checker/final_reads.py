@@ -1,4 +1,4 @@
-"""The final reads: tables as they are, by plain boto3. Nothing here uses the code that wrote them."""
+"""Final reads: the tables' content by plain boto3. Nothing here uses the code that wrote it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from replicator.runtime.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A view item as read."""
+    """View item as read."""
 
     vector: str
     state: str
@@ -25,7 +25,7 @@ class StoredView:
 
 
 class Tables:
-    """One region's tables, read raw. A busy emulator may take long over a page, and judges are not impatient."""
+    """One region's tables, read raw. Timeouts are long, as a busy emulator may take long for a page."""
 
     def __init__(self, settings: Settings, *, read_timeout: float = 30.0, attempts: int = 5) -> None:
         self.region = settings.region
@@ -33,10 +33,10 @@ class Tables:
         self.client = clients.dynamodb(self._settings, settings.region)
 
     def event_items(self, lanes: Collection[str]) -> Iterator[dict[str, Any]]:
-        """Every event of the region: these lanes one by one, and then whatever else the table holds.
+        """Yield every event of the region: these lanes one by one, and then everything else in the table.
 
-        A scan would do, but the emulator sorts its whole table for each page of one. So the rest is looked for only when
-        the table counts more items than the lanes hold.
+        A scan alone would do, but the emulator sorts its whole table for each page of one. The rest is therefore read only
+        when the table counts more items than the lanes hold.
         """
         count = 0
         for lane in lanes:
@@ -57,7 +57,7 @@ class Tables:
         yield from self._pages(self.client.query, request)
 
     def views(self) -> dict[str, StoredView]:
-        """Every view of the region, by its partition key."""
+        """Return every view of the region, by its partition key."""
         return {
             item["pk"]["S"]: StoredView(
                 item["vector"]["S"], item["state"]["S"], item["value"]["S"], bytes(item["digest"]["B"])
@@ -66,13 +66,13 @@ class Tables:
         }
 
     def refused(self) -> list[str]:
-        """What the region's control table says was refused, a line each."""
+        """Return the refused events that the region's control table lists, a line each."""
         items = [item for item in self._scan(self._settings.control_table) if item["pk"]["S"].startswith("quarantine#")]
         return [f"{item['pk']['S']} {item['sk']['S']}: {item.get('value', {}).get('S', '')}" for item in items]
 
     def final(self, lanes: Collection[str], projection: str, shared: dict[tuple[str, str], Kept] | None = None) -> Final:
-        """All that the region holds, for the checker. `projection` is the views' partition keys' beginning; `shared` are the
-        events that were read of other regions, which are kept in memory once."""
+        """Return all that the region holds, for the checker. `projection` is the prefix of the views' partition keys.
+        `shared` are the events already read of other regions, which are kept in memory once."""
         held = {} if shared is None else shared
         views = {
             key.removeprefix(f"{projection}#"): KeptView(json.loads(row.vector), json.loads(row.value), _body(row))
@@ -83,12 +83,12 @@ class Tables:
         return Final([held.setdefault((kept.digest, kept.computed), kept) for kept in events], views, self.refused())
 
     def present(self, heads: Mapping[str, int]) -> set[str]:
-        """Those lanes whose event at the given sequence is here."""
+        """Return the lanes whose event at the given sequence is here."""
         keys = [{"pk": {"S": key}, "sk": {"S": f"{sequence:016d}"}} for key, sequence in heads.items()]
         return {item["pk"]["S"] for item in self._get(self._settings.events_table, keys, "pk")}
 
     def last(self, lanes: Collection[str]) -> dict[str, int]:
-        """The last sequence of each of these lanes that has any event here."""
+        """Return the last sequence of each of these lanes that has any event here."""
         found = {}
         for lane in lanes:
             request: Any = {
@@ -104,18 +104,18 @@ class Tables:
         return found
 
     def digests(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
-        """The digests of those events of these (lane, sequence) that are here."""
+        """Return the digests of those of these (lane, sequence) that are here."""
         wanted = [{"pk": {"S": lane}, "sk": {"S": f"{sequence:016d}"}} for lane, sequence in keys]
         found = self._get(self._settings.events_table, wanted, "pk, sk, digest")
         return {(item["pk"]["S"], int(item["sk"]["S"])): bytes(item["digest"]["B"]) for item in found}
 
     def vectors(self, keys: Collection[str]) -> dict[str, str]:
-        """The version vectors of these views, as stored."""
+        """Return the version vectors of these views, as stored."""
         wanted = [{"pk": {"S": key}, "sk": {"S": "-"}} for key in keys]
         return {item["pk"]["S"]: item["vector"]["S"] for item in self._get(self._settings.views_table, wanted, "pk, vector")}
 
     def items(self) -> int:
-        """About how many events and views are here: to see whether anything moves, not to judge by."""
+        """Return about how many events and views are here: to notice progress, not to judge."""
         return self._count(self._settings.events_table) + self._count(self._settings.views_table)
 
     def _count(self, table: str) -> int:
@@ -147,7 +147,7 @@ class Tables:
 
 
 def kept_of(item: Mapping[str, Any]) -> Kept:
-    """An event item as the checker knows it."""
+    """Return an event item as the checker's `Kept`."""
     return Kept(
         item["pk"]["S"],
         int(item["sk"]["S"]),
@@ -166,7 +166,7 @@ def _body(row: StoredView) -> str:
 
 
 def content_digest(item: Mapping[str, Any]) -> bytes:
-    """The digest that an event item should carry, written out again from docs/decisions/0002 alone."""
+    """Return the digest that an event item should carry: a second implementation, from docs/decisions/0002 alone."""
     region, kind, name = item["pk"]["S"].split("#")
     fields = [
         b"meridian.event.1",

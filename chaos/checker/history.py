@@ -1,7 +1,8 @@
-"""The history: every call that a client made, when, where, and how it ended. And what was read when all was over.
+"""History of calls: every call that a client made, when, where, and how it ended; and the final reads.
 
-A call is invoked, and ends as ok, fail or unknown; one that never ended is unknown. What was unknown may be settled later,
-when the client asks what became of it. Written as lines of JSON, one each for invoke, end and settlement, as they happened.
+A call is invoked, and ends as ok, fail or unknown; one that never ended is unknown. An unknown call may be settled later,
+when the client resolves it. The history is written as lines of JSON, one for each invocation, end and settlement, in the
+order in which they happened.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from math import inf
 from typing import Any
 
 Vector = Mapping[str, int]
-"""region -> the last sequence of its lane of one stream."""
+"""Region -> the last sequence of its lane of one stream."""
 
 Place = tuple[str, int]
 """A lane's partition key and a sequence."""
@@ -27,12 +28,13 @@ class Outcome(StrEnum):
     FAIL = "fail"
     """Certainly not done."""
     UNKNOWN = "unknown"
-    """Done or not: nobody can tell yet."""
+    """Done or not: not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An event as its writer was told of it. `lane` is the lane's partition key, `digest` hexadecimal, `id` the change's."""
+    """Event as acknowledged to its writer. `lane` is the lane's partition key, `digest` is hexadecimal, `id` is the
+    change's."""
 
     lane: str
     sequence: int
@@ -49,56 +51,56 @@ class Written:
 class Call:
     """One call. Times are in seconds of the run's clock.
 
-    `name` is write, claim, release or read. `value` says what was asked: for a write a list of changes `{"id", "stream",
-    "type", …payload}`, for a claim or release `{"id", "stream", "owner"}`, for a read `{"stream"}`. `context` is what the
-    client had seen of each stream it names.
+    `name` is write, claim, release or read. `value` is the request: for a write a list of changes `{"id", "stream", "type",
+    …payload}`, for a claim or release `{"id", "stream", "owner"}`, for a read `{"stream"}`. `context` is what the client had
+    seen of each stream it names.
     """
 
     number: int
     process: str
-    """Who called. The calls of a process do not overlap."""
+    """Client that called. The calls of a process do not overlap."""
     region: str
     name: str
     value: Any
     context: Mapping[str, Vector]
-    """stream -> what the client had seen of it; for a read, what its token asked for."""
+    """Stream -> the vector that the client had seen of it; for a read, the vector of its token."""
     invoked: float
     hlc: str = ""
-    """The latest timestamp that the client had seen when it called."""
+    """Latest timestamp that the client had seen when it called."""
     ended: float | None = None
     outcome: Outcome = Outcome.UNKNOWN
     events: tuple[Written, ...] = ()
-    """Of a write: the events that it made, or, while unknown, would make."""
+    """For a write: the events that it made or, while it is unknown, would make."""
     denied: tuple[Written, ...] = ()
-    """Of a write that was unknown: the events that it turned out not to have made. Only a region that lost its data has some
-    of a write and others not."""
+    """For a write that was unknown: the events that it turned out not to have made. Only a region that lost its data has
+    some events of a write and lacks others."""
     seen: Vector | None = None
-    """Of a read: the version vector of what was read."""
+    """For a read: the version vector of the value."""
     found: Any = None
-    """Of a read: the value. Of a claim that failed: who had it."""
+    """For a read: the value. For a claim that failed: the owner."""
     why: str = ""
-    """Of what failed or is unknown: what the client was told."""
+    """For a failed or unknown call: the reason that the client got."""
     began: int = 0
     done: int | None = None
-    """Where in the order of all that happened it was invoked, and where its end became known."""
+    """Positions of its invocation (`began`) and of its known end (`done`) in the order of all lines."""
 
 
 class History:
-    """Records calls. Safe to share between threads. `clock` gives seconds; `sink` is told each line as it happens."""
+    """Recorder of calls. Safe to share between threads. `clock` returns seconds; `sink` receives each line as it happens."""
 
     def __init__(self, clock: Callable[[], float], sink: Callable[[dict[str, Any]], None] | None = None) -> None:
         self.clock = clock
         self.calls: list[Call] = []
         self.gone: set[str] = set()
-        """The digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
+        """Digests of acknowledged events that survived nowhere: their region lost its data, and no other held them."""
         self.lost_regions: set[str] = set()
-        """The regions that have lost their data at some time."""
+        """Regions that have lost their data at some time."""
         self.gone_from: dict[str, int] = {}
-        """Lane -> the first sequence that is gone, and whose place may have been given again."""
+        """Lane -> the first sequence that is gone; its place may have been given again."""
         self.doubted = 0
-        """How many calls were unknown at first."""
+        """Number of calls that were unknown at first."""
         self.doubted_events = self.confirmed_events = 0
-        """How many events they were to write, and how many of these turned out to be written."""
+        """Number of events that they were to write, and number of these that turned out to be written."""
         self._acknowledged: Counter[str] = Counter()
         self._gone: Counter[str] = Counter()
         self._sink = sink
@@ -106,7 +108,7 @@ class History:
         self._lines = 0
 
     def invoke(self, process: str, region: str, name: str, value: Any, context: Mapping[str, Vector], hlc: str = "") -> Call:
-        """A client is about to call."""
+        """Record that a client is about to call."""
         with self._lock:
             call = Call(len(self.calls), process, region, name, value, context, self.clock(), hlc, began=self._line())
             self.calls.append(call)
@@ -121,15 +123,15 @@ class History:
         self._end(call, Outcome.OK, events, seen, found, "")
 
     def fail(self, call: Call, why: str, found: Any = None) -> None:
-        """It was certainly not done."""
+        """Record that the call was certainly not done."""
         self._end(call, Outcome.FAIL, (), None, found, why)
 
     def unknown(self, call: Call, events: Sequence[Written], why: str) -> None:
-        """No answer. `events` are what it would have written."""
+        """Record that the call got no answer. `events` are those that it would have written."""
         self._end(call, Outcome.UNKNOWN, events, None, None, why)
 
     def settle(self, call: Call, written: Collection[str]) -> None:
-        """What became of an unknown call turned out: its events with these digests are written, and no other."""
+        """Record the outcome of an unknown call: its events with these digests are written, and no other."""
         held = set(written)
         there = tuple(event for event in call.events if event.digest in held)
         with self._lock:
@@ -147,8 +149,8 @@ class History:
                 )  # fmt: skip
 
     def lose(self, region: str, survived: Iterable[str]) -> list[Written]:
-        """The region lost its data. Of its acknowledged events those with these digests survived somewhere; the others are
-        gone, which the drill must then account for. Returns them."""
+        """Record that the region lost its data. Its acknowledged events with these digests survived somewhere; the others
+        are gone, and the drill must account for them. Returns those that are gone."""
         held = set(survived)
         with self._lock:
             lost = [
@@ -167,7 +169,7 @@ class History:
         return lost
 
     def acknowledged(self) -> Iterator[Written]:
-        """Every event that somebody was told is written, those that are gone included."""
+        """Yield every acknowledged event, including those that are gone."""
         with self._lock:
             calls = list(self.calls)
         for call in calls:
@@ -175,7 +177,7 @@ class History:
                 yield from call.events
 
     def events_of(self, region: str, since: float = -inf, until: float = inf) -> dict[Place, str]:
-        """The digest of each event of the region's lanes that was acknowledged in this time and is not gone."""
+        """Return the digest of each event of the region's lanes that was acknowledged in this time and is not gone."""
         with self._lock:
             calls = list(self.calls)
         return {
@@ -187,7 +189,7 @@ class History:
         }
 
     def heads(self) -> dict[str, int]:
-        """The last acknowledged sequence of each lane that is not gone."""
+        """Return the last acknowledged sequence of each lane that is not gone."""
         found: dict[str, int] = {}
         for event in self.acknowledged():
             if event.digest not in self.gone:
@@ -195,17 +197,17 @@ class History:
         return found
 
     def count(self, region: str | None = None) -> int:
-        """How many events were acknowledged, those that are gone included; or how many of this region's lanes, and are not
-        gone."""
+        """Return the number of acknowledged events, including those that are gone; or those of this region's lanes, without
+        those that are gone."""
         return self._acknowledged.total() if region is None else self._acknowledged[region] - self._gone[region]
 
     @property
     def gone_events(self) -> int:
-        """How many acknowledged events are gone."""
+        """Number of acknowledged events that are gone."""
         return self._gone.total()
 
     def counts(self) -> dict[str, int]:
-        """How many calls ended how."""
+        """Return the number of calls by outcome."""
         with self._lock:
             return {str(outcome): sum(call.outcome is outcome for call in self.calls) for outcome in Outcome}
 
@@ -240,7 +242,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An event as it is kept. `computed` is the digest that its content has, `digest` the one it carries, in hexadecimal."""
+    """Event as stored. `computed` is the digest of its content, `digest` the one that it carries, both in hexadecimal."""
 
     lane: str
     sequence: int
@@ -258,12 +260,12 @@ class Kept:
 
     @property
     def stream(self) -> str:
-        """`thing/7`."""
+        """Stream, such as `thing/7`."""
         return "/".join(self.lane.split("#")[1:])
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Its payload; nothing where that is no object, which nobody asks for."""
+        """Payload; empty if that is no object, which no client writes."""
         return self.payload if isinstance(self.payload, Mapping) else {}
 
     @property
@@ -273,7 +275,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class KeptView:
-    """A view as it is kept. `body` is everything of it that must be the same everywhere, as text."""
+    """View as stored. `body` is everything of it that must be the same everywhere, as text."""
 
     vector: Vector
     value: Mapping[str, Any]
@@ -282,21 +284,21 @@ class KeptView:
 
 @dataclass
 class Final:
-    """What one region holds when all is over."""
+    """Content of one region at the end of a run."""
 
     events: list[Kept] = field(default_factory=list)
     views: dict[str, KeptView] = field(default_factory=dict)
-    """stream -> its view."""
+    """Stream -> its view."""
     quarantined: list[str] = field(default_factory=list)
-    """What was refused, and why."""
+    """Refused events, each with the reason."""
     owners: dict[str, str | None] = field(default_factory=dict)
-    """claim -> who owns it, as a reader there is told."""
+    """Claim -> its owner, as a reader in this region sees it."""
 
     @cached_property
     def digests(self) -> frozenset[str]:
-        """Of its events. Asked for when all of them are there."""
+        """Digests of its events. Read it only when all of them are there."""
         return frozenset(kept.digest for kept in self.events)
 
 
 Finals = Mapping[str, Final]
-"""region -> what it holds."""
+"""Region -> its content at the end of the run."""

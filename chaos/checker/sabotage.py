@@ -1,4 +1,4 @@
-"""Breaking each promise on purpose, in the tables themselves, to show that the checker sees it."""
+"""Sabotage: break each promise on purpose, in the tables themselves, to show that the checker sees it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def break_promise(promise: str, tables: Sequence[Tables], settings: Settings) ->
 
 
 def _copy(tables: Sequence[Tables], settings: Settings) -> tuple[Tables, Item, Item]:
-    """A peer's table, and there the two last events of some lane of another region that has at least two."""
+    """Return a peer's tables, and the last two events there of a lane of another region that has at least two. Raises
+    MeridianError when there is none."""
     for peer in tables:
         for page in peer.client.get_paginator("scan").paginate(TableName=settings.events_table):
             for item in page["Items"]:
@@ -42,13 +43,13 @@ def _delete(tables: Tables, settings: Settings, item: Item) -> None:
 
 
 def _lose(tables: Sequence[Tables], settings: Settings) -> None:
-    """The copy drops the last event of a lane on its way to a peer."""
+    """Delete the last event of a lane at a peer, as if the copy had dropped it."""
     peer, _, last = _copy(tables, settings)
     _delete(peer, settings, last)
 
 
 def _gap(tables: Sequence[Tables], settings: Settings) -> None:
-    """The copy drops an event in the middle of a lane."""
+    """Delete an event in the middle of a lane at a peer, as if the copy had dropped it."""
     peer, before, _ = _copy(tables, settings)
     _delete(peer, settings, before)
 
@@ -59,38 +60,38 @@ def _next(last: Item, payload: str) -> Item:
 
 
 def _duplicate(tables: Sequence[Tables], settings: Settings) -> None:
-    """The same report is appended a second time, well-formed, in every region."""
+    """Append the same report a second time, well-formed, in every region."""
     _, _, last = _copy(tables, settings)
     for each in tables:
         _put(each, settings, _next(last, last["payload"]["S"]))
 
 
 def _invent(tables: Sequence[Tables], settings: Settings) -> None:
-    """A well-formed event that nobody appended."""
+    """Put a well-formed event that no writer appended."""
     peer, _, last = _copy(tables, settings)
     _put(peer, settings, _next(last, '{"flight":"XX1","row":-1}'))
 
 
 def _overwrite(tables: Sequence[Tables], settings: Settings) -> None:
-    """One payload is altered in place at a peer."""
+    """Alter one payload in place at a peer."""
     peer, _, last = _copy(tables, settings)
     _put(peer, settings, {**last, "payload": {"S": last["payload"]["S"].replace('"row":', '"row": ')}})
 
 
 def _fork(tables: Sequence[Tables], settings: Settings) -> None:
-    """A different event, with a digest of its own that fits, stands under a known id at a peer."""
+    """Put a different event, with a fitting digest of its own, under a known id at a peer."""
     peer, before, _ = _copy(tables, settings)
     other = {**before, "metadata": {"S": '{"by":"someone else"}'}}
     _put(peer, settings, {**other, "digest": {"B": content_digest(other)}})
 
 
 def _view(tables: Sequence[Tables], settings: Settings) -> None:
-    """One region's view of an aircraft is altered."""
+    """Alter one region's view of an aircraft."""
     _alter_view(tables[1:2], settings)
 
 
 def _truth(tables: Sequence[Tables], settings: Settings) -> None:
-    """All regions agree on a view that is wrong."""
+    """Alter a view in all regions alike, so that they agree on a wrong one."""
     _alter_view(tables, settings)
 
 
@@ -116,4 +117,4 @@ PROMISES: dict[str, Callable[[Sequence[Tables], Settings], None]] = {
     "views_identical": _view,
     "truth_matches": _truth,
 }
-"""Each promise by the name of its field in the drill's JSON."""
+"""Sabotage of each promise, by the name of its field in the drill's JSON."""

@@ -1,4 +1,5 @@
-"""Sessions: a read at a session's token sees what the session wrote and what it has seen, and its value is explained."""
+"""Session guarantees: a read at a session's token includes what the session wrote and has seen, and its value is
+explained."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from chaos.checker.verdict import Verdict
 
 
 def check_sessions(verdict: Verdict, known: Knowledge, history: History) -> None:
-    """Judge every read. What is gone with a region that lost its data is not asked for: nobody can read that."""
+    """Judge every read. Events that are gone with a region that lost its data are not required, as no read can return
+    them."""
     written: dict[tuple[str, str], dict[str, int]] = {}
     read: dict[tuple[str, str], dict[str, int]] = {}
     ended = [call for call in history.calls if call.outcome is Outcome.OK]

@@ -1,4 +1,4 @@
-"""The verdict: each promise, how often it was looked at, how often it was broken, and the first few examples."""
+"""Verdict: for each promise how often it was checked, how often it was broken, and the first few examples."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PROMISES: dict[str, str] = {
     "views_identical": "every region has the same views, to the byte",
     "quarantined": "nothing was refused, as nobody forged or damaged anything",
 }
-"""Every promise by name, in the words of a report: what is promised to clients that write to things, read and claim."""
+"""Promises by name, in the words of a report, to clients that write to things, read and claim."""
 
 _EXAMPLES = 5
 
 
 @dataclass(slots=True)
 class Finding:
-    """One promise. `looked` is how many things were looked at, `broken` how many were not as promised."""
+    """Result for one promise. `looked` is how many things were checked, `broken` how many of them broke the promise."""
 
     looked: int = 0
     broken: int = 0
@@ -44,18 +44,18 @@ class Finding:
 
 
 class Verdict:
-    """What was found. A promise that nothing was looked at for was not tested, and is not called kept."""
+    """Findings of a run. A promise for which nothing was checked is untested, and is not reported as kept."""
 
     def __init__(self, promises: Mapping[str, str] = PROMISES) -> None:
         self.promises = promises
         self.findings = {name: Finding() for name in promises}
 
     def look(self, promise: str, count: int = 1) -> None:
-        """So many more things are looked at."""
+        """Count `count` more checked things."""
         self.findings[promise].looked += count
 
     def breach(self, promise: str, example: str) -> None:
-        """The promise is broken, as the example says."""
+        """Record that the promise is broken, with an example."""
         finding = self.findings[promise]
         finding.broken += 1
         if len(finding.examples) < _EXAMPLES:
@@ -63,12 +63,12 @@ class Verdict:
 
     @property
     def broken(self) -> dict[str, int]:
-        """The promises that were broken, with how often."""
+        """Broken promises, with how often each was broken."""
         return {name: finding.broken for name, finding in self.findings.items() if finding.broken}
 
     @property
     def untested(self) -> list[str]:
-        """The promises for which there was nothing to look at."""
+        """Promises for which there was nothing to check."""
         return [name for name, finding in self.findings.items() if not finding.looked and not finding.broken]
 
     @property

@@ -1,4 +1,4 @@
-"""Views: each holds every event of its stream, and every region has the same bytes."""
+"""Checks of views: each holds every event of its stream, and every region has the same bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chaos.checker.verdict import Verdict
 
 
 def check_views(verdict: Verdict, finals: Finals, type: str) -> None:
-    """Judge every region's views of the streams of this type, whatever their values are."""
+    """Judge every region's views of the streams of this type, without their values."""
     reference: tuple[str, Mapping[str, str]] | None = None
     for region, final in finals.items():
         heads = _heads(final.events, type)

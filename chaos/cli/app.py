@@ -77,7 +77,7 @@ def drill(
     for option, file in (("--json", json_file), ("--markdown", markdown)):
         check_output(option, file)
     if not given("MERIDIAN_LOG"):
-        logs.configure_logs("error")  # the workers' logs are their own; here the bars and the table speak
+        logs.configure_logs("error")  # the workers have logs of their own; here the progress bars and the table report
     results = []
     for config in configs:
         with Bars() as bars:
@@ -133,8 +133,8 @@ def views(
     seed: Annotated[int, typer.Option(help="Chooses the flights, orders and duplicates.", metavar="N")] = 1,
     every: Annotated[bool, typer.Option("--every", help="Every order into every sink, instead of one into each.")] = False,
 ) -> None:
-    """The same events, in three orders with 10% duplicates, into DynamoDB, PostgreSQL and memory: all views are compared
-    with each other and with pandas.
+    """Project the same events, in three orders with 10% duplicates, into DynamoDB, PostgreSQL and memory, and compare all
+    views with each other and with pandas.
 
     Exits 0 when all are equal, 1 when not. Ctrl-C leaves nothing running.
     """

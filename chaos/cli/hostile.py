@@ -28,7 +28,7 @@ def hostile(
     seed: Annotated[int, typer.Option(help="Chooses them: the same seed is the same inputs.", metavar="N")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")] = None,
 ) -> None:
-    """Hostile inputs at every door of two regions: each is refused clearly or quarantined, and nothing else stops.
+    """Send hostile inputs to every door of two regions: each is refused clearly or quarantined, and nothing else stops.
 
     Exits 0 when every one came to what it should and every good event is everywhere, 1 when not. Ctrl-C leaves nothing
     running.

@@ -1,4 +1,4 @@
-"""Progress on a terminal, a line a phase elsewhere."""
+"""Progress of a run: bars on a terminal, a line a phase elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TELL_SECONDS = 15.0
 
 
 class Bars:
-    """Progress on a terminal, a line a phase elsewhere."""
+    """Watcher that draws progress bars on a terminal, and prints a line a phase elsewhere."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -44,7 +44,7 @@ class Bars:
             err.print(f"{name} …", highlight=False)
 
     def steps(self, name: str, done: int, total: int) -> None:
-        """A step of a phase that is begun when it is first heard of."""
+        """Record progress of a phase, which begins with its first report."""
         if name != self._phase:
             self._phase = name
             self.phase(name, total)

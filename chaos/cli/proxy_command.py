@@ -1,4 +1,4 @@
-"""`chaos proxy`: the engine of faults alone, in front of any AWS-compatible endpoint; or the rules for LocalStack's own."""
+"""`chaos proxy`: the fault engine alone, in front of any AWS-compatible endpoint; or the rules for LocalStack's own."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _send(rules: Sequence[Rule], url: str) -> None:
 
 
 def _address(url: str, option: str = "--target") -> tuple[str, int]:
-    """The host and port of a URL. Raises InvalidConfig."""
+    """Return the host and port of a URL. Raises InvalidConfig."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 80

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def list_scenarios() -> None:
-    """The scenarios that come with Meridian, and the actions that yours can use."""
+    """List the scenarios that come with Meridian, and the actions that yours can use."""
     from chaos.scenarios.actions import ACTIONS
     from chaos.scenarios.scenario_file import find_scenarios, load_scenario
 
@@ -62,7 +62,7 @@ def run_scenarios(
     """Run scenarios: clients write in every region while faults come and go; then every promise is checked.
 
     Exits 0 when every promise was looked at and kept, 1 when one was broken or nothing could be run. What cannot be run at
-    an endpoint is told as not run. Ctrl-C leaves nothing running, and --resume goes on after it.
+    an endpoint is reported as not run. Ctrl-C leaves nothing running, and --resume goes on after it.
     """
     from chaos.report.page import write_report
     from chaos.scenarios.campaign import Campaign

@@ -122,7 +122,7 @@ def _kept(tally: Tally) -> str:
 
 
 def _tell(campaign: Campaign, worst: Outcome) -> dict[str, Any]:
-    """Say what a seed broke, and how in the fewest steps. Returns the same for JSON."""
+    """Print what a seed broke, and how in the fewest steps. Returns the same for JSON."""
     from chaos.checker.verdict import PROMISES
     from chaos.simulator.judgement import SEEN
     from chaos.simulator.seeds import OUTSIDE
@@ -154,7 +154,7 @@ def _tell(campaign: Campaign, worst: Outcome) -> dict[str, Any]:
 
 
 def _shrink(campaign: Campaign, worst: Outcome) -> Replay | str:
-    """The seed in the fewest steps, or why there is no such thing."""
+    """Return the seed in the fewest steps, or why there is no such plan."""
     from chaos.simulator.replay import replay
     from chaos.simulator.seeds import pool
 

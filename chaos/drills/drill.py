@@ -1,4 +1,4 @@
-"""A drill: the scenario of its kind, with so many flights as its load, and every promise checked at the end."""
+"""Drill: the scenario of its kind, with a number of flights as its load, and every promise checked at the end."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from chaos.workload.flights import check_count, data_file
 from replicator.domain.errors import InvalidConfig
 
 KINDS = ("freeze", "kill", "restore", "partition", "one-way", "slow", "split-brain", "switchover")
-"""What can happen to a region: each is a file of chaos/drills/files."""
+"""Faults of a region: each is a file of chaos/drills/files."""
 _FILES = Path(__file__).parent / "files"
 
 
 @dataclass(frozen=True, slots=True)
 class DrillConfig:
-    """What to run. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
-    `breaks` names a promise to break on purpose after convergence, to show that the checker sees it; `terraform` runs it
-    on what `terraform apply` deploys, Lambdas and all; `outage` is how many seconds the outage lasts at least (None: as
-    long as its kind wants); `kind` is one of KINDS."""
+    """Parameters of a drill. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
+    `breaks` names a promise to break on purpose after convergence, to show that the checker sees it; `terraform` runs it on
+    what `terraform apply` deploys, with Lambdas; `outage` is the minimum seconds of the outage (None: the kind's own);
+    `kind` is one of KINDS."""
 
     events: int | None = 10_000
     regions: int = 3
@@ -63,7 +63,7 @@ class DrillConfig:
 
     @property
     def scenario(self) -> Scenario:
-        """The scenario of its kind, as it was asked for."""
+        """Scenario of its kind, with this configuration."""
         scenario = load_scenario(_FILES / f"{self.kind}.yaml")
         assert isinstance(scenario.load, FlightLoad)
         outage = scenario.load.outage if self.outage is None else self.outage
@@ -88,7 +88,7 @@ def run_drill(config: DrillConfig, watch: Watcher) -> DrillResult:
 
 @contextmanager
 def opened_drill(config: DrillConfig, watch: Watcher) -> Iterator[Run]:
-    """The drill's run in its world, which is there until this is closed."""
+    """Open the drill's run in its world, which exists until this is closed."""
     with opened(config.scenario, config.seed, watch, terraform=config.terraform, sampled=False) as run:
         assert isinstance(run, Run)
         yield run

@@ -1,4 +1,4 @@
-"""What came of a drill: its JSON, its table, and the figures of many."""
+"""Result of a drill: its JSON, its table, and the figures of many."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from chaos.scenarios.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What there is to see in a drill of a scenario."""
+    """Properties of a scenario's drill."""
 
     name: str
     loses: bool
-    """The region's data is lost."""
+    """Whether the region's data is lost."""
     planned: bool
-    """Nothing is wrong: no event may be missing anywhere when the clients move."""
+    """Whether nothing is wrong: no event may be missing anywhere when the clients move."""
     moves: bool
-    """Clients are moved away and back. Else both sides go on."""
+    """Whether clients are moved away and back. Otherwise both sides go on."""
     cuts: bool
-    """What is written in the region during the outage reaches no other before it ends."""
+    """Whether writes in the region during the outage reach no other region before it ends."""
     both_write: bool
-    """The region and the others go on writing to the end of the outage."""
+    """Whether the region and the others go on writing to the end of the outage."""
 
     @classmethod
     def of(cls, scenario: Scenario) -> Kind:
@@ -46,7 +46,7 @@ class Kind:
 
 @dataclass(slots=True)
 class DrillResult:
-    """What happened. `as_json` is what `--json` writes."""
+    """Result of one drill. `as_json` is what `--json` writes."""
 
     seed: int
     terraform: bool
@@ -71,12 +71,12 @@ class DrillResult:
         return not (verdict.broken or result.why or result.unstruck) and all(kept for _, _, kept in describe(self))
 
     def broken(self, *promises: str) -> int:
-        """How often these promises were broken."""
+        """Return how often these promises were broken."""
         return sum(self.result.verdict.findings[name].broken for name in promises)
 
     @property
     def faults(self) -> list[dict[str, Any]]:
-        """What was done to the world, in seconds since the load began."""
+        """Faults of the world, in seconds since the load began."""
         figures = self.figures
         done = [(self.kind.name, figures.region, figures.at, figures.until)]
         done += [(each.name, each.arguments["target"], each.began, each.ended) for each in self.result.kills]
@@ -128,7 +128,7 @@ class DrillResult:
 
 
 def describe(drill: DrillResult) -> Sequence[tuple[str, str, bool]]:
-    """(promise, evidence, kept) of each promise, for the table at the end."""
+    """Return (promise, evidence, kept) of each promise, for the table at the end."""
     result, figures, kind = drill.result, drill.figures, drill.kind
     copies = (result.acknowledged - result.gone) * len(result.regions)
 
@@ -160,7 +160,7 @@ def _fault(kind: Kind) -> str:
 
 
 def _as_its_kind_says(figures: Figures, kind: Kind) -> Iterator[tuple[str, str, bool]]:
-    """What there is to keep in a drill of this kind alone, and whether what was to happen did happen."""
+    """Yield the promises of a drill of this kind alone, and whether the intended faults did happen."""
     if kind.planned:
         yield "nothing was left behind", f"RPO {figures.rpo_events:,} events", figures.rpo_events == 0
     if kind.loses:
@@ -185,7 +185,7 @@ def _as_its_kind_says(figures: Figures, kind: Kind) -> Iterator[tuple[str, str, 
 
 
 def summarize(drill: DrillResult) -> Sequence[str]:
-    """What else there is to say, a line each."""
+    """Return further remarks, a line each."""
     result, figures, kind = drill.result, drill.figures, drill.kind
     killed = len(result.kills)
     home = "until the writers were home" if kind.moves else "until every region had what was written before"
@@ -229,14 +229,14 @@ SHORT = ("kind", "RPO", "gone", "RTO s", "fail-back s", "lost/overwritten/ doubl
 
 
 def as_markdown(drills: Sequence[DrillResult]) -> str:
-    """A Markdown table, a row a drill."""
+    """Return a Markdown table, a row a drill."""
     told = ([figure(drill) for figure in COLUMNS.values()] for drill in drills)
     rows = [list(COLUMNS), ["---", *("---:" for _ in list(COLUMNS)[1:])], *told]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def short_figures(drill: DrillResult) -> Sequence[str]:
-    """What fits on a terminal, in the order of SHORT but for its last."""
+    """Return the figures for a terminal, in the order of SHORT without its last."""
     kind, _, rpo, gone, rto, failback, *breaches = (figure(drill) for figure in COLUMNS.values())
     return kind, rpo.partition("/")[0], gone, rto, failback, "/".join(breaches[:4])
 

@@ -1,4 +1,4 @@
-"""Batches of which a part is not done: those entries never reach the service, and its answer names them as it would."""
+"""Partial batches: some entries never reach the service, and its answer names them as unprocessed, as it would itself."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ _WHY = "a simulated fault withheld this entry"
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """How one operation writes its entries, and those that were not done."""
+    """Format of one operation's entries, and of those that were not done."""
 
     entries: Callable[[Any], list[Any]]
     asking: Callable[[Any, Sequence[Any]], Any]
     answered: Callable[[Any, Sequence[Any], AbstractSet[int], Any], Any]
-    """From the request, all entries, which were withheld, and the answer to the others: the answer to all."""
+    """Callable that returns the answer to all, from the request, all entries, the withheld ones, and the answer to the
+    others."""
 
 
 async def unprocessed(request: Message, operation: str, share: float, chance: random.Random, ask: Ask) -> Message | None:
-    """The answer to the request with `share` of its entries (one at least) not done. None: there is none to withhold."""
+    """Return the answer to the request with `share` of its entries (one at least) not done. None: there is none to
+    withhold."""
     batch, asked = _BATCHES.get(operation), request.json()
     if batch is None or not isinstance(asked, dict):
         return None
     try:
         entries = batch.entries(asked)
     except (KeyError, TypeError, AttributeError):
-        return None  # the service will say what is wrong with it
+        return None  # the service will report the error
     if not entries:
         return None
     count = min(len(entries), max(1, round(len(entries) * share)))
@@ -79,7 +81,7 @@ def _get_answered(asked: Any, entries: Sequence[Any], withheld: AbstractSet[int]
 
 
 def _in_turn(name: str, failed: Mapping[str, Any]) -> Callable[[Any, Sequence[Any], AbstractSet[int], Any], Any]:
-    """An answer that has a result for each entry, in the order of the entries."""
+    """Return a function for answers that have a result for each entry, in the order of the entries."""
 
     def answered(_: Any, entries: Sequence[Any], withheld: AbstractSet[int], told: Any) -> Any:
         results = iter(told.get(name, []))

@@ -3,10 +3,10 @@
     python -m chaos.faults.clocks FILE -- replicator run
     python -m chaos.faults.clocks FILE -- -c "from replicator.cli.app import main; main()" run
 
-FILE holds the seconds by which the clock is wrong. `time.time` and `time.time_ns` tell the wrong time, `time.monotonic`
+FILE holds the seconds by which the clock is wrong. `time.time` and `time.time_ns` return the wrong time; `time.monotonic`
 and the timers of the system go on as they do when a machine's clock is set. Signatures and log lines keep the right time:
-they ask `datetime`. Processes that the program starts have the machine's own clock. While the clock is wrong, a program that
-asks it leaves a mark in FILE.PID, at most ten a second: a clock that nobody looked at was no fault.
+they use `datetime`. Processes that the program starts have the machine's own clock. While the clock is wrong, a program that
+reads it leaves a mark in FILE.PID, at most ten a second: a clock that no program read does not count as a fault.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _USAGE = "python -m chaos.faults.clocks FILE -- COMMAND, where COMMAND is -c COD
 
 
 class Clock:
-    """A region's wall clock, kept in a file. It is right at first. Several processes may have one on the same file.
-    `marks`: it leaves a mark when it is looked at while it is wrong."""
+    """Wall clock of a region, kept in a file. It is right at first. Several processes may have one on the same file.
+    `marks`: it leaves a mark when it is read while it is wrong."""
 
     def __init__(self, file: Path, *, marks: bool = False) -> None:
         self.file = file
         self.told_wrong = 0
-        """How often `wall` has told a wrong time."""
+        """Number of times that `wall` has returned a wrong time."""
         self._marks = marks
         self._offset = 0
         self._looked: int | None = None
 
     def set(self, seconds: float) -> None:
-        """The clock is `seconds` ahead of the machine's from now on (behind: negative; 0: right again).
+        """Set the clock `seconds` ahead of the machine's from now on (behind: negative; 0: right again).
 
-        Programs that run by it know within 0.1 s. Raises InvalidConfig.
+        Programs that run by it notice within 0.1 s. Raises InvalidConfig.
         """
         check_offset(seconds)
         new = self.file.with_name(f".{self.file.name}.{os.getpid()}")
@@ -54,24 +54,25 @@ class Clock:
 
     @property
     def offset_ns(self) -> int:
-        """By how many nanoseconds the clock is ahead, as the file said at most 0.1 s ago."""
+        """Nanoseconds that the clock is ahead, as the file said at most 0.1 s ago."""
         now = _monotonic_ns()
         if self._looked is None or now - self._looked >= _LOOK_NS:
             self._looked = now
-            with suppress(OSError, ValueError, OverflowError):  # not there yet, or nonsense: as it was
+            with suppress(OSError, ValueError, OverflowError):  # not there yet, or invalid: as it was
                 self._offset = int(float(self.file.read_text()) * 1e9)
             if self._offset and self._marks:
                 self._mark()
         return self._offset
 
     def wall(self) -> int:
-        """Milliseconds since the epoch by this clock: what a client's HybridLogicalClock takes."""
+        """Return milliseconds since the epoch by this clock, for a client's HybridLogicalClock."""
         offset = self.offset_ns
         self.told_wrong += offset != 0
         return (_true_ns() + offset) // 1_000_000
 
     def marks(self, pids: Iterable[int]) -> int:
-        """How many marks these processes have left: in so many tenths of a second they were told a wrong time."""
+        """Return the number of marks that these processes have left: the tenths of a second in which they read a wrong
+        time."""
         files = [self._marked(pid) for pid in set(pids)]
         return sum(file.stat().st_size for file in files if file.exists())
 
@@ -83,7 +84,8 @@ class Clock:
         return self.file.with_name(f"{self.file.name}.{pid}")
 
     def launched(self, *command: str) -> list[str]:
-        """The arguments that run a Python command by this clock: `-c CODE …`, `-m MODULE …` or an installed command."""
+        """Return the arguments that run a Python command by this clock: `-c CODE …`, `-m MODULE …` or an installed
+        command."""
         return [sys.executable, "-m", "chaos.faults.clocks", str(self.file), "--", *command]
 
 
@@ -94,13 +96,13 @@ def check_offset(seconds: float) -> None:
 
 
 def tell_time_by(clock: Clock) -> None:
-    """From now on this process's `time.time` and `time.time_ns` tell the time by `clock`."""
+    """Make this process's `time.time` and `time.time_ns` return the time of `clock` from now on."""
     time.time_ns = lambda: _true_ns() + clock.offset_ns
     time.time = lambda: _true() + clock.offset_ns / 1e9
 
 
 def run(command: Sequence[str]) -> None:
-    """Run a Python command in this process, as Python itself would. Raises InvalidConfig when there is none such."""
+    """Run a Python command in this process, as Python itself would. Raises InvalidConfig when there is no such command."""
     first, *rest = command
     if first == "-c":
         sys.argv = ["-c", *rest[1:]]

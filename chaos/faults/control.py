@@ -1,4 +1,4 @@
-"""Driving an engine of faults, ours or LocalStack's, and owning the process of ours."""
+"""Control of a fault engine, ours or LocalStack's, and the process of ours."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _opener = build_opener(ProxyHandler({}))
 
 
 class EngineUnavailable(MeridianError):
-    """No engine of faults answers at the URL."""
+    """Error: no fault engine answers at the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a rule has struck: `seen` requests that it was about, `struck` of them, `by` service, operation and region."""
+    """Effects of a rule: `seen` requests that matched it, `struck` of them, `by` service, operation and region."""
 
     rule: Rule
     seen: int
@@ -39,7 +39,8 @@ class Told:
 
 
 class Faults:
-    """An engine at a URL: our proxy, or LocalStack itself. All methods raise EngineUnavailable, and InvalidConfig."""
+    """Client of an engine at a URL: our proxy, or LocalStack itself. All methods raise EngineUnavailable, and
+    InvalidConfig."""
 
     def __init__(self, url: str, *, localstack: bool = False, timeout: float = _ASK_SECONDS) -> None:
         self.url = url.rstrip("/")
@@ -47,7 +48,7 @@ class Faults:
         self._timeout = timeout
 
     def set(self, rules: Iterable[Rule | Mapping[str, Any]]) -> list[tuple[Rule, str]]:
-        """These rules in place of all others. Returns those that the engine cannot do, each with the reason (ours: none)."""
+        """Replace all rules by these. Returns those that the engine cannot do, each with the reason (ours: none)."""
         parsed = _parsed(rules)
         if not self._localstack:
             self._ask("POST", FAULTS, [rule.as_json() for rule in parsed])
@@ -57,33 +58,34 @@ class Faults:
         return unable
 
     def add(self, rules: Iterable[Rule | Mapping[str, Any]]) -> list[tuple[Rule, str]]:
-        """These rules behind those that are set. Returns what `set` does."""
+        """Add these rules behind those that are set. Returns as `set`."""
         parsed = _parsed(rules)
         able, unable = for_localstack(parsed) if self._localstack else ([rule.as_json() for rule in parsed], [])
         self._ask("PATCH", FAULTS, able)
         return unable
 
     def remove(self, rules: Iterable[Rule | Mapping[str, Any]]) -> None:
-        """All but these, which are set: of rules that are alike one for each. The others go on as they are, with what they
-        have counted so far. Raises InvalidConfig, and removes none, when one of them is not set."""
+        """Remove these rules, which are set: of equal rules one for each. The others go on as they are, with their counts so
+        far. Raises InvalidConfig, and removes none, when one of them is not set."""
         parsed = _parsed(rules)
         self._ask("DELETE", FAULTS, for_localstack(parsed)[0] if self._localstack else [rule.as_json() for rule in parsed])
 
     def rules(self) -> tuple[Rule, ...]:
-        """The rules that are set."""
+        """Return the rules that are set."""
         return parse_rules(self._ask("GET", FAULTS), self.url)
 
     def clear(self) -> None:
-        """No faults any more, and no latency. Shards that were split stay split."""
+        """Remove all faults and all latency. Shards that were split stay split."""
         self._ask("POST", FAULTS, [])
         self.effects(0)
 
     def effects(self, latency: float) -> None:
-        """Every request waits `latency` milliseconds."""
+        """Delay every request by `latency` milliseconds."""
         self._ask("POST", EFFECTS, {"latency": int(latency)})
 
     def told(self) -> list[Told]:
-        """What each rule has struck, also those that are set no more. Empty for LocalStack, which does not tell."""
+        """Return the effects of each rule, also of those that were removed. Empty for LocalStack, which does not report
+        them."""
         if self._localstack:
             return []
         return [
@@ -125,10 +127,11 @@ def _parsed(rules: Iterable[Rule | Mapping[str, Any]]) -> Sequence[Rule]:
 
 
 class ServiceProxy:
-    """The proxy process in front of regions that listen on these ports of this machine, or at HOST:PORT. No faults at first.
+    """Proxy process in front of regions that listen on these ports of this machine, or at HOST:PORT. It has no faults at
+    first.
 
-    Streams of those in `inserts` are made to show INSERTs. Where a region does not listen its callers are reset, as they are
-    by a region that was killed; with `gone="502"` they are told so.
+    Streams of those in `inserts` are made to show INSERTs. Where a region does not listen its callers are reset, as by a
+    region that was killed; with `gone="502"` they get that answer.
     """
 
     def __init__(
@@ -149,18 +152,18 @@ class ServiceProxy:
         command = [sys.executable, "-m", "chaos.faults.proxy", "--seed", str(seed), "--gone", gone, *doors]
         self.process = Process("faults", command, {}, log)
         self.faults = Faults(self.endpoint(next(iter(regions))))
-        """The rules of all regions; a rule's own `region` says where it strikes."""
+        """Rules of all regions; a rule's own `region` says where it strikes."""
 
     def endpoint(self, region: str) -> str:
-        """The URL by which the region is reached through the proxy."""
+        """Return the URL by which the region is reached through the proxy."""
         return f"http://{HOST}:{self._ports[region]}"
 
     def port(self, region: str) -> int:
-        """The same, as a port of this machine: what a Network is given in place of the region's own."""
+        """Return the port of this machine for a region, which a Network gets in place of the region's own."""
         return self._ports[region]
 
     def start(self) -> None:
-        """Start it, and wait until it takes orders. Raises ProcessFailed."""
+        """Start it, and wait until it accepts orders. Raises ProcessFailed."""
         self.process.start()
         hasty = Faults(self.faults.url, timeout=1.0)  # another program may have the port, and never answer
         end = time.monotonic() + _START_SECONDS

@@ -1,4 +1,5 @@
-"""Which rule strikes which request, and what each has struck so far: a fault that never struck was no fault."""
+"""Fault engine: chooses the rule that strikes a request, and counts what each has struck: one that never struck was no
+fault."""
 
 from __future__ import annotations
 
@@ -17,13 +18,13 @@ _REMEMBERED = 1_000
 
 @dataclass(slots=True, eq=False)
 class Armed:
-    """A rule that is set, with its own chance. `since` is when, in the engine's seconds."""
+    """Rule that is set, with its own source of chance. `since` is when, in the engine's seconds."""
 
     rule: Rule
     since: float
     chance: random.Random
     seen: int = 0
-    """Requests that it was about, within its window."""
+    """Number of requests that matched it, within its window."""
     struck: Counter[str] = field(default_factory=Counter)
     active: bool = True
 
@@ -44,7 +45,7 @@ class Armed:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A rule strikes a request."""
+    """Decision that a rule strikes a request."""
 
     armed: Armed
     asked: Asked
@@ -58,16 +59,16 @@ class Strike:
         return self.armed.chance
 
     def missed(self) -> None:
-        """There was nothing to strike, such as records to repeat: it does not count."""
+        """Record that there was nothing to strike, such as records to repeat: it does not count."""
         self.armed.struck[str(self.asked)] -= 1
 
 
 class Engine:
-    """The rules that are set. The same seed, rules and order of requests strike the same requests."""
+    """Rules that are set. The same seed, rules and order of requests strike the same requests."""
 
     def __init__(self, now: Callable[[], float], seed: int = 0) -> None:
         self.latency = 0.0
-        """LocalStack's network effect: every request waits so many milliseconds."""
+        """LocalStack's network effect: milliseconds by which every request is delayed."""
         self._now = now
         self._seed = seed
         self._count = 0
@@ -79,7 +80,7 @@ class Engine:
         return [armed.rule for armed in self._armed]
 
     def set(self, rules: Iterable[Rule]) -> None:
-        """These in place of all others."""
+        """Replace all rules by these."""
         for armed in self._armed:
             self._retire(armed)
         self._armed = []
@@ -87,14 +88,14 @@ class Engine:
         self.add(rules)
 
     def add(self, rules: Iterable[Rule]) -> None:
-        """These, tried after all others."""
+        """Add these rules, which are tried after all others."""
         for rule in rules:
             self._count += 1
             seed = f"{self._seed}:{self._count}" if rule.seed is None else str(rule.seed)
             self._armed.append(Armed(rule, self._now(), random.Random(seed)))
 
     def remove(self, rules: Sequence[Rule]) -> None:
-        """All but these. Raises InvalidConfig, and removes none, when one of them is not set."""
+        """Remove these rules. Raises InvalidConfig, and removes none, when one of them is not set."""
         left = list(self._armed)
         for rule in rules:
             found = next((armed for armed in left if armed.rule == rule), None)
@@ -111,11 +112,11 @@ class Engine:
         self._before.append(armed)
 
     def told(self) -> list[dict[str, Any]]:
-        """What every rule has struck, also those that are set no more."""
+        """Return the effects of every rule, also of those that were removed."""
         return [armed.told() for armed in (*self._before, *self._armed)]
 
     def strike(self, asked: Asked) -> Strike | None:
-        """The first rule that strikes this request, counted already."""
+        """Return the first rule that strikes this request, already counted."""
         now = self._now()
         for armed in self._armed:
             rule = armed.rule

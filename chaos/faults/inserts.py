@@ -1,9 +1,9 @@
 """PartiQL INSERTs for engines whose streams leave them out: each becomes the conditional put that AWS's INSERT is.
 
-ministack and LocalStack write no stream record for what PartiQL inserts. So a request that inserts is taken apart before
-they see it: it becomes PutItem, or TransactWriteItems for a transaction, and the answer is put together again.
+ministack and LocalStack write no stream record for what PartiQL inserts. A request that inserts is therefore translated
+before they see it: it becomes PutItem, or TransactWriteItems for a transaction, and the answer is translated back.
 
-What is translated is what Meridian sends: an INSERT of which every value is a parameter, alone, in a batch, or in a
+The requests that Meridian sends are translated: an INSERT of which every value is a parameter, alone, in a batch, or in a
 transaction with such INSERTs and EXISTS. Any other INSERT into a table with a stream is refused, as no record would show it.
 """
 
@@ -16,9 +16,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 TABLES = frozenset({"CreateTable", "DeleteTable", "UpdateTable"})
-"""What changes tables, and no item."""
+"""Operations that change tables, and no item."""
 OPERATIONS = frozenset({"ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction"}) | TABLES
-"""The operations of DynamoDB's that `Inserts` is to be asked about."""
+"""Operations of DynamoDB that `Inserts` must be asked about."""
 
 _ERRORS = "com.amazonaws.dynamodb.v20120810#"
 _DUPLICATE = "Duplicate primary key exists in table"
@@ -36,7 +36,7 @@ _WHO = re.compile(r"Credential=([^/,\s]+)/[^/,\s]*/([^/,\s]+)/")
 
 
 class Statement(NamedTuple):
-    """A statement whose values are all parameters. `kind` is insert or exists; `names` are the attributes in order, each
+    """Statement whose values are all parameters. `kind` is insert or exists; `names` are the attributes in order, each
     once."""
 
     kind: str
@@ -44,14 +44,14 @@ class Statement(NamedTuple):
     names: tuple[str, ...]
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The attributes with their values, or None where the statement and its parameters do not fit."""
+        """Return the attributes with their values, or None where the statement and its parameters do not fit."""
         parameters = given.get("Parameters") or []
         return dict(zip(self.names, parameters, strict=True)) if len(parameters) == len(self.names) else None
 
 
 @lru_cache(maxsize=1000)
 def parse(text: str) -> Statement | None:
-    """An INSERT or EXISTS of which every value is a parameter. None for any other statement."""
+    """Parse an INSERT or EXISTS of which every value is a parameter. Returns None for any other statement."""
     for kind, whole, part, split in (("insert", _INSERT, _COLUMN, re.compile(",")), ("exists", _EXISTS, _TERM, _AND)):
         if found := whole.fullmatch(text):
             names = [part.fullmatch(each) for each in split.split(found[3])]
@@ -61,54 +61,56 @@ def parse(text: str) -> Statement | None:
 
 
 class Answer(NamedTuple):
-    """What ministack answered: the status, and the body's JSON."""
+    """Answer of ministack: the status, and the body's JSON."""
 
     status: int
     body: dict[str, Any]
 
     @property
     def code(self) -> str:
-        """The error's code, without its namespace; empty for a success."""
+        """Code of the error, without its namespace; empty for a success."""
         return "" if self.status == 200 else str(self.body.get("__type", "")).rpartition("#")[2]
 
 
 class Table(NamedTuple):
-    """`keys` are the names of its key attributes, the partition key first; none where there is no such table."""
+    """Table's key: `keys` are the names of its key attributes, the partition key first; none where there is no such
+    table."""
 
     keys: tuple[str, ...]
     streamed: bool
 
 
 class Client(NamedTuple):
-    """Who asks. `call` makes a request of the engine in its name: an operation, and its JSON. Where one engine has tables of
-    several accounts and regions, `place` says in which they are."""
+    """Client of a request. `call` makes a request of the engine in its name: an operation, and its JSON. Where one engine
+    has tables of several accounts and regions, `place` says in which they are."""
 
     call: Callable[[str, Mapping[str, Any]], Awaitable[Answer]]
     place: tuple[str, ...] = ()
 
 
 def place_of(authorization: str) -> tuple[str, ...]:
-    """The access key and the region that a request is signed for; nothing where it is not signed."""
+    """Return the access key and the region that a request is signed for; nothing where it is not signed."""
     found = _WHO.search(authorization)
     return found.groups() if found else ()
 
 
 class Inserts:
-    """Answers requests that insert, by other requests of the same engine."""
+    """Translator that answers requests that insert, by other requests of the same engine."""
 
     def __init__(self) -> None:
         self._tables: dict[tuple[tuple[str, ...], str], Table] = {}
 
     async def answer(self, operation: str, request: Mapping[str, Any], client: Client) -> Answer | None:
-        """The answer to a request that inserts; None for any other, and for what the engine has to refuse."""
+        """Return the answer to a request that inserts; None for any other, and for what the engine has to refuse."""
         try:
             found = await self._answer(operation, request, client)
             return found if found is not None else await self._refusal(request, client)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return None  # malformed: the engine says what is wrong with it
+            return None  # malformed: the engine reports the error
 
     async def _refusal(self, request: Mapping[str, Any], client: Client) -> Answer | None:
-        """That an INSERT, left as it is, would be in the table and in no stream; None where there is no such."""
+        """Return the refusal of an INSERT that, unchanged, would be in the table and in no stream; None where there is no
+        such."""
         for each in request.get("Statements") or request.get("TransactStatements") or [request]:
             found = _ANY_INSERT.match(each.get("Statement", ""))
             if found and (await self._table(client, found[2])).streamed:
@@ -135,7 +137,7 @@ class Inserts:
         return None
 
     async def _batch(self, client: Client, request: Mapping[str, Any]) -> Answer | None:
-        """Each INSERT by itself, in their order."""
+        """Answer a batch: each INSERT by itself, in their order."""
         call, statements = client.call, request["Statements"]
         puts = [await self._put(client, each) for each in statements]
         if not any(puts):
@@ -186,7 +188,7 @@ class Inserts:
         return Answer(answer.status, {**answer.body, "message": message, "CancellationReasons": reasons})
 
     async def _put(self, client: Client, given: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The conditional put that an INSERT is; None for any other statement."""
+        """Return the conditional put that an INSERT is; None for any other statement."""
         statement = parse(given["Statement"])
         if statement is None or statement.kind != "insert" or (values := statement.values(given)) is None:
             return None
@@ -199,7 +201,7 @@ class Inserts:
         }  # fmt: skip
 
     async def _check(self, client: Client, given: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The condition check that an EXISTS is; None for any other statement."""
+        """Return the condition check that an EXISTS is; None for any other statement."""
         statement = parse(given["Statement"])
         if statement is None or statement.kind != "exists" or (values := statement.values(given)) is None:
             return None
@@ -216,7 +218,7 @@ class Inserts:
         }
 
     async def _table(self, client: Client, name: str, names: Collection[str] = ()) -> Table:
-        """The table, as it was described before; anew where a statement does not name its key."""
+        """Return the table, as it was described before; described anew where a statement does not name its key."""
         found = self._tables.get((client.place, name))
         if found is None or (names and not set(found.keys) <= set(names)):
             answer = await client.call("DescribeTable", {"TableName": name})

@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages as the proxy carries them: the very bytes, and of what they mean only what the proxy needs.
+"""HTTP/1.1 messages as the proxy carries them: the exact bytes, of which it interprets only what it needs.
 
 Framing is RFC 9112: a head up to an empty line, then a body that is counted, chunked or goes on until the end.
 """
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 LIMIT = 1 << 20
-"""The most bytes that a head may have."""
+"""Maximum bytes of a head."""
 _PIECE = 1 << 16
 
 
 class Malformed(Exception):
-    """What arrived is no HTTP/1.1."""
+    """Error: the bytes that arrived are not HTTP/1.1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A start line and headers. `headers` are by lower-case name; of those given twice the last counts."""
+    """Start line and headers. `headers` are by lower-case name; of those given twice the last counts."""
 
     raw: bytes
     first: tuple[str, str, str]
@@ -32,7 +32,7 @@ class Head:
 
     @classmethod
     def parse(cls, raw: bytes) -> Head:
-        """Raises Malformed."""
+        """Parse a head. Raises Malformed."""
         first, *lines = raw[:-4].decode("latin-1").split("\r\n")
         parts = first.split(" ", 2)
         if len(parts) < 2:
@@ -49,7 +49,7 @@ class Head:
 
     @property
     def length(self) -> int | None:
-        """The body's length in bytes, where the head tells it. Raises Malformed."""
+        """Length of the body in bytes, where the head gives it. Raises Malformed."""
         text = self.headers.get("content-length")
         if text is None:
             return None
@@ -65,7 +65,7 @@ class Head:
         return "close" in connection or (version == "HTTP/1.0" and "keep-alive" not in connection)
 
     def replaced(self, headers: Mapping[str, str | None]) -> bytes:
-        """The head with these headers (lower-case names; None: without) in place of its own."""
+        """Return the head with these headers (lower-case names; None: without) in place of its own."""
         lines = self.raw[:-4].split(b"\r\n")
         kept = [line for line in lines[1:] if line.partition(b":")[0].decode("latin-1").lower() not in headers]
         added = [f"{name}: {value}".encode("latin-1") for name, value in headers.items() if value is not None]
@@ -74,7 +74,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole request or answer. `raw` is its body as it came, chunks and all."""
+    """Whole request or answer. `raw` is its body as it came, with chunks."""
 
     head: Head
     raw: bytes
@@ -96,7 +96,7 @@ class Message:
 
     @property
     def body(self) -> bytes:
-        """What the body says. Raises Malformed."""
+        """Decoded body. Raises Malformed."""
         plain = _unchunked(self.raw) if self.head.chunked else self.raw
         if self.head.headers.get("content-encoding", "").lower() == "gzip":
             try:
@@ -106,14 +106,14 @@ class Message:
         return plain
 
     def json(self) -> Any:
-        """The body as JSON, or None where it is none."""
+        """Return the body as JSON, or None where it is none."""
         try:
             return json.loads(self.body)
         except (ValueError, Malformed, RecursionError):
             return None
 
     def with_json(self, value: Any) -> Message:
-        """The same with another body, and headers that fit it."""
+        """Return the same message with another body, and headers that fit it."""
         return self.with_body(json.dumps(value, separators=(",", ":")).encode())
 
     def with_body(self, body: bytes) -> Message:
@@ -128,14 +128,14 @@ class Message:
 
 
 def answer(status: int, reason: str, headers: Mapping[str, str], body: bytes) -> Message:
-    """An answer of our own."""
+    """Return an answer of the proxy's own."""
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
     raw = "\r\n".join([*lines, f"content-length: {len(body)}"]).encode("latin-1") + b"\r\n\r\n"
     return Message(Head.parse(raw), body)
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head | None:
-    """The next head; None at the end. Raises Malformed, and IncompleteReadError when it ends within one."""
+    """Read the next head; None at the end. Raises Malformed, and IncompleteReadError when it ends within one."""
     try:
         return Head.parse(await reader.readuntil(b"\r\n\r\n"))
     except asyncio.IncompleteReadError as error:
@@ -147,7 +147,7 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
 
 
 async def pieces(reader: asyncio.StreamReader, head: Head, asked: str | None = None) -> AsyncIterator[bytes]:
-    """The body as it comes in. `asked` is the method that an answer is to; None for a request.
+    """Yield the body as it comes in. `asked` is the method that an answer is to; None for a request.
 
     Raises Malformed, and IncompleteReadError when it ends too early.
     """

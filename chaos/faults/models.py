@@ -1,4 +1,4 @@
-"""What AWS's services and their operations are called, from the models that botocore comes with."""
+"""Names of AWS's services and their operations, from the models that botocore includes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _loader() -> Loader:
 
 @cache
 def services() -> tuple[str, ...]:
-    """The names of all services, as the SDK and LocalStack write them."""
+    """Return the names of all services, as the SDK and LocalStack write them."""
     return tuple(_loader().list_available_services("service-2"))
 
 
 @cache
 def model(service: str) -> dict[str, Any]:
-    """The service's model, or an empty one where there is none of that name."""
+    """Return the service's model, or an empty one where there is none of that name."""
     try:
         found: dict[str, Any] = _loader().load_service_model(service, "service-2")
     except BotoCoreError:
@@ -31,5 +31,5 @@ def model(service: str) -> dict[str, Any]:
 
 
 def operations_of(service: str) -> tuple[str, ...]:
-    """The names of the service's operations."""
+    """Return the names of the service's operations."""
     return tuple(model(service)["operations"])

@@ -1,10 +1,9 @@
-"""A proxy in front of any AWS-compatible endpoint that does to requests what the rules say, and passes on the rest byte
-for byte.
+"""Proxy in front of any AWS-compatible endpoint: it strikes requests by rules, and passes the rest on byte for byte.
 
     python -m chaos.faults.proxy [--seed N] [--gone reset] us-east-1=LISTEN:HOST:TARGET[:inserts] …
 
-One process for all regions; each listens on its port and shares the rules (orders.py says how they are set). Nothing of
-HTTP is understood beyond its framing: 0.2 ms of CPU a request, a third of what a general HTTP library takes.
+One process serves all regions; each has its port and shares the rules (record_orders.py says how they are set). The proxy
+interprets nothing of HTTP beyond its framing: 0.2 ms of CPU a request, a third of what a general HTTP library takes.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ _DYNAMODB = "DynamoDB_20120810."
 _SILENT_SECONDS = 900.0
 _INSERTS = ":inserts"
 _PAGED = (("duplicate-records", SERVICE), ("duplicate-records", "kinesis"), ("reorder-records", "kinesis"))
-"""What is done to a page of records here; streams.py does what needs to know more of a stream."""
+"""Effects on a page of records that are applied here; streams.py applies those that need more of a stream."""
 
 
 Ask = Callable[[Message], Awaitable[Message]]
-"""Asks the service."""
+"""Callable that sends a request to the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where one region is listened for, and where it is. Region names are those of requests that tell none. `inserts`: the
-    engine's streams leave INSERTs out, and are made to show them (inserts.py)."""
+    """Address to listen on for one region, and the region's own. The region name is for requests that give none. `inserts`:
+    the engine's streams leave INSERTs out, and are made to show them (inserts.py)."""
 
     region: str
     listen: int
@@ -72,7 +71,7 @@ class Door:
 
 
 class Proxy:
-    """What all connections share. `gone` is what callers get where nothing listens at the target: 502, or reset."""
+    """State that all connections share. `gone` is what callers get where nothing listens at the target: 502, or reset."""
 
     def __init__(self, engine: Engine, gone: str = "502", say: Callable[[str], None] = lambda _: None) -> None:
         self.engine = engine
@@ -81,7 +80,7 @@ class Proxy:
         self._streams: dict[Door, Streams] = {}
         self._inserts: dict[Door, Inserts] = {}
         self._silent: set[Door] = set()
-        """Those whose target answered nothing the last time."""
+        """Doors whose target did not answer the last time."""
 
     async def listen(self, door: Door) -> asyncio.Server:
         """Serve this door from now on. Raises OSError when its port is taken."""
@@ -95,7 +94,7 @@ class Proxy:
         return await asyncio.start_server(serve, HOST, door.listen, limit=LIMIT, backlog=512)
 
     async def _serve(self, door: Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of a client, from its acceptance to its end."""
+        """Serve one connection of a client, from its acceptance to its end."""
         upstream = Upstream(door.host, door.target)
         try:
             while await self._exchange(door, reader, writer, upstream):
@@ -103,7 +102,7 @@ class Proxy:
         except Malformed as error:
             writer.write(bytes(answer(400, "Bad Request", {"connection": "close"}, f"{error}\n".encode())))
         except Broken:
-            pass  # so is the client's connection, as it were without us
+            pass  # the client's connection breaks too, as it would without the proxy
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client has gone
         finally:
@@ -114,7 +113,7 @@ class Proxy:
     async def _exchange(
         self, door: Door, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: Upstream
     ) -> bool:
-        """One request and its answer; whether the connection goes on."""
+        """Handle one request and its answer. Returns whether the connection goes on."""
         head = await read_head(reader)
         if head is None:
             return False
@@ -153,7 +152,7 @@ class Proxy:
         return not head.last and not found.head.last
 
     async def _ask_translated(self, door: Door, operation: str, upstream: Upstream, request: Message) -> Message:
-        """Ask the engine in such a way that its streams show what is inserted."""
+        """Call the engine in such a way that its streams show what is inserted."""
 
         async def call(operation: str, body: Mapping[str, Any]) -> Answer:
             made = request.with_json(body)
@@ -186,7 +185,7 @@ async def _body(head: Head, reader: asyncio.StreamReader, writer: asyncio.Stream
 
 
 async def _struck(request: Message, asked: Asked, strike: Strike | None, streams: Streams, ask: Ask) -> Message:
-    """The answer to a request that a rule strikes, that goes through what rules have made of a stream, or that inserts."""
+    """Return the answer to a request that a rule strikes, that reads a stream which rules have changed, or that inserts."""
     kind = request.head.headers.get("content-type", "")
     rule = strike.rule if strike is not None else None
     if rule is not None and rule.effect == "error":
@@ -209,7 +208,7 @@ async def _struck(request: Message, asked: Asked, strike: Strike | None, streams
 
 
 def _paged(found: Message, strike: Strike) -> Message:
-    """A page of records as the strike has it."""
+    """Return a page of records with the strike's effect."""
     told = found.json()
     records = told.get("Records") if found.status == 200 and isinstance(told, dict) else None
     if records and strike.rule.effect == "duplicate-records":
@@ -222,7 +221,7 @@ def _paged(found: Message, strike: Strike) -> Message:
 
 
 async def _lose(strike: Strike, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """No answer: silence until the client has given up, or a reset."""
+    """Lose the answer: stay silent until the client has given up, or reset. Returns whether the connection goes on."""
     if strike.rule.how == "timeout":
         with suppress(TimeoutError):
             async with asyncio.timeout(_SILENT_SECONDS):

@@ -1,8 +1,8 @@
-"""The paths by which the engine is told what to do: those of LocalStack's Chaos API, and one of our own.
+"""Control paths of the engine: those of LocalStack's Chaos API, and one of our own.
 
-- /_localstack/chaos/faults: GET; POST (these in place of all), PATCH (these too), DELETE (not these) with a list of rules;
-- /_localstack/chaos/effects: GET; POST {"latency": milliseconds};
-- /_meridian/chaos/told: GET, what each rule has struck.
+- `/_localstack/chaos/faults`: GET; POST (these in place of all), PATCH (these too), DELETE (not these) with a list of rules;
+- `/_localstack/chaos/effects`: GET; POST {"latency": milliseconds};
+- `/_meridian/chaos/told`: GET, what each rule has struck.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Al
 
 
 def is_order(target: str) -> bool:
-    """Whether a request is for the engine, not for the service behind it."""
+    """Return whether a request is for the engine, not for the service behind it."""
     return target.startswith(("/_localstack/chaos", "/_meridian/"))
 
 
 def obey(request: Message, engine: Engine) -> Message:
-    """Do what the request says. A wrong one changes nothing, and its answer says what is wrong."""
+    """Execute a control request. An invalid one changes nothing, and its answer names the error."""
     path = request.target.partition("?")[0].rstrip("/")
     methods = _METHODS.get(path)
     if methods is None:

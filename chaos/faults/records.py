@@ -1,6 +1,5 @@
-"""A page of stream records, with some twice or in another order. Within a partition key the order is kept, unless it is
-asked to be harsh.
-"""
+"""Faults of a page of stream records: some twice, or in another order. Within a partition key the order is kept, unless the
+fault is harsh."""
 
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ Record = Mapping[str, Any]
 
 
 def duplicated(records: Sequence[Record], share: float, chance: random.Random) -> list[Record]:
-    """`share` of the records, one at least, come twice, one right after the other: a producer that tried again."""
+    """Return the records with `share` of them, one at least, twice, one right after the other: a producer that tried
+    again."""
     twice = set(chance.sample(range(len(records)), max(1, round(len(records) * share)))) if records else set()
     return [each for i, record in enumerate(records) for each in [record] * (2 if i in twice else 1)]
 
@@ -21,7 +21,7 @@ def duplicated(records: Sequence[Record], share: float, chance: random.Random) -
 def reordered(
     records: Sequence[Record], share: float, chance: random.Random, key: Callable[[Record], Hashable], harsh: bool
 ) -> list[Record] | None:
-    """`share` of the records, two at least, change places. None: none of them can.
+    """Return the records with `share` of them, two at least, in other places. None: none of them can move.
 
     Each keeps its own sequence number. Unless `harsh`, records of one key stay in their order.
     """
@@ -42,7 +42,7 @@ def reordered(
 
 
 def _in_key_order(records: Sequence[Record], mixed: Sequence[Record], key: Callable[[Record], Hashable]) -> list[Record]:
-    """The places that a key has in `mixed`, filled with its records as they come in `records`."""
+    """Fill the places that a key has in `mixed` with its records in the order of `records`."""
     waiting: dict[Hashable, list[Record]] = {}
     for record in reversed(records):
         waiting.setdefault(key(record), []).append(record)
@@ -50,7 +50,7 @@ def _in_key_order(records: Sequence[Record], mixed: Sequence[Record], key: Calla
 
 
 def partition_key(name: str | None) -> Callable[[Record], Hashable]:
-    """What tells the partition that a record belongs to: the attribute `name` of its keys (all of them where it is not
+    """Return a function from a record to its partition: the attribute `name` of its keys (all of them where it is not
     known), or Kinesis's own."""
 
     def key(record: Record) -> Hashable:

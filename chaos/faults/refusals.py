@@ -11,7 +11,7 @@ from chaos.faults.messages import Message, answer
 from chaos.faults.request import Asked
 
 MESSAGE = "Operation failed due to a simulated fault"
-"""LocalStack's own words."""
+"""Message of LocalStack's own errors."""
 _DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
 _SHAPES = {"dynamodb": _DYNAMODB, "dynamodbstreams": _DYNAMODB, "sqs": "com.amazonaws.sqs#"}
 _FALLEN = "MeridianTargetUnreachable"
@@ -20,7 +20,7 @@ _FALLEN = "MeridianTargetUnreachable"
 def refusal(
     asked: Asked, status: int, code: str, message: str = MESSAGE, content_type: str = "", method: str = "POST"
 ) -> Message:
-    """The answer of `asked.service` that says this error. `content_type` is the request's: JSON is answered in kind."""
+    """Return the answer of `asked.service` with this error. `content_type` is the request's: JSON is answered in kind."""
     number = str(uuid.uuid4())
     headers = {"x-amzn-requestid": number}
     if asked.protocol == "json":
@@ -41,7 +41,7 @@ def refusal(
 
 
 def unreachable(asked: Asked, target: str, why: str, content_type: str, method: str) -> Message:
-    """The answer where there is no service: 502, in its own format."""
+    """Return the answer where there is no service: 502, in its own format."""
     message = f"nothing answers at {target} ({why}); start it, or give chaos proxy another --target"
     return refusal(asked, 502, _FALLEN, message, content_type, method)
 
@@ -67,7 +67,7 @@ def _xml(asked: Asked, status: int, code: str, message: str, number: str) -> byt
 
 
 def _cbor(text: str) -> bytes:
-    """A text string, RFC 8949, section 3.1."""
+    """Return a CBOR text string, RFC 8949, section 3.1."""
     raw = text.encode()
     if len(raw) < 24:
         return bytes([0x60 + len(raw)]) + raw

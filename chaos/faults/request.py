@@ -1,4 +1,4 @@
-"""What a request asks for: its service, operation, region and wire format, told as LocalStack tells them."""
+"""Parser of a request's service, operation, region and wire format, by LocalStack's rules."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NAMES = {  # where the signing name is not the service's
     "tagging": "resourcegroupstaggingapi",
     "mq": "mq",
 }
-_PREFIXES = {"DynamoDBStreams_20120810": "dynamodbstreams", "DynamoDB_20120810": "dynamodb"}  # they sign alike
+_PREFIXES = {"DynamoDBStreams_20120810": "dynamodbstreams", "DynamoDB_20120810": "dynamodb"}  # both have one signing name
 _RPC = re.compile(r"/service/[^/]+/operation/([A-Za-z0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`protocol` is one of json, query, ec2, rest-json, rest-xml, cbor."""
+    """Service, operation and region of a request. `protocol` is one of json, query, ec2, rest-json, rest-xml, cbor."""
 
     service: str
     operation: str
@@ -42,7 +42,8 @@ class Asked:
 
 
 def what_is_asked(request: Message, region: str = UNKNOWN) -> Asked:
-    """What this request asks for; `region` where it does not say. Unknown parts are UNKNOWN."""
+    """Return service, operation, region and protocol of this request; `region` where it gives none. Unknown parts are
+    UNKNOWN."""
     headers = request.head.headers
     service = UNKNOWN
     scope = _SCOPE.search(headers.get("authorization", "")) or _presigned(request.target)
@@ -71,7 +72,7 @@ def _presigned(target: str) -> re.Match[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """How an operation is asked for over REST."""
+    """Route of an operation over REST."""
 
     operation: str
     method: str
@@ -79,7 +80,7 @@ class _Route:
     queries: frozenset[str]
     headers: frozenset[str]
     fixed: int
-    """How many letters of the path are given: the most particular route goes first."""
+    """Number of fixed characters of the path: the most specific route goes first."""
 
 
 def _rest(service: str, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str]) -> str:
@@ -97,7 +98,7 @@ def _rest(service: str, method: str, path: str, query: Mapping[str, list[str]], 
 
 @cache
 def _routes(service: str) -> tuple[_Route, ...]:
-    """The operations of a service, those first that need most."""
+    """Return the operations of a service, the most specific first."""
     known = model(service)
     found = []
     for name, operation in known["operations"].items():

@@ -1,4 +1,4 @@
-"""Reading JSON that people write: nothing unknown, nothing twice, no number that is none; errors that name the place."""
+"""Strict reader of JSON that people write: nothing unknown, nothing twice, no invalid number; errors name the place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 80
 
 
 def strict_json(text: str | bytes, place: str) -> object:
-    """The value of a JSON text. Raises InvalidConfig for what is no JSON, NaN, Infinity and keys given twice."""
+    """Return the value of a JSON text. Raises InvalidConfig for invalid JSON, NaN, Infinity and keys given twice."""
 
     def constant(name: str) -> object:
         raise InvalidConfig(f"{place}: {name} is no number of JSON; write a finite number")
@@ -38,14 +38,14 @@ def strict_json(text: str | bytes, place: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The keys of one JSON object, each read once for its type and range. All methods raise InvalidConfig."""
+    """Keys of one JSON object, each read once for its type and range. All methods raise InvalidConfig."""
 
     given: Mapping[str, Any]
     place: str
 
     @classmethod
     def of(cls, value: object, place: str, known: tuple[str, ...]) -> Fields:
-        """The object's fields. Refuses what is no object, and keys that are not known."""
+        """Return the object's fields. Refuses a value that is no object, and keys that are not known."""
         if not isinstance(value, dict):
             raise InvalidConfig(f"{place}: {_short(value)} is not a JSON object; write {{…}} with {', '.join(known)}")
         for key in value:
@@ -93,7 +93,7 @@ class Fields:
         return value
 
     def window(self, name: str) -> tuple[float, float | None]:
-        """From and until, in seconds; until may be null: without end."""
+        """Return from and until, in seconds; until may be null: without end."""
         value = self.given.get(name, [0, None])
         wanted = "[from, until] in seconds after the rules are set, from before until, such as [5, 20] or [5, null]"
         if not isinstance(value, list) or len(value) != 2:

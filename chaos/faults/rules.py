@@ -1,7 +1,7 @@
-"""Fault rules: the format of LocalStack's Chaos API, and one key of our own for what it has no word for.
+"""Fault rules: the format of LocalStack's Chaos API, and one key of our own for what it cannot express.
 
-https://docs.localstack.cloud/user-guide/chaos-engineering/chaos-api: a list of rules, tried in turn on every request
-until one strikes. Every key may be left out:
+https://docs.localstack.cloud/user-guide/chaos-engineering/chaos-api: a list of rules, tried in turn on every request until
+one strikes. Every key may be left out:
 
     {"service": "kinesis", "region": "us-east-1", "operation": "PutRecord",   omitted: all are affected
      "probability": 0.5,                                                      omitted: 1
@@ -30,16 +30,16 @@ _EXPIRED = "ExpiredIteratorException"
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a rule can do instead of answering with an error."""
+    """Effect of a rule instead of an error as the answer."""
 
     does: str
     operations: Mapping[str, tuple[str, ...]] | None = None
-    """By service, the operations it can be done to; None: any."""
+    """Operations that it can be applied to, by service; None: any."""
     keys: tuple[str, ...] = ()
-    """Of our keys, those that only some effects have."""
+    """Our keys that it has and other effects may not have."""
     part: float = 0.5
     once: bool = False
-    """It strikes once unless `times` says otherwise: it changes what the stream is for good."""
+    """Whether it strikes once unless `times` says otherwise: it changes the stream permanently."""
 
 
 _RECORDS = {"dynamodbstreams": ("GetRecords",), "kinesis": ("GetRecords",)}
@@ -78,9 +78,9 @@ class Rule:
     effect: str = ERROR
     window: tuple[float, float | None] = (0.0, None)
     after: int = 0
-    """So many matching requests are let through first."""
+    """Number of matching requests that are let through first."""
     times: int | None = None
-    """It strikes at most so often."""
+    """Maximum number of strikes."""
     part: float | None = None
     latency: float | None = None
     how: str = "timeout"
@@ -88,7 +88,7 @@ class Rule:
     seed: int | None = None
 
     def matches(self, service: str, operation: str, region: str) -> bool:
-        """Whether the rule is about such a request at all."""
+        """Return whether the rule is about such a request at all."""
         return (
             self.service in (None, service)
             and self.operation in (None, operation)
@@ -98,16 +98,16 @@ class Rule:
 
     @property
     def share(self) -> float:
-        """The part of a batch or page that it strikes."""
+        """Share of a batch or page that it strikes."""
         return EFFECTS[self.effect].part if self.part is None else self.part
 
     @property
     def most(self) -> int | None:
-        """How often it strikes at most."""
+        """Maximum number of strikes, with the effect's default."""
         return 1 if self.times is None and EFFECTS[self.effect].once else self.times
 
     def as_json(self) -> dict[str, Any]:
-        """The rule as it is written, without what is default. `parse_rules` inverts it."""
+        """Return the rule as it is written, without defaults. `parse_rules` inverts it."""
         written: dict[str, Any] = {
             name: value
             for name, value in (("service", self.service), ("region", self.region), ("operation", self.operation))
@@ -145,7 +145,7 @@ def _can(effect: str, service: str, operation: str) -> bool:
 
 
 def read_rules(path: Path) -> tuple[Rule, ...]:
-    """The rules of a file. Raises InvalidConfig."""
+    """Read the rules of a file. Raises InvalidConfig."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -154,7 +154,7 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
 
 
 def parse_rules(value: object, place: str = "rules") -> tuple[Rule, ...]:
-    """The rules that this JSON value holds. Raises InvalidConfig that names what is wrong, where, and what to write."""
+    """Return the rules of this JSON value. Raises InvalidConfig that names what is wrong, where, and what to write."""
     if not isinstance(value, list):
         raise InvalidConfig(f"{place}: rules are a JSON list such as [{{}}], not {type(value).__name__}; put them in a list")
     return tuple(_rule(each, f"{place}: rule {number}") for number, each in enumerate(value, 1))
@@ -218,7 +218,7 @@ def _possible(rule: Rule, possible: Mapping[str, tuple[str, ...]]) -> bool:
 
 
 def _check_names(rule: Rule, place: str) -> None:
-    """A name that AWS does not have would never strike, and nobody would notice."""
+    """Refuse names that AWS does not have: a rule with one would never strike, and that would go unnoticed."""
     if rule.service is None:
         return
     if rule.service not in services():
@@ -236,10 +236,10 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def for_localstack(rules: Iterable[Rule]) -> tuple[list[dict[str, Any]], list[tuple[Rule, str]]]:
-    """The rules as LocalStack's own engine takes them, and those that it cannot do, each with the reason.
+    """Return the rules as LocalStack's own engine takes them, and those that it cannot do, each with the reason.
 
-    Rules are tried in turn, so where one is left out those after it strike more often. A seed is left out without a
-    word: what LocalStack strikes is up to its own chance.
+    Rules are tried in turn, so where one is left out those after it strike more often. A seed is left out silently:
+    LocalStack strikes by its own chance.
     """
     able: list[dict[str, Any]] = []
     unable: list[tuple[Rule, str]] = []
@@ -257,11 +257,11 @@ def for_localstack(rules: Iterable[Rule]) -> tuple[list[dict[str, Any]], list[tu
 
 
 def _expiry(rule: Rule) -> list[dict[str, Any]]:
-    """Expired iterators said as plain errors: what they are."""
+    """Return expired iterators as plain errors, which they are."""
     plain = replace(rule, effect=ERROR, status=400, code=_EXPIRED, operation="GetRecords", seed=None)
     return [replace(plain, service=name).as_json() for name in _RECORDS if rule.service in (None, name)]
 
 
 def dumps(rules: Iterable[Rule]) -> str:
-    """The rules as a file holds them."""
+    """Return the rules as text for a file."""
     return json.dumps([rule.as_json() for rule in rules], indent=2) + "\n"

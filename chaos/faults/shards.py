@@ -1,7 +1,7 @@
-"""The shards that the proxy shows of a stream, where the service behind it has one: split in two, and trimmed.
+"""Shards that the proxy shows of a stream, where the service behind it has one: split in two, and trimmed.
 
-A key belongs to the shard whose range its hash is in, so each key's records stay in one shard and in their order. What
-was split stays split for as long as the proxy runs: readers keep positions in those shards.
+A key belongs to the shard whose range its hash is in, so each key's records stay in one shard and in their order. A split
+lasts for as long as the proxy runs: readers keep positions in those shards.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _ID = 55
 
 
 def number(sequence: str | None) -> int:
-    """A sequence number as it is compared; 0, which is before all others, for none."""
+    """Return a sequence number for comparison; 0, which is before all others, for none."""
     return int(sequence) if sequence else 0
 
 
 def _place(key: str) -> int:
-    """Where a partition key is in the range of hashes."""
+    """Return the place of a partition key in the range of hashes."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest())
 
 
 @dataclass(slots=True)
 class VirtualShard:
-    """A part of `root`, a shard of the service: records behind `low`, up to `high` (None: it is open), whose key's hash is
-    in `keys`."""
+    """Part of `root`, a shard of the service: records behind `low`, up to `high` (None: it is open), whose key's hash is in
+    `keys`."""
 
     name: str
     root: str
@@ -48,34 +48,34 @@ class VirtualShard:
         return self.keys == (0, _RANGE) or self.keys[0] <= _place(str(key(record))) < self.keys[1]
 
     def ended(self, position: str | None) -> bool:
-        """Whether a reader that has come to `position` (None: the end) has read all that the shard will ever hold."""
+        """Return whether a reader that has come to `position` (None: the end) has read all that the shard will ever hold."""
         return self.high is not None and (position is None or number(position) >= number(self.high))
 
 
 @dataclass(slots=True)
 class Topology:
-    """One stream's shards as the proxy shows them."""
+    """Shards of one stream as the proxy shows them."""
 
     shards: dict[str, VirtualShard] = field(default_factory=dict)
-    """Those that were split, and what they were split into."""
+    """Shards that were split, and those that they were split into."""
     horizons: dict[str, str] = field(default_factory=dict)
-    """By shard of the service: the last record that is trimmed."""
+    """Last trimmed record, by shard of the service."""
     hash_name: str | None = None
-    """The table's partition key, once it is known."""
+    """Partition key of the table, once it is known."""
 
     def shard(self, name: str) -> VirtualShard:
-        """The shard of that name: the service's own where it was never split."""
+        """Return the shard of that name: the service's own where it was never split."""
         return self.shards.get(name) or VirtualShard(name, name)
 
     def horizon(self, shard: VirtualShard) -> str:
         return self.horizons.get(shard.root, "")
 
     def trim(self, shard: VirtualShard, last: str) -> None:
-        """Records up to `last` are gone."""
+        """Trim records up to `last`."""
         self.horizons[shard.root] = max(self.horizon(shard), last, key=number)
 
     def split(self, shard: VirtualShard, last: str) -> bool:
-        """Close the shard behind `last`; two others go on. False: it is closed already, or a single key's."""
+        """Close the shard behind `last`; two others go on. Returns False when it is closed already, or a single key's."""
         shard = self.shards.setdefault(shard.name, shard)
         low, high = shard.keys
         if shard.high is not None or high - low < 2:
@@ -88,7 +88,7 @@ class Topology:
         return True
 
     def described(self, shards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The service's description of its shards, with those that it does not know."""
+        """Return the service's description of its shards, with those that the proxy added."""
         found = []
         for each in shards:
             found.append(self._described(each, self.shard(each["ShardId"])))
@@ -112,7 +112,7 @@ class Topology:
 
 @dataclass(frozen=True, slots=True)
 class Iterator:
-    """What an iterator of the proxy's holds. `position` is the last record behind it; None: it began at the end."""
+    """Content of an iterator of the proxy's. `position` is the last record behind it; None: it began at the end."""
 
     stream: str
     shard: str
@@ -125,7 +125,7 @@ class Iterator:
 
     @classmethod
     def parse(cls, text: object) -> Iterator | None:
-        """The iterator, or None when it is not one of the proxy's."""
+        """Return the iterator, or None when it is not one of the proxy's."""
         if not isinstance(text, str) or not text.startswith(_PREFIX):
             return None
         try:
@@ -136,5 +136,5 @@ class Iterator:
 
 
 def is_ours(body: bytes) -> bool:
-    """Whether a request may hold an iterator of the proxy's."""
+    """Return whether a request may hold an iterator of the proxy's."""
     return _PREFIX.encode() in body

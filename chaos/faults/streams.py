@@ -1,6 +1,6 @@
-"""DynamoDB Streams through the proxy: split shards, trimmed records, iterators that know where they stand.
+"""DynamoDB Streams through the proxy: split shards, trimmed records, and iterators that hold their position.
 
-Nothing is touched until a rule asks for it. From then on iterators are the proxy's own; older ones have expired, so each
+Nothing is changed until a rule requires it. From then on iterators are the proxy's own; older ones have expired, so each
 reader takes a new one from its position, as it must be able to.
 """
 
@@ -32,14 +32,14 @@ class Streams:
         self._streams: dict[str, Topology] = {}
 
     def concern(self, asked: Asked, request: Message) -> bool:
-        """Whether such a request must go through `ask` here, not straight to the service."""
+        """Return whether such a request must go through `ask` here, not straight to the service."""
         if asked.service != SERVICE or asked.operation not in ("DescribeStream", "GetShardIterator", "GetRecords"):
             return False
         self._ours = self._ours or is_ours(request.raw) or any(rule.effect in STATEFUL for rule in self._engine.rules)
         return self._ours
 
     async def ask(self, request: Message, asked: Asked, strike: Strike | None, ask: Ask) -> Message:
-        """The answer to such a request. Raises what `ask` raises."""
+        """Return the answer to such a request. Raises what `ask` raises."""
         given = request.json()
         if not isinstance(given, dict):
             return await ask(request)
@@ -154,7 +154,8 @@ class Streams:
     def _change(
         self, topology: Topology, shard: VirtualShard, ours: Iterator, strike: Strike, unread: list[dict[str, Any]] | None
     ) -> bool:
-        """Trim or split as the strike says; `unread` is all that the service holds behind the iterator. Whether it could."""
+        """Trim or split as the strike says; `unread` is all that the service holds behind the iterator. Returns whether it
+        could."""
         if unread is None:
             return False
         if strike.rule.effect == "split-shard":
@@ -168,7 +169,7 @@ class Streams:
         return True
 
     async def _following(self, request: Message, iterator: str | None, ask: Ask) -> list[dict[str, Any]] | None:
-        """All that the service holds from here on. None: it fails, or there is no end to it."""
+        """Return all that the service holds from here on. None: it fails, or there is no end to it."""
         found: list[dict[str, Any]] = []
         for _ in range(_PAGES):
             if iterator is None:
@@ -184,7 +185,7 @@ class Streams:
         return None
 
     async def _partition_key(self, request: Message, stream: str, ask: Ask) -> str | None:
-        """The table's partition key, as the stream's description tells it."""
+        """Return the table's partition key from the stream's description."""
         head = Head.parse(request.head.replaced({"x-amz-target": "DynamoDBStreams_20120810.DescribeStream"}))
         told = (await ask(Message(head, b"").with_json({"StreamArn": stream}))).json() or {}
         schema = told.get("StreamDescription", {}).get("KeySchema", [])

@@ -1,4 +1,4 @@
-"""The proxy's side towards the service: one kept-alive connection for each connection of a client."""
+"""Connection of the proxy to the service: one kept-alive connection for each connection of a client."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _CONNECT_SECONDS = 10.0
 
 
 class Unreachable(Exception):
-    """Nothing takes connections at the target: the request did not reach any service."""
+    """Error: nothing accepts connections at the target, so the request did not reach any service."""
 
 
 class Broken(Exception):
-    """The target closed the connection instead of answering: nobody knows whether the request took effect."""
+    """Error: the target closed the connection instead of answering, so it is unknown whether the request took effect."""
 
 
 class Upstream:
-    """A connection to the target, opened when it is needed and again when the target has closed it."""
+    """Connection to the target, opened when it is needed and again when the target has closed it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
@@ -28,7 +28,7 @@ class Upstream:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, request: Message) -> Message:
-        """The whole answer. Raises Unreachable or Broken."""
+        """Return the whole answer. Raises Unreachable or Broken."""
         head = await self._send(request)
         assert self._reader is not None
         try:
@@ -40,7 +40,7 @@ class Upstream:
         return Message(head, raw)
 
     async def relay(self, request: Message, client: asyncio.StreamWriter) -> bool:
-        """The answer, byte for byte and as it comes, to the client; whether the client's connection can go on.
+        """Relay the answer, byte for byte and as it comes, to the client. Returns whether the client's connection can go on.
 
         Raises Unreachable or Broken.
         """
@@ -61,7 +61,7 @@ class Upstream:
         return counted and not head.last
 
     async def _send(self, request: Message) -> Head:
-        """Send it and return the answer's head, behind any interim ones."""
+        """Send the request and return the answer's head, behind any interim ones."""
         if self._reader is None or self._writer is None or self._reader.at_eof() or self._writer.is_closing():
             self.close()
             await self._open()

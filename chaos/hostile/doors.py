@@ -1,4 +1,4 @@
-"""The four doors of two running regions: what is sent through each, and what each says at once."""
+"""Doors of two running regions, four for each: inputs go through them, and each gives an immediate answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Said = tuple[Hostile, str, str]
 
 
 class Doors:
-    """The doors of a world's regions. Use it as a context manager: it starts an API beside each region's workers."""
+    """Doors of a world's regions. Use it as a context manager: it starts an API beside each region's workers."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -92,7 +92,7 @@ class Doors:
     # -- hostile ---------------------------------------------------------------------------------------------------
 
     def send(self, hostile: Hostile) -> Iterator[Said]:
-        """Send one input. Yields what the door says of it, or of those that were waiting to be sent with it."""
+        """Send one input. Yields the door's answers to it, or to those that were waiting to be sent with it."""
         door = hostile.kind.door
         if door == LAMBDA:
             waiting = self._waiting[hostile.region]
@@ -104,7 +104,7 @@ class Doors:
         yield hostile, how, said
 
     def flush(self) -> Iterator[Said]:
-        """Send what waits for a batch."""
+        """Send the inputs that wait for a batch."""
         for region in self._waiting:
             yield from self._invoke(region)
 
@@ -137,7 +137,7 @@ class Doors:
             return WRONG, f"no answer: {type(error).__name__}: {error}"
 
     def _invoke(self, region: str) -> Iterator[Said]:
-        """Hand a batch to both functions that read the stream. One that fails would come again, and again."""
+        """Hand a batch to both functions that read the stream. A failed batch would be delivered again and again."""
         waiting, self._waiting[region] = self._waiting[region], []
         if not waiting:
             return
@@ -205,7 +205,7 @@ class Doors:
 
 
 def _quiet(dimensions: Any, values: Any) -> None:
-    """Metrics are nobody's here."""
+    """Discard metrics."""
 
 
 def _api(world: World, region: str, port: int) -> Process:
@@ -228,7 +228,7 @@ def _api(world: World, region: str, port: int) -> Process:
 
 @contextmanager
 def doors_of(world: World) -> Iterator[Doors]:
-    """The doors of a world that runs."""
+    """Open the doors of a world that runs."""
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     with Doors(world) as doors:
         yield doors

@@ -106,7 +106,8 @@ def _no_time(random: Random, mark: str) -> Call:
 
 
 def token_text(random: Random, name: str) -> str:
-    """A text in place of a token: forged, damaged, of another system or version, or none at all. None ever decodes."""
+    """Return a text in place of a token: forged, damaged, of another system or version, or none at all. None ever
+    decodes."""
     good = TokenCodec("meridian").encode(_token(name))
     place = random.randrange(8, len(good) - 1)
     return random.choice(
@@ -165,7 +166,7 @@ def _no_item(random: Random, mark: str) -> Call:
 
 
 def _homoglyph(random: Random, mark: str) -> Call:
-    name = f"thing/{mark}" + random.choice("аеорсух")  # Cyrillic: another name, and told apart by its bytes
+    name = f"thing/{mark}" + random.choice("аеорсух")  # Cyrillic: another name, with other bytes
     return lambda store: store.append(name, added(mark, 1))
 
 
@@ -196,7 +197,7 @@ CALLS: tuple[tuple[Kind, Make], ...] = (
 
 
 def hostile_call(random: Random, number: int, region: str, choice: int) -> Hostile:
-    """A call of the event store."""
+    """Return a hostile call of the event store."""
     which, make = CALLS[choice % len(CALLS)]
     name = mark(number)
     return Hostile(number, which, region, name, make(random, name))

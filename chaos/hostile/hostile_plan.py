@@ -1,4 +1,4 @@
-"""The run's inputs in order: the same for the same seed. Good ones are interleaved with hostile ones. Pure."""
+"""Plan of a run's inputs in order: the same for the same seed. Good ones are interleaved with hostile ones. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WEIGHTS = {STORE: 30, STREAM: 30, LAMBDA: 25, API: 15}
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """A good event, to be appended at this door of this region."""
+    """Good event, to be appended at this door of this region."""
 
     door: str
     region: str
@@ -27,7 +27,8 @@ class Good:
 
 
 def inputs(events: int, seed: int, regions: Sequence[str], ms: int) -> Iterator[Hostile | Good]:
-    """So many hostile inputs, and behind every ninth of them a good one. `ms` is the time that stored events bear."""
+    """Yield `events` hostile inputs, and behind every ninth of them a good one. `ms` is the time that stored events
+    carry."""
     random = Random(seed)
     counts: Counter[str] = Counter()
     good = 0

@@ -1,4 +1,4 @@
-"""What an input is and what it is expected to come to. Pure."""
+"""Kinds of inputs and their expected outcomes. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ STORE, STREAM, LAMBDA, API = "store", "stream", "lambda", "api"
 DOORS = (STORE, STREAM, LAMBDA, API)
 
 REFUSED, QUARANTINED, HARMLESS = "refused", "quarantined", "harmless"
-"""Refused at the door with an error; listed in a region's quarantine; declared harmless, and there unchanged everywhere."""
+"""Outcomes: refused at the door with an error; listed in a region's quarantine; declared harmless, and there unchanged
+everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One way of being hostile, at one door.
 
-    `expected` is what may become of it; `promise` why. `travels`: it is a valid event that a projection cannot digest, so
-    it is copied unchanged and quarantined before the views.
+    `expected` are the permitted outcomes; `promise` is the reason. `travels`: it is a valid event that a projection cannot
+    digest, so it is copied unchanged and quarantined before the views.
     """
 
     name: str
@@ -30,10 +31,10 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """One hostile input: its place in the run, its kind, the region at whose door it is, and what is sent.
+    """One hostile input: its place in the run, its kind, the region at whose door it is, and its content.
 
     `sent` depends on the door: (method, arguments), a DynamoDB item, a stream record, or a Request. `mark` is a text that
-    appears in whatever it names, and in nothing else.
+    appears in everything it names, and nowhere else.
     """
 
     number: int
@@ -45,7 +46,7 @@ class Hostile:
 
 @dataclass(frozen=True, slots=True)
 class Became:
-    """What became of one input: `how` is one of the words above, or "wrong". `said` is the error's text, abbreviated."""
+    """Outcome of one input: `how` is one of the words above, or "wrong". `said` is the error's text, abbreviated."""
 
     hostile: Hostile
     how: str
@@ -57,10 +58,10 @@ class Became:
 
 
 def kind(name: str, door: str, expected: str | Iterable[str], promise: str, travels: bool = False) -> Kind:
-    """A Kind, of one expected outcome or several."""
+    """Return a Kind with one expected outcome or several."""
     return Kind(name, door, frozenset([expected] if isinstance(expected, str) else expected), promise, travels)
 
 
 def mark(number: int) -> str:
-    """The mark of the input at this place of a run."""
+    """Return the mark of the input at this place of a run."""
     return f"h{number:06d}"

@@ -35,7 +35,7 @@ class Request:
         return not self.raw
 
     def encoded(self) -> bytes:
-        """The request's bytes. The connection is closed behind its answer."""
+        """Return the request's bytes. The connection is closed behind its answer."""
         if self.raw:
             return self.raw
         lines = [f"{self.method} {self.path} HTTP/1.1", "Host: api", "Connection: close"]
@@ -49,13 +49,13 @@ Make = Callable[[Random, str], Request]
 
 
 def events_body(mark: str, *, payload: str | None = None) -> bytes:
-    """The body of an append of one event, with this text as its payload."""
+    """Return the body of an append of one event, with this text as its payload."""
     text = payload if payload is not None else json.dumps({"id": mark, "n": 1})
     return f'{{"events":[{{"type":"added","payload":{text}}}]}}'.encode("utf-8", "surrogatepass")
 
 
 def to_stream(mark: str, body: bytes, *headers: tuple[str, str]) -> Request:
-    """An append to the thing of this mark."""
+    """Return an append to the thing of this mark."""
     return Request(path=f"/streams/thing/{mark}/events", headers=(("Content-Type", "application/json"), *headers), body=body)
 
 
@@ -187,7 +187,7 @@ def _query(random: Random, mark: str) -> Request:
 
 
 def _token(random: Random, mark: str) -> Request:
-    text = token_text(random, mark).replace("\0", "%00").replace(" ", "_")  # a header's outer space counts for nothing
+    text = token_text(random, mark).replace("\0", "%00").replace(" ", "_")  # outer spaces of a header are ignored
     name = random.choice(["Meridian-At-Least", "If-Match"])
     value = f'"{text}"' if name == "If-Match" else text
     return to_stream(mark, events_body(mark), (name, value))
@@ -271,7 +271,7 @@ REQUESTS: tuple[tuple[Kind, Make], ...] = (
 
 
 def hostile_request(random: Random, number: int, region: str, choice: int) -> Hostile:
-    """A request of a region's API."""
+    """Return a hostile request of a region's API."""
     which, make = REQUESTS[choice % len(REQUESTS)]
     name = mark(number)
     return Hostile(number, which, region, name, make(random, name))

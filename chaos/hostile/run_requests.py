@@ -1,4 +1,4 @@
-"""A run: two regions, hostile inputs and good ones through every door, rest, and the judgement."""
+"""Run of hostile inputs: two regions, hostile inputs and good ones through every door, rest, and the judgement."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run showed. `wrong` is what isn't as it should be of regions and processes, `good` how many good events were
-    acknowledged, `seconds` how long sending took and `rest_seconds` how long until nothing moved any more."""
+    """Result of a run. `wrong` are the failures of regions and processes, `good` is how many good events were acknowledged,
+    `seconds` how long sending took and `rest_seconds` how long until nothing moved any more."""
 
     events: int
     seed: int
@@ -46,7 +46,7 @@ class Outcome:
         return tally(self.became)
 
     def as_json(self) -> dict[str, Any]:
-        """For a file: figures by door and kind, and examples of what is wrong."""
+        """Return the result for a file: figures by door and kind, and examples of failures."""
         return {
             "events": self.events,
             "seed": self.seed,
@@ -60,7 +60,7 @@ class Outcome:
         }
 
     def examples(self, most: int) -> list[str]:
-        """Inputs that did not come to what was expected, a line each, one of each kind first."""
+        """Return inputs without the expected outcome, a line each, one of each kind first."""
         bad = [each for each in self.became if not each.right]
         first = list({(each.hostile.kind.door, each.hostile.kind.name): each for each in reversed(bad)}.values())
         lines = [
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def run_hostile(events: int, seed: int, tell: Tell) -> Outcome:
-    """Run so many hostile inputs of this seed. Everything that is started is stopped, also on failure."""
+    """Run `events` hostile inputs of this seed. Everything that is started is stopped, also on failure."""
     tell("starting", 0, 1)
     with (
         World(REGIONS, [PROJECTION], options=WorldOptions(services="dynamodb,dynamodbstreams,sqs", seed=seed)) as world,

@@ -27,13 +27,13 @@ _STANDS = "9: one poison event stops its own lane in that view, and nothing else
 
 
 def valid_item(region: str, mark: str, ms: int) -> Item:
-    """The first event of a thing of this mark, as its region would write it at `ms`."""
+    """Return the first event of a thing of this mark, as its region would write it at `ms`."""
     lane = LaneId(region, StreamId("thing", mark))
     return to_item(seal(lane, 1, Hlc(ms, 0), added(mark, 1), EMPTY, GENESIS, mark))
 
 
 def resealed(item: Item) -> Item:
-    """The item with the digest that its content has: whoever forged it knows how digests are made."""
+    """Return the item with the digest of its content: a forger knows how digests are made."""
     return {**item, "digest": {"B": content_digest(item)}}
 
 
@@ -186,7 +186,7 @@ CHANGES: dict[str, tuple[Change, str, str, bool]] = {
     ),
 }
 
-# What DynamoDB or a client refuses itself never comes to the stream.
+# Items that DynamoDB or a client refuses itself never reach the stream.
 ITEMS: tuple[tuple[Kind, Change], ...] = tuple(
     (kind(name, STREAM, {how, REFUSED} if how == QUARANTINED else how, promise, travels), change)
     for name, (change, promise, how, travels) in CHANGES.items()
@@ -248,7 +248,7 @@ RECORDS = (
 
 
 def record_of(item: Mapping[str, Any], number: str) -> dict[str, Any]:
-    """The stream record of an item, as Lambda's JSON has it: binary attributes are base64 text."""
+    """Return the stream record of an item, as Lambda's JSON has it: binary attributes are base64 text."""
     image = {
         name: {"B": b64encode(value["B"]).decode()}
         if isinstance(value, dict) and isinstance(value.get("B"), bytes)
@@ -260,12 +260,12 @@ def record_of(item: Mapping[str, Any], number: str) -> dict[str, Any]:
 
 
 def position_of(number: int) -> str:
-    """The place in its shard that the record at this place of the run says it has."""
+    """Return the sequence number, within its shard, of the record at this place of the run."""
     return f"{900_000_000_000 + number}"
 
 
 def hostile_item(random: Random, number: int, region: str, other: str, ms: int, choice: int) -> Hostile:
-    """An item to be put into `region`'s events table behind the library's back; at times it is of `other`'s lane."""
+    """Return an item to be put into `region`'s events table behind the library's back; at times it is of `other`'s lane."""
     which, change = ITEMS[choice % len(ITEMS)]
     name = mark(number)
     # A gap in another region's lane is waited for: nothing of it is folded or copied, and nothing is listed before an audit.
@@ -280,7 +280,8 @@ FORK = kind("fork: another event under a known id", STREAM, QUARANTINED, "3: a f
 
 
 def fork(number: int, region: str, home: str, ms: int) -> Hostile:
-    """A well sealed event of `home`'s lane that `home` never wrote, put into `region`; `home` writes another one there."""
+    """Return a well sealed event of `home`'s lane that `home` never wrote, put into `region`; `home` writes another one
+    there."""
     name = mark(number)
     lane = LaneId(home, StreamId("seat", name))
     item = to_item(seal(lane, 1, Hlc(ms, 0), added(name, 666), EMPTY, GENESIS, name))
@@ -288,7 +289,7 @@ def fork(number: int, region: str, home: str, ms: int) -> Hostile:
 
 
 def hostile_record(random: Random, number: int, region: str, ms: int, choice: int) -> Hostile:
-    """A record to be handed to the Lambda functions."""
+    """Return a record to be handed to the Lambda functions."""
     which, change = RECORDS[choice % len(RECORDS)]
     name = mark(number)
     record = change(random, name, {"item": valid_item(region, name, ms), "number": position_of(number)})

@@ -1,4 +1,4 @@
-"""Names, numbers, texts and JSON that nobody should send. Each is chosen by a seeded generator. Pure."""
+"""Names, numbers, texts and JSON that no client should send. Each is chosen by a seeded generator. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEQUENCES: tuple[Any, ...] = (0, -1, -(10**20), 10**16, 10**400, True, 1.0, floa
 
 
 def deep(depth: int) -> Any:
-    """An object nested so deep."""
+    """Return an object nested `depth` levels deep."""
     value: Any = 1
     for _ in range(depth):
         value = {"a": value}
@@ -62,7 +62,7 @@ def _circular(mark: str) -> dict[str, Any]:
 
 
 def json_texts(mark: str) -> dict[str, str]:
-    """JSON texts of an event's payload that are no I-JSON object (RFC 7493), by what is wrong."""
+    """Return JSON texts of an event's payload that are no I-JSON object (RFC 7493), by their defect."""
     head = f'{{"id":"{mark}",'
     return {
         "text no JSON": head,

@@ -1,4 +1,5 @@
-"""What counts as a clear refusal, and what must be so of tables in the end. Knows only what was sent and what is stored."""
+"""Verdicts on hostile inputs: the criteria of a clear refusal, and the conditions on tables in the end. Uses only what was
+sent and what is stored."""
 
 from __future__ import annotations
 
@@ -26,13 +27,13 @@ _MAX_SAID = 2_000
 _OURS = {"replicator", "projectors"}
 _NOT_THE_INPUT = (RegionUnavailable, OutcomeUnknown, AppendContention)
 _BAD_REQUEST = (400, 405, 408, 411, 413, 414, 415, 417, 422, 431)
-"""The statuses that blame the request; that something is not there, or comes too often, does not."""
+"""Statuses that blame the request; those for a missing resource or too many requests do not."""
 
 
 def by_error(error: BaseException) -> tuple[str, str]:
-    """What an error of the store is: refused when it is one of Meridian's that blames the input, or a ValueError or
-    TypeError that Meridian's own code raises on purpose, and says something that can be read. Any other is a leak: what
-    Python says of code that did not look at its input, or that a region could not be reached."""
+    """Classify an error of the store: refused when it is one of Meridian's that blames the input, or a ValueError or
+    TypeError that Meridian's own code raises on purpose, with a readable text. Any other is a leak: an error of Python in
+    code that did not check its input, or a region that could not be reached."""
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, MeridianError):
         meant = not isinstance(error, _NOT_THE_INPUT)
@@ -43,14 +44,14 @@ def by_error(error: BaseException) -> tuple[str, str]:
 
 
 def _on_purpose(error: BaseException) -> bool:
-    """Whether the line that raised it is a `raise` in Meridian's packages."""
+    """Return whether the line that raised it is a `raise` in Meridian's packages."""
     frames = extract_tb(error.__traceback__)
     last = frames[-1] if frames else None
     return last is not None and (last.line or "").startswith("raise") and bool(_OURS & set(PurePath(last.filename).parts))
 
 
 def by_table(error: BaseException) -> tuple[str, str]:
-    """What an error of DynamoDB is when an item is put: its own validation is a refusal like any other."""
+    """Classify an error of DynamoDB when an item is put: its own validation is a refusal like any other."""
     said = f"{type(error).__name__}: {error}"
     code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
     refused = isinstance(error, ParamValidationError) or code in ("ValidationException", "SerializationException")
@@ -58,8 +59,9 @@ def by_table(error: BaseException) -> tuple[str, str]:
 
 
 def by_answer(status: int, headers: Mapping[str, str], body: bytes, framed: bool, nowhere: bool = False) -> tuple[str, str]:
-    """What an answer of the API is: refused when it is a 4xx with a problem that says what (RFC 9457); a request that was
-    no HTTP never comes to the API, and a bare 4xx of the server is its refusal. Where the path leads `nowhere`, 404 is."""
+    """Classify an answer of the API: refused when it is a 4xx with a problem that gives the reason (RFC 9457). A request
+    that was no HTTP never reaches the API, and a bare 4xx of the server is its refusal. Where the path leads `nowhere`, 404
+    is."""
     said = f"{status} {body[:300].decode(errors='replace')}"
     if 200 <= status < 300:
         return HARMLESS, said
@@ -78,7 +80,7 @@ def by_answer(status: int, headers: Mapping[str, str], body: bytes, framed: bool
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region's tables in the end: event items, views by key, and lines of its quarantine."""
+    """Tables of a region in the end: event items, views by key, and lines of its quarantine."""
 
     name: str
     events: Sequence[Mapping[str, Any]]
@@ -87,7 +89,7 @@ class Region:
 
 
 def region_in(hostile: Hostile) -> str:
-    """The region that the key of an item or of a record says it is of; empty for what is neither, or has no such key."""
+    """Return the region in the key of an item or of a record; empty for other inputs, or without such a key."""
     found: Any = hostile.sent
     if isinstance(found, Mapping) and "dynamodb" in found:
         found = _part(_part(found, "dynamodb"), "Keys")
@@ -101,17 +103,17 @@ def _part(value: Any, name: str) -> Any:
 
 @dataclass(slots=True)
 class Found:
-    """What regions hold, found by marks."""
+    """Final content of the regions, by marks."""
 
     regions: Sequence[Region]
     quarantined: dict[str, str] = field(default_factory=dict)
-    """By mark, or by the position of a record without a key: the line that lists it."""
+    """Quarantine lines, by mark, or by the position of a record without a key."""
     held: dict[tuple[str, str], list[Mapping[str, Any]]] = field(default_factory=dict)
-    """By region and mark: the event items whose partition key names it."""
+    """Event items whose partition key names a mark, by region and mark."""
     viewed: dict[str, set[str]] = field(default_factory=dict)
-    """By mark: the regions that have a view whose key names it."""
+    """Regions that have a view whose key names a mark, by mark."""
     strangers: dict[tuple[str, str], str] = field(default_factory=dict)
-    """By region, and a region that it does not know: the line that lists it. What it wrote waits as a whole."""
+    """Quarantine lines of unknown regions, by region and unknown region. All events of an unknown region wait."""
 
     def __post_init__(self) -> None:
         for region in self.regions:
@@ -130,7 +132,7 @@ class Found:
                     self.viewed.setdefault(name, set()).add(region.name)
 
     def became(self, hostile: Hostile, how: str, said: str) -> Became:
-        """The judgement of one input, given what its door said of it."""
+        """Judge one input, given the answer of its door."""
         if how == WRONG:
             return Became(hostile, WRONG, said)
         line = (
@@ -184,8 +186,8 @@ class Found:
 
 
 def regions_wrong(regions: Sequence[Region], good: Mapping[tuple[str, int], bytes]) -> list[str]:
-    """What is wrong with the regions whatever was sent: acknowledged good events that are not there as they were, and views
-    that differ."""
+    """Return the failures of the regions that no single input explains: acknowledged good events that are missing or
+    changed, and views that differ."""
     wrong: list[str] = []
     for region in regions:
         held = {(item["pk"]["S"], item["sk"]["S"]): item for item in region.events}
@@ -204,7 +206,7 @@ def regions_wrong(regions: Sequence[Region], good: Mapping[tuple[str, int], byte
 
 
 def tally(became: Iterable[Became]) -> dict[tuple[str, str], Counter[str]]:
-    """Counts of outcomes by (door, kind), in order of doors and kinds."""
+    """Return counts of outcomes by (door, kind), in order of doors and kinds."""
     found: dict[tuple[str, str], Counter[str]] = {}
     for each in became:
         counts = found.setdefault((each.hostile.kind.door, each.hostile.kind.name), Counter())

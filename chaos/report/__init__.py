@@ -1,1 +1,1 @@
-"""The page of a run, to look at."""
+"""Report: the HTML page of a run."""

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from html import escape
 
 HEIGHT = 1000
-"""The inner height of a plot, in units of its own; its inner width is a unit a hundredth of a second."""
+"""Inner height of a plot, in its own units; one unit of its inner width is a hundredth of a second."""
 DASHES = ("", "14 7", "4 5", "14 5 3 5", "2 9", "22 6")
-"""Regions differ by dash as well as by colour."""
+"""Dash patterns: regions differ by dash as well as by colour."""
 Points = Sequence[tuple[float, float | None]]
-"""(seconds, value), or None where nobody could look."""
+"""(seconds, value), or None where the region could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A fault, from and until seconds of the timeline. `row` is where its bar is drawn."""
+    """Fault on the timeline, from and until seconds. `row` is where its bar is drawn."""
 
     name: str
     begins: float
@@ -29,7 +29,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A curve. `region` is which of the regions it is of: colour and dash."""
+    """Curve of a region. `region` is its index among the regions: colour and dash."""
 
     name: str
     region: int
@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The seconds that all charts of a run share. `marks` are moments with a name."""
+    """Time axis in seconds, shared by all charts of a run. `marks` are moments with a name."""
 
     begins: float
     ends: float
@@ -46,7 +46,7 @@ class Axis:
     marks: Mapping[str, float]
 
     def share(self, at: float) -> float:
-        """Where a second is: 0 at the left edge, 1 at the right."""
+        """Return the position of a second: 0 at the left edge, 1 at the right."""
         return min(1.0, max(0.0, (at - self.begins) / (self.ends - self.begins)))
 
     @property
@@ -55,7 +55,7 @@ class Axis:
 
 
 def bars(axis: Axis, title: str) -> str:
-    """The faults, a bar each, one below the other."""
+    """Return the faults as HTML, a bar each, one below the other."""
     rows = max((span.row for span in axis.spans), default=-1) + 1
     found = []
     for span in axis.spans:
@@ -76,7 +76,7 @@ def bars(axis: Axis, title: str) -> str:
 
 
 def lines(axis: Axis, title: str, unit: str, curves: Sequence[Line], least: float = 1.0) -> str:
-    """Curves over the faults, shaded. The value axis goes from 0 to a round number, `least` at least."""
+    """Return the curves over the shaded faults. The value axis goes from 0 to a round number, `least` at least."""
     top = ceiling(max([least, *(value for curve in curves for _, value in curve.points if value is not None)]))
     shades = "".join(
         f'<rect class="shade" x="{axis.share(span.begins) * axis.width:.0f}" y="0" '
@@ -134,7 +134,7 @@ def _seconds(axis: Axis) -> str:
 
 
 def ceiling(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, 50 … that is as large."""
+    """Return the smallest of 1, 2, 5, 10, 20, 50 … that is at least `value`."""
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))

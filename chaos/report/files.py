@@ -1,4 +1,4 @@
-"""Files that commands write: looked at before anything runs, and replaced as a whole."""
+"""Output files of commands: checked before anything runs, and replaced as a whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from replicator.domain.errors import InvalidConfig
 
 
 def check_output(option: str, file: Path | None) -> None:
-    """Raise InvalidConfig where nothing could be written there."""
+    """Raise InvalidConfig where the file could not be written."""
     if file is None:
         return
     if not file.parent.is_dir():
@@ -21,7 +21,7 @@ def check_output(option: str, file: Path | None) -> None:
 
 
 def replace_text(file: Path, text: str) -> None:
-    """Write it; whoever looks meanwhile sees what was there before."""
+    """Write the text to the file; readers see the old content until it is complete."""
     beside = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
         beside.write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
-"""Runs of scenarios as one HTML file that needs nothing else: no scripts, no fonts, nothing from anywhere. It is made from
-what `chaos run --json` writes, and from nothing else."""
+"""Report of scenario runs as one HTML file that needs nothing else: no scripts, no fonts, nothing from elsewhere. It is made
+from the output of `chaos run --json` alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from replicator.ops.status.html import document, mark, said, table
 Found = Mapping[str, Any]
 _STATES = {True: ("well", "kept"), False: ("act", "broken"), None: ("watch", "not run")}
 _OPEN = 3
-"""So many runs are shown opened; of more, those that were not kept."""
+"""Maximum number of runs that are all shown opened; of more, only those that were not kept are."""
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
@@ -27,7 +27,7 @@ def write_report(file: Path, found: Sequence[Found]) -> None:
 
 
 def page(found: Sequence[Found]) -> str:
-    """What came of these runs as a page. All text that comes from elsewhere is escaped."""
+    """Return the page of these runs. All text that comes from elsewhere is escaped."""
     kept, broken, not_run = (sum(each["kept"] is state for each in found) for state in (True, False, None))
     events = sum(each.get("acknowledged_events", 0) for each in found)
     level = "act" if broken else "well" if kept else "watch"
@@ -48,7 +48,7 @@ def page(found: Sequence[Found]) -> str:
 
 
 def _mark_of(level: str) -> str:
-    """What was not run or not looked at is none to watch, and has a sign of its own."""
+    """Return the status mark. Runs that did not run or were not checked have a sign of their own."""
     return mark(level, "–" if level == "watch" else "")
 
 
@@ -100,7 +100,7 @@ def _run(found: Found, number: int, is_open: bool) -> str:
 
 
 def again(found: Found) -> str:
-    """The command that runs it again."""
+    """Return the command that runs it again."""
     endpoints = [f"--endpoint {shlex.quote(f'{region}={url}')}" for region, url in found.get("endpoints", {}).items()]
     return " ".join(["chaos run", shlex.quote(found.get("given", found["scenario"])), f"--seed {found['seed']}", *endpoints])
 
@@ -131,7 +131,7 @@ def _seconds(value: float | None) -> str:
     return "never" if value is None else f"{value:.1f} s"
 
 
-# -- pictures ------------------------------------------------------------------------------------------------------------
+# -- charts --------------------------------------------------------------------------------------------------------------
 
 
 def _pictures(found: Found) -> str:
@@ -185,7 +185,7 @@ def _axis(found: Found) -> Axis:
 
 
 def describe(action: str, arguments: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """An action in words, with the regions' own names."""
+    """Return an action in words, with the regions' own names."""
     if action == "fail":
         return "; ".join(_rule(rule, names) for rule in arguments["rules"])
     told = {key: names.get(value, value) if isinstance(value, str) else value for key, value in arguments.items()}
@@ -206,7 +206,7 @@ def _rule(rule: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
 
 def _rates(counts: Mapping[str, int], axis: Axis) -> list[tuple[float, float | None]]:
-    """A point in the middle of each whole second."""
+    """Return a point in the middle of each whole second."""
     return [(second + 0.5, float(counts.get(str(second), 0))) for second in range(int(axis.begins), int(axis.ends))]
 
 
@@ -222,7 +222,8 @@ def _worst(lag: Found, sources: Sequence[str]) -> list[tuple[float, float | None
 
 
 def _seen(value: float, answered: bool) -> float | None:
-    """Where nobody could look, what was missing before has grown older; that nothing is missing nobody knows."""
+    """Return the value, or None where the region could not be read and nothing was missing. Events that were missing before
+    have only grown older."""
     return value if answered or value > 0 else None
 
 

@@ -1,6 +1,6 @@
-"""How the page of a run looks, beside what every page of Meridian's has (replicator/ops/status/style.py)."""
+"""Style of a run's page, beside that of all pages of Meridian's (replicator/ops/status/style.py)."""
 
-_REGIONS = {  # Okabe and Ito's palette, which the colour-blind can tell apart, darkened or lightened for the ground
+_REGIONS = {  # Okabe and Ito's palette, safe for the colour-blind, darkened or lightened for the ground
     "light": ("#0072b2", "#c25100", "#00795a", "#a8447f", "#7a6a00", "#444c56"),
     "dark": ("#56b4e9", "#f08d49", "#2fc79a", "#e29ac6", "#e5d65c", "#aab4bf"),
 }

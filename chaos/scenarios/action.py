@@ -1,4 +1,4 @@
-"""What an action is. It checks its arguments when it is made, and says when it ends what it has struck."""
+"""Base of actions: one checks its arguments when it is made, and reports what it struck when it ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicator.domain.errors import InvalidConfig
 
 LEAST_SECONDS = 0.001
 LEAST_SHARE = 0.001
-"""What is less is no fault that anybody could notice."""
+"""Smallest share of requests that may fail; a smaller one would not be noticed."""
 
 
 class Action:
@@ -21,36 +21,37 @@ class Action:
     required: ClassVar[tuple[str, ...]] = ("region",)
     lasting: ClassVar[bool] = True
     proxied: ClassVar[bool] = False
-    """Needs links that can be cut."""
+    """Whether it needs links that can be cut."""
     faulty: ClassVar[bool] = False
-    """Needs services that can fail."""
+    """Whether it needs services that can fail."""
     clocks: ClassVar[bool] = False
-    """Needs clocks that can be set."""
+    """Whether it needs clocks that can be set."""
     whole: ClassVar[str] = ""
-    """What it does to the whole region, its tables and all, which must run on this machine for that."""
+    """Its effect on the whole region, with its tables; the region must then run on this machine. Empty: none."""
 
     def __init__(self, region: str) -> None:
         self.region = region
 
     @property
     def acts_on(self) -> Iterable[str]:
-        """The regions that it names: first, second …"""
+        """Regions that it names: first, second …"""
         return [self.region]
 
     moves: ClassVar[bool] = False
-    """A runbook that moves clients away from the region."""
+    """Whether it is a runbook that moves clients away from the region."""
 
     def strikes(self, region: str) -> bool:
-        """Whether it is an outage of the region while it lasts."""
+        """Return whether it is an outage of the region while it lasts."""
         return self.lasting and region in self.acts_on
 
     def silences(self, region: str) -> bool:
-        """Whether nothing leaves the region while it lasts."""
+        """Return whether nothing leaves the region while it lasts."""
         return False
 
     @property
     def holds(self) -> frozenset[str]:
-        """What it has to itself while it lasts: the end of one of two that hold the same would undo the other."""
+        """Names of what it holds exclusively while it lasts: of two actions that hold the same, the end of one would undo
+        the other."""
         return frozenset()
 
     def start(self, stage: Stage) -> None:
@@ -61,7 +62,7 @@ class Action:
 
 
 def number(name: str, value: object, least: float, *, nothing: bool = False) -> float:
-    """A number whose amount is at least so much, or with `nothing` 0. Raises InvalidConfig."""
+    """Return a number whose amount is at least `least`, or with `nothing` 0. Raises InvalidConfig."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidConfig(f"{name} is {value!r}; give a number")
     if abs(value) < least and not (nothing and value == 0):

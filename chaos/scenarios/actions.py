@@ -1,5 +1,5 @@
-"""What a scenario can do: to processes and as an operator; to the network (on_links.py) and to services and clocks
-(on_services.py). One small class an action."""
+"""Actions of scenarios: on processes and as an operator here; on the network in link_actions.py, and on services and clocks
+in service_actions.py. Each action is one small class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORKERS = ("replicator", "projector")
 
 
 class _Whole(Action):
-    """Something happens to all processes of a region. `_pids` are those that ran and did not stand still before."""
+    """Action on all processes of a region. `_pids` are those that ran and were not stopped before."""
 
     def __init__(self, region: str) -> None:
         super().__init__(region)
@@ -35,11 +35,11 @@ class _Whole(Action):
         return region == self.region
 
     def _look(self, stage: Stage) -> None:
-        stage.beat()  # what was killed a moment ago is there again
+        stage.beat()  # processes that were just killed are started again
         self._pids = {each: each.pid for each in self._all(stage) if each.running and not each.stopped}
 
     def _all(self, stage: Stage) -> list[Process]:
-        """What runs in the region: its workers too, unless functions do the work."""
+        """Return the region's processes: the emulator, and its workers unless functions do the work."""
         region = stage.region(self.region)
         return [each for each in region.processes if each in region.workers or each is region.emulator]
 
@@ -79,7 +79,7 @@ class Kill(_Whole):
         stage.come_back(self.region, self._backup(stage))
 
     def _backup(self, stage: Stage) -> Backup | None:
-        """What it comes back with; None: empty tables."""
+        """Return the backup that the region comes back with; None: empty tables."""
         return None
 
 
@@ -114,7 +114,7 @@ class FreezeWorker(_Worker):
     def __init__(self, region: str, worker: str = "replicator") -> None:
         super().__init__(region, worker)
         self._pid = 0
-        """Of the process that was frozen; 0: it did not run, or stood still already."""
+        """Process id of the frozen process; 0: it did not run, or was stopped already."""
 
     @property
     def holds(self) -> frozenset[str]:
@@ -193,9 +193,9 @@ ACTIONS: Mapping[str, type[Action]] = {
     "failover": MoveAway, "switchover": Switch,
     "failback": MoveBack, "backup": TakeBackup,
 }  # fmt: skip
-"""Each action by its name in a scenario file."""
+"""Actions by their names in a scenario file."""
 
 
 def make(name: str, arguments: Mapping[str, object]) -> Action:
-    """The action of that name. Raises InvalidConfig, and TypeError for arguments that it does not take."""
+    """Return the action of that name. Raises InvalidConfig, and TypeError for arguments that it does not take."""
     return ACTIONS[name](**{key.replace("-", "_").replace("from", "leave"): v for key, v in arguments.items()})  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
-"""Many scenarios one after another: once each, or with further seeds for as long as is wanted. What came of each is kept in
-a file as soon as it is over, from which a campaign that was interrupted goes on."""
+"""Campaign: many scenarios one after another, once each or with further seeds for a given time. Each result is written to a
+file as soon as it is known, and an interrupted campaign resumes from that file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from replicator.domain.errors import InvalidConfig, MeridianError, place
 
 Run = Callable[[Scenario, int], Result | NotRun]
 Found = dict[str, Any]
-"""What came of a scenario, as JSON: Result.as_json, NotRun.as_json, or {scenario, title, seed, kept: false, error}."""
+"""Result of a scenario, as JSON: Result.as_json, NotRun.as_json, or {scenario, title, seed, kept: false, error}."""
 
 
 def read_found(file: Path) -> list[Found]:
-    """What `chaos run --json` wrote. Raises InvalidConfig when the file holds something else."""
+    """Read the results that `chaos run --json` wrote. Raises InvalidConfig when the file holds something else."""
     try:
         told = json.loads(file.read_text(), parse_constant=_refuse)
         if isinstance(told, list) and all(_is_found(each) for each in told):
@@ -52,28 +52,29 @@ def _is_found(each: Any) -> bool:
 
 @dataclass
 class Campaign:
-    """`seconds`: go on with further seeds until so long has passed (0: every scenario once). `file`: None keeps nothing."""
+    """Campaign over scenarios. `seconds`: go on with further seeds until they have passed (0: every scenario once). `file`:
+    None keeps nothing."""
 
     scenarios: Sequence[Scenario]
     seed: int
     seconds: float = 0.0
     file: Path | None = None
     given: Sequence[str] = ()
-    """By what each scenario was named: its name, or its file's path (empty: its name)."""
+    """The name that each scenario was given by: its name, or its file's path (empty: its name)."""
     endpoints: Sequence[str] = ()
-    """As they were given, to tell from a campaign elsewhere."""
+    """Endpoints as they were given, to distinguish this campaign from one elsewhere."""
     found: list[Found] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
 
     def resume(self) -> int:
-        """Take up what the file says is done. Returns how many. Raises InvalidConfig when it holds something else."""
+        """Load the results in the file. Returns how many there are. Raises InvalidConfig when it holds something else."""
         if self.file is not None and self.file.exists():
             self.found = read_found(self.file)
         return len(self.found)
 
     def run(self, run: Run) -> Iterator[tuple[Scenario, int, Result | NotRun | MeridianError]]:
-        """What came of each scenario, when it is over. One that failed to run, for whatever reason, is broken, and the next
-        one is begun; InvalidConfig ends the campaign."""
+        """Yield the result of each scenario, when it is over. One that failed to run, for whatever reason, is broken, and
+        the next one begins; InvalidConfig ends the campaign."""
         began = self.clock()
         done = {(each.get("given", each["scenario"]), each["seed"], tuple(each.get("asked", ()))) for each in self.found}
         lasted = sum(float(each.get("seconds", 0.0)) for each in self.found)
@@ -89,7 +90,7 @@ class Campaign:
                 return
 
     def _order(self, seed: int) -> Sequence[tuple[str, Scenario]]:
-        """As they were named; where time may be over before all had their turn, as the seed has it."""
+        """Return the scenarios as they were named; shuffled by the seed where time may run out before each had its turn."""
         order = list(zip(self.given or [each.name for each in self.scenarios], self.scenarios, strict=True))
         if self.seconds:
             random.Random(f"{seed}/order").shuffle(order)
@@ -117,12 +118,12 @@ class Campaign:
 
     @property
     def kept(self) -> bool:
-        """Whether something was run, and every promise kept in all that was."""
+        """Whether something was run, and every promise was kept in all runs."""
         done = [each["kept"] for each in self.found if each["kept"] is not None]
         return bool(done) and all(done)
 
     def summary(self) -> str:
-        """In a line."""
+        """Return a summary in one line."""
         kept, broken, not_run = (sum(each["kept"] is state for each in self.found) for state in (True, False, None))
         events = sum(each.get("acknowledged_events", 0) for each in self.found)
         seconds = sum(each.get("seconds", 0) for each in self.found)

@@ -1,8 +1,8 @@
 """Contention: many writers on few streams in two regions, with every kind of precondition and both rules of uniqueness.
 
-Every writer is a store of its own, as another process would be. Between them: decisions on the state (read, decide, write),
-writes at a token, transfers over two streams, claims under the home-region rule and under the optimistic one. For a part of
-the run the regions are cut off from each other, so that both rules are tried where it hurts.
+Every writer has a store of its own, like another process. They make decisions on the state (read, decide, write), writes at
+a token, transfers over two streams, claims under the home-region rule and claims under the optimistic one. For a part of the
+run the regions are cut off from each other, so that both rules are tested where they matter.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TOTAL: Reducer[int] = Reducer(0, {"added": lambda total, payload: total + payloa
 
 
 class Tally(Projection):
-    """What each stream adds up to: the projectors' account of the same events."""
+    """Projection of the total of each stream: the projectors' result for the same events."""
 
     name, stream_type = "tally", TALLY
     total = counter(added=lambda p: p["n"])
@@ -59,7 +59,7 @@ class Tally(Projection):
 
 @dataclass(frozen=True, slots=True)
 class Contention:
-    """What to run. Half of the streams have a home region where all decisions on them are made; half have none."""
+    """Parameters of a run. Half of the streams have a home region where all decisions on them are made; half have none."""
 
     operations: int = 10_000
     writers: int = 8
@@ -77,7 +77,7 @@ class Contention:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. `counts` is operations by kind and result; `concurrent` as the checker has it."""
+    """Result of a run. `counts` is the number of operations by kind and result; `concurrent` is the checker's count."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     verdict: Verdict = field(default_factory=lambda: Verdict(CONTENTION))
@@ -85,7 +85,7 @@ class Outcome:
     seconds: float = 0.0
     settled: int = 0
     cut: bool = True
-    """The regions were cut off from each other for a while."""
+    """Whether the regions were cut off from each other for a while."""
 
     @property
     def kept(self) -> bool:
@@ -97,7 +97,7 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, int]:
-        """How often promises were broken, and what else was counted."""
+        """How often promises were broken, and the other counts."""
         found = self.verdict.findings
         return {
             "lost": found["lost"].broken,
@@ -115,7 +115,7 @@ class Outcome:
         }
 
     def lines(self) -> list[str]:
-        """What was promised, and what was found."""
+        """Return the promises and the findings, a line each."""
         found = self.figures
         known = {"lost", "acknowledged_twice", "from_nowhere", "regions_identical", "lost_updates", "claims", "not_at_home",
                  "not_one_owner", "not_told"}  # fmt: skip
@@ -145,7 +145,7 @@ class Outcome:
 
 
 class _Writer(Session):
-    """One client process's worth of stores, in its home region but for what has its home elsewhere."""
+    """Client with stores of its own, in its home region except for streams that have their home elsewhere."""
 
     def __init__(self, number: int, all: Contending) -> None:
         super().__init__(f"w{number}", REGIONS[number % len(REGIONS)], all.stage.history)
@@ -199,7 +199,7 @@ class _Writer(Session):
         return self.save(kind, [_asked(id, each) for id, each in wanted.items()], lambda: store.save(*operations))
 
     def _claim_or_release(self) -> Call:
-        """Under the home-region rule: claim an address, or give up one that is this writer's."""
+        """Claim an address under the home-region rule, or release one that is this writer's."""
         if self._owned and self._random.random() < _RELEASES:
             owned = self._random.choice(sorted(self._owned))
             self._owned.discard(owned)
@@ -228,12 +228,12 @@ def _added(id: str, total: int) -> NewEvent:
 
 
 def _asked(id: str, stream: StreamId) -> dict[str, Any]:
-    """A decision as the history has it: what the total is, is decided later."""
+    """Return a decision as the history records it, without the total, which is decided later."""
     return {"id": id, "stream": str(stream), "type": "added", "n": 1}
 
 
 class Contending(Workload):
-    """The writers of a run, half of them in each region, and what they share."""
+    """Writers of a run, half of them in each region, and the state that they share."""
 
     projection = "chaos.scenarios.contention:Tally"
     type = TALLY
@@ -266,11 +266,13 @@ class Contending(Workload):
         return min(self._taken, self.plan.operations), self.plan.operations
 
     def reached(self, condition: str) -> bool:
-        """From a fifth to three fifths of the operations nothing is copied between the regions."""
+        """Return whether the cut begins or ends: from a fifth to three fifths of the operations nothing is copied between
+        the regions."""
         return self._taken >= {"cut": 0.2, "joined": 0.6}[condition] * self.plan.operations
 
     def finish(self) -> None:
-        """Each region tells its own losers, once the claims have arrived, until nobody is left to tell."""
+        """Have each region report lost claims to its own losers, once the claims have arrived, until none is left to
+        report."""
         settlers = {region: OptimisticClaims(self.store(region)) for region in REGIONS}
         new = 1
         while new:
@@ -280,13 +282,13 @@ class Contending(Workload):
             self.settled += new
 
     def _the_same(self) -> bool:
-        """Whether both regions have the same lanes."""
+        """Return whether both regions have the same lanes."""
         left, right = (self.store(region) for region in REGIONS)
         streams = [stream for streams in self._streams.values() for stream in streams]
         return all(left.cut(stream).vector == right.cut(stream).vector for stream in streams)
 
     def read(self, region: str, final: Final) -> None:
-        """Who owns each claim, as a reader in the region is told."""
+        """Read the owner of each claim, as a reader in the region sees it."""
         optimistic = OptimisticClaims(self.store(region))
         homed = HomedClaims(region, self.control, self.store)
         owned = {str(name): optimistic.owner(name).owner for name in self._streams[NICKNAME]}
@@ -301,23 +303,24 @@ class Contending(Workload):
         self.concurrent = decisions.concurrent
         return verdict
 
-    # -- what writers share ----------------------------------------------------------------------------------------
+    # -- shared by the writers --------------------------------------------------------------------------------------
 
     def take(self) -> bool:
-        """Whether there is another operation to do."""
+        """Return whether there is another operation to do."""
         with self._lock:
             self._taken += 1
             return self._taken <= self.plan.operations
 
     def store(self, region: str) -> EventStore:
-        """A new one, as another process would have."""
+        """Return a new store, like that of another process."""
         return connect_store(self.stage.world.settings(region))
 
     def control(self, region: str) -> DynamoControl:
         return DynamoControl(self.stage.world.settings(region))
 
     def home_of(self, stream: StreamId) -> str | None:
-        """Where decisions on a stream are made: the even ones have a home, the odd ones are written anywhere."""
+        """Return the region where decisions on a stream are made: the even ones have a home, the odd ones are written
+        anywhere."""
         number = int(stream.id.rpartition("-")[2])
         return REGIONS[number // 2 % len(REGIONS)] if number % 2 == 0 else None
 
@@ -329,7 +332,8 @@ class Contending(Workload):
 
 
 def run_contention(plan: Contention, watch: Watcher) -> Outcome:
-    """Run it in a world of two regions and check what came of it. Stops everything it starts, also after an error."""
+    """Run contention in a world of two regions and return the checked result. Stops everything it starts, also after an
+    error."""
     cut = [Step("freeze-worker", {"region": each}, 0.0, when="cut", until="joined") for each in ("first", "second")]
     scenario = Scenario("contention", "Contention", "", (), 2, 0, 0.0, plan, (), tuple(cut), _CONVERGE_SECONDS)
     with opened(scenario, plan.seed, watch, sampled=False) as run:

@@ -1,8 +1,8 @@
-"""The flights as a load: a desk for each airport reports them from its home region or, while that is out, from another.
+"""Flights as a load: a desk for each airport reports them from its home region or, during its outage, from another.
 
-The desks have so much to report, and each report is made once. So that there is load in every phase of an outage, some
-reports wait until the clients have moved and some until they come home, and each desk takes its time by what it has left.
-What had been acknowledged and is gone with its region is not reported again (docs/drills.md says why).
+The number of reports is fixed, and each report is made once. So that there is load in every phase of an outage, some reports
+wait until the clients have moved and some until they come home, and each desk sets its pace by what it has left. An
+acknowledged report that is gone with its region is not reported again (docs/drills.md says why).
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ from replicator.eventstore.storage import MAX_EVENTS
 from replicator.eventstore.store import EventStore
 
 CONDITIONS = ("grown", "aged", "loaded", "noticed", "finishing", "healed")
-"""What a step of a scenario with this load can wait for (see Flights.reached)."""
+"""Conditions that a step of a scenario with this load can wait for (see Flights.reached)."""
 BACKUP_AGE = 1_000
-"""A backup is so many events of the region's own lanes old when the region dies (fewer in a small drill)."""
+"""Age of a backup when the region dies, in events of the region's own lanes (fewer in a small drill)."""
 ALARM_SECONDS = 2.0
-"""What an operator learns from an alarm, not from a region that does not answer, is known after so long."""
+"""Seconds until an operator knows by an alarm of an outage in which the region still answers."""
 GATES = (0.4, 0.15)
-"""The parts of a desk's reports that wait until clients have moved, and until they come home."""
+"""Shares of a desk's reports that wait until clients have moved, and until they come home."""
 _GROWING = OLD_SECONDS + 2.0
 _UNTIL_GATE = 8.0
-"""Desks get to their gate together, in so many seconds at least."""
+"""Minimum seconds until desks reach their gate, all together."""
 _UNTIL_MOVED = 10.0
-"""What waits before the first gate is to last for so many seconds: an outage is to find every desk at work."""
+"""Seconds for which the reports before the first gate should last: an outage should find every desk at work."""
 _ENOUGH = 0.4
-"""The region is struck when its own desks have reported so much."""
+"""Share of its own desks' reports after which the region is struck."""
 _LONGEST_REST = 0.5
-"""A desk that is to take its time writes a little so often, not much now and then. Single reports may take longer."""
+"""Maximum seconds between writes of a slowed desk, which writes a little often, not much now and then. Single reports may
+take longer."""
 _NOT_ASKED = ("read_your_writes", "monotonic_reads", "reads_explained", "counters", "sets", "registers", "claims")
-"""Desks read nothing and claim nothing, and what their views say is judged by the data set."""
+"""Promises that do not apply: desks read nothing and claim nothing, and their views are judged by the data set."""
 PROMISES = {name: promise for name, promise in ALL.items() if name not in _NOT_ASKED} | {
     "truth": "every view says what the data set says, computed with pandas"
 }
@@ -58,8 +59,8 @@ PROMISES = {name: promise for name, promise in ALL.items() if name not in _NOT_A
 
 @dataclass(frozen=True, slots=True)
 class FlightLoad:
-    """`flights` is at least how many events there are (None: the whole data set). `outage` is how many seconds the outage
-    lasts at least; `stay`: half of the struck region's desks do not follow, and go on there."""
+    """Load of flights. `flights` is the minimum number of events (None: the whole data set). `outage` is the minimum seconds
+    of the outage. `stay`: half of the struck region's desks do not follow, and go on there."""
 
     flights: int | None = 10_000
     outage: float = 0.0
@@ -71,7 +72,7 @@ class FlightLoad:
 
 
 class Desk(Session):
-    """Reports one airport's flights. `pause` is how many seconds to take over each report, at least."""
+    """Client that reports one airport's flights. `pause` is the minimum number of seconds for each report."""
 
     def __init__(
         self,
@@ -94,24 +95,24 @@ class Desk(Session):
 
     @property
     def before_gate(self) -> int:
-        """How much it has to report before the next gate opens."""
+        """Number of reports before the next gate opens."""
         return max(0, len(self._todo) - self._behind_gate)
 
     @property
     def at_gate(self) -> bool:
-        """It has nothing to report before the next gate opens."""
+        """Whether it has nothing to report before the next gate opens."""
         return self.done or not self.before_gate
 
     def slow_down(self, seconds: float) -> None:
-        """Let what it has before its next gate last for so many seconds from now on, at least."""
+        """Make the reports before the next gate last for at least `seconds` from now on."""
         with self._changed:
             left = self.before_gate
             self._pause = max(self._shortest_pause, seconds / left if left else 0.0)
             self._changed.notify_all()
 
     def open_gates(self, count: int) -> None:
-        """Let the desk through so many gates: what waits behind them (GATES) is there to be reported in the outage and in
-        the fail-back, however quick the desk is."""
+        """Open the first `count` gates. The reports behind them (GATES) are kept for the outage and the fail-back, however
+        fast the desk is."""
         self._gates_open = max(self._gates_open, count)
 
     @property
@@ -136,13 +137,14 @@ class Desk(Session):
             pause = self._pause
             self._rest(pause * len(batch), until=lambda: self._pause != pause)
         elif self.doubts:
-            self._rest(1.0)  # nothing can be done where the desk is: it is told to go elsewhere
+            self._rest(1.0)  # nothing can be done in the desk's region: it will be moved elsewhere
         else:
             self._todo.extend(self._held)
             self._held = []
 
     def _next_batch(self) -> list[Report]:
-        """Some reports for one transaction. An arrival waits while nobody knows whether its departure was written."""
+        """Return some reports for one transaction. An arrival waits while it is unknown whether its departure was
+        written."""
         size = min(self._random.randint(20, 100), MAX_EVENTS, max(1, self.before_gate))
         if (pause := self._pause) * size > _LONGEST_REST:
             size = max(1, int(_LONGEST_REST / pause))
@@ -163,14 +165,14 @@ class Desk(Session):
             self._rest(1.0)
 
     def settled(self, doubt: Doubt, there: Collection[Event]) -> None:
-        """What is not written is reported again."""
+        """Put the reports that are not written back, to be reported again."""
         super().settled(doubt, there)
         again = [self._reports[event.payload["id"]] for event in doubt.events if event not in there]
         self._todo.extendleft(reversed(again))
 
 
 class Flights(Workload):
-    """The desks of a run, whose first region is struck."""
+    """Desks of a run, whose first region is struck."""
 
     projection = PROJECTION
     type = TYPE
@@ -226,7 +228,8 @@ class Flights(Workload):
             desk.start()
 
     def _shared(self, region: str, airport: str, reports: list[Report]) -> dict[str, list[Report]]:
-        """Where some desks follow and some stay, each of the struck region's is two, which share out the aircraft."""
+        """Return the reports by desk. Where some desks follow and some stay, each desk of the struck region becomes two,
+        which share out the aircraft."""
         if not self.load.stay or region != self.struck_region:
             return {airport: reports}
         halves: tuple[list[Report], list[Report]] = ([], [])
@@ -237,12 +240,13 @@ class Flights(Workload):
     def judge(self, history: History, finals: Mapping[str, Final]) -> Verdict:
         return check(history, finals, TYPE, Truth(self.selection), PROMISES)
 
-    # -- what steps wait for ---------------------------------------------------------------------------------------
+    # -- conditions of steps ---------------------------------------------------------------------------------------
 
     def reached(self, condition: str) -> bool:
-        """grown: some of the region's own events are older than OLD_SECONDS, and a fifth of all are there; aged: the backup
-        is old enough; loaded: some load has gone by, but not all that the region's desks have; noticed: the operator knows
-        of the outage; finishing: the load has gone on for long enough during the outage; healed: it is over."""
+        """Return whether a condition is met. grown: some of the region's own events are older than OLD_SECONDS, and a fifth
+        of all are there. aged: the backup is old enough. loaded: some load has gone by, but not all that the region's desks
+        have. noticed: the operator knows of the outage. finishing: the load has gone on for long enough during the outage.
+        healed: it is over."""
         return bool(getattr(self, f"_is_{condition}")())
 
     @property
@@ -254,7 +258,8 @@ class Flights(Workload):
         return all(desk.at_gate for desk in self.desks if desk.home == self.struck_region)
 
     def _grow(self) -> Iterator[bool]:
-        """Let some of the region's events be old enough that they may not be gone. The rest of the load is for later."""
+        """Wait until some of the region's events are old enough that they may not be gone. Keeps the rest of the load for
+        later."""
         self._slow_down(4 * _GROWING)
         while not self._own_events:
             yield False
@@ -289,7 +294,7 @@ class Flights(Workload):
         return self.stage.outage.seconds >= ALARM_SECONDS or not self._answers()
 
     def _answers(self) -> bool:
-        """Whether the region answers one of two health checks in a row within a second."""
+        """Return whether the region answers one of two health checks in a row within a second."""
         region = self.struck_region
         settings = replace(self.stage.world.settings(region), peers=(), connect_timeout=1.0, read_timeout=1.0, attempts=2)
         client = clients.dynamodb(settings, region)
@@ -300,7 +305,8 @@ class Flights(Workload):
         return True
 
     def _is_finishing(self) -> bool:
-        """Where only desks are left that need the struck region, waiting longer would wait for ever."""
+        """Return whether the outage may end. Where only desks are left that need the struck region, waiting would never
+        end."""
         outage = self.stage.outage
         others_done = all(desk.at_gate or desk.home == self.struck_region for desk in self.desks)
         return (
@@ -312,7 +318,7 @@ class Flights(Workload):
     def _is_healed(self) -> bool:
         return self.stage.outage.over
 
-    # -- how the load goes on --------------------------------------------------------------------------------------
+    # -- course of the load ----------------------------------------------------------------------------------------
 
     def struck(self) -> None:
         self._slow_down(_UNTIL_MOVED)
@@ -334,7 +340,7 @@ class Flights(Workload):
         self._open_gates(2, self.desks)
 
     def _try_too_early(self) -> None:
-        """An application that was there before its region lost its data must not be able to write before it is up again."""
+        """Check that an application that ran before its region lost its data cannot write before the region is up again."""
         try:
             self._stores[self.struck_region].append(StreamId("probe", "1"), NewEvent("probed", {"id": "probe"}))
             self.stage.watch.say(f"{self.struck_region} took an append before it was brought up again")  # from nowhere
@@ -346,6 +352,6 @@ class Flights(Workload):
             desk.open_gates(count)
 
     def _slow_down(self, seconds: float) -> None:
-        """Let what each desk has before its next gate last for so many seconds at least."""
+        """Make each desk's reports before its next gate last for at least `seconds`."""
         for desk in self.desks:
             desk.slow_down(seconds)

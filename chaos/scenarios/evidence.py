@@ -1,4 +1,4 @@
-"""What the history says of whether clients were answered: a region that acknowledges nothing has kept no promise."""
+"""Evidence from the history that clients were answered: a region that acknowledges nothing has kept no promise."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from chaos.checker.history import Call, Outcome
 
 
 def writers(calls: Iterable[Call]) -> set[str]:
-    """The processes of which one of these calls was a write that was acknowledged."""
+    """Return the processes that had a write among these calls acknowledged."""
     return {call.process for call in calls if call.name == "write" and call.outcome is Outcome.OK and call.events}
 
 
 def events_by_region(calls: Iterable[Call], regions: Iterable[str]) -> dict[str, int]:
-    """How many events of these calls each region has acknowledged, none included."""
+    """Return the number of events that each region acknowledged in these calls, 0 included."""
     found = dict.fromkeys(regions, 0)
     for call in calls:
         for event in call.events if call.outcome is Outcome.OK else ():

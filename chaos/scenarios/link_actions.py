@@ -17,7 +17,7 @@ _MOST_BANDWIDTH = 100_000_000
 
 
 class OnLinks(Action, ABC):
-    """Something happens to links: those `from` a region, `to` a region, between both, or all of them."""
+    """Action on links: those `from` a region, `to` a region, between both, or all of them."""
 
     takes: ClassVar[tuple[str, ...]] = ("from", "to", "both-ways")
     required = ()
@@ -44,7 +44,7 @@ class OnLinks(Action, ABC):
 
     @abstractmethod
     def _mode(self, **how: float) -> Mode:
-        """What the links do. Raises InvalidConfig, or TypeError for what it does not take."""
+        """Return the mode of the links. Raises InvalidConfig, or TypeError for arguments that it does not take."""
 
     def strikes(self, region: str) -> bool:
         return region in (self.leave, self.to) or not (self.leave or self.to)

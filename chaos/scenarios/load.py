@@ -1,4 +1,4 @@
-"""What a scenario's clients do, and by what their views are judged."""
+"""Workload: the clients of a scenario, and how their views are judged."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from chaos.scenarios.stage import Stage
 
 
 class Workload(ABC):
-    """The clients of one run. `start` makes them; they are the stage's sessions."""
+    """Clients of one run. `start` makes them; they are the stage's sessions."""
 
     projection: ClassVar[str]
-    """Of the views that are judged: the name for the projectors."""
+    """Projection of the judged views: its name for the projectors."""
     type: ClassVar[str]
-    """Of the streams that have these views."""
+    """Type of the streams that have these views."""
     views: ClassVar[str]
-    """What the views' keys begin with."""
+    """Prefix of the views' keys."""
     endless: ClassVar[bool] = True
-    """The clients go on until they are told to finish. Else they have so much to do, and are waited for."""
+    """Whether the clients go on until `finish`. Otherwise they have a fixed amount to do, and are waited for."""
     phase: ClassVar[str] = "timeline"
     measured: ClassVar[bool] = False
-    """The outage of the first region is measured also where no runbook moves clients."""
+    """Whether the outage of the first region is measured also where no runbook moves clients."""
     read_timeout: ClassVar[float] = 3.0
 
     def __init__(self, stage: Stage, scenario: Scenario, seed: int) -> None:
@@ -34,35 +34,35 @@ class Workload(ABC):
         self.seed = seed
 
     def progress(self) -> tuple[int, int] | None:
-        """How much is done, and of how much, where that is known."""
+        """Return how much is done, and of how much; None if that is not known."""
         return None
 
     @abstractmethod
     def start(self) -> None:
-        """Make the clients and let them begin."""
+        """Make the clients and start them."""
 
     @abstractmethod
     def judge(self, history: History, finals: Mapping[str, Final]) -> Verdict:
-        """The checker's verdict on these clients."""
+        """Return the checker's verdict on these clients."""
 
     def read(self, region: str, final: Final) -> None:  # noqa: B027
-        """Read what only these clients know how to read."""
+        """Read the final state that only these clients can read."""
 
     def reached(self, condition: str) -> bool:
-        """Whether what a step waits for has come about."""
+        """Return whether the condition that a step waits for is met."""
         raise NotImplementedError(condition)
 
     def finish(self) -> None:  # noqa: B027
-        """The clients have come to their end by themselves."""
+        """Called when the clients have ended by themselves."""
 
     def struck(self) -> None:  # noqa: B027
-        """The outage has begun."""
+        """Called when the outage has begun."""
 
     def leaving(self) -> None:  # noqa: B027
-        """Clients are about to move away from the region that is struck."""
+        """Called before clients move away from the struck region."""
 
     def healed(self) -> None:  # noqa: B027
-        """The outage is over."""
+        """Called when the outage is over."""
 
     def returning(self) -> None:  # noqa: B027
-        """Clients are about to come home."""
+        """Called before clients come home."""

@@ -1,9 +1,10 @@
-"""The outage of one region, measured while it lasts: RPO, RTO, and how long the way back takes.
+"""Outage of one region, measured while it lasts: RPO, RTO, and the duration of the fail-back.
 
-RPO is what was acknowledged in the region and is not in the one that takes over: when the clients move, and again at the end
-of an outage during which nothing leaves the region. RTO goes from the start of the outage to the first write that a client
-which moved was acknowledged elsewhere; where nobody moves, to the region's next write. The way back goes from the end of the
-outage until all clients are home; where nobody moved, until every region has what was written before.
+RPO is the number of events that were acknowledged in the region and are not in the one that takes over: when the clients
+move, and again at the end of an outage during which nothing leaves the region. RTO is the time from the start of the outage
+to the first write that is acknowledged elsewhere to a client that moved; where none moves, to the region's next write. The
+fail-back is the time from the end of the outage until all clients are home; where none moved, until every region has
+everything written before.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ from chaos.workload.sessions import Session
 from replicator.domain.errors import RegionUnavailable
 
 OLD_SECONDS = 10.0
-"""What was acknowledged so long before its region lost its data may not be gone."""
+"""Minimum age in seconds, when its region loses its data, at which an acknowledged event may not be gone."""
 _ON_ITS_WAY = 1.0
-"""What is acknowledged so soon after the links were cut may have been copied just before."""
+"""Seconds after a cut of the links within which an acknowledged event may have been copied just before."""
 
 
 @dataclass(slots=True)
 class Figures:
-    """What the outage of a region came to. Times are seconds of the timeline."""
+    """Figures of a region's outage. Times are seconds of the timeline."""
 
     region: str
     at: float = 0.0
     until: float | None = None
     rpo_events: int = 0
-    """Acknowledged in the region and not in the one that takes over."""
+    """Events acknowledged in the region that are not in the one that takes over."""
     rpo_lanes: int = 0
     told_rpo: int | None = None
-    """What the runbook said of that."""
+    """RPO in events by the runbook."""
     old_events: int = 0
-    """Acknowledged OLD_SECONDS before the region's data was lost."""
+    """Events acknowledged OLD_SECONDS before the region's data was lost."""
     old_missing: int = 0
-    """What no other region had of these."""
+    """Number of these that no other region had."""
     late_events: tuple[int, int] = (0, 0)
-    """Acknowledged in the last third of the outage in the region, and in the others."""
+    """Events acknowledged in the last third of the outage: in the region, and in the others."""
     cut_events: int = 0
-    """Acknowledged in the region while nothing could leave it."""
+    """Events acknowledged in the region while nothing could leave it."""
     cut_arrived: int = 0
-    """What reached another region of these meanwhile."""
+    """Number of these that reached another region meanwhile."""
     rto_seconds: float | None = None
     failback_seconds: float | None = None
 
@@ -65,7 +66,7 @@ def rounded(value: float | None) -> float | None:
 
 
 class Scene(Protocol):
-    """What the figures are taken from: the stage (chaos/scenarios/stage.py)."""
+    """Source of the figures: the stage (chaos/scenarios/stage.py)."""
 
     regions: tuple[str, ...]
     history: History
@@ -78,20 +79,20 @@ class Scene(Protocol):
 
 
 class Outage:
-    """Takes the figures of the region's first outage. `moves`: clients are moved away from it."""
+    """Recorder of the figures of the region's first outage. `moves`: clients are moved away from it."""
 
     def __init__(self, stage: Scene, region: str, moves: bool) -> None:
         self.figures = Figures(region)
         self.moves = moves
         self.left = False
-        """The clients have moved away."""
+        """Whether the clients have moved away."""
         self._stage = stage
         self._began: float | None = None
         self._struck = 0.0
         self._ended: float | None = None
         self._heads: dict[str, int] = {}
         self._to = next((each for each in stage.regions if each != region), region)
-        """The region that takes over."""
+        """Region that takes over."""
 
     @property
     def begun(self) -> bool:
@@ -107,7 +108,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since it began."""
         return self._stage.history.clock() - self._began if self._began is not None else 0.0
 
     def begin(self) -> None:
@@ -115,22 +116,23 @@ class Outage:
         self.figures.at = self._began - self._stage.began
 
     def struck(self) -> None:
-        """What strikes the region is in force."""
+        """Record that the fault of the region is in force."""
         self._struck = self._stage.history.clock()
 
     def died(self, at: float, held: Collection[str]) -> None:
-        """The region's data was lost at this time of the history's clock. Peers hold events with these digests."""
+        """Record that the region's data was lost at this time of the history's clock. Peers hold events with these
+        digests."""
         old = self._stage.history.events_of(self.figures.region, until=at - OLD_SECONDS)
         self.figures.old_events, self.figures.old_missing = len(old), len(set(old.values()) - set(held))
 
     def leave(self, to: str) -> None:
-        """Clients are about to move."""
+        """Record that clients are about to move."""
         self._to = to
         self._read(self._measure_rpo)
         self.left = True
 
     def end(self, silent: bool) -> None:
-        """What strikes the region is about to end. `silent`: nothing has left the region meanwhile."""
+        """Record that the fault of the region is about to end. `silent`: nothing has left the region meanwhile."""
         history, figures = self._stage.history, self.figures
         if silent:
             self._read(self._measure_rpo)
@@ -143,23 +145,23 @@ class Outage:
         figures.until = self._ended - self._stage.began
 
     def came_home(self) -> None:
-        """All clients are home."""
+        """Record that all clients are home."""
         if self._ended is not None and self.figures.failback_seconds is None:
             self.figures.failback_seconds = self._stage.history.clock() - self._ended
 
     def went_on(self) -> None:
-        """Nobody moved: wait until every region has what was written before the end."""
+        """Wait until every region has everything written before the end, where no client moved."""
         tables, heads = self._stage.tables.values(), self._heads
         self._stage.until(lambda: all(len(each.present(heads)) == len(heads) for each in tables))
         self.came_home()
 
     def told(self, rpo_events: int | None) -> None:
-        """What a runbook said. A region that did not answer could not say it at first."""
+        """Record the RPO of a runbook. It may be missing at first, while the region does not answer."""
         if rpo_events is not None:
             self.figures.told_rpo = rpo_events
 
     def measure_rto(self, sessions: Collection[Session]) -> None:
-        """From what clients were told."""
+        """Compute the RTO from the acknowledgements of the clients."""
         if self._began is not None:
             home = self.figures.region
             movers = {session.process for session in sessions if session.home == home}
@@ -167,7 +169,7 @@ class Outage:
             self.figures.rto_seconds = min(told, default=self._began) - self._began if told else None
 
     def _read(self, measure: Callable[[], None]) -> None:
-        """A region that does not answer is no reason to end the run."""
+        """Run `measure`. A region that does not answer does not end the run."""
         try:
             measure()
         except RegionUnavailable as error:
@@ -191,7 +193,7 @@ def _hex(digest: bytes | None) -> str | None:
 
 
 def _writes(history: History, processes: Collection[str], home: str, *, away: bool, since: float) -> list[float]:
-    """When writes of these processes at home, or away from it, were acknowledged that were called since."""
+    """Return when writes of these processes at home, or away from it, were acknowledged, of those called since."""
     return [
         call.ended or since
         for call in history.calls

@@ -1,5 +1,5 @@
-"""Where a scenario's regions run: on this machine, or at endpoints of somebody else's emulator; and which of them are first,
-second …"""
+"""Places of a scenario's regions: on this machine or at endpoints of other emulators; and which of them are first, second
+…"""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _URL = re.compile(r"http://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """`regions` in the order of their names in the scenario; `endpoints` of those that are not ours."""
+    """Places of a run. `regions` are in the order of their names in the scenario; `endpoints` are of those that are not
+    ours."""
 
     regions: tuple[str, ...]
     endpoints: Mapping[str, str] = field(default_factory=dict)
@@ -29,7 +30,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """A scenario that cannot be run where the regions are, and why. That is not to have passed."""
+    """Scenario that cannot be run where the regions are, with the reason. It does not count as passed."""
 
     scenario: Scenario
     seed: int
@@ -46,7 +47,7 @@ class NotRun:
 
 
 class Endpoints(dict[str, str]):
-    """URLs by region. `named` are the regions that were asked for by their names, not only along with all."""
+    """URLs by region. `named` are the regions that were given by name, not only along with all."""
 
     def __init__(self, urls: Mapping[str, str], named: Iterable[str]) -> None:
         super().__init__(urls)
@@ -54,7 +55,7 @@ class Endpoints(dict[str, str]):
 
 
 def read_endpoints(texts: Iterable[str]) -> Endpoints:
-    """URLs by region from `http://HOST:PORT`, where all are that are not named otherwise, and `REGION=http://HOST:PORT`.
+    """Read URLs by region from `http://HOST:PORT`, for all that are not named otherwise, and `REGION=http://HOST:PORT`.
     Raises InvalidConfig."""
     found: dict[str, str] = {}
     rest = ""
@@ -79,7 +80,7 @@ def read_endpoints(texts: Iterable[str]) -> Endpoints:
 
 
 def place(scenario: Scenario, seed: int, endpoints: Mapping[str, str], actions: Sequence[Action]) -> Places | NotRun:
-    """The seed's order of regions, in which those that are frozen or killed as a whole run on this machine."""
+    """Return the seed's order of regions, in which those that are frozen or killed as a whole run on this machine."""
     shuffled = list(REGIONS[: scenario.regions])
     strange = [region for region in _named(endpoints) if region not in shuffled]
     if strange:
@@ -105,7 +106,7 @@ def place(scenario: Scenario, seed: int, endpoints: Mapping[str, str], actions: 
 
 
 def _named(endpoints: Mapping[str, str]) -> Iterable[str]:
-    """The regions that somebody asked for by their names: all, where that is not told, unless every region is given."""
+    """Return the regions that were given by name: all, where that is not known, unless every region is given."""
     if isinstance(endpoints, Endpoints):
         return endpoints.named
     return () if set(REGIONS) <= set(endpoints) else endpoints

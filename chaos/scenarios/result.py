@@ -1,4 +1,4 @@
-"""What came of a scenario: the timeline as it went, what clients were told, and the verdict."""
+"""Result of a scenario: the timeline as it went, the clients' outcomes, and the verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PRODUCTION = {
 
 @dataclass(slots=True)
 class Done:
-    """A step of the timeline as it went. Seconds of the timeline."""
+    """Step of the timeline as it went. Times are seconds of the timeline."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -27,55 +27,55 @@ class Done:
     ended: float | None = None
     said: str = ""
     struck: bool = True
-    """Whether it had anything to strike: a fault that met no request is none."""
+    """Whether it had anything to strike: a fault that met no request does not count."""
 
 
 @dataclass(slots=True)
 class Result:
-    """What came of it."""
+    """Result of one run."""
 
     scenario: Scenario
     seed: int
     regions: tuple[str, ...]
-    """In the order of their names in the scenario: first, second …"""
+    """Regions in the order of their names in the scenario: first, second …"""
     endpoints: Mapping[str, str] = field(default_factory=dict)
-    """Where regions are that do not run on this machine."""
+    """Endpoints of the regions that do not run on this machine."""
     steps: list[Done] = field(default_factory=list)
     kills: Sequence[Done] = ()
-    """Workers that were killed beside what steps did."""
+    """Workers that were killed beside those that steps killed."""
     calls: Mapping[str, int] = field(default_factory=dict)
     doubted: int = 0
-    """Calls whose outcome was unknown at first."""
+    """Number of calls whose outcome was unknown at first."""
     acknowledged: int = 0
     doubted_events: int = 0
-    """How many events these were to write."""
+    """Number of events that these were to write."""
     confirmed_events: int = 0
-    """How many of them turned out to be written."""
+    """Number of them that turned out to be written."""
     gone: int = 0
     gone_lanes: int = 0
     load_seconds: float = 0.0
     converge_seconds: float | None = None
     events: Mapping[str, int] = field(default_factory=dict)
-    """By region: how many events were acknowledged that were asked for since the timeline began."""
+    """Acknowledged events by region, of calls since the timeline began."""
     silent: Sequence[str] = ()
-    """Regions that clients call, and that acknowledged nothing since the timeline began."""
+    """Regions that clients call and that acknowledged nothing since the timeline began."""
     unanswered: Sequence[str] = ()
     """Sessions that had no write acknowledged after the last step was over."""
     unfinished: Sequence[str] = ()
-    """Sessions that were still calling when they had long been told to finish."""
+    """Sessions that were still calling long after they should have finished."""
     left: int = 0
-    """Lanes and views that had not arrived when waiting for them was given up."""
+    """Number of lanes and views that had not arrived when waiting for them was given up."""
     verdict: Verdict = field(default_factory=Verdict)
     outage: Figures | None = None
-    """Of the region whose clients a runbook moved."""
+    """Figures of the region whose clients a runbook moved."""
     views: int = 0
-    """How many views a region has."""
+    """Number of views in a region."""
     writes: Mapping[str, int] = field(default_factory=dict)
     """Requests that wrote to events tables, by operation, where emulators of this machine count them."""
     memory_mb: float = 0.0
-    """Of all processes at their peaks."""
+    """Memory of all processes at their peaks, in MB."""
     series: Mapping[str, Any] = field(default_factory=dict)
-    """What a picture is drawn from: chaos/scenarios/sampling.py."""
+    """Series for the charts: chaos/scenarios/sampling.py."""
 
     @property
     def converge_within(self) -> float:
@@ -84,17 +84,17 @@ class Result:
 
     @property
     def unexpected(self) -> list[str]:
-        """Promises that nothing was looked at for, though the scenario does not say so."""
+        """Promises for which nothing was checked, though the scenario does not allow that."""
         return [name for name in self.verdict.untested if name not in self.scenario.untested]
 
     @property
     def unstruck(self) -> list[Done]:
-        """Faults that met nothing: the scenario was not what it says."""
+        """Faults that met nothing: the scenario did not happen as described."""
         return [each for each in self.steps if not each.struck]
 
     @property
     def why(self) -> list[str]:
-        """What is wrong with the run, beside promises that are broken: a line each."""
+        """Reasons why the run failed, beside broken promises: a line each."""
         found = []
         if self.converge_seconds is None or self.converge_seconds > self.converge_within:
             took = "never" if self.converge_seconds is None else f"after {self.converge_seconds:.1f} s"
@@ -115,8 +115,8 @@ class Result:
 
     @property
     def kept(self) -> bool:
-        """Every promise was looked at, and kept, every fault struck, every client was answered to the end, no more is gone
-        than may be, and everything arrived in time."""
+        """Whether every promise was checked and kept, every fault struck, every client was answered to the end, no more
+        events are gone than may be, and everything arrived in time."""
         return not (self.why or self.unstruck or self.verdict.broken or self.unexpected)
 
     def as_json(self) -> dict[str, Any]:

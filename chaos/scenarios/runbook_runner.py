@@ -1,4 +1,4 @@
-"""The operator: runs the replicator's runbooks while the world goes on, and steers the clients as they say."""
+"""Operator: runs the replicator's runbooks while the world goes on, and steers the clients as they require."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _ATTEMPTS = 4
 
 
 class Mover(Protocol):
-    """A client that belongs to a region, and goes where it is told."""
+    """Client that belongs to a region and can be moved to another."""
 
     home: str
     region: str
 
     def move(self, region: str, survived: Collection[str] | None = None) -> None:
-        """Call there from now on. `survived` are the digests of what survived of that region's lanes, where it had lost its
-        data."""
+        """Call that region from now on. `survived` are the digests of the events of that region's lanes that survived, where
+        it had lost its data."""
 
 
 class ClientSteering:
-    """Steering as the world has it: moves the clients that follow, and lets it look before they move.
+    """Client steering of the world: moves the clients that follow, and lets the world act before they move.
 
-    `leaving` is called with the region and the one that takes over, `returning` with the region, before any client is told.
-    The latter gives the digests of what survived of the region's lanes, or None where it lost nothing.
+    `leaving` is called with the region and the one that takes over, `returning` with the region, before any client moves.
+    `returning` gives the digests of what survived of the region's lanes, or None where it lost nothing.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ClientSteering:
 
 
 class Running:
-    """A runbook that runs in a thread of its own."""
+    """Runbook that runs in a thread of its own."""
 
     def __init__(self, book: Any, tell: Callable[[str], None]) -> None:
         self._book = book
@@ -80,7 +80,7 @@ class Running:
         return not self._thread.is_alive()
 
     def summary(self) -> Any:
-        """What it came to, once it is done. Raises what it raised."""
+        """Return the result of the runbook, once it is done. Raises what it raised."""
         if self._error is not None:
             raise self._error
         return self._summary
@@ -93,13 +93,14 @@ class Running:
 
 
 class Operator:
-    """Runs one runbook at a time."""
+    """Runner of runbooks, one at a time."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
     def failover(self, region: str, to: str, inside: bool = False) -> None:
-        """`inside`: the operator sits in the region that takes over, and reaches the others over the links."""
+        """Start a failover. `inside`: the operator sits in the region that takes over, and reaches the others over the
+        links."""
         name = self._stage.name(region)
         if self._stage.region(region).down:
             self._stage.lost.add(name)
@@ -130,7 +131,7 @@ class Operator:
             try:
                 summary = running.summary()
                 break
-            except RegionUnavailable as error:  # slow, it may be: "run this again", as operators do
+            except RegionUnavailable as error:  # it may only be slow: "run this again", as operators do
                 if attempt == _ATTEMPTS:
                     raise
                 stage.watch.say(f"{error}: once more")

@@ -1,4 +1,4 @@
-"""Running a scenario: a world, sessions that write and read in it, the timeline, and the checker at the end."""
+"""Runner of scenarios: a world, sessions that write and read in it, the timeline, and the checker at the end."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from chaos.world.world import World, WorldOptions
 from replicator.domain.errors import MeridianError
 
 _SLOW_SECONDS = 10.0
-"""How long a request may take at an endpoint that is not ours: LocalStack needs seconds under load."""
+"""Maximum seconds of a request at an endpoint that is not ours: LocalStack needs seconds under load."""
 _STEADY_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
-"""So long after the last step every session must have a write acknowledged."""
+"""Seconds after the last step within which every session must have a write acknowledged."""
 _ASK_SECONDS = 30.0
 
 
 class NotSteady(MeridianError):
-    """The steady state was not met before anything was done: nothing that follows would mean anything."""
+    """Error: the steady state was not met before the first action, so nothing that follows would mean anything."""
 
 
 def run_scenario(
@@ -49,8 +49,9 @@ def run_scenario(
     history_file: Path | None = None,
     endpoints: Mapping[str, str] | None = None,
 ) -> Result | NotRun:
-    """Run it and judge, with some regions at `endpoints`. Stops everything that it starts and deletes the tables that it
-    makes elsewhere, also after an error. Raises NotSteady, ProcessFailed, and InvalidConfig where an endpoint is silent."""
+    """Run a scenario and judge it, with some regions at `endpoints`. Stops everything that it starts and deletes the tables
+    that it makes elsewhere, also after an error. Raises NotSteady, ProcessFailed, and InvalidConfig where an endpoint is
+    silent."""
     with opened(scenario, seed, watch, history_file, endpoints) as run:
         return run if isinstance(run, NotRun) else run.go()
 
@@ -65,8 +66,8 @@ def opened(
     terraform: bool = False,
     sampled: bool = True,
 ) -> Iterator[Run | NotRun]:
-    """A run of the scenario in a world of its own, which is there until this is closed. `terraform`: a world on which
-    Terraform deployed what does the work; `sampled`: what arrives is looked at while it runs, for a picture."""
+    """Open a run of the scenario in a world of its own, which exists until this is closed. `terraform`: a world in which
+    what Terraform deployed does the work. `sampled`: arrivals are sampled while it runs, for a chart."""
     actions = [make_action(step) for step in scenario.method]
     places = place(scenario, seed, endpoints or {}, actions)
     if isinstance(places, NotRun):
@@ -111,13 +112,14 @@ def _terraformed(regions: Sequence[str], projection: str, watch: Watcher) -> Wor
 
 
 def _outage(stage: Stage, actions: Iterable[Action]) -> Outage:
-    """Of the region whose clients the first runbook moves; where none does, of the first region."""
+    """Return the measured outage: of the region whose clients the first runbook moves; where none does, of the first
+    region."""
     moved = next((action.region for action in actions if action.moves), None)
     return Outage(stage, stage.name(moved or "first"), moved is not None)
 
 
 def make_action(step: Step) -> Action:
-    """The action of a step of a scenario that has been read."""
+    """Return the action of a step of a scenario that has been read."""
     return make(step.name, step.arguments)
 
 
@@ -128,7 +130,7 @@ def _write(lines: Any, line: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Active:
-    """A step that lasts."""
+    """Step that lasts."""
 
     step: Step
     action: Action
@@ -155,12 +157,13 @@ class Run:
         self._steps = steps
         self._began = 0
         self._over = 0
-        """Of the history's calls the first since the timeline began, and since the last step was over."""
+        """Indexes in the history's calls: the first since the timeline began (`_began`), and the first since the last step
+        was over."""
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def go(self, spoil: Callable[[Stage], None] = lambda stage: None) -> Result:
-        """Run it and judge. `spoil` is called when everything has come to its end, before it is read."""
+        """Run the scenario and judge it. `spoil` is called when everything has come to its end, before the final reads."""
         try:
             try:
                 self._open()
@@ -196,7 +199,7 @@ class Run:
         self._sampler.start()
 
     def _steady(self) -> None:
-        """The steady state that the scenario supposes, met by everything before anything is done to it."""
+        """Wait for the steady state that the scenario requires, before anything is done."""
         self.stage.watch.phase("steady state", 1)
         probes = {"acknowledged": self._acknowledged_everywhere, "arrives": self._arrives_everywhere}
         for name in self.scenario.probes:
@@ -287,8 +290,8 @@ class Run:
         self._over = len(self.stage.history.calls)
 
     def _finish(self) -> None:
-        """Everything is healed; every client is answered again; then they write no more, and ask what became of what is
-        unknown. Clients that have so much to do come to their end by themselves."""
+        """Heal everything and wait until every client is answered again; then clients stop writing and resolve unknown
+        outcomes. Clients with a fixed amount to do end by themselves."""
         stage = self.stage
         if stage.world.network is not None:
             stage.world.network.set(PASS)
@@ -310,7 +313,7 @@ class Run:
         self.result.silent = [region for region in stage.regions if region in called and not self.result.events[region]]
 
     def _unanswered(self) -> list[str]:
-        """The sessions none of whose writes was acknowledged of those that were asked for after the last step was over."""
+        """Return the sessions that had none of their writes since the end of the last step acknowledged."""
         answered = writers(self.stage.history.calls[self._over :])
         return sorted(session.process for session in self.stage.sessions if session.process not in answered)
 
@@ -341,7 +344,7 @@ class Run:
             stage.watch.say(f"gave up: {self.result.left} lanes and views have not arrived and nothing moves")
 
     def _account(self) -> None:
-        """What clients were told, in numbers."""
+        """Record the counts of the clients' outcomes."""
         history, outage = self.stage.history, self.stage.outage
         self.result.calls = history.counts()
         self.result.doubted = history.doubted
@@ -355,7 +358,7 @@ class Run:
             self.result.outage = outage.figures
 
     def judge(self) -> Verdict:
-        """Read everything and hold it against the history."""
+        """Read everything and judge it by the history."""
         stage, workload = self.stage, self._clients
         stage.watch.phase("checking", len(stage.tables) + 1)
         lanes = {e.lane for call in stage.history.calls if call.outcome is not Outcome.FAIL for e in call.events}
@@ -374,7 +377,7 @@ class Run:
 
     @property
     def _struck(self) -> str:
-        """The ordinal of the region whose outage is measured."""
+        """Ordinal of the region whose outage is measured."""
         return ORDINALS[self.stage.regions.index(self.stage.outage.figures.region)]
 
     @property

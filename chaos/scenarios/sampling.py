@@ -1,5 +1,5 @@
-"""How far each region is behind, looked at while a scenario runs: by a sample of what was acknowledged, in the tables
-themselves. It is for the picture; nothing is judged by it."""
+"""Sampling of replication lag while a scenario runs: a sample of the acknowledged events is looked up in the tables. It
+serves the chart; nothing is judged by it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from replicator.runtime.settings import Settings
 
 EVERY_SECONDS = 0.5
 _PER_LOOK = 6
-"""So many events of each region are taken into the sample between two looks."""
+"""Number of events of each region that enter the sample between two reads."""
 _PENDING = 300
-"""So many of a region are waited for at most; the oldest stay."""
+"""Maximum number of a region's events that are waited for; the oldest stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """An event that a client was told is written, `at` seconds of the run's clock."""
+    """Acknowledged event, `at` seconds of the run's clock."""
 
     at: float
     lane: str
@@ -41,10 +41,10 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at one region, `at` seconds of the run's clock.
+    """One read of one region, `at` seconds of the run's clock.
 
-    `events` and `views` tell for each source region for how many seconds the oldest event of the sample that is not here
-    (not in its view) has been acknowledged; 0 where all are. `answered`: whether the region could be looked at.
+    `events` and `views` give for each source region the seconds since the acknowledgement of the oldest event of the sample
+    that is not here (not in its view); 0 where all are. `answered`: whether the region could be read.
     """
 
     at: float
@@ -54,7 +54,7 @@ class Sample:
 
 
 class Waiting:
-    """What one region is waited for to have, as the history tells of acknowledgements. Pure; shared between threads."""
+    """Events that one region is expected to get, by the history's acknowledgements. Pure; shared between threads."""
 
     def __init__(self, region: str, regions: Collection[str], type: str) -> None:
         self.region = region
@@ -65,7 +65,7 @@ class Waiting:
         self._views: dict[str, list[Acknowledged]] = {source: [] for source in regions}
 
     def hear(self, line: Mapping[str, Any]) -> None:
-        """A line of the history."""
+        """Receive a line of the history."""
         if line["is"] == "ok" and line["events"]:
             with self._lock:
                 for event in line["events"][:2]:
@@ -80,7 +80,7 @@ class Waiting:
                         lists[source] = [each for each in waiting if each.digest not in gone]
 
     def wanted(self) -> tuple[list[Acknowledged], list[Acknowledged]]:
-        """What to look for now: events, and events in views."""
+        """Return what to look for now: events, and events in views."""
         with self._lock:
             for source, new in self._new.items():
                 chosen = new[:: max(1, len(new) // _PER_LOOK)]
@@ -95,7 +95,7 @@ class Waiting:
     def found(
         self, now: float, here: Collection[Acknowledged], seen: Collection[Acknowledged], answered: bool = True
     ) -> Sample:
-        """Those of the wanted that are here, and those that its views have."""
+        """Record the wanted events that are here, and those that its views include."""
         with self._lock:
             for lists, arrived in ((self._events, set(here)), (self._views, set(seen))):
                 for source, waiting in lists.items():
@@ -108,10 +108,10 @@ def _oldest(waiting: Mapping[str, Sequence[Acknowledged]], now: float) -> dict[s
 
 
 def series(calls: Iterable[Call], samples: Mapping[str, Sequence[Sample]], began: float) -> dict[str, Any]:
-    """What a picture is drawn from, as JSON. All times are seconds of the timeline, which began at `began`.
+    """Return the data of the charts, as JSON. All times are seconds of the timeline, which began at `began`.
 
-    `calls`: region -> outcome -> {second: how many ended in it}, and "events": {second: how many were acknowledged}.
-    `lag`: region -> {"at", "answered", "events": source -> seconds behind, "views": the same}, lists of one length.
+    `calls`: region -> outcome -> {second: how many ended in it}, and "events": {second: how many were acknowledged}. `lag`:
+    region -> {"at", "answered", "events": source -> seconds behind, "views": the same}, lists of one length.
     """
     counted: dict[str, dict[str, Counter[int]]] = {}
     for call in calls:
@@ -144,7 +144,8 @@ def _by_source(looks: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
 
 @dataclass(slots=True)
 class Sampler:
-    """Looks at every region every half second, in a thread each. `clock` is the history's, `views` begins keys of views."""
+    """Sampler that reads every region every half second, in a thread each. `clock` is the history's; `views` is the prefix
+    of the views' keys."""
 
     settings: Mapping[str, Settings]
     clock: Callable[[], float]
@@ -161,7 +162,7 @@ class Sampler:
             self._waiting[region] = Waiting(region, list(self.settings), self.type)
 
     def hear(self, line: Mapping[str, Any]) -> None:
-        """A line of the history."""
+        """Receive a line of the history."""
         for waiting in self._waiting.values():
             waiting.hear(line)
 
@@ -172,7 +173,7 @@ class Sampler:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End, after a last look at each region."""
+        """End, after a last read of each region."""
         self._ended.set()
         for thread in self._threads:
             thread.join(15.0)
@@ -180,7 +181,7 @@ class Sampler:
 
     def _run(self, region: str) -> None:
         settings = replace(self.settings[region], connect_timeout=1.0)
-        tables = Tables(settings, read_timeout=2.0, attempts=1)  # an answer that comes later tells nothing about now
+        tables = Tables(settings, read_timeout=2.0, attempts=1)  # a later answer would say nothing about now
         last = False
         while not last:
             last = self._ended.wait(EVERY_SECONDS)

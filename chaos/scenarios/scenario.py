@@ -1,4 +1,4 @@
-"""A scenario: regions, a load, and a timeline of actions. chaos/scenarios/scenario_file.py reads one."""
+"""Scenario: regions, a load, and a timeline of actions. chaos/scenarios/scenario_file.py reads one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
 class AnyLoad(Protocol):
-    """What a scenario says of its load."""
+    """Load of a scenario, as its file describes it."""
 
     @property
     def workload(self) -> type[Any]:
-        """The clients: a Workload (chaos/scenarios/load.py)."""
+        """Clients: a Workload (chaos/scenarios/load.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action: from `at` seconds of the timeline on, for `lasts` seconds (None: done once)."""
+    """Action on the timeline: from `at` seconds on, for `lasts` seconds (None: done once)."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Step:
     lasts: float | None = None
     when: str | None = None
     until: str | None = None
-    """With a load of flights: what it waits for to begin, and to end."""
+    """With a load of flights: the conditions to begin (`when`) and to end."""
 
     @property
     def lasting(self) -> bool:
@@ -36,13 +36,13 @@ class Step:
 
     @property
     def ends(self) -> float:
-        """When it ends, as far as that is known beforehand."""
+        """Time when it ends, as far as it is known beforehand."""
         return inf if self.until is not None else self.at + (self.lasts or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a scenario file says. `seconds` is how long clients write at least, `sessions` how many a region has."""
+    """Content of a scenario file. `seconds` is how long clients write at least, `sessions` how many a region has."""
 
     name: str
     title: str
@@ -56,8 +56,8 @@ class Scenario:
     method: tuple[Step, ...]
     converge_within: float
     untested: tuple[str, ...] = ()
-    """The promises that this scenario has nothing to look at for."""
+    """Promises for which this scenario has nothing to check."""
     gone: int = 0
-    """So many acknowledged events may go with regions that lose their data, at most."""
+    """Maximum number of acknowledged events that may go with regions that lose their data."""
     kills: int = 0
-    """So many workers are killed on the way, beside what steps do."""
+    """Number of workers that are killed on the way, beside those that steps kill."""

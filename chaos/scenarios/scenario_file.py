@@ -58,12 +58,12 @@ def load_scenario(file: Path) -> Scenario:
 
 
 def find_scenarios() -> dict[str, Path]:
-    """The scenarios that come with Meridian, by name."""
+    """Return the scenarios that come with Meridian, by name."""
     return {file.stem: file for file in sorted(FILES.glob("*.yaml"))}
 
 
 def find_scenario(name: str) -> Scenario:
-    """One of ours by its name, or a file by its path."""
+    """Read one of Meridian's scenarios by its name, or a file by its path."""
     known = find_scenarios()
     if name in known:
         return load_scenario(known[name])
@@ -73,12 +73,12 @@ def find_scenario(name: str) -> Scenario:
 
 
 def _overlap(one: Step, other: Step) -> bool:
-    """Whether both last at some time."""
+    """Return whether both last at some common time."""
     return one.at < other.ends and other.at < one.ends
 
 
 class _Reader:
-    """Checks every part, and says which one is wrong."""
+    """Reader that checks every part, and names the part that is wrong."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -122,7 +122,7 @@ class _Reader:
         )
 
     def _check_together(self, made: list[tuple[Step, Action]]) -> None:
-        """What is sound by itself may make no sense with others."""
+        """Check steps against each other: each may be sound by itself and make no sense with others."""
         backed_up: set[str] = set()
         for number, (step, action) in sorted(enumerate(made), key=lambda each: each[1][0].at):
             where = f"method[{number}] ({step.name} at {step.at:g} s)"

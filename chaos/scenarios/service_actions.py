@@ -1,4 +1,4 @@
-"""Actions on what a region's programs and clients ask: the services, and the time."""
+"""Actions on what a region's programs and clients depend on: services and clocks."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class SetClock(Action):
         stage.clock(self.region).set(self.seconds)
 
     def stop(self, stage: Stage) -> None:
-        """What clients stamp their events with is the clock's. The programs keep time by the monotonic clock and stamp
-        nothing, so they may go through it without asking once; how often they did is told."""
+        """End the change of the clock, and remark how often it was read. Clients stamp their events by this clock. Programs
+        keep time by the monotonic clock and stamp nothing, so they may pass the change without one read."""
         told = {who: count - self._before[who] for who, count in self._told(stage).items()}
         stage.clock(self.region).set(0)
         clients, *programs = (f"{who} {count:,}" for who, count in told.items())
@@ -48,7 +48,7 @@ class SetClock(Action):
         stage.remark(text, told["clients"] > 0)
 
     def _told(self, stage: Stage) -> dict[str, int]:
-        """How often the region's clients, and each of its programs, were told a wrong time so far."""
+        """Return how often the region's clients, and each of its programs, have read a wrong time so far."""
         clock = stage.clock(self.region)
         programs = {process.name: clock.marks(process.pids) for process in stage.region(self.region).workers}
         return {"clients": clock.told_wrong, **programs}
@@ -74,12 +74,12 @@ class Fail(Action):
 
     @property
     def holds(self) -> frozenset[str]:
-        """Rules of a seed of their own: two that are alike in all cannot be told apart."""
+        """Rules with a seed of their own: two of them that are alike in everything cannot be distinguished."""
         seeded = [each for each in self._given if "seed" in each.get("meridian", {})]
         return frozenset(f"rule {json.dumps(each, sort_keys=True)}" for each in seeded)
 
     def rules(self, names: Mapping[str, str], first: int = 0) -> tuple[Rule, ...]:
-        """The rules where regions have these names. Those without a seed have `first`, and what follows it. Raises
+        """Return the rules for regions of these names. Rules without a seed get `first` and the numbers after it. Raises
         InvalidConfig."""
         if not isinstance(self._given, Sequence) or not self._given or isinstance(self._given, str):
             raise InvalidConfig("rules are a list of at least one; [{}] fails every request")

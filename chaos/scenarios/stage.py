@@ -1,4 +1,4 @@
-"""What a scenario plays on: regions by their names in the file, sessions, the operator, and what survived of whom."""
+"""Stage of a scenario: regions by their names in the file, sessions, the operator, and what survived of each region."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from chaos.world.world import World
 from replicator.domain.errors import InvalidConfig
 
 _FIRST_SEED = 2**32
-"""Of rules that were given none: far from any that a scenario would give."""
+"""First seed of rules without one: far from any seed that a scenario would give."""
 
 
 class Steered(Protocol):
-    """The clients, as they hear of a runbook that moves them."""
+    """Clients that are informed of a runbook that moves them."""
 
     def leaving(self) -> None:
-        """They are about to move away from the region that is struck."""
+        """Called before they move away from the struck region."""
 
     def returning(self) -> None:
-        """They are about to come home."""
+        """Called before they come home."""
 
 
 class Stage:
-    """Actions ask it for what they act on. `regions` are first, second …; `sink` is told each line of the history; `kills`
-    is how many workers are killed on the way, now and then, beside what actions do."""
+    """Context of actions. `regions` are first, second …; `sink` receives each line of the history; `kills` is the number of
+    workers that are killed now and then, beside those that actions kill."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Stage:
         self.tables = {region: Tables(world.direct(region)) for region in regions}
         self.sessions: list[Session] = []
         self.staying: list[Session] = []
-        """Those that nobody can steer."""
+        """Sessions that cannot be steered."""
         self.lost: set[str] = set()
-        """The regions that have lost their data and are not back yet."""
+        """Regions that have lost their data and are not back yet."""
         self.outage: Outage
         self.workload: Steered
         self.kills_left = kills
@@ -78,7 +78,7 @@ class Stage:
         self.began = time.monotonic()
 
     def begin(self) -> None:
-        """The timeline begins."""
+        """Begin the timeline."""
         self.began = time.monotonic()
         self._next_kill = 0.0
 
@@ -88,7 +88,7 @@ class Stage:
         return time.monotonic() - self.began
 
     def beat(self) -> None:
-        """Nobody fails unseen, and workers that were killed are started again."""
+        """Raise the failures of processes and sessions, and start killed workers again."""
         for session in self.sessions:
             if session.error is not None:
                 raise session.error
@@ -109,7 +109,7 @@ class Stage:
         self._next_kill = self.now + self._chance.uniform(0.2, 1.6)
 
     def until(self, condition: Callable[[], bool], seconds: float = inf) -> bool:
-        """Wait for `condition`, for so long. Returns whether it came about."""
+        """Wait for `condition`, at most `seconds`. Returns whether it was met."""
         end = time.monotonic() + seconds
         while not condition():
             self.beat()
@@ -119,7 +119,7 @@ class Stage:
         return True
 
     def name(self, ordinal: str) -> str:
-        """The region that the seed has chosen for `first`, `second` …"""
+        """Return the region that the seed has chosen for `first`, `second` …"""
         return self.regions[ORDINALS.index(ordinal)]
 
     def region(self, ordinal: str) -> RegionProcesses:
@@ -130,7 +130,7 @@ class Stage:
         return region.replicator if which == "replicator" else region.projector
 
     def kill_worker(self, ordinal: str, which: str) -> None:
-        """kill -9 to it; the next beat starts it again. One that does not run is not struck, and nobody's to start."""
+        """Kill a worker (kill -9); the next beat starts it again. One that does not run is not struck, and not started."""
         self.beat()
         process = self.worker(ordinal, which)
         if not process.running:
@@ -141,7 +141,7 @@ class Stage:
         self.remark(f"{process.name} (process {process.pid}) ran, and was killed", not process.running)
 
     def come_back(self, ordinal: str, backup: Backup | None) -> None:
-        """A region that was killed is there again, empty or with what a backup has, and all its workers with it."""
+        """Bring a killed region back, empty or with the content of a backup, with all its workers."""
         region = self.region(ordinal)
         if backup is None:
             region.come_back_empty()
@@ -150,13 +150,13 @@ class Stage:
         self._killed -= {process.name for process in region.processes}
 
     def seeds(self, count: int) -> int:
-        """The first of so many seeds that no other rules of this run have."""
+        """Return the first of `count` seeds that no other rules of this run have."""
         self._seeds += count
         return self._seeds - count
 
     @property
     def layers(self) -> Layers:
-        """All that is done to links at this time."""
+        """Everything that is done to links at this time."""
         if self._layers is None:
             raise InvalidConfig("this world has no links that can be cut")
         return self._layers
@@ -169,7 +169,7 @@ class Stage:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """What `first`, `second` … are."""
+        """Names of the regions that are `first`, `second` …"""
         return dict(zip(ORDINALS, self.regions, strict=False))
 
     @property
@@ -185,18 +185,18 @@ class Stage:
             raise InvalidConfig("this world has no clocks that can be set") from None
 
     def remark(self, text: str, struck: bool = True) -> None:
-        """What came of the action that is under way, and whether it struck anything."""
+        """Record the effect of the action that is under way, and whether it struck anything."""
         self._remarks.append(text)
         self._struck = self._struck and struck
 
     def take_remarks(self) -> tuple[str, bool]:
-        """What came of the last action, and whether all of it struck."""
+        """Return the effect of the last action, and whether all of it struck."""
         taken = "; ".join(self._remarks), self._struck
         self._remarks, self._struck = [], True
         return taken
 
     def keep_backup(self, ordinal: str, backup: Backup) -> int:
-        """Keep it until a region is restored. Returns how many events it has."""
+        """Keep a backup until a region is restored. Returns how many events it has."""
         name = self.name(ordinal)
         self._backups[name] = backup
         table = self.world.settings(name).events_table
@@ -211,7 +211,7 @@ class Stage:
             raise InvalidConfig(f"there is no backup of the {ordinal} region; let a step `backup` come first") from None
 
     def die(self, ordinal: str) -> None:
-        """Kill a region, and take note of what of its events its peers hold."""
+        """Kill a region, and record which of its events its peers hold."""
         name, at = self.name(ordinal), self.history.clock()
         self.region(ordinal).kill()
         held = self._held(name, [region for region in self.regions if region != name])
@@ -220,27 +220,28 @@ class Stage:
         self._survived |= held
 
     def leaving(self, region: str, to: str) -> None:
-        """Clients of a region are about to move to another."""
+        """Record that clients of a region are about to move to another."""
         if region == self.outage.figures.region and not self.outage.over:
             self.outage.leave(to)
             self.workload.leaving()
 
     def returning(self, region: str) -> Collection[str] | None:
-        """Clients are about to come home. Where the region had lost its data: the digests of what has survived of it."""
+        """Record that clients are about to come home. Returns the digests of what survived of the region, where it had lost
+        its data."""
         self.workload.returning()
         if region not in self.lost:
             return None
         return self.survivors(region, [place for session in self.sessions for place in session.doubtful(region)])
 
     def survivors(self, name: str, doubtful: Collection[Place]) -> Collection[str]:
-        """A region that had lost its data was brought up again: tell the history what is gone, and return the digests of
-        what has survived, with those of `doubtful`: events that were sent there and never answered."""
+        """Record in the history what is gone of a region that was brought up again after it had lost its data. Returns the
+        digests of what survived, with those of `doubtful`: events that were sent there and never answered."""
         self._survived |= self._held(name, self.regions, doubtful)
         gone = self.history.lose(name, self._survived)
         self.watch.say(f"{len(gone):,} acknowledged events of {name} survived nowhere")
         return frozenset(self._survived)
 
     def _held(self, name: str, at: Collection[str], doubtful: Collection[Place] = ()) -> set[str]:
-        """The digests of what these regions hold at the places of the region's events."""
+        """Return the digests that these regions hold at the places of the region's events."""
         places = {*self.history.events_of(name), *doubtful}
         return {digest.hex() for region in at for digest in self.tables[region].digests(places).values()}

@@ -36,7 +36,7 @@ _ASK_AGAIN_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """A region as one client reaches it."""
+    """Access of one client to a region."""
 
     store: EventStore
     query: Query
@@ -45,7 +45,8 @@ class Doors:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What each session does. `pause` is seconds between its calls, `largest` the most changes of one transaction."""
+    """Behaviour of each session. `pause` is seconds between its calls, `largest` the maximum number of changes in a
+    transaction."""
 
     things: int = 60
     seats: int = 12
@@ -60,8 +61,7 @@ class Load:
 
 
 class Visitor(Session):
-    """Calls until it is told to finish, and then asks what became of what is unknown. `open_doors` is asked once for each
-    region."""
+    """Session that calls until `finish`, and then resolves unknown outcomes. `open_doors` is called once for each region."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Visitor(Session):
 
 
 class Visits(Workload):
-    """So many visitors at home in each region."""
+    """Visitors of a run, a number of them at home in each region."""
 
     projection = model.PROJECTION
     type = model.TYPE
@@ -182,7 +182,7 @@ class Visits(Workload):
         return check(history, finals)
 
     def read(self, region: str, final: Final) -> None:
-        """Who owns the seats, as a reader in the region is told."""
+        """Read the owners of the seats, as a reader in the region sees them."""
         if self._load.claims:
             claims = self._doors(region)(region).claims
             seats = {call.value["stream"] for call in self.stage.history.calls if call.name in CLAIMS}
@@ -190,7 +190,7 @@ class Visits(Workload):
             final.owners = {seat: str(owner) if owner is not None else None for seat, owner in owners.items()}
 
     def _doors(self, home: str) -> Callable[[str], Doors]:
-        """Every region as a client that runs in `home` reaches it."""
+        """Return the access of a client that runs in `home` to every region."""
         world = self.stage.world
         own = world.clocks.get(home)
         clock = HybridLogicalClock(own.wall if own is not None else wall_clock)

@@ -1,4 +1,4 @@
-"""Who is told how a run goes."""
+"""Observer of a run's progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Draws progress bars on a terminal, or keeps what it is told."""
+    """Watcher that draws progress bars on a terminal, or keeps what it receives."""
 
     def phase(self, name: str, total: int) -> None: ...
 

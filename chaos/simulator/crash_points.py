@@ -1,4 +1,4 @@
-"""Kills a process in the middle of what it does: at one of its next changes, before it takes effect or after."""
+"""Crash points: kill a process in the middle of its work, before or after one of its next changes takes effect."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 class Killed(BaseException):
-    """The process that did this is no more. Whatever it still tries kills it again."""
+    """Kill of the process that raised it. Whatever the process still tries kills it again."""
 
 
 class Axe:
-    """`arm` it for one step; `swing` does a change, or kills."""
+    """Crash point of one step. `arm` sets it; `swing` does a change, or kills."""
 
     def __init__(self) -> None:
         self._left: int | None = None
@@ -25,11 +25,11 @@ class Axe:
         self._left, self._after, self._dead = changes, after, False
 
     def rest(self) -> None:
-        """Kill nobody from now on."""
+        """Kill no process from now on."""
         self._left, self._dead = None, False
 
     def look(self) -> None:
-        """The process reads something, if it is alive."""
+        """Check that the process is alive before it reads something."""
         if self._dead:
             raise Killed
 

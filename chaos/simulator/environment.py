@@ -1,4 +1,4 @@
-"""What surrounds simulated regions: their time, the network between them, the axe, and what was seen to go wrong."""
+"""Environment of simulated regions: time, the network, crash points, and the breaches seen while running."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NAMES = (
     "ca-central-1",
 )  # fmt: skip
 BEGIN = 1_763_914_981.0
-"""When every simulation begins, in seconds since the epoch."""
+"""Start of every simulation, in seconds since the epoch."""
 STEP_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How large a world is. `checked` are the stream types whose appends check the fence in their own transaction; `page` is
-    how many records are read at once (few, so that batches of a shard queue up), `queue` how many events a link takes before
-    it uses the backlog; `watched` is whether projectors count the conflicts that they meet."""
+    """Size of a world. `checked` are the stream types whose appends check the fence in their own transaction; `page` is how
+    many records are read at once (few, so that batches of a shard queue up), `queue` how many events a link takes before it
+    uses the backlog; `watched` is whether projectors count the conflicts that they meet."""
 
     regions: int = 3
     streams: int = 8
@@ -48,7 +48,7 @@ class Options:
 
 
 class Environment:
-    """All of a simulated world but its regions and those who act in them."""
+    """Simulated world without its regions and their clients."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -57,13 +57,13 @@ class Environment:
         self.axe = Axe()
         self.network = Network(self.wait)
         self.breaches: dict[str, list[str]] = {}
-        """What was seen to go wrong while it ran, by promise."""
+        """Breaches seen while it ran, by promise."""
         self.mishap = Mishap.NONE
         self.attempted: tuple[Event, ...] = ()
-        """What the write that a mishap was meant for would have written."""
+        """Events of the write that a mishap was meant for."""
         self.copies = self.events = self.requests = 0
         self.disasters = 0
-        """How often a region lost its data."""
+        """Number of times that a region lost its data."""
         self._nonces = count()
 
     def wait(self, seconds: float) -> None:
@@ -73,23 +73,24 @@ class Environment:
         return f"{next(self._nonces):x}"
 
     def broken(self, promise: str, example: str) -> None:
-        """A promise was seen to be broken."""
+        """Record that a promise was seen to be broken."""
         self.breaches.setdefault(promise, []).append(example)
 
     def unforeseen(self, error: BaseException) -> None:
         self.broken("unforeseen", f"{type(error).__name__}: {error}")
 
     def born(self, event: Event) -> None:
-        """An event was written in its home."""
+        """Record that an event was written in its home."""
         self.events += 1
 
     def arrived(self, event: Event) -> None:
-        """An event was copied to a region."""
+        """Record that an event was copied to a region."""
         self.copies += 1
 
     @contextmanager
     def killing(self, at: int, after: bool) -> Iterator[list[str]]:
-        """Kill what is done within at its change of this number (0: let it be). Gives "killed" once it was."""
+        """Kill the work within at its change of this number (0: do not kill). Yields a list that holds "killed" once it
+        was."""
         told: list[str] = []
         if at:
             self.axe.arm(at, after)

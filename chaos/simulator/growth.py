@@ -1,9 +1,9 @@
-"""What an event costs, and how long it takes to be everywhere, as regions and streams grow. No faults.
+"""Cost of an event, and its time to be everywhere, as regions and streams grow. No faults.
 
 Every process of a world has its turn when its rest is over. A request to a peer takes a tenth of a second, one after the
-other; what a region asks of itself takes none. A thousand events a second are written, in transactions of 20, one event in
-each of 20 streams, by all regions in turn; there are as many events as streams, and ten thousand at least. Lag is not taken
-of the first seconds, in which links look what their peers have.
+other; requests within a region take none. A thousand events a second are written, in transactions of 20, one event in each
+of 20 streams, by all regions in turn; there are as many events as streams, and ten thousand at least. Lag is not measured in
+the first seconds, in which links read what their peers have.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from replicator.replication.worker import LinkThread
 
 T = TypeVar("T")
 Turn = Callable[[], float]
-"""Does what is next. Returns after how many seconds it has its turn again; less than nothing: never."""
+"""Callable that does the next work. Returns the seconds until its next turn; a negative number: never."""
 
 SIZES = [(regions, 1_000) for regions in (9, 7, 5, 3, 2)] + [(2, 10**power) for power in (5, 4, 2)]
 LARGEST = (2, 1_000_000)
@@ -45,7 +45,7 @@ REQUEST_SECONDS = 0.1
 A_SECOND = 1_000
 LEAST_EVENTS = 10_000
 CPU_SECONDS = 240.0
-"""A point that takes longer is cut short, and the table says how far it came."""
+"""CPU seconds after which a point is cut short; the table then says how far it came."""
 _AT_ONCE = 20
 _BEGIN_SECONDS = 3.0
 _KEPT_SECONDS = 60.0
@@ -54,9 +54,9 @@ _TRIM_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A world of so many regions and streams. `events` were written of the `wanted`; `cpu` is in microseconds an event, all
-    regions' appending, copying and folding together; lags are in simulated seconds from the acknowledgement until the event
-    is in every region's table (None: too few events); `megabytes` are what its process grew by."""
+    """Result for one number of regions and streams. `events` were written of the `wanted`; `cpu` is in microseconds an
+    event, all regions' appending, copying and folding together; lags are in simulated seconds from the acknowledgement until
+    the event is in every region's table (None: too few events); `megabytes` are what its process grew by."""
 
     regions: int
     streams: int
@@ -73,7 +73,7 @@ class Point:
 
 
 class _Ways(Network):
-    """Ways that are whole, and count what crosses them."""
+    """Network without faults that counts the requests across it."""
 
     crossed = 0
 
@@ -84,7 +84,7 @@ class _Ways(Network):
 
 
 class _Growing(World):
-    """A world that notes when each event has come everywhere."""
+    """World that records when each event has arrived everywhere."""
 
     network: _Ways
 
@@ -112,7 +112,7 @@ class _Growing(World):
 
 
 def grow(jobs: int, tell: Callable[[int, int], None]) -> list[Point]:
-    """Every point, each in a process of its own. `tell` hears how many are done, of how many."""
+    """Run every point, each in a process of its own. `tell` receives how many are done, of how many."""
     sizes = [LARGEST, *SIZES]
     points: list[Point] = []
     with pool(jobs, one_each=True) as running:
@@ -123,8 +123,8 @@ def grow(jobs: int, tell: Callable[[int, int], None]) -> list[Point]:
 
 
 def point(regions: int, streams: int) -> Point:
-    """Run one, here."""
-    gc.disable()  # nothing here is garbage before the end, and looking for it would take longer the more there is
+    """Run one point in this process."""
+    gc.disable()  # nothing is garbage before the end, and collection would take longer the more there is
     before, wanted = _megabytes(), max(streams, LEAST_EVENTS)
     world = _Growing(Options(regions, streams, sessions=1, page=1_000, queue=20_000))
     with simulated(world):
@@ -142,7 +142,7 @@ def _quantile(lags: Sequence[float], part: float) -> float | None:
 
 
 def _run(world: _Growing, wanted: int, until: float) -> None:
-    """Write so many events and bring them everywhere and into every view. None is written after `until`, in CPU seconds."""
+    """Write `wanted` events and bring them everywhere and into every view. None is written after `until`, in CPU seconds."""
     world.begin()
     numbers = count()
     turns: list[tuple[float, int, Turn]] = []
@@ -162,7 +162,7 @@ def _run(world: _Growing, wanted: int, until: float) -> None:
 
 
 def _turns(world: _Growing, wanted: int, until: float) -> Iterator[Turn]:
-    """Of writers first, then of all that runs in every region."""
+    """Yield the turns of writers first, then of all that runs in every region."""
     streams = count()
     for region in world.regions.values():
         yield partial(_write, world, region, streams, wanted, until)
@@ -177,7 +177,7 @@ def _turns(world: _Growing, wanted: int, until: float) -> Iterator[Turn]:
 
 
 def _write(world: _Growing, region: Region, streams: Iterator[int], wanted: int, until: float) -> float:
-    """One transaction. Less than nothing when no more is wanted."""
+    """Write one transaction. Returns the seconds until the next one; a negative number when no more is wanted."""
     if world.events >= wanted or (world.events and time.process_time() > until):
         return -1.0
     numbers = [next(streams) for _ in range(_AT_ONCE)]
@@ -201,7 +201,7 @@ def _megabytes() -> float:
 
 
 def table(points: Sequence[Point]) -> Table:
-    """The points, for a terminal."""
+    """Return the points as a table for a terminal."""
     made = Table(title="1,000 events a second, no faults; copies and CPU are of an event", title_justify="left")
     for name in ("regions", "streams", "events", "copies", "CPU µs", "lag p50", "p99", "MB"):
         made.add_column(name, justify="right", no_wrap=name != "events")

@@ -1,4 +1,5 @@
-"""After the plan: everything is whole again, and all that was left undone is done within a bounded number of rounds."""
+"""Healing after the plan: everything is whole again, and all that was left undone is done within a bounded number of
+rounds."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
     from chaos.simulator.simulated_world import World
 
 ROUNDS = 12
-"""So many rounds are enough, or something never ends."""
+"""Number of rounds that suffice; otherwise something never ends."""
 ROUND_SECONDS = 11.0
-"""Longer than any worker waits before it looks again."""
+"""Seconds of a round: longer than any worker waits before it looks again."""
 _TURNS = 500
 
 
 def heal(world: World) -> None:
-    """No fault from now on: safety was looked at under all of them, liveness is looked at without."""
+    """Heal the world and run it without faults. Safety was checked under all faults; liveness is checked without."""
     world.network.ways.clear()
     world.axe.rest()
     for region in world.regions.values():
@@ -29,8 +30,8 @@ def heal(world: World) -> None:
     for number in range(ROUNDS):
         why = [*_repair(world, number), *_settle(world)]
         busy = _work(world)
-        if number == 1:  # once after clients were told that it was not written
-            landed = [region.land() for region in world.regions.values()]  # each of them, whatever the others say
+        if number == 1:  # once after clients learned that it was not written
+            landed = [region.land() for region in world.regions.values()]  # each of them, whatever the others return
             busy = any(landed) or busy
         why += [*_waiting(world), *(["workers were busy"] if busy else [])]
         world.wait(ROUND_SECONDS)
@@ -40,11 +41,12 @@ def heal(world: World) -> None:
 
 
 def _repair(world: World, number: int) -> Iterator[str]:
-    """Regions learn their roles, and what the operator has begun or has to bring back comes to its end."""
+    """Let regions learn their roles, and let the operator finish what it has begun or has to bring back. Yields what is
+    left."""
     for region in world.regions.values():
         replicator_of(world, region).adopter.adopt()
     stopped = [told for order in world.operator.open() if not (told := world.operator.run(order)).endswith("done")]
-    if number and stopped:  # two that stand in each other's way
+    if number and stopped:  # two runbooks that block each other
         world.operator.abandon_all()
     yield from stopped
     for region in world.operator.behind():
@@ -61,7 +63,7 @@ def _settle(world: World) -> Iterator[str]:
 
 
 def _work(world: World) -> bool:
-    """Every worker has turns until none has anything to do. Returns whether any had."""
+    """Give every worker turns until none has anything to do. Returns whether any had."""
     any_busy = False
     for _ in range(_TURNS):
         busy = False

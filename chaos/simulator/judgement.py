@@ -1,5 +1,5 @@
-"""The verdict on a world that was healed: what the checker says of the clients' history and the final reads, and what was
-seen to go wrong on the way."""
+"""Judgement of a healed world: the checker's verdict on the clients' history and the final reads, and the breaches seen on
+the way."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SEEN: dict[str, str] = {
     "liveness": "what was left undone is done soon once everything is whole",
     "unforeseen": "nothing happens that the core did not foresee",
 }
-"""What is seen as it happens, or when all is whole again, beside the checker's promises."""
+"""Promises that are judged as things happen, or when all is whole again, beside the checker's."""
 
 
 NOT_SIMULATED = ("claims",)
-"""The checker's promises that no seed looks at: sessions here claim nothing."""
+"""Promises of the checker that no seed checks: sessions here claim nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The promises that were broken, with how often, and examples; and how often each promise was looked at."""
+    """Broken promises, with how often each was broken, and examples; and how often each promise was checked."""
 
     broken: dict[str, int]
     examples: list[str]
@@ -67,14 +67,14 @@ def judge(world: World) -> Judgement:
 
 
 def add_seen(world: World, broken: dict[str, int], examples: list[str]) -> None:
-    """What was seen to go wrong on the way."""
+    """Add the breaches seen on the way."""
     for promise, found in world.breaches.items():
         broken[promise] = broken.get(promise, 0) + len(found)
         examples += [f"{promise}: {example}" for example in found[:3]]
 
 
 def digest(world: World) -> str:
-    """Everything that the regions hold, as one digest."""
+    """Return one digest of everything that the regions hold."""
     made = sha256()
     for region in world.regions.values():
         for lane, events in sorted(region.table.lanes_held.items(), key=lambda each: each[0].key):

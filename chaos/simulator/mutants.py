@@ -1,8 +1,8 @@
-"""Planted bugs: small changes of the real core, each what somebody might have written instead. Whoever judges the simulator
-plants one, and looks whether a seed finds it.
+"""Planted bugs: small changes of the real core, each a mistake that a programmer might have made. A test of the simulator
+plants one, and checks that a seed finds it.
 
-Some defences are doubled (a counter skips what it has counted already, and so does the view's vector): then both are taken
-away, as one alone breaks nothing.
+Some defences are doubled (a counter skips what it has counted already, and so does the view's vector): then both are
+removed, as one alone breaks nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Plant = Callable[[], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A planted bug. `seeds` are some of which one finds it, `breaks` the promises of which it breaks at least one."""
+    """Planted bug. At least one of `seeds` finds it, and it breaks at least one of the promises `breaks`."""
 
     name: str
     does: str
@@ -46,7 +46,7 @@ class Mutant:
 
 
 MUTANTS: dict[str, Mutant] = {}
-"""Every planted bug by name."""
+"""Planted bugs by name."""
 
 
 def check_plant(name: str | None) -> None:
@@ -56,7 +56,8 @@ def check_plant(name: str | None) -> None:
 
 
 def planted(name: str | None) -> AbstractContextManager[object]:
-    """While it is open the core has this bug (None: none). One at a time in a process. Raises InvalidConfig."""
+    """Plant this bug in the core while the context is open (None: none). One at a time in a process. Raises
+    InvalidConfig."""
     check_plant(name)
     return ExitStack() if name is None else MUTANTS[name].plant()
 

@@ -1,4 +1,4 @@
-"""The operator: runs the real runbooks over the simulated regions, and may be killed in the middle of one."""
+"""Operator: runs the real runbooks over the simulated regions, and may be killed in the middle of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEASE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A runbook that is to be run: a failover from `region` to `to`, or (`to` is empty) a fail-back of `region`."""
+    """Runbook to run: a failover from `region` to `to`, or (`to` is empty) a fail-back of `region`."""
 
     region: str
     to: str = ""
@@ -37,13 +37,13 @@ class Order:
 
 @dataclass
 class Operator:
-    """Who runs runbooks."""
+    """Runner of runbooks."""
 
     world: Regions
     clients: Sequence[Mover]
 
     def run(self, order: Order) -> str:
-        """Run it, or go on with it. Returns what it is and "done", or why it stopped."""
+        """Run an order, or resume it. Returns its name and "done", or why it stopped."""
         system = self._system(order.to or order.region)
         try:
             if order.to or not self.forgotten(self.world.regions[order.region]):
@@ -55,7 +55,7 @@ class Operator:
         return f"{order}: done"
 
     def open(self) -> list[Order]:
-        """What was begun and has not ended, by the records of the regions."""
+        """Return the orders that were begun and have not ended, by the records of the regions."""
         found = []
         for region in self.world.regions.values():
             for header in headers(ReachedControl(self.world, region.name, region)) if region.up else ():
@@ -65,7 +65,7 @@ class Operator:
         return found
 
     def abandon_all(self) -> None:
-        """Give up every run that is open, as the message of one that another stands in the way of says."""
+        """Give up every open run, as the message of a run that is blocked by another says."""
         for region in self.world.regions.values():
             control = ReachedControl(self.world, region.name, region)
             for header in headers(control):
@@ -74,12 +74,13 @@ class Operator:
                     note_header(control, header, replace(header, ended=ended, end="abandoned"))
 
     def behind(self) -> list[Region]:
-        """The regions that take no appends, or have lost what they held and were not brought up."""
+        """Return the regions that take no appends, or have lost their data and were not brought up."""
         return [region for region in self.world.regions.values() if not region.whole or not self._active(region)]
 
     def forgotten(self, region: Region) -> bool:
-        """Whether a region has lost its data and takes appends all the same: peers that hold nothing of it take it for a new
-        one. There is nothing to bring up, and what others wrote their links give it again, as its table is another one."""
+        """Return whether a region has lost its data and takes appends all the same: peers that hold nothing of it take it
+        for a new one. There is nothing to bring up, and links give it again what others wrote, as its table is another
+        one."""
         return region.up and not region.whole and self._active(region)
 
     @staticmethod
@@ -94,7 +95,7 @@ class Operator:
         return Failback(system, order.region, steering=steering, wait=1.0)
 
     def _system(self, at: str) -> System:
-        """The regions as a new process in one of them reaches them."""
+        """Return the regions as a new process in one of them reaches them."""
         world = self.world
         places = {region.name: self._place(at, region) for region in world.regions.values()}
         return System(places, LEASE, lambda: int(world.now * 1000), lambda: world.now, world.wait)

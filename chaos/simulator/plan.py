@@ -1,7 +1,7 @@
-"""A plan: the steps of a run, all drawn from its seed before any is done.
+"""Plan: the steps of a run, all drawn from its seed before any is done.
 
-Every seed leaves some kinds of faults out, so that each also gets rare company: Groce, Zhang, Eide, Chen, Regehr, "Swarm
-Testing", ISSTA 2012.
+Every seed leaves some kinds of faults out, so that rare combinations of the others occur too: Groce, Zhang, Eide, Chen,
+Regehr, "Swarm Testing", ISSTA 2012.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _FAULTS = {
     "adopt": 1.0, "back_up": 0.3, "lose": 0.15, "fail_over": 0.4, "fail_back": 0.5,
 }  # fmt: skip
 _LEFT_OUT = 0.3
-"""How often a seed leaves a kind of fault out."""
+"""Probability that a seed leaves a kind of fault out."""
 
 
 def draw(seed: int, count: int, options: Options) -> list[Step]:
-    """The plan of a seed."""
+    """Draw the plan of a seed."""
     return Drawing(random.Random(f"plan {seed}"), options).steps(count)
 
 
 class Drawing:
-    """Draws steps, and repairs what it has broken more often than something whole."""
+    """Generator of steps, which repairs what it has broken more often than it breaks something whole."""
 
     def __init__(self, chance: random.Random, options: Options) -> None:
         self._chance = chance
@@ -68,7 +68,7 @@ class Drawing:
         return self._chance.randrange(self._options.sessions)
 
     def _stream(self) -> int:
-        """Low numbers more often."""
+        """Return a stream's number, low ones more often."""
         return min(self._chance.randrange(self._options.streams), self._chance.randrange(self._options.streams))
 
     def _app(self) -> int:

@@ -1,4 +1,4 @@
-"""How a process in some simulated region reaches the tables and the control state of another."""
+"""Access of a process in one simulated region to the tables and the control state of another."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Reached:
-    """The events table of `there`, as a process in `source` reaches it. `own` is the region whose lanes it may write
-    (empty: any), which IAM sees to."""
+    """Events table of `there`, as a process in `source` reaches it. `own` is the region whose lanes it may write (empty:
+    any), which IAM enforces."""
 
     world: Environment
     source: str
@@ -110,7 +110,7 @@ class Reached:
 
 @dataclass(slots=True)
 class ReachedControl:
-    """The control state of `there`, as a process in `source` reaches it."""
+    """Control state of `there`, as a process in `source` reaches it."""
 
     world: Environment
     source: str

@@ -1,4 +1,4 @@
-"""A seed that broke a promise, told in the fewest steps."""
+"""Replay of a seed that broke a promise, in the fewest steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chaos.simulator.shrinking import shrink
 from chaos.simulator.steps import Step
 
 MOST = 2_000
-"""So many plans are tried at most."""
+"""Maximum number of plans that are tried."""
 
 _CAUSES = ("loop", "gap", "fork", "unforeseen")
 _EFFECTS = ("torn", "regions_identical", "counters", "views_complete", "views_identical", "liveness", "copies")
@@ -21,7 +21,7 @@ _EFFECTS = ("torn", "regions_identical", "counters", "views_complete", "views_id
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The fewest steps that break `promise`. `steps` are a step in words and what came of it, each."""
+    """Fewest steps that break `promise`. `steps` are pairs: a step in words, and its result."""
 
     promise: str
     steps: Sequence[tuple[str, str]]
@@ -30,14 +30,14 @@ class Replay:
 
 
 def telling(broken: Sequence[str]) -> str:
-    """Of these promises, the one that says most: what was seen as it happened before what was found in the end, and of that
-    rather the cause than what mostly follows from another."""
+    """Return the most informative of these promises: one broken during the run before one found at the end, and among those
+    rather a cause than a usual consequence of another."""
     ranks = (*_CAUSES, *(name for name in broken if name not in _EFFECTS), *_EFFECTS)
     return next(each for each in ranks if each in broken)
 
 
 def replay(outcome: Outcome, steps: int, options: Options, plant: str | None = None) -> Replay:
-    """Shrink a seed's plan of so many steps to those that still break the most telling promise of `outcome`. The same every
+    """Shrink a seed's plan of `steps` steps to those that still break the most telling promise of `outcome`. The same every
     time."""
     own, promise, tried = options_of(outcome.seed, options), telling(list(outcome.broken)), 0
 

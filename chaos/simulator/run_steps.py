@@ -1,4 +1,4 @@
-"""A run: a seed's plan done in a new world, healed and judged."""
+"""Run of the simulator: a seed's plan done in a new world, healed and judged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from replicator.domain.errors import place
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. `broken` are promises with how often they were broken; `trace` is the same for the same seed and
+    """Result of a run. `broken` are promises with how often they were broken; `trace` is the same for the same seed and
     commit; `copies` are events that were copied to a peer; `simulated` are seconds of the world's own time."""
 
     seed: int
@@ -34,7 +34,7 @@ class Outcome:
     calls: Mapping[str, int] = field(default_factory=dict)
     disasters: int = 0
     looked: Mapping[str, int] = field(default_factory=dict)
-    """How often each promise was looked at."""
+    """Number of checks of each promise."""
     simulated: float = 0.0
 
     @property
@@ -43,8 +43,8 @@ class Outcome:
 
 
 def options_of(seed: int, options: Options) -> Options:
-    """The seed's own: every other one checks the fence in the appends' own transactions; in every fourth projectors count
-    conflicts, which changes nothing that is judged."""
+    """Return the seed's own options: every other one checks the fence in the appends' own transactions; in every fourth
+    projectors count conflicts, which changes nothing that is judged."""
     return replace(options, checked=(TYPE,) if seed % 2 else (), watched=seed % 4 == 0)
 
 
@@ -55,14 +55,14 @@ def run_seed(seed: int, count: int, options: Options) -> Outcome:
 
 
 def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[Step, str], None] | None = None) -> Outcome:
-    """Run these steps in a new world. `tell` hears what came of each."""
+    """Run these steps in a new world. `tell` receives the result of each."""
     world = World(options)
     trace = sha256()
 
     def attempt(do: Callable[[], str | None]) -> str:
         try:
             return do() or ""
-        except (Exception, Killed) as error:  # whatever the core did not foresee
+        except (Exception, Killed) as error:  # anything that the core did not foresee
             world.broken("unforeseen", f"{place(error)}: {error}")
             return f"{type(error).__name__}, unforeseen"
 
@@ -84,7 +84,7 @@ def run_plan(seed: int, plan: Sequence[Step], options: Options, tell: Callable[[
 
 
 def _judge(world: World, attempt: Callable[[Callable[[], str | None]], str]) -> Judgement:
-    """The verdict; where judging itself fails, what was seen until then."""
+    """Return the judgement; where judging itself fails, the breaches seen until then."""
     judged: list[Judgement] = []
     attempt(lambda: judged.append(judge(world)))
     if judged:

@@ -1,4 +1,4 @@
-"""A campaign: many seeds, run by several processes, and what came of all of them."""
+"""Campaign of the simulator: many seeds, run by several processes, and their results."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ MOST_JOBS = 64
 _BATCH = 20
 _HASHES = "PYTHONHASHSEED"
 DIED = "died"
-"""The promise that a seed breaks whose process does not survive it."""
+"""Promise that a seed breaks whose process does not survive it."""
 HUNG = "hung"
-"""The promise that a seed breaks which does not end in time."""
+"""Promise that a seed breaks which does not end in time."""
 OUTSIDE = {DIED: "no seed ends its process", HUNG: "every seed comes to its end"}
-"""What is seen from outside of a seed, which has no plan that could be shrunk then."""
+"""Promises judged from outside of a seed, which has no plan that could be shrunk then."""
 
 Tell = Callable[[int, int], None]
-"""Hears how many seeds are done, and how many are broken."""
+"""Callable that receives how many seeds are done, and how many are broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What to run: `seeds` seeds from `first` on, of `steps` steps each, in worlds of `options`, by `jobs` processes.
-    `plant` is a planted bug by name. Raises InvalidConfig."""
+    """Parameters of a campaign: `seeds` seeds from `first` on, of `steps` steps each, in worlds of `options`, by `jobs`
+    processes. `plant` is a planted bug by name. Raises InvalidConfig."""
 
     seeds: int = 1000
     steps: int = 1000
@@ -66,7 +66,7 @@ class Campaign:
         return 120.0 + 0.1 * self.steps * self.options.regions
 
     def command(self, seed: int) -> str:
-        """What runs one seed of it again."""
+        """Return the command that runs one seed of it again."""
         plant = f" --plant {self.plant}" if self.plant else ""
         return (
             f"chaos simulate --seeds 1 --seed {seed} --steps {self.steps} --regions {self.options.regions} "
@@ -76,8 +76,8 @@ class Campaign:
 
 @dataclass
 class Tally:
-    """What came of a campaign. `simulated` are seconds of the worlds' own time, `cpu` seconds of all processes that ran
-    seeds, `wall` seconds from begin to end."""
+    """Result of a campaign. `simulated` are seconds of the worlds' own time, `cpu` seconds of all processes that ran seeds,
+    `wall` seconds from begin to end."""
 
     seeds: int = 0
     steps: int = 0
@@ -86,22 +86,22 @@ class Tally:
     disasters: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     looked: Counter[str] = field(default_factory=Counter)
-    """How often each promise was looked at."""
+    """Number of checks of each promise."""
     simulated: float = 0.0
     wall: float = 0.0
     cpu: float = 0.0
     broken: list[Outcome] = field(default_factory=list)
-    """The seeds that broke a promise, the lowest first."""
+    """Seeds that broke a promise, the lowest first."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def kept(self) -> bool:
-        """Every promise that the simulator can look at was looked at, and none was broken."""
+        """Whether every promise that the simulator can check was checked, and none was broken."""
         return not self.broken and not self.untested
 
     @property
     def untested(self) -> list[str]:
-        """The promises that nothing was looked at for: these are not called kept."""
+        """Promises for which nothing was checked: these do not count as kept."""
         return [name for name in (*PROMISES, *SEEN) if name not in NOT_SIMULATED and not self.looked[name]]
 
     def add(self, outcome: Outcome) -> None:
@@ -139,10 +139,11 @@ class _Batch:
 
 
 def run_campaign(campaign: Campaign, tell: Tell = lambda done, broken: None) -> Tally:
-    """Run it to its end; with a planted bug, until it is found (then no lower seed finds it). Ctrl-C leaves no process.
+    """Run a campaign to its end; with a planted bug, until it is found (then no lower seed finds it). Ctrl-C leaves no
+    process.
 
-    A process that dies takes no seed with it: what it was at is run again, each seed in a process of its own, and a seed
-    that kills that one, too, is broken.
+    A process that dies loses no seed: its seeds are run again, each in a process of its own, and a seed that kills that one,
+    too, is broken.
     """
     began, tally = time.monotonic(), Tally()
 
@@ -170,7 +171,7 @@ def _batches(campaign: Campaign) -> Iterator[range]:
 
 
 class _Pool(ProcessPoolExecutor):
-    """A terminal sends Ctrl-C to the processes of the pool as well, and their parent alone is to end them: they start with
+    """Process pool that only its parent ends. A terminal sends Ctrl-C to the processes of the pool as well: they start with
     SIGINT blocked, before `_begin` can ignore it."""
 
     def submit(self, *call: Any, **named: Any) -> Future[Any]:
@@ -183,15 +184,15 @@ class _Pool(ProcessPoolExecutor):
 
 @contextmanager
 def pool(jobs: int, one_each: bool = False) -> Iterator[ProcessPoolExecutor]:
-    """Processes that do nothing but what they are given, each of them only one thing with `one_each`; they end with this.
-    All hash alike: which examples of a broken promise are told, and in which order, hangs on hashes of texts."""
+    """Open a pool of processes that do only what they are given, each of them one thing with `one_each`; they end with this.
+    All hash alike: the chosen examples of a broken promise, and their order, depend on hashes of texts."""
     context, before = multiprocessing.get_context("spawn"), os.environ.get(_HASHES)
     os.environ[_HASHES] = "0"
     with _Pool(jobs, context, _begin, max_tasks_per_child=1 if one_each else None) as running:
         try:
             yield running
         except BaseException:
-            for process in multiprocessing.active_children():  # nobody waits for the end of what they are at
+            for process in multiprocessing.active_children():  # their work in progress is not waited for
                 process.kill()
             raise
         finally:
@@ -201,7 +202,7 @@ def pool(jobs: int, one_each: bool = False) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    """A process of the pool: who has started it ends it, whatever the terminal says; and it does not outlive them."""
+    """Start a process of the pool: only its parent ends it, not the terminal; and it does not outlive its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -209,7 +210,7 @@ def _begin() -> None:
 
 
 def _end_with_parent() -> None:
-    """Killed, a parent ends nobody: its processes would wait for more to do for good."""
+    """End with the parent. A killed parent ends no process: its pool would wait for more work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -218,7 +219,7 @@ def _end_with_parent() -> None:
 
 def _run(campaign: Campaign, batches: Iterator[range], tally: Tally, take: Callable[[_Batch], None]) -> dict[range, str]:
     """Give batches to a pool until there are none, or nothing more is wanted. Returns those that were with the pool when a
-    process of it died or failed, and which; the others are left in `batches`."""
+    process of it died or failed, with the promise of each; the others are left in `batches`."""
     running: dict[Future[_Batch], range] = {}
     lost: dict[range, str] = {}
     with pool(campaign.jobs) as processes:
@@ -263,7 +264,7 @@ def _named(error: BaseException) -> str:
 
 
 def run_batch(campaign: Campaign, seeds: range) -> _Batch:
-    """Run these seeds here, up to the first that finds what is planted."""
+    """Run these seeds in this process, up to the first that finds the planted bug."""
     began, outcomes = time.process_time(), []
     with planted(campaign.plant):
         for seed in seeds:
@@ -274,7 +275,7 @@ def run_batch(campaign: Campaign, seeds: range) -> _Batch:
 
 
 def _run_seed(campaign: Campaign, seed: int) -> Outcome:
-    """Run it; whatever becomes of it, it is the outcome of this seed alone."""
+    """Run a seed. Any failure is the outcome of this seed alone."""
     try:
         with watched(campaign.patience):
             return run_seed(seed, campaign.steps, campaign.options)
@@ -287,13 +288,13 @@ def _run_seed(campaign: Campaign, seed: int) -> Outcome:
 
 
 class Hung(BaseException):
-    """What was to be done in time is not. No `except Exception` of the core keeps it."""
+    """Interrupt of work that did not end in time. No `except Exception` of the core stops it."""
 
 
 @contextmanager
 def watched(seconds: float) -> Iterator[None]:
-    """Raise Hung in what takes longer than this; end the process where even that does not end it. Only a process's main
-    thread can be watched; others are not."""
+    """Raise Hung in work that takes longer than `seconds`; end the process where even that does not end it. Only a process's
+    main thread can be watched; others are not."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -302,7 +303,7 @@ def watched(seconds: float) -> Iterator[None]:
         raise Hung(f"not at its end after {seconds:,.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)  # again and again, as somebody may catch the first
+    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)  # again and again, as some code may catch the first
     faulthandler.dump_traceback_later(2 * seconds + 60.0, exit=True)
     try:
         yield

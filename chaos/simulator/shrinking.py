@@ -1,4 +1,4 @@
-"""A failing plan is shrunk to the fewest steps that still break the same promise: ddmin of Zeller and Hildebrandt,
+"""Shrinking of a failing plan to the fewest steps that still break the same promise: ddmin of Zeller and Hildebrandt,
 "Simplifying and Isolating Failure-Inducing Input", IEEE TSE 28(2), 2002, figure 3 (only its complements: subsets of a plan
 hardly ever fail), and then each step alone."""
 
@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 def shrink(plan: Sequence[T], fails: Callable[[Sequence[T]], bool], most: int = 2_000) -> list[T]:
-    """The fewest steps found that `fails`, which the whole plan does. It is asked `most` times at most. No step of what is
-    returned can be left out, unless it was cut short by that."""
+    """Return the fewest steps found for which `fails` holds, as it does for the whole plan. Calls it `most` times at most.
+    No step of the result can be left out, unless that limit was reached."""
     left, asked = list(plan), 0
 
     def ask(steps: Sequence[T]) -> bool:
@@ -37,7 +37,7 @@ def shrink(plan: Sequence[T], fails: Callable[[Sequence[T]], bool], most: int = 
 
 
 def _prefix(plan: list[T], ask: Callable[[Sequence[T]], bool]) -> list[T]:
-    """Most failures are there long before the plan ends: halve it as long as that is so."""
+    """Return a failing prefix: most failures occur long before the plan ends, so halve it as long as it fails."""
     while len(plan) > 8 and ask(plan[: len(plan) // 2]):
         plan = plan[: len(plan) // 2]
     return plan

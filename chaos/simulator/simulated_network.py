@@ -1,5 +1,5 @@
-"""What a request from one region to another goes through: refused, swallowed, slow or throttled on its way; and where the
-way back is closed, it takes effect and nobody hears of it. Within a region, a single write may meet the same."""
+"""Simulated network: a request from one region to another may be refused, swallowed, slow or throttled on its way; and where
+the way back is closed, it takes effect without an answer. Within a region, a single write may meet the same."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SLOW_SECONDS = 0.3
 
 
 class Way(StrEnum):
-    """What is wrong with the way from one region to another."""
+    """Fault of the way from one region to another."""
 
     REFUSED = "refused"
     HOLE = "hole"
-    """Nothing comes back, ever: whoever calls waits until it gives up."""
+    """Nothing ever comes back: a caller waits until it gives up."""
     SLOW = "slow"
     THROTTLED = "throttled"
-    """Writes of some lanes are not taken now."""
+    """Writes of some lanes are not accepted now."""
 
     @property
     def closed(self) -> bool:
@@ -31,15 +31,15 @@ class Way(StrEnum):
 
 
 class Mishap(StrEnum):
-    """What happens to one write of a client within its region."""
+    """Fault of one write of a client within its region."""
 
     NONE = "none"
     REFUSED = "refused"
-    """It is not done, and the client is told so."""
+    """It is not done, and the client gets an error."""
     ANSWER_LOST = "answer lost"
-    """It is done, and the client is not told."""
+    """It is done, and the client gets no answer."""
     SENT_LOST = "sent lost"
-    """It is not done, and the client does not know that."""
+    """It is not done, and the client gets no answer."""
     LATE = "late"
     """The client gives up; later it is done all the same."""
     KILLED_BEFORE = "killed before"
@@ -51,15 +51,15 @@ class Unanswered(Exception):
 
 
 class Network:
-    """The ways between regions. `wait` lets time pass, in seconds."""
+    """Ways between regions. `wait` lets time pass, in seconds."""
 
     def __init__(self, wait: Callable[[float], None]) -> None:
         self._wait = wait
         self.ways: dict[tuple[str, str], Way] = {}
 
     def cross(self, source: str, target: str, do: Callable[[], T]) -> T:
-        """Do something in `target` for a caller in `source`. Raises RegionUnavailable when it was not done, Unanswered when
-        it was."""
+        """Call `do` in `target` for a caller in `source`. Raises RegionUnavailable when it was not done, Unanswered when it
+        was."""
         if not self.ways or source == target:
             return do()
         there, back = self.ways.get((source, target)), self.ways.get((target, source))

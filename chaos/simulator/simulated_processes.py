@@ -1,4 +1,4 @@
-"""The processes of a region, made of the real parts: event stores for clients, the replicator, the projector."""
+"""Processes of a region, made of the real parts: event stores for clients, the replicator, the projector."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ POLL_SECONDS = 0.25
 
 
 class _Waiting(threading.Event):
-    """What a process waits on for as long as it takes. Here it is killed instead, and begins anew: waiting would end
-    nothing, as nothing else moves meanwhile."""
+    """Event for unlimited waits of a process. Here the process is killed instead, and begins anew: waiting would not end, as
+    nothing else moves meanwhile."""
 
     def wait(self, timeout: float | None = None) -> bool:
         raise Killed
@@ -61,7 +61,7 @@ def settings_of(region: str, page: int) -> Settings:
 
 
 class Views:
-    """The sink of a region, as its projector reaches it."""
+    """Sink of a region, as its projector reaches it."""
 
     def __init__(self, world: Regions, there: Region) -> None:
         self._world = world
@@ -79,7 +79,7 @@ class Views:
 
 
 def fence_of(world: Regions, there: Region) -> Fence:
-    """The fence as a new process of a region sees it."""
+    """Return the fence as a new process of a region sees it."""
     name = there.name
     control, table = ReachedControl(world, name, there), Reached(world, name, there)
 
@@ -100,7 +100,7 @@ def fence_of(world: Regions, there: Region) -> Fence:
 
 
 class App:
-    """A process that appends and reads for clients."""
+    """Process that appends and reads for clients."""
 
     def __init__(self, world: Regions, there: Region, number: int) -> None:
         name = there.name
@@ -116,7 +116,7 @@ class App:
 
 
 class ReplicatorProcess:
-    """The replicator with its links. `turn` and `drain` give them their turns."""
+    """Replicator with its links. `turn` and `drain` give them their turns."""
 
     def __init__(self, world: Regions, there: Region) -> None:
         name = there.name
@@ -145,7 +145,7 @@ class ReplicatorProcess:
 
 
 class ProjectorProcess:
-    """The projector."""
+    """Projector of a region."""
 
     def __init__(self, world: Regions, there: Region) -> None:
         name = there.name
@@ -163,7 +163,7 @@ class ProjectorProcess:
 
 
 def app_of(world: Regions, there: Region, number: int) -> App:
-    """A process of a region that appends; a new one where the last was killed."""
+    """Return a process of a region that appends; a new one where the last was killed."""
     name = app_name(number)
     if name not in there.running:
         there.running[name] = App(world, there, number % APPS)
@@ -172,12 +172,12 @@ def app_of(world: Regions, there: Region, number: int) -> App:
 
 
 def app_name(number: int) -> str:
-    """What a region's process of this number is called."""
+    """Return the name of a region's process of this number."""
     return f"app {number % APPS}"
 
 
 def replicator_of(world: Regions, there: Region) -> ReplicatorProcess:
-    """The replicator of a region; a new one where the last was killed."""
+    """Return the replicator of a region; a new one where the last was killed."""
     if REPLICATOR not in there.running:
         there.running[REPLICATOR] = ReplicatorProcess(world, there)
     process: ReplicatorProcess = there.running[REPLICATOR]
@@ -185,7 +185,7 @@ def replicator_of(world: Regions, there: Region) -> ReplicatorProcess:
 
 
 def projector_of(world: Regions, there: Region) -> ProjectorProcess:
-    """The projector of a region; a new one where the last was killed."""
+    """Return the projector of a region; a new one where the last was killed."""
     if PROJECTOR not in there.running:
         there.running[PROJECTOR] = ProjectorProcess(world, there)
     process: ProjectorProcess = there.running[PROJECTOR]
@@ -197,7 +197,7 @@ def _wall(world: Regions) -> int:
 
 
 def _told(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
-    """Metrics: nobody looks at them here."""
+    """Discard metrics: they are not read here."""
 
 
 def _reader(world: Regions, there: Region, checkpoints: Checkpoints) -> DynamoStreamReader:
@@ -207,5 +207,5 @@ def _reader(world: Regions, there: Region, checkpoints: Checkpoints) -> DynamoSt
 
 
 def _sink(views: Views) -> Any:
-    """As a Sink: of its verbs, the engine and queries of streams need these two."""
+    """Return the views as a Sink: the engine and queries of streams need only these two of its methods."""
     return views

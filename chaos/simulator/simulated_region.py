@@ -1,4 +1,4 @@
-"""A simulated region: its tables, their stream and its views."""
+"""Simulated region: its tables, their stream and its views."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from replicator.domain.names import LaneId
 from replicator.eventstore.store_errors import GuardFailed, LaneTaken
 
 APPS = 2
-"""So many processes of a region append, each with its own clock."""
+"""Number of processes of a region that append, each with its own clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a region's tables held at a time."""
+    """Content of a region's tables at a time."""
 
     lanes: dict[LaneId, dict[int, Event]]
     control: dict[str, dict[str, str]]
@@ -36,7 +36,7 @@ class Region:
     up: bool = True
     whole: bool = True
     skew: list[float] = field(default_factory=lambda: [0.0] * APPS)
-    """How far each process's clock is off, in seconds."""
+    """Error of each process's clock, in seconds."""
     late: list[tuple[tuple[Event, ...], tuple[Guard, ...]]] = field(default_factory=list)
     """Writes that are still on their way."""
     backup: Backup | None = None
@@ -50,7 +50,7 @@ class Region:
         self.anew()
 
     def anew(self, backup: Backup | None = None) -> None:
-        """New tables, empty or with what a backup holds. What ran in the region runs no more."""
+        """Replace the tables by new ones, empty or with the content of a backup. All processes of the region are killed."""
         self.generation += 1
         name = f"{self.name}/{self.generation}"
         self.control = Control(name)
@@ -68,11 +68,11 @@ class Region:
         self.running: dict[str, Any] = {}
 
     def kill(self, name: str) -> None:
-        """Kill the process of this name, where it runs."""
+        """Kill the process of this name, if it runs."""
         self.running.pop(name, None)
 
     def answering(self) -> Region:
-        """This region, if it answers. Raises RegionUnavailable."""
+        """Return this region, if it answers. Raises RegionUnavailable."""
         if not self.up:
             raise RegionUnavailable(f"{self.name} is down")
         return self
@@ -82,7 +82,7 @@ class Region:
         self.backup = Backup(lanes, self.control.scopes())
 
     def land(self) -> int:
-        """Writes that were on their way arrive. Returns how many were done."""
+        """Let the writes that were on their way arrive. Returns how many were done."""
         late, self.late = self.late, []
         done = 0
         for events, guards in late:
@@ -101,7 +101,7 @@ class Region:
 
 
 class Regions(Environment):
-    """A simulated world as its processes see it: the regions, and what surrounds them."""
+    """Simulated world as its processes see it: the regions and their environment."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)

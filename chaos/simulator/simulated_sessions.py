@@ -1,4 +1,4 @@
-"""Sessions: the clients of the simulated world, each of whose calls is a step of the plan."""
+"""Sessions of the simulated world: clients, each of whose calls is a step of the plan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAKE: dict[str, Any] = {"added": model.added, "joined": model.joined, "left": m
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change that a session wants: `id` is like no other's, `what` the number, member or name."""
+    """Change that a session makes: `id` is unique, `what` is the number, member or name."""
 
     id: str
     stream: int
@@ -41,14 +41,14 @@ def stream_of(number: int) -> StreamId:
 
 
 class Session(Client):
-    """One client, which a plan's steps drive."""
+    """Client that a plan's steps drive."""
 
     def __init__(self, world: Regions, name: str, home: str) -> None:
         super().__init__(name, home, world.history)
         self.world = world
 
     def append(self, app: int, changes: Sequence[Change], mishap: Mishap) -> str:
-        """Make these changes in one transaction. Returns what came of it."""
+        """Make these changes in one transaction. Returns the outcome."""
         world = self.world
         news = [(stream_of(change.stream), _MAKE[change.kind](change.id, change.what)) for change in changes]
         world.attempted = ()
@@ -64,7 +64,7 @@ class Session(Client):
         return "unknown" if call.outcome is Outcome.UNKNOWN else f"failed {call.why.partition(':')[0]}"
 
     def ask(self, app: int, number: int, mishap: Mishap = Mishap.NONE) -> str:
-        """Ask what became of an append."""
+        """Resolve the outcome of an append."""
         if not self.doubts:
             return ""
         doubt = self.doubts[number % len(self.doubts)]
@@ -82,12 +82,12 @@ class Session(Client):
         return f"read {self.seen[stream_of(stream)].vector}" if call.outcome is Outcome.OK else call.why.partition(":")[0]
 
     def move(self, region: str, survived: Collection[str] | None = None) -> None:
-        """Call there from now on. What survived a disaster was settled when it struck."""
+        """Call that region from now on. What survived a disaster was settled when it struck."""
         self.region = region
 
     @contextmanager
     def _process(self, region: str, app: int, mishap: Mishap) -> Iterator[App]:
-        """A process of a region that is asked for something, to whose next write this happens."""
+        """Yield a process of a region for a request; the mishap happens to its next write."""
         there = self.world.regions[region]
         self.world.mishap = mishap
         try:

@@ -1,8 +1,8 @@
-"""What the core would take from the machine: threads, time, chance and logs. While a simulation is open, it gives them.
+"""Simulated time: replacements for what the core takes from the machine: threads, time, chance and logs.
 
 The core takes time and chance as arguments wherever they decide anything. What is left are pools that do many requests at
-once, waits between attempts, and deadlines of reads: these are replaced where they are named, for as long as `simulated`
-is open. Nothing that decides what is written is replaced.
+once, waits between attempts, and deadlines of reads: these are replaced where they are named, for as long as `simulated` is
+open. Nothing that decides what is written is replaced.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ATTEMPTS = 20
 
 
 class Timed(Protocol):
-    """Who has the simulated time. `unforeseen` is told of exceptions that a worker's loop caught and did not expect."""
+    """Owner of the simulated time. `unforeseen` receives exceptions that a worker's loop caught and did not expect."""
 
     now: float
 
@@ -52,7 +52,7 @@ class Timed(Protocol):
 
 
 class _Time:
-    """The `time` of a module."""
+    """Replacement of a module's `time`."""
 
     def __init__(self, world: Timed) -> None:
         self._world = world
@@ -65,7 +65,7 @@ class _Time:
 
 
 class _Chance:
-    """The `random` of waits: always the middle."""
+    """Replacement of `random` in waits: always the middle."""
 
     @staticmethod
     def uniform(low: float, high: float) -> float:
@@ -73,7 +73,7 @@ class _Chance:
 
 
 class Pool:
-    """An executor that does each thing when it is given."""
+    """Executor that does each thing when it is given."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -97,7 +97,7 @@ class Pool:
 
 
 class _Thread:
-    """A thread that has ended when it was started."""
+    """Thread that has ended when it was started."""
 
     def __init__(self, target: Callable[[], object], daemon: bool = False) -> None:
         self._target = target
@@ -113,17 +113,17 @@ class _Threading:
 
 
 def _once(attempts: int) -> Callable[[Callable[[], T]], T]:
-    """`retries.transient`: no second attempt would find anything else, as no step comes in between."""
+    """Replace `retries.transient`: no second attempt would find anything else, as no step comes in between."""
     return lambda once: once()
 
 
 def _contention(attempts: int) -> Retrying:
-    """`appender.contention`, without its waits."""
+    """Replace `appender.contention`, without its waits."""
     return contention(attempts).copy(wait=wait_none())
 
 
 def _while_true(**_: Any) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
-    """The engine's `retry`, without its waits."""
+    """Replace the engine's `retry`, without its waits."""
 
     def decorate(attempt: Callable[[], bool]) -> Callable[[], bool]:
         return lambda: all(attempt() for _ in range(_ATTEMPTS))
@@ -132,12 +132,13 @@ def _while_true(**_: Any) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
 
 
 def _from_image(item: dict[str, Any]) -> Event:
-    """`from_item`: the event that the image was made of. That it is the one which reading gives is tested elsewhere."""
+    """Replace `from_item`: return the event that the image was made of. Tests elsewhere check that reading gives the same
+    one."""
     return item.event if type(item) is Image else replicator.eventstore.event_items.from_item(item)
 
 
 def _logger(world: Timed) -> type:
-    """A logger that says nothing, and tells the world of what nobody foresaw."""
+    """Return a logger that prints nothing, and reports unforeseen exceptions to the world."""
 
     class Quiet:
         def __init__(self, *_: Any, **__: Any) -> None: ...

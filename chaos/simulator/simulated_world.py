@@ -1,4 +1,4 @@
-"""The simulated world: its regions, the sessions that write and read in them, and the operator."""
+"""Simulated world: its regions, the sessions that write and read in them, and the operator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chaos.simulator.simulated_sessions import Session
 
 
 class World(Regions):
-    """Everything that a step acts on. To be used while `ambient.simulated(world)` is open."""
+    """Everything that a step acts on. To be used while `simulated_time.simulated(world)` is open."""
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
@@ -20,7 +20,7 @@ class World(Regions):
         self.operator = Operator(self, self.sessions)
 
     def begin(self) -> None:
-        """Every region takes its role, as it does when it is set up."""
+        """Give every region its role, as at its set-up."""
         for region in self.regions.values():
             replicator_of(self, region).adopter.adopt()
 

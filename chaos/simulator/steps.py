@@ -1,5 +1,5 @@
-"""The steps of a plan. Each holds all that is random about it, and does something or nothing in any world: so any part of a
-plan is a plan. `do` returns what came of it, for the trace; `str` says it in words."""
+"""Steps of a plan. Each holds all its random choices, and does something or nothing in any world: so any part of a plan is a
+plan. `do` returns its result, for the trace; `str` describes it in words."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """`process` is 0 or 1 for those that append, 2 for the replicator, 3 for the projector."""
+    """Crash of a process. `process` is 0 or 1 for those that append, 2 for the replicator, 3 for the projector."""
 
     region: int
     process: int
@@ -231,7 +231,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A way between two regions is broken, or (`way` is None) whole again."""
+    """Break of a way between two regions, or (`way` is None) its repair."""
 
     source: int
     target: int
@@ -253,7 +253,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One region is cut off from all others, or (not `off`) all its ways are whole again."""
+    """Cut of one region off from all others, or (not `off`) the repair of all its ways."""
 
     region: int
     off: bool
@@ -288,7 +288,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A region stops answering, or answers again. What runs in it is killed when it stops."""
+    """Stop of a region, or its return. Its processes are killed when it stops."""
 
     region: int
     up: bool
@@ -366,7 +366,7 @@ class FailBack:
 
 
 def _rested(seconds: float) -> str:
-    """What a worker's turn came to, by how long it rests then."""
+    """Return the result of a worker's turn, by how long it rests then."""
     return f"rests {seconds:.3g} s" if seconds else "did something"
 
 

@@ -13,7 +13,7 @@ from replicator.eventstore.storage import Insert
 
 
 class Control(MemoryControl):
-    """The control state of one table."""
+    """Control state of one table."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -23,15 +23,15 @@ class Control(MemoryControl):
         return self._name
 
     def scopes(self) -> dict[str, dict[str, str]]:
-        """All that is kept, as it is now."""
+        """Return a copy of everything that is stored."""
         return {scope: dict(held) for scope, held in self._scopes.items()}
 
     def restore(self, scopes: Mapping[str, Mapping[str, str]]) -> None:
-        """Hold what `scopes` once gave."""
+        """Restore what `scopes` once returned."""
         self._scopes = {scope: dict(held) for scope, held in scopes.items()}
 
     def under(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Every key, with its scope, of the scopes that begin so."""
+        """Yield every key, with its scope, of the scopes with this prefix."""
         for scope in sorted(self._scopes):
             if scope.startswith(prefix):
                 for key in sorted(self._scopes[scope]):
@@ -39,7 +39,7 @@ class Control(MemoryControl):
 
 
 class Table(MemoryStorage):
-    """An events table. Tells `added` of every event that is put into it, and `broken` when a lane gets a gap or a fork."""
+    """Events table. Calls `added` with every event that is put into it, and `broken` when a lane gets a gap or a fork."""
 
     def __init__(
         self, name: str, control: Control, added: Callable[[Event], None], broken: Callable[[str, str], None]
@@ -61,7 +61,7 @@ class Table(MemoryStorage):
         return self._ends.get(lane, NO_EVENTS)
 
     def restore(self, lanes: Mapping[LaneId, Mapping[int, Event]]) -> None:
-        """Hold these events, of which no stream tells."""
+        """Hold these events, without records in the stream."""
         self._lanes = {lane: dict(events) for lane, events in lanes.items()}
         self._ends = {lane: Head.of(events[max(events)]) for lane, events in lanes.items()}
 

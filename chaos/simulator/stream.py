@@ -1,4 +1,4 @@
-"""A table's stream as DynamoDB Streams gives it: shards that are split and rolled, records for 24 hours, iterators for 15
+"""Stream of a table as DynamoDB Streams gives it: shards that are split and rolled, records for 24 hours, iterators for 15
 minutes. Pages may be empty, out of order, or hold a record twice."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ITERATOR_SECONDS = 15 * 60.0
 
 
 class Image(dict[str, Any]):
-    """An event's item, which is made when somebody looks into it."""
+    """Item of an event, which is built when it is first read."""
 
     __slots__ = ("event",)
 
@@ -39,8 +39,8 @@ class Image(dict[str, Any]):
 
 @dataclass(slots=True)
 class Shard:
-    """`records` are what is left of it, behind `first` that were trimmed. `hashes` are the partition keys that it takes, as
-    a range of their checksums."""
+    """One shard. `records` are what is left of it, behind `first` that were trimmed. `hashes` are the partition keys that it
+    takes, as a range of their checksums."""
 
     name: str
     parent: str
@@ -56,14 +56,14 @@ class Shard:
 
 @dataclass(slots=True)
 class TableStream:
-    """The client of one table's stream. `up` says whether the region answers; records are there for `kept` seconds."""
+    """Client of one table's stream. `up` returns whether the region answers; records are there for `kept` seconds."""
 
     arn: str
     now: Callable[[], float]
     up: Callable[[], bool]
     shards: dict[str, Shard] = field(default_factory=dict)
     disorder: str = ""
-    """What the next pages are: empty, shuffled or doubled; as they are when there is nothing here."""
+    """Disorder of the next pages: empty, shuffled or doubled; the empty text: none."""
     requests: int = 0
     kept: float = KEPT_SECONDS
     _open: list[Shard] = field(default_factory=list)
@@ -80,7 +80,7 @@ class TableStream:
         self._open.append(shard)
 
     def add(self, event: Event) -> None:
-        """An event was put into the table."""
+        """Record that an event was put into the table."""
         key = event.lane.key
         shard = self._open[0]
         if len(self._open) > 1:
@@ -111,7 +111,7 @@ class TableStream:
 
     @contextmanager
     def disordered(self, disorder: str) -> Iterator[None]:
-        """Give pages that are so."""
+        """Give pages with this disorder while the context is open."""
         self.disorder = disorder
         try:
             yield
@@ -120,11 +120,11 @@ class TableStream:
 
     @property
     def width(self) -> int:
-        """How many shards are open."""
+        """Number of open shards."""
         return len(self._open)
 
     def trim(self) -> None:
-        """Drop what is older than it is kept."""
+        """Drop records that are older than `kept`."""
         oldest = self.now() - self.kept
         for shard in list(self.shards.values()):
             gone = bisect_left(shard.records, oldest, key=_created)
@@ -133,7 +133,7 @@ class TableStream:
             if shard.closed_at is not None and shard.closed_at < oldest and not shard.records:
                 del self.shards[shard.name]
 
-    # -- what DynamoStreamReader asks ----------------------------------------------------------------------------
+    # -- called by DynamoStreamReader ---------------------------------------------------------------------------
 
     def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str = "") -> dict[str, Any]:  # noqa: N803
         self._check(StreamArn, "DescribeStream")
@@ -179,7 +179,7 @@ class TableStream:
         return page
 
     def _disordered(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if self.disorder == "shuffled":  # a page that is checkpointed is done with as a whole, so the last may be any
+        if self.disorder == "shuffled":  # a checkpointed page is done as a whole, so any record may be the last
             return [*records[1::2], *records[::2]]
         return [*records, *records[:2]] if self.disorder == "doubled" else records
 

@@ -1,1 +1,1 @@
-"""The load: clients that write, read and claim, and what they write."""
+"""Workload: clients that write, read and claim, and what they write."""

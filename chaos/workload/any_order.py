@@ -1,8 +1,9 @@
 """Views in any order: the same flight events, delivered in several orders with duplicates into several sinks; then every
-sink compared with the first, and each held against pandas.
+sink is compared with the first, and each is checked against pandas.
 
-Each sink has a region of its own, which knows what was delivered so far and no more. Within a lane events arrive in order,
-as replication has it; how lanes come in between each other is what the orders differ in."""
+Each sink has a region of its own, which knows only what was delivered so far. Within a lane events arrive in order, as
+replication delivers them; orders differ in how lanes interleave.
+"""
 
 from __future__ import annotations
 
@@ -32,26 +33,26 @@ PROJECTIONS: tuple[type[Projection], ...] = (Aircraft, Departures)
 ORDERS = ("as written", "region by region", "shuffled")
 DUPLICATES = 0.1
 _BATCH = 5_000
-_BATCHES = 20  # at least so many, if the events suffice: within one, a stream's lanes are folded one after the other
+_BATCHES = 20  # at least this many, if the events suffice: within one, a stream's lanes are folded one after the other
 _EPOCH_MS = 1_763_914_981_123
 
 Tell = Callable[[str, int, int], None]
-"""What is being done, how much of it, of how much."""
+"""Callable that receives the name of the work, how much of it is done, and of how much."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it."""
+    """Result of a run."""
 
     events: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    """By sink and order: how long projecting took."""
+    """Seconds of projecting, by sink and order."""
     verdicts: list[Verdict] = field(default_factory=list)
     interleavings: Counter[int] = field(default_factory=Counter)
-    """In how many different ways a stream's lanes were folded in between each other -> of how many streams that have several
-    lanes."""
+    """Number of different interleavings of a stream's lanes -> number of streams with several lanes that were folded in so
+    many."""
     wrong: list[str] = field(default_factory=list)
-    """Views and rows that are not what pandas says, and events that could not be digested."""
+    """Views and rows that differ from pandas' result, and events that could not be digested."""
 
     @property
     def kept(self) -> bool:
@@ -59,8 +60,8 @@ class Outcome:
 
 
 def written(selection: Selection, seed: int) -> list[Event]:
-    """The reports as events of three regions, in the order in which they were written. Writers have now and then seen a
-    part of what the other regions wrote: some events are concurrent, some follow each other."""
+    """Return the reports as events of three regions, in the order in which they were written. Writers have now and then seen
+    a part of what the other regions wrote: some events are concurrent, some follow each other."""
     chance = random.Random(seed)
     regions = {
         id(r): region for region, desk in desks(REGIONS, selection.reports).items() for rs in desk.values() for r in rs
@@ -79,7 +80,8 @@ def written(selection: Selection, seed: int) -> list[Event]:
 
 
 def delivered(events: Sequence[Event], order: str, seed: int) -> Iterator[list[Event]]:
-    """The events in batches, in one of ORDERS, a tenth of them twice or more. Within each lane they keep their order."""
+    """Yield the events in batches, in one of ORDERS, a tenth of them twice or more. Within each lane they keep their
+    order."""
     chance = random.Random(f"{seed} {order}")
     line = list(events)
     if order == "region by region":
@@ -103,7 +105,7 @@ def _by_lane(events: Sequence[Event]) -> dict[LaneId, list[Event]]:
 
 
 class _Folds:
-    """In which order the lanes of each stream are folded: a batch brings a stream's lanes in the order of their regions."""
+    """Order in which the lanes of each stream are folded: a batch brings a stream's lanes in the order of their regions."""
 
     def __init__(self) -> None:
         self._last: dict[LaneId, int] = {}
@@ -122,7 +124,7 @@ class _Folds:
         self._last.update(ends)
 
     def of(self, stream: StreamId) -> tuple[tuple[str, int], ...]:
-        """How far which lane was folded before another had its turn."""
+        """Return how far each lane was folded before another had its turn."""
         return tuple(self._turns[stream])
 
 

@@ -1,8 +1,8 @@
-"""A client of the event store: what a careful application does with an answer, a refusal, no answer, and a token.
+"""Client of the event store: behaves as a careful application does with an answer, a refusal, no answer, and a token.
 
 It records every call in the history. A write without an answer is kept, and settled when its region can be asked; it is
-never repeated elsewhere, which could double it. What the client has observed goes with it from call to call and from region
-to region. Who drives it (a thread, a simulator's step) decides when it calls, and where.
+never repeated elsewhere, which could double it. The client carries what it has observed from call to call and from region to
+region. Its driver (a thread, a simulator's step) decides when it calls, and where.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ T = TypeVar("T")
 WRITE_REFUSALS = (RegionUnavailable, AppendContention, ClockAhead)
 READ_REFUSALS = (RegionUnavailable, NotHereYet)
 SAVE_REFUSALS = (*WRITE_REFUSALS, NotHereYet, HomesNotMoved)
-"""How a call may fail while something is wrong. Any other error is one of the program."""
+"""Errors with which a call may fail while something is wrong. Any other error is one of the program."""
 UNSETTLED = (OutcomeUnknown, RegionUnavailable)
-"""A region cannot say now what became of a write."""
+"""Errors when a region cannot determine the outcome of a write now."""
 _NOT_SAVED: Mapping[type, str] = {Rejected: "rejected", GaveUp: "gave up"}
 
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Doubt:
-    """A write without an answer."""
+    """Write without an answer."""
 
     call: Call
     region: str
@@ -44,7 +44,7 @@ class Doubt:
 
 
 class Client:
-    """One client. `process` names it in the history; `home` is where it belongs, `region` where it calls now."""
+    """One client. `process` names it in the history; `home` is the region it belongs to, `region` the one it calls now."""
 
     def __init__(self, process: str, home: str, history: History) -> None:
         self.process = process
@@ -52,7 +52,7 @@ class Client:
         self.region = home
         self.history = history
         self.seen: dict[StreamId, Observed] = {}
-        """What it has observed of each stream."""
+        """Observed context of each stream."""
         self.doubts: list[Doubt] = []
 
     # -- calls -----------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class Client:
         return self.history.invoke(self.process, self.region, name, value, context, hlc)
 
     def _attempt(self, call: Call, do: Callable[[], T], refusals: tuple[type[Exception], ...]) -> T | None:
-        """Do what a call asks. None: it was refused or got no answer, which is recorded."""
+        """Execute a call. Returns None when it was refused or got no answer, which is recorded."""
         try:
             return do()
         except OutcomeUnknown as error:
@@ -113,31 +113,33 @@ class Client:
             self.history.fail(call, f"{type(error).__name__}: {error}")
         return None
 
-    # -- what is unknown -------------------------------------------------------------------------------------------
+    # -- unknown outcomes -----------------------------------------------------------------------------------------
 
     def can_ask(self, doubt: Doubt) -> bool:
-        """Whether its region may be asked what became of it: not home while the client is away, as home does not answer."""
+        """Return whether its region may be asked for its outcome: not home while the client is away, as home does not
+        answer."""
         return doubt.region != self.home or self.region == self.home
 
     def settle(self, doubt: Doubt, resolve: Callable[[Sequence[Event]], bool]) -> bool:
-        """Ask what became of a write. Raises one of UNSETTLED."""
+        """Resolve the outcome of a write. Raises one of UNSETTLED."""
         done = resolve(doubt.events)
         self.settled(doubt, doubt.events if done else ())
         return done
 
     def settled(self, doubt: Doubt, there: Collection[Event]) -> None:
-        """These of its events are written, and no other."""
+        """Record that these of its events are written, and no other."""
         self.doubts.remove(doubt)
         self.history.settle(doubt.call, [event.digest.hex() for event in there])
         self.saw(there)
 
     def doubtful(self, region: str) -> list[tuple[str, int]]:
-        """The places of what the client sent to a region and does not know the fate of."""
+        """Return the places of the events that the client sent to a region and that have an unknown outcome."""
         return [(e.lane.key, e.sequence) for doubt in list(self.doubts) if doubt.region == region for e in doubt.events]
 
     def take_stock(self, region: str, survived: Collection[str]) -> None:
-        """The region had lost its data, and events with these digests survived: they settle what is unknown, and what is
-        gone was never seen. A transaction is copied lane by lane, so some of its events may have survived and others not."""
+        """Settle unknown calls after the region had lost its data: events with these digests survived, and what is gone
+        counts as never seen. A transaction is copied lane by lane, so some of its events may have survived and others
+        not."""
         for doubt in [each for each in self.doubts if each.region == region]:
             self.settled(doubt, [event for event in doubt.events if event.digest.hex() in survived])
         for stream, seen in list(self.seen.items()):
@@ -146,14 +148,14 @@ class Client:
                 self.seen[stream] = Observed(seen.vector.capped(region, first - 1), seen.hlc)
 
     def saw(self, events: Iterable[Event]) -> None:
-        """These events are written; what the client writes later comes after them."""
+        """Record that these events are written; later writes of the client come after them."""
         for event in events:
             seen = Observed(VersionVector({event.region: event.sequence}), event.hlc)
             self.seen[event.stream] = self.seen.get(event.stream, Observed()).join(seen)
 
 
 def written(events: Iterable[Event]) -> list[Written]:
-    """The events as the history has them."""
+    """Return the events as the history records them."""
     return [
         Written(event.lane.key, event.sequence, event.digest.hex(), str(event.hlc), str(event.payload.get("id", "")))
         for event in events

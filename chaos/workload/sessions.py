@@ -1,4 +1,4 @@
-"""Sessions: clients that call in a thread of their own, and go where the operator steers them."""
+"""Sessions: clients that call in a thread of their own, and move where the operator steers them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from replicator.eventstore.store import EventStore
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """Where to call from now on, and, where that region had lost its data, the digests of what survived of its lanes."""
+    """Region to call from now on, and, where it had lost its data, the digests of what survived of its lanes."""
 
     region: str
     survived: Collection[str] | None = None
 
 
 class Session(Client, ABC):
-    """Calls until it has nothing to do any more, or is told to finish."""
+    """Client that calls until it has nothing left to do, or until `finish`."""
 
     def __init__(self, process: str, home: str, history: History) -> None:
         super().__init__(process, home, history)
@@ -34,7 +34,7 @@ class Session(Client, ABC):
 
     @abstractmethod
     def _more(self) -> bool:
-        """Whether there is anything left to do."""
+        """Return whether there is anything left to do."""
 
     @abstractmethod
     def _turn(self) -> None:
@@ -42,24 +42,24 @@ class Session(Client, ABC):
 
     @abstractmethod
     def _store(self, region: str) -> EventStore:
-        """A region's event store, as this client reaches it."""
+        """Return a region's event store, as this client reaches it."""
 
     def start(self) -> None:
         self._thread.start()
 
     def move(self, region: str, survived: Collection[str] | None = None) -> None:
-        """Tell it where to call from now on, as traffic steering does; its next call goes there. `survived` are the
-        digests of what survived of that region's lanes, where it had lost its data."""
+        """Set the region to call from now on, as traffic steering does; the next call goes there. `survived` are the digests
+        of what survived of that region's lanes, where it had lost its data."""
         with self._changed:
             self._order = _Order(region, survived)
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Write no more; go on asking what became of what is unknown."""
+        """Stop writing; go on resolving unknown outcomes."""
         self._finishing = True
 
     def stop(self, timeout: float) -> None:
-        """End, with what is unknown then."""
+        """End, and leave what is then unknown."""
         self._finishing = self._ended = True
         with self._changed:
             self._changed.notify_all()
@@ -87,7 +87,7 @@ class Session(Client, ABC):
             self.region = order.region
 
     def _ask(self) -> bool:
-        """Ask what became of the first write that can be asked for. Returns whether it is settled; else it is the last of
+        """Resolve the first write that can be asked for. Returns whether it is settled; otherwise it becomes the last of
         those that wait."""
         doubt = next((each for each in self.doubts if self.can_ask(each)), None)
         if doubt is None:
@@ -100,6 +100,6 @@ class Session(Client, ABC):
         return True
 
     def _rest(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Wait so long, or until there is an order to follow, or something else is so."""
+        """Wait for `seconds`, or until there is an order to follow, or `until` holds."""
         with self._changed:
             self._changed.wait_for(lambda: self._order is not None or self._ended or until(), timeout=seconds)

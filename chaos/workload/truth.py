@@ -1,7 +1,7 @@
-"""What the views must say, computed by another road: pandas, straight from the CSV.
+"""Expected views, computed independently: by pandas, straight from the CSV.
 
-Only `last_flight` cannot come from the CSV, since it is about who wrote last; it comes from the clients' own record of
-what was acknowledged with which timestamp.
+Only `last_flight` cannot come from the CSV, since it depends on the last write; it comes from the clients' own record of the
+acknowledged events and their timestamps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from replicator.domain.canonical import same_json
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Judges every region's views of aircraft by the promise `truth`."""
+    """Judge of every region's views of aircraft, by the promise `truth`."""
 
     selection: Selection
 
@@ -37,7 +37,7 @@ class Truth:
 
 
 def differing(values: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as the data set says it is, either way."""
+    """Yield each difference from the data set, in either direction."""
     for name in sorted({*truth, *values}):
         if not same_json(values.get(name), truth.get(name)):
             yield f"{name} is {values.get(name)}, the data says {truth.get(name)}"
@@ -50,10 +50,10 @@ def expected_views(
     acknowledged: Iterable[tuple[str, str, str, int, str]],
     gone: Collection[tuple[int, str]] = (),
 ) -> dict[str, dict[str, Any]]:
-    """tail number -> the view's value, for rows `first` to `last` of the CSV.
+    """Return the expected views, tail number -> the view's value, for rows `first` to `last` of the CSV.
 
-    `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event that survived;
-    `gone` the reports without one, as (row, type): the truth is what the rest says.
+    `acknowledged` holds (tail number, HLC text, region, sequence, flight) of every acknowledged event that survived; `gone`
+    the reports without one, as (row, type): the truth is what the rest comes to.
     """
     import pandas as pd  # here: commands that judge no flights start twice as fast without
 
@@ -103,7 +103,7 @@ def expected_views(
 
 
 def expected_rows(data: Path, first: int, last: int) -> dict[str, dict[str, Any]]:
-    """Row -> value of the departures by airport, and by airport and hour of the day."""
+    """Return the expected rows of the departures by airport, and by airport and hour of the day: row -> value."""
     import pandas as pd
 
     table = pd.read_csv(data).iloc[first : last + 1]

@@ -1,1 +1,1 @@
-"""The world: regions as processes on this machine, the network between them, servers beside them, and what is stored."""
+"""World: regions as processes on this machine, the network between them, servers beside them, and backups."""

@@ -1,6 +1,5 @@
-"""A backup of a region, and its return, as AWS does it: a restored table is a new table, under the old name, without a
-stream; the stream is enabled when the items are in. Plain boto3, nothing of Meridian's.
-"""
+"""Backup and restore of a region, as on AWS: a restored table is a new table, under the old name, without a stream; the
+stream is enabled when the items are in. Uses plain boto3, no code of Meridian's."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ _KEPT = ("TableName", "AttributeDefinitions", "KeySchema")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: how it is declared, what it holds, and whether it had a stream."""
+    """One table: its declaration, its items, and whether it had a stream."""
 
     declared: Mapping[str, Any]
     items: tuple[Mapping[str, Any], ...]
@@ -26,23 +25,23 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A region's tables as they were at `taken` (time.monotonic())."""
+    """Tables of a region as they were at `taken` (time.monotonic())."""
 
     taken: float
     tables: tuple[Table, ...]
 
     def items(self, table: str) -> Iterator[Mapping[str, Any]]:
-        """The items of the table with this name."""
+        """Return the items of the table with this name."""
         for each in self.tables:
             if each.declared["TableName"] == table:
                 yield from each.items
 
 
 def take_backup(settings: Settings) -> Backup:
-    """Read every table of the settings' region into memory, while it works.
+    """Read every table of the settings' region into memory, while the region works.
 
-    Events are read last: no view and no checkpoint in the backup then names an event that is not in it, as with tables
-    that are restored to one point in time.
+    Events are read last: no view and no checkpoint in the backup then names an event that is not in it, as with tables that
+    are restored to one point in time.
     """
     patient = replace(settings, read_timeout=30.0)
     client: Any = clients.dynamodb(patient, settings.region)
@@ -65,7 +64,7 @@ def _read(client: Any, name: str) -> Table:
 
 
 def restore_backup(settings: Settings, backup: Backup) -> None:
-    """Make the tables again in the settings' region, which has none, with what they held."""
+    """Create the backup's tables again, with their items, in the settings' region, which has none."""
     client: Any = clients.dynamodb(replace(settings, read_timeout=30.0), settings.region)
     for table in backup.tables:
         name = table.declared["TableName"]

@@ -1,7 +1,7 @@
-"""A region's emulator: ministack, whose streams show what PartiQL inserts, as AWS's streams do (chaos/faults/inserts.py).
+"""Emulator of a region: ministack, whose streams show what PartiQL inserts, as AWS's streams do (chaos/faults/inserts.py).
 
-The translation is an ASGI application in front of ministack's, in its process. Everything but INSERTs passes as it is, as
-does everything where AUTH is on, which checks what was signed. Write requests are counted as their senders made them.
+The translation is an ASGI application in front of ministack's, in its process. Everything but INSERTs passes unchanged, as
+does everything where AUTH is on, which checks signatures. Write requests are counted as their senders made them.
 
     python -m chaos.world.emulator      (settings: GATEWAY_PORT, BIND_HOST and ministack's other variables)
 """
@@ -28,7 +28,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COUNTS_PATH = "/_meridian/requests"
-"""Where the counts of write requests are given: `{"operation table": count}`."""
+"""Path of the counts of write requests: `{"operation table": count}`."""
 
 _TARGET = "DynamoDB_20120810."
 _PUTS = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems"})
@@ -38,7 +38,7 @@ _TABLE = re.compile(r'(?:INTO|UPDATE|FROM)\s+"?([A-Za-z0-9_.-]+)"?', re.IGNORECA
 
 
 class Emulator:
-    """The ASGI application in front of ministack's."""
+    """ASGI application in front of ministack's."""
 
     def __init__(self, inner: App) -> None:
         self._inner = inner
@@ -70,14 +70,14 @@ class Emulator:
             given = next((value for name, value in headers if name.lower() == b"authorization"), b"").decode("latin-1")
             answer = await self._inserts.answer(operation, request, Client(call, place_of(given)))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            pass  # malformed: ministack says what is wrong with it
+            pass  # malformed: ministack reports the error
         if answer is None:
             await self._inner(scope, _given(body, receive), send)
         else:
             await _respond(send, answer)
 
     async def _call(self, scope: Scope, operation: str, request: Mapping[str, Any]) -> Answer:
-        """Ask ministack, in the name of the client whose request has this scope."""
+        """Call ministack as the client whose request has this scope."""
         body = json.dumps(request).encode()
         kept = [(name, value) for name, value in scope["headers"] if name.lower() not in _REPLACED]
         added = [(b"x-amz-target", f"{_TARGET}{operation}".encode()), (b"content-length", b"%d" % len(body))]
@@ -95,7 +95,7 @@ class Emulator:
 
 
 def _tables(operation: str, request: Mapping[str, Any]) -> set[str]:
-    """The tables that a write request names."""
+    """Return the tables that a write request names."""
     if operation == "BatchWriteItem":
         return set(request["RequestItems"])
     if operation == "TransactWriteItems":
@@ -107,7 +107,7 @@ def _tables(operation: str, request: Mapping[str, Any]) -> set[str]:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The request's whole body; None when the client left before its end."""
+    """Read the request's whole body; None when the client left before its end."""
     parts = []
     while True:
         message = await receive()
@@ -119,7 +119,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _given(body: bytes, receive: Receive | None) -> Receive:
-    """A `receive` that gives this body, and then what the client's gives."""
+    """Return a `receive` that yields this body, and then what the client's yields."""
     rest = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def given() -> MutableMapping[str, Any]:
@@ -143,19 +143,19 @@ async def _respond(send: Send, answer: Answer) -> None:
 def main() -> None:
     """Run ministack, with the translation in front of it, until it is stopped.
 
-    Uvicorn serves it, at less than half of what a read costs with ministack's own server: docs/decisions/0003.
+    Uvicorn serves it; a read costs less than half of what it costs with ministack's own server: docs/decisions/0003.
     """
-    import uvicorn  # here: whoever asks for the counts needs no server
+    import uvicorn  # here: callers that only read the counts need no server
 
     ministack: Any = import_module("ministack.app")
-    if not ministack.AUTH:  # there a request has to reach it as it was signed
+    if not ministack.AUTH:  # with AUTH a request has to reach it as it was signed
         ministack.app = Emulator(ministack.app)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvicorn.run(
         ministack.app, host=os.environ.get("BIND_HOST", "127.0.0.1"), port=int(os.environ.get("GATEWAY_PORT", "4566")),
         ws="none", log_level="warning", access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=1,
-        date_header=False,  # ministack gives one
+        date_header=False,  # ministack sets one
     )  # fmt: skip
 
 

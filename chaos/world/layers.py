@@ -1,8 +1,8 @@
-"""Several things happen to the network's links at one time, and each ends without undoing the others.
+"""Layers of network faults: several act on the links at one time, and each ends without undoing the others.
 
-On each link that is in force which was begun last: of what cuts it (hole, mute, reset), and in each direction of what slows
-it down; a link may be both. What ends gives way to what was there before. A half-open link kills its connections once, when
-it begins. What a link does is credited to what is in force on it.
+On each link the layer that began last is in force: among those that cut it (hole, mute, reset), and in each direction among
+those that slow it down; a link may be both. When a layer ends, the one before it is in force again. A half-open link kills
+its connections once, when it begins. Effects on a link are credited to the layer in force.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WHAT = ("connections held", "connections reset", "connections refused", "connec
 
 
 class Orders(Protocol):
-    """What takes the orders: a Network."""
+    """Receiver of the orders: a Network."""
 
     def put(
         self, way: str, delays: Mapping[str, Mode], links: Iterable[str] | None = None
@@ -28,7 +28,7 @@ class Orders(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Layer:
-    """One thing that happens to some links, and what it has done so far, as far as it is known."""
+    """One fault on some links, and its effects so far, as far as they are known."""
 
     mode: Mode
     links: tuple[str, ...]
@@ -46,7 +46,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Force:
-    """What is in force on a link. None: nothing of that kind."""
+    """Layers in force on a link. None: none of that kind."""
 
     cut: Layer | None = None
     there: Layer | None = None
@@ -67,7 +67,7 @@ class _Force:
 
 
 class Layers:
-    """All that happens to the links of a network."""
+    """All layers on the links of a network."""
 
     def __init__(self, network: Orders) -> None:
         self._network = network
@@ -75,7 +75,7 @@ class Layers:
         self._forces: dict[str, _Force] = {}
 
     def add(self, mode: Mode, links: Iterable[str], direction: str = "both") -> Layer:
-        """From now on this happens to these links too, on top of everything else."""
+        """Add a layer on these links, on top of all others."""
         layer = Layer(mode, tuple(links), direction)
         self._active.append(layer)
         if mode.way == "half-open":
@@ -84,7 +84,7 @@ class Layers:
         return layer
 
     def remove(self, layer: Layer) -> None:
-        """It happens no more, and what it has done is known."""
+        """Remove a layer, and count its effects."""
         self._active.remove(layer)
         self._tell({name: self._in_force(name) for name in layer.links})
 

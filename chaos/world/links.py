@@ -1,9 +1,9 @@
-"""The process that is the network's links: a TCP proxy for each, which does to bytes what its mode says.
+"""Process of the network's links: a TCP proxy for each, which passes bytes as its mode says.
 
     python -m chaos.world.links SEED CONTROL us-east-1>eu-west-1=LISTEN:TARGET …
 
 All ports are of this machine. A line of JSON to CONTROL sets the modes of links: chaos/world/network.py sends it. The answer
-says what each of them has done to what passed since it was set the last time: a fault that met nothing is none.
+holds what each of them has done to traffic since it was last set: a fault that met nothing does not count.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ HOST = "127.0.0.1"
 _CHUNK = 16_384
 _QUEUED = 64
 _HELD = 256
-"""So many connections are kept of a link that is cut; the oldest are reset, as kernels give up."""
+"""Maximum number of connections kept of a link that is cut; the oldest are reset, as kernels give up."""
 _WAYS = ("pass", "hole", "mute", "reset", "half-open")
 DIRECTIONS = {"both": ("there", "back"), "there": ("there",), "back": ("back",)}
 _RESEND_SECONDS = 0.2
-"""TCP's shortest retransmission time-out, doubled with every loss (RFC 6298, section 5; Linux's minimum)."""
+"""Seconds of TCP's shortest retransmission time-out, doubled with every loss (RFC 6298, section 5; Linux's minimum)."""
 _MOST_LOSSES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a link does. `way` is one of
+    """Mode of a link. `way` is one of
 
-    - pass: everything goes through, as late and as fast as the rest says;
+    - pass: everything goes through, with the delays below;
     - hole: nothing goes through, in either direction. Connections stay open and new ones are accepted, and what was sent
-      is delivered when the link passes again, also where the sender has long given up: TCP sends again what was lost;
+      is delivered when the link passes again, also after the sender has given up: TCP sends again what was lost;
     - mute: requests arrive, answers do not;
     - reset: connections are reset, new ones at once;
-    - half-open: the connections that exist die, for good and without a word to either end; new ones pass.
+    - half-open: existing connections die permanently, without notice to either end; new ones pass.
 
-    What goes through comes `latency` seconds later, give or take `jitter`, at `bandwidth` bytes a second (0: any), and of
-    its pieces a share `loss` is lost and sent again, as TCP does: late, and all behind it too. Bytes stay in order.
+    Bytes arrive `latency` seconds later, give or take `jitter`, at `bandwidth` bytes a second (0: any). A share `loss` of
+    their pieces is lost and sent again, as TCP does: late, with all behind it. Bytes stay in order.
     """
 
     way: str = "pass"
@@ -82,14 +82,14 @@ class _Link:
         self._free = {"there": 0.0, "back": 0.0}
         self._open: dict[int, list[asyncio.StreamWriter]] = {}
         self._dead: set[int] = set()
-        """Open to both ends, and nothing is carried any more."""
+        """Connections that are open to both ends and carry nothing any more."""
         self._count = 0
         self._did: Counter[str] = Counter()
         self.set("pass", {})
 
     def set(self, way: str, delays: Mapping[str, Mode]) -> Counter[str]:
-        """Do this from now on; latency, jitter, bandwidth and loss hold in those directions that are given. Returns what it
-        has done since it was set the last time."""
+        """Set the mode from now on; latency, jitter, bandwidth and loss hold in the given directions. Returns the effects
+        since it was last set."""
         done, self._did = self._did, Counter()
         self._way = way
         self._delays |= delays
@@ -106,7 +106,7 @@ class _Link:
         return done
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its acceptance to its end."""
+        """Serve one connection, from its acceptance to its end."""
         self._count += 1
         number = self._count
         self._open[number] = [writer]
@@ -128,7 +128,7 @@ class _Link:
                 each.close()
             del self._open[number]
         except OSError:
-            pass  # either end closed or refused: the other one is told in `finally`
+            pass  # either end closed or refused: `finally` closes the other one
         finally:
             self._reset(number)
 
@@ -138,7 +138,7 @@ class _Link:
             _abort(writer)
 
     async def _pump(self, number: int, direction: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Bytes in one direction until their end, each as late as the link is slow."""
+        """Pump bytes in one direction until their end, each delayed as the link's mode says."""
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_QUEUED)
         delivery = asyncio.ensure_future(self._deliver(number, direction, waiting, writer))
         try:
@@ -160,7 +160,7 @@ class _Link:
             delivery.cancel()
 
     async def _buried(self, number: int) -> None:
-        """Return at once, or never where the connection is dead: its other end is told nothing."""
+        """Return at once, or never where the connection is dead: its other end gets no notice."""
         if number in self._dead:
             await asyncio.get_running_loop().create_future()
 
@@ -199,7 +199,7 @@ class _Link:
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    """Reset: the other end learns at once that this is no orderly end."""
+    """Reset a connection, so that the other end sees at once that this is no orderly end."""
     connection = writer.get_extra_info("socket")
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

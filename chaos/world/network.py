@@ -1,7 +1,7 @@
-"""The network between regions: a TCP proxy for each link, which can be cut, slowed down and reset.
+"""Network between regions: a TCP proxy for each link, which can be cut, slowed down and reset.
 
-A link `a>b` carries what region a's processes ask of region b, and b's answers. All links are one process of its own,
-chaos/world/links.py, so that no load of the drill's delays them; a Network starts it and tells it what to do.
+A link `a>b` carries the requests of region a's processes to region b, and b's answers. All links are one separate process,
+chaos/world/links.py, so that no load of the drill's delays them; a Network starts and controls it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _START_SECONDS = 20.0
 
 
 class Network:
-    """The links between regions that listen on these ports of this machine. All pass at first. `seed` chooses what jitter
-    and loss strike."""
+    """Links between regions that listen on these ports of this machine. All pass at first. `seed` chooses what jitter and
+    loss strike."""
 
     def __init__(self, regions: Mapping[str, int], log: Path, *, seed: int = 0) -> None:
         names = [f"{client}>{server}" for client in regions for server in regions if client != server]
@@ -42,11 +42,11 @@ class Network:
         return tuple(self._ports)
 
     def endpoint(self, client: str, server: str) -> str:
-        """The URL by which processes of `client` reach `server`."""
+        """Return the URL by which processes of `client` reach `server`."""
         return f"http://{HOST}:{self._ports[f'{client}>{server}']}"
 
     def start(self) -> None:
-        """Start it, and wait until it takes orders. Raises ProcessFailed."""
+        """Start it, and wait until it accepts orders. Raises ProcessFailed."""
         self.process.start()
         end = time.monotonic() + _START_SECONDS
         while True:
@@ -61,19 +61,19 @@ class Network:
                 time.sleep(0.05)
 
     def set(self, mode: Mode, links: Iterable[str] | None = None, direction: str = "both") -> dict[str, Counter[str]]:
-        """Make these links (all unless given) do this from now on, their existing connections too.
+        """Set the mode of these links (all unless given) from now on, also for their existing connections.
 
-        Latency, jitter, bandwidth and loss hold in `direction`: there (what the client region sends), back, or both; the
-        other direction stays as it is. Returns what `put` does. Raises InvalidConfig.
+        Latency, jitter, bandwidth and loss hold in `direction`: there (from the client region), back, or both; the other
+        direction stays as it is. Returns as `put`. Raises InvalidConfig.
         """
         if direction not in DIRECTIONS:
             raise InvalidConfig(f"a link has no direction {direction!r}; choose from {', '.join(DIRECTIONS)}")
         return self.put(mode.way, dict.fromkeys(DIRECTIONS[direction], mode), links)
 
     def put(self, way: str, delays: Mapping[str, Mode], links: Iterable[str] | None = None) -> dict[str, Counter[str]]:
-        """The same, with delays for each direction: there, back. Returns what each link has done since it was told the last
-        time: how many connections it has held, reset, refused or killed, how many bytes held, how many pieces delayed and
-        lost in each direction."""
+        """Set the mode with delays for each direction: there, back. Returns each link's effects since it was last set: how
+        many connections it has held, reset, refused or killed, how many bytes it has held, and how many pieces were delayed
+        and lost in each direction."""
         names = list(self._ports if links is None else links)
         if unknown := [name for name in names if name not in self._ports]:
             raise InvalidConfig(f"there is no link {unknown[0]!r}; choose from {', '.join(self._ports)}")

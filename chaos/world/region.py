@@ -1,4 +1,4 @@
-"""One region of the world: an emulator and the replicator and projector beside it, each a process of its own."""
+"""One region of the world: an emulator with a replicator and a projector beside it, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from replicator.runtime.settings import Settings
 
 _START_SECONDS = 60.0
 _DELETE_SECONDS = 20.0
-"""So long a table that is being made or changed is tried again."""
+"""Seconds for which the deletion of a table that is being created or changed is retried."""
 _IN_USE = "ResourceInUseException"
 
 
 def emulator(region: str, port: int, services: str, logs: Path) -> Process:
-    """A region's emulator, on a port of this machine. Raises InvalidConfig where ministack is not installed."""
+    """Return a region's emulator, on a port of this machine. Raises InvalidConfig where ministack is not installed."""
     if find_spec("ministack") is None or find_spec("uvicorn") is None:
         raise InvalidConfig(f"regions on this machine need ministack and uvicorn; run: {install('chaos')}")
     environment = {
@@ -40,7 +40,7 @@ def emulator(region: str, port: int, services: str, logs: Path) -> Process:
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_REGION": region,
         "SERVICES": services,
-        "IOT_MTLS_ENABLED": "0",  # it would listen to the network, whatever the services
+        "IOT_MTLS_ENABLED": "0",  # it would listen on the network, whatever the services
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(logs),
     }
@@ -52,7 +52,8 @@ def emulator(region: str, port: int, services: str, logs: Path) -> Process:
 def worker(
     program: str, module: str, settings: Settings, projections: Sequence[str], logs: Path, clock: Clock | None = None
 ) -> Process:
-    """The region's replicator or its projector: the `run` command of that module, by the machine's clock or this one."""
+    """Return the region's replicator or its projector: the `run` command of that module, by the machine's clock or this
+    one."""
     environment = {
         **_environment(settings.region),
         "MERIDIAN_REGION": settings.region,
@@ -84,9 +85,9 @@ def _environment(region: str) -> Mapping[str, str]:
 
 
 class RegionProcesses:
-    """One region. `settings` are those of whoever reaches it directly, `inside` those of its own processes: other regions
-    are reached over the network's links. Without an `emulator` of its own it is somewhere else, and only its workers are
-    here: it cannot be frozen or killed as a whole."""
+    """Processes of one region. `settings` are for clients that reach it directly, `inside` for its own processes, which
+    reach other regions over the network's links. Without an `emulator` of its own the region is elsewhere, and only its
+    workers are here: it cannot be frozen or killed as a whole."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class RegionProcesses:
         self.inside = inside
         self.name = settings.region
         self.down = False
-        """Killed, and not back yet."""
+        """Whether it was killed and is not back yet."""
         self.emulator = emulator
         self.replicator = replicator
         self.projector = projector
@@ -115,11 +116,11 @@ class RegionProcesses:
 
     @property
     def workers(self) -> tuple[Process, ...]:
-        """What runs beside the emulator; nothing where functions inside it do the work."""
+        """Workers beside the emulator; none where functions inside it do the work."""
         return (self.replicator, self.projector) if self._runs else ()
 
     def freeze(self) -> None:
-        """The whole region stops at one instant: its tables and everything that runs in it."""
+        """Freeze the whole region at one instant: its tables and everything that runs in it."""
         for process in reversed(self.processes):
             process.freeze()
 
@@ -128,7 +129,7 @@ class RegionProcesses:
             process.thaw()
 
     def kill(self) -> None:
-        """kill -9 to everything of the region. Its tables lived in its memory: all its data is lost."""
+        """Kill all processes of the region (kill -9). Its tables were in memory: all its data is lost."""
         self.down = True
         for process in reversed(self.processes):
             process.kill()
@@ -152,13 +153,13 @@ class RegionProcesses:
         self.down = False
 
     def furnish(self) -> None:
-        """Make the region's tables."""
+        """Create the region's tables."""
         if self._tables:
             create_tables(self.settings)
             DynamoSink(self.settings).create_table()
 
     def clear(self) -> dict[str, str]:
-        """Delete the region's tables, all that have its prefix, each whatever becomes of the others. Returns those that are
+        """Delete the region's tables, all that have its prefix, each also when another one fails. Returns those that are
         left, each with the reason. Raises ClientError or BotoCoreError where they cannot even be listed."""
         client: Any = clients.dynamodb(replace(self.settings, read_timeout=30.0), self.name)
         pages = client.get_paginator("list_tables").paginate()
@@ -171,13 +172,13 @@ class RegionProcesses:
         return {name: why for name, why in left.items() if why}
 
     def wait_healthy(self) -> None:
-        """Wait until the region's endpoint answers. Errors as `await_endpoint`."""
+        """Wait until the region's endpoint answers. Raises errors as `await_endpoint`."""
         await_endpoint(self.settings, self.emulator)
 
 
 def await_endpoint(settings: Settings, emulator: Process | None) -> None:
-    """Wait until the endpoint of the settings' region answers DynamoDB requests. Raises ProcessFailed where that is this
-    emulator's doing, and else InvalidConfig."""
+    """Wait until the endpoint of the settings' region answers DynamoDB requests. Raises ProcessFailed where this emulator is
+    the cause, and InvalidConfig otherwise."""
     client = boto3.session.Session().client(
         "dynamodb",
         region_name=settings.region,
@@ -206,7 +207,7 @@ def await_endpoint(settings: Settings, emulator: Process | None) -> None:
 
 
 def _delete(client: Any, table: str) -> str:
-    """Delete a table. Returns why it is left, or nothing."""
+    """Delete a table. Returns why it is left, or an empty text."""
     try:
         client.delete_table(TableName=table)
     except ClientError as error:

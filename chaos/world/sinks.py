@@ -16,8 +16,8 @@ from projectors.sinks.postgresql import PostgresSink
 
 @contextmanager
 def three_sinks(orders: Sequence[str], every: bool = False) -> Iterator[dict[str, tuple[Sink, str]]]:
-    """Empty sinks by name, each with the order in which it is to be fed: one of `orders`, or as many sinks of each kind as
-    there are orders."""
+    """Open empty sinks by name, each with the order in which it is to be fed: one of `orders`, or as many sinks of each kind
+    as there are orders."""
     with World(["us-east-1"], options=WorldOptions(workers=False, read_timeout=30.0)) as world, postgresql() as server:
         settings = world.settings("us-east-1")
         found: dict[str, tuple[Sink, str]] = {}

@@ -1,6 +1,6 @@
 """Meridian as Terraform deploys it, on this machine: the same modules, the same Lambda package, emulators for AWS.
 
-Each region has its own process, its own workspace and so its own state, as in production.
+Each region has its own process, its own workspace and therefore its own state, as in production.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ FLIGHTS = ROOT / "chaos" / "workload" / "flights.py"
 
 
 class TerraformFailed(MeridianError):
-    """Terraform ended with an error; the message holds what it said last."""
+    """Error of Terraform; the message holds its last output."""
 
 
 class Terraform:
-    """The root module in a directory of its own, with a workspace for each region."""
+    """Root module in a directory of its own, with a workspace for each region."""
 
     def __init__(self, directory: Path, log: Path) -> None:
         if shutil.which("terraform") is None:
@@ -45,21 +45,21 @@ class Terraform:
         shutil.copytree(source, self._directory, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
 
     def init(self, regions: Sequence[str]) -> None:
-        """Fetch the provider once and make a workspace for each region."""
+        """Fetch the provider once and create a workspace for each region."""
         self._run(["init", "-input=false", "-no-color"], {})
         for region in regions:
             self._run(["workspace", "new", "-no-color", region], {})
 
     def apply(self, settings: Settings, variables: Mapping[str, Any]) -> None:
-        """`terraform apply` of one region. Raises TerraformFailed."""
+        """Run `terraform apply` for one region. Raises TerraformFailed."""
         self._act("apply", settings, variables, "-auto-approve")
 
     def destroy(self, settings: Settings, variables: Mapping[str, Any]) -> None:
-        """`terraform destroy` of one region. Raises TerraformFailed."""
+        """Run `terraform destroy` for one region. Raises TerraformFailed."""
         self._act("destroy", settings, variables, "-auto-approve")
 
     def plan(self, settings: Settings, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What a plan would do now: Terraform's `resource_changes`, without what stays as it is."""
+        """Return what a plan would do now: Terraform's `resource_changes`, without the unchanged ones."""
         plan = self._directory / f"{settings.region}.plan"
         self._act("plan", settings, variables, f"-out={plan}")
         shown = json.loads(self._run(["show", "-json", str(plan)], self._environment(settings)))
@@ -67,7 +67,7 @@ class Terraform:
         return [change for change in found if change["change"]["actions"] not in (["no-op"], ["read"])]
 
     def changes(self, settings: Settings, variables: Mapping[str, Any]) -> list[str]:
-        """A plan as `address: actions`. Empty: what is there is what is declared."""
+        """Return a plan as `address: actions`. Empty: the deployed state is the declared one."""
         return [f"{change['address']}: {'/'.join(change['change']['actions'])}" for change in self.plan(settings, variables)]
 
     def _act(self, verb: str, settings: Settings, variables: Mapping[str, Any], *options: str) -> None:
@@ -103,7 +103,7 @@ class Terraform:
 
 
 class TerraformWorld(World):
-    """Regions on this machine as `terraform apply` leaves them: tables, queues and functions, no workers of our own."""
+    """Regions on this machine as `terraform apply` leaves them: tables, queues and functions, without worker processes."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class TerraformWorld(World):
             raise TerraformFailed(f"the Lambda package cannot be built: {done.stderr.strip()[-500:]}")
 
     def variables(self, region: str) -> dict[str, Any]:
-        """What the region's .tfvars would say, and how its functions reach the emulators."""
+        """Return the variables of the region's .tfvars, and how its functions reach the emulators."""
         settings = self.settings(region)
         return {
             "region": region,
@@ -158,27 +158,27 @@ class TerraformWorld(World):
         }
 
     def apply(self, region: str) -> None:
-        """`terraform apply` of one region, as it stands."""
+        """Run `terraform apply` for one region, as it stands."""
         self.terraform.apply(self.settings(region), self.variables(region))
 
     def furnish(self) -> None:
-        """Apply every region, in whatever order they come: they know each other by name only."""
+        """Apply every region, in any order: they refer to each other by name only."""
         self._step("terraform init")
         self.terraform.init(list(self.regions))
         self.everywhere(self.apply, "applied")
 
     def everywhere(self, do: Callable[[str], None], done: str = "done") -> None:
-        """Do something in every region at once."""
+        """Call `do` for every region at once."""
         with ThreadPoolExecutor(len(self.regions)) as pool:
             for region, _ in zip(self.regions, pool.map(do, self.regions), strict=True):
                 self._step(f"{region} is {done}")
 
     def destroy(self, region: str) -> None:
-        """`terraform destroy` of one region."""
+        """Run `terraform destroy` for one region."""
         self.terraform.destroy(self.settings(region), self.variables(region))
 
     def client(self, region: str, service: str) -> Any:
-        """A boto3 client of a service in a region."""
+        """Return a boto3 client of a service in a region."""
         return boto3.session.Session().client(
             service,  # type: ignore[call-overload]
             region_name=region,
@@ -194,7 +194,7 @@ class TerraformWorld(World):
                 functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
 
     def dead_letters(self, region: str) -> int:
-        """How many messages wait for a person."""
+        """Return the number of dead letters."""
         queues = self.client(region, "sqs")
         url = queues.get_queue_url(QueueName=f"{self.settings(region).prefix}-dead-letters")["QueueUrl"]
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]

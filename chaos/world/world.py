@@ -1,10 +1,10 @@
-"""A world on this machine: for each region one emulator process, one replicator and one projector, and a network between.
+"""World on this machine: for each region one emulator process, one replicator and one projector, and a network between.
 
-A region is killable because it is its own processes on its own port. Between the regions' processes there may be a proxy
-for each link (network.py), in front of each region one that strikes requests to its services (faults/proxy.py), and a
-region's programs may have a clock of their own that can be set wrong (faults/clocks.py). A region may also be at an
-endpoint somewhere else, in tables of its own prefix, which are deleted when the world closes. Every process is stopped by
-its own id then, also after an error, and the kernel ends them if this process is killed.
+A region can be killed because it consists of its own processes on its own port. Between the regions' processes there may be
+a proxy for each link (network.py), in front of each region one that strikes requests to its services (faults/proxy.py), and
+a region's programs may have a clock of their own that can be set wrong (faults/clocks.py). A region may also be at an
+endpoint elsewhere, in tables of its own prefix, which are deleted when the world closes. Every process is then stopped by
+its own id, also after an error, and the kernel ends them if this process is killed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ __all__ = ["RegionProcesses", "World", "WorldOptions", "free_ports"]
 
 @dataclass(frozen=True, slots=True)
 class WorldOptions:
-    """What a world has. `proxied`: links can be cut; `faulty`: services can fail; `clocks`: clocks can be set. `endpoints`
-    are of regions that are somewhere else; with links or faults they must be http://HOST:PORT. `seed` chooses what chance
-    strikes. `read_timeout` is in seconds."""
+    """Options of a world. `proxied`: links can be cut; `faulty`: services can fail; `clocks`: clocks can be set. `endpoints`
+    are of regions that are elsewhere; with links or faults they must be http://HOST:PORT. `seed` determines all random
+    choices. `read_timeout` is in seconds."""
 
     workers: bool = True
     read_timeout: float = 5.0
@@ -82,16 +82,17 @@ class World:
         self.services = (
             ServiceProxy(targets, self.logs / "faults.log", seed=options.seed, inserts=plain) if targets else None
         )
-        """What strikes requests to the regions' services, and makes streams elsewhere show INSERTs; None: nothing does."""
+        """Proxy that strikes requests to the regions' services, and makes streams elsewhere show INSERTs; None: there is
+        none."""
         front = {region: self.services.port(region) if self.services and region in targets else port
                  for region, port in ports.items()}  # fmt: skip
         fronts = {
             region: f"http://127.0.0.1:{front[region]}" if region in targets else url for region, url in direct.items()
         }
         self.network = Network(front, self.logs / "network.log", seed=options.seed) if options.proxied else None
-        """The links between the regions' processes; None: they are direct."""
+        """Links between the regions' processes; None: they are direct."""
         self.clocks = {region: Clock(self.logs / f"{region}.clock") for region in regions} if options.clocks else {}
-        """The clocks of the regions' programs, where they are not the machine's."""
+        """Clocks of the regions' programs, where they are not the machine's."""
         self.regions: dict[str, RegionProcesses] = {}
         self._clients: dict[str, Settings] = {}
         for region, port in ports.items():
@@ -128,7 +129,7 @@ class World:
         self.close()
 
     def start(self) -> None:
-        """Start every region, give it what it needs, start its workers."""
+        """Start every region, furnish it, and start its workers."""
         for proxy in self._proxies:
             proxy.start()
         for region in self.regions.values():
@@ -142,14 +143,14 @@ class World:
                 process.start()
 
     def furnish(self) -> None:
-        """Give every region what it needs before anything runs in it."""
+        """Create what every region needs before anything runs in it."""
         self._furnished = True
         for region in self.regions.values():
             region.furnish()
 
     def close(self) -> None:
-        """Stop everything that was started, workers first, and delete what was made elsewhere: each thing, whatever becomes
-        of the others. SIGINT and SIGTERM wait until it is done: it is not to be left half done."""
+        """Stop everything that was started, workers first, and delete what was created elsewhere: each thing, also when
+        another one fails. SIGINT and SIGTERM wait until it is done, so that it is not left half done."""
         with undisturbed(), ExitStack() as stack:  # what was pushed last is done first, and an error ends nothing
             stack.callback(self._directory.cleanup)
             for name in self._elsewhere if self._furnished else ():
@@ -167,7 +168,7 @@ class World:
                         stack.callback(process.thaw)
 
     def _clear(self, region: RegionProcesses) -> None:
-        """Delete what was made somewhere else. Where that fails, whoever is told can do it."""
+        """Delete what was created elsewhere. Where that fails, report what is left, so that the user can delete it."""
         where = f"in {region.name} at {region.settings.endpoint(region.name)}"
         try:
             left = region.clear()
@@ -178,14 +179,14 @@ class World:
                 err.print(f"table {name} is left {where}: {why}; delete it", markup=False)
 
     def stop_workers(self) -> None:
-        """SIGTERM to every replicator and projector, and wait until they have ended."""
+        """Send SIGTERM to every replicator and projector, and wait until they have ended."""
         for process in self._workers:
             process.terminate()
         for process in self._workers:
             process.stop()
 
     def keep_workers(self, killed: set[str]) -> None:
-        """Start again those of these (by name) that were killed, as a supervisor does, and strike them off. Raises
+        """Start those of these (by name) again that were killed, as a supervisor does, and remove them from `killed`. Raises
         ProcessFailed for a worker that ended by itself."""
         for region in self.regions.values():
             for process in region.workers if not region.down else ():
@@ -196,28 +197,29 @@ class World:
                     killed.discard(process.name)
 
     def settings(self, region: str) -> Settings:
-        """As clients and operators outside the regions have them: no endpoint is behind a link, but services may fail."""
+        """Return settings for clients and operators outside the regions: no endpoint is behind a link, but services may
+        fail."""
         return self._clients[region]
 
     def direct(self, region: str) -> Settings:
-        """As judges have them: nothing is between."""
+        """Return settings for the checker, which reaches the region directly."""
         return self.regions[region].settings
 
     def inside(self, region: str) -> Settings:
-        """As the region's own processes have them: other regions are reached over the network's links."""
+        """Return settings for the region's own processes: other regions are reached over the network's links."""
         return self.regions[region].inside
 
     def store(self, region: str, clock: HybridLogicalClock | None = None) -> EventStore:
-        """The event store of a region, as an application there would use it."""
+        """Return the event store of a region, as an application there would use it."""
         return connect_store(self.settings(region), clock)
 
     def memory_mb(self) -> float:
-        """The sum of every process's peak resident memory, in MB."""
+        """Return the sum of every process's peak resident memory, in MB."""
         return sum(process.memory_mb() for process in (*self._workers, *self._emulators))
 
     def event_writes(self) -> Counter[str]:
-        """How many requests wrote to events tables, by operation. Emulators count them; those that came to one which was
-        killed are not among them, nor those to endpoints elsewhere."""
+        """Return how many requests wrote to events tables, by operation. Emulators count them; requests to an emulator that
+        was killed are not included, nor those to endpoints elsewhere."""
         counts: Counter[str] = Counter()
         for region in self.regions.values():
             if region.emulator is not None and region.emulator.running and not region.emulator.frozen:
@@ -241,7 +243,7 @@ class World:
 
 
 def _address(region: str, url: str) -> str:
-    """HOST:PORT of an endpoint that a proxy can stand in front of. Raises InvalidConfig."""
+    """Return HOST:PORT of an endpoint that a proxy can stand in front of. Raises InvalidConfig."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname or not parts.port or parts.path.strip("/"):
         raise InvalidConfig(f"endpoint {url!r} of {region} cannot be put behind links and faults; write http://HOST:PORT")
