@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from projectors.engine.engine import Engine
 from projectors.model.projection import Projection
 from projectors.run.feed import PAUSE_SECONDS, Feed
-from projectors.run.poison import Poison, Send
 from projectors.run.projector import Projector
+from projectors.run.view_quarantine import Poison, Send
 from projectors.settings import read_sinks, sink_id
 from projectors.sinks.address import DYNAMODB
 from projectors.sinks.opening import open_sink

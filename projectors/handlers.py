@@ -8,10 +8,11 @@ from typing import Any
 from projectors.connect import connect_inbound
 from projectors.run.invocation import Inbound
 from projectors.settings import read_projections
-from replicator.replication.lambda_batches import Answer, Message, time_left
+from replicator.replication.lambda_batches import Answer, Message
 from replicator.runtime import logs
 from replicator.runtime.cold_start import loaded_for, starting
 from replicator.runtime.settings import read_settings
+from replicator.runtime.time_left import time_left
 
 
 def project(event: Message, context: Any) -> Answer:

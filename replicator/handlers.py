@@ -13,10 +13,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from replicator.connect import connect_outbound, connect_publish_batches, connect_redrive
-from replicator.replication.lambda_batches import Answer, Message, time_left
+from replicator.replication.lambda_batches import Answer, Message
 from replicator.runtime import logs
 from replicator.runtime.cold_start import loaded_for, starting
 from replicator.runtime.settings import read_settings
+from replicator.runtime.time_left import time_left
 
 if TYPE_CHECKING:
     from replicator.aws.redrive import Redrive

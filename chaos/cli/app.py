@@ -139,7 +139,7 @@ def views(
     Exits 0 when all are equal, 1 when not. Ctrl-C leaves nothing running.
     """
     from chaos.workload.any_order import ORDERS, run_orders
-    from chaos.world.sinks import three_sinks
+    from chaos.world.three_sinks import three_sinks
 
     count = _count(events)
     if not given("MERIDIAN_LOG"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chaos.simulator.operator import Order
+from chaos.simulator.simulated_operator import Order
 from chaos.simulator.simulated_processes import projector_of, replicator_of
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from projectors.engine.sink import Change
 from projectors.model.view import View, ViewKey
 from projectors.reads.queries import Query
 from projectors.run.feed import Feed
-from projectors.run.poison import Poison
 from projectors.run.projector import Projector
+from projectors.run.view_quarantine import Poison
 from projectors.run.worker import READER as PROJECTOR
 from projectors.run.worker import ProjectorWorker
 from replicator.aws.dynamodb_streams import DynamoStreamReader

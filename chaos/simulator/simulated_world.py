@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.simulator.environment import Options
-from chaos.simulator.operator import Operator
+from chaos.simulator.simulated_operator import Operator
 from chaos.simulator.simulated_processes import replicator_of
 from chaos.simulator.simulated_region import Regions
 from chaos.simulator.simulated_sessions import Session

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from chaos.simulator.disasters import strike
-from chaos.simulator.operator import Order
 from chaos.simulator.simulated_network import Mishap, Way
+from chaos.simulator.simulated_operator import Order
 from chaos.simulator.simulated_processes import app_name, projector_of, replicator_of
 from chaos.simulator.simulated_sessions import Change, stream_of
 from projectors.run.worker import READER as PROJECTOR

@@ -15,7 +15,7 @@ from projectors.cli.context import Here, versions_in
 from projectors.cli.options import Name, Projections, Sink, Version
 from projectors.engine.sink import ReadDirectly
 from projectors.engine.sink import Sink as Port
-from projectors.run.poison import Poison
+from projectors.run.view_quarantine import Poison
 from projectors.settings import find_projection, given_projections, read_projections
 from projectors.sinks.address import DYNAMODB, name_of
 from projectors.sinks.opening import open_sink

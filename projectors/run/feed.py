@@ -19,6 +19,7 @@ from replicator.control.pointers import Spans, spans
 from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
+from replicator.runtime.time_left import Fits
 
 log = structlog.get_logger()
 
@@ -27,7 +28,6 @@ PAUSE_SECONDS = 10.0
 SLICE = 50
 """Number of lanes that are brought up to date at once."""
 
-Fits = Callable[[], bool]
 Lanes = Callable[[], Spans]
 Fold = Callable[[Engine], list[Failure]]
 

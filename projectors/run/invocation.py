@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from projectors.run.feed import Fits
 from projectors.run.projector import Projector
 from replicator.control.backlog import merged
 from replicator.domain.errors import RegionUnavailable
 from replicator.replication.lambda_batches import Answer, Message, item_failures, read_messages, stream_answer
+from replicator.runtime.time_left import Fits
 
 log = structlog.get_logger()
 

@@ -17,8 +17,8 @@ import structlog
 
 from projectors.engine.engine import Engine
 from projectors.engine.failures import Failure
-from projectors.run.feed import SLICE, Feed, Fits, Folded, whole
-from projectors.run.poison import Poison, entries
+from projectors.run.feed import SLICE, Feed, Folded, whole
+from projectors.run.view_quarantine import Poison, entries
 from replicator.claims.settler import Settler
 from replicator.control.backlog import Part
 from replicator.control.quarantine import sequences_of
@@ -28,6 +28,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.eventstore.store import EventStore
 from replicator.replication.refusals import Refusals
 from replicator.replication.stream_records import Record, Refused, read_records
+from replicator.runtime.time_left import Fits
 from replicator.runtime.wall_clock import wall_clock
 
 log = structlog.get_logger()

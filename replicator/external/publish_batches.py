@@ -12,8 +12,9 @@ import structlog
 from replicator.domain.errors import RegionUnavailable
 from replicator.external.bus import BusRecord, read_bus
 from replicator.external.publisher import Publisher
-from replicator.replication.lambda_batches import Answer, Fits, Message, answer_from, item_failures
+from replicator.replication.lambda_batches import Answer, Message, answer_from, item_failures
 from replicator.runtime.metrics import Emit
+from replicator.runtime.time_left import Fits
 from replicator.runtime.wall_clock import wall_clock
 
 log = structlog.get_logger()

@@ -18,8 +18,8 @@ from replicator.control.quarantine import Quarantine
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.eventstore.store import EventStore
+from replicator.external.external_quarantine import LINK, Poison
 from replicator.external.lane_runs import Run, prepare
-from replicator.external.poison import LINK, Poison
 from replicator.external.positions import Positions
 from replicator.external.transformation import External
 from replicator.external.waves import Destination, send

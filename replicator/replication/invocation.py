@@ -15,10 +15,11 @@ from replicator.control.backlog import merged
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event
 from replicator.fencing.adoption import Adopter
-from replicator.replication.lambda_batches import Answer, Fits, Message, item_failures, read_messages, stream_answer
+from replicator.replication.lambda_batches import Answer, Message, item_failures, read_messages, stream_answer
 from replicator.replication.link import Link
 from replicator.replication.refusals import Refusals
 from replicator.replication.stream_records import read_records
+from replicator.runtime.time_left import Fits
 
 log = structlog.get_logger()
 

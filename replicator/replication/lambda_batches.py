@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,20 +16,10 @@ from replicator.runtime.settings import Settings
 Message = Mapping[str, Any]
 """Record of a batch, as Lambda delivers it."""
 Answer = dict[str, list[dict[str, str]]]
-Fits = Callable[[], bool]
-"""Callable that returns whether the invocation has time for another slice of work."""
-
-_SPARE_MS = 20_000
-"""Milliseconds that a function reserves for returning what it could not finish."""
 
 
 class BatchFailed(Exception):
     """A stream batch must be delivered again from its beginning."""
-
-
-def time_left(context: Any) -> Fits:
-    """Return a check of an invocation's context: is there time for another slice of work?"""
-    return lambda: bool(context.get_remaining_time_in_millis() > _SPARE_MS)
 
 
 def item_failures(identifiers: Sequence[str]) -> Answer:

@@ -24,6 +24,7 @@ from replicator.domain.names import LaneId
 from replicator.replication.copier import Copier
 from replicator.replication.peer_tables import PeerTables
 from replicator.runtime.metrics import Emit
+from replicator.runtime.time_left import Fits
 from replicator.runtime.wall_clock import wall_clock
 
 REST_SECONDS = 20.0
@@ -37,9 +38,6 @@ PAUSE_SECONDS = 1.0
 SLICE = 50
 """Maximum number of lanes caught up at once."""
 _PART = 1000
-
-Fits = Callable[[], bool]
-"""Callable that returns whether there is time for another slice of work."""
 
 
 class Link:

@@ -13,7 +13,7 @@ import pytest
 
 from chaos.workload.any_order import ORDERS, Outcome, delivered, run_orders, written
 from chaos.workload.flights import Aircraft, Departures, select
-from chaos.world.sinks import three_sinks
+from chaos.world.three_sinks import three_sinks
 from projectors import MemorySink, Sink
 from projectors.engine.sink import Change
 from projectors.model.view import View, ViewKey

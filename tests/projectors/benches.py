@@ -13,8 +13,8 @@ from projectors.engine.sink import Change
 from projectors.model.view import View, ViewKey
 from projectors.run.feed import Feed
 from projectors.run.invocation import Inbound
-from projectors.run.poison import Poison
 from projectors.run.projector import LOOK_SECONDS, Projector
+from projectors.run.view_quarantine import Poison
 from projectors.run.worker import ProjectorWorker
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
 from replicator.aws.sqs import QueueBacklog

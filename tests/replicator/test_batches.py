@@ -16,15 +16,9 @@ from replicator.domain.event import GENESIS, Event, NewEvent, seal
 from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.eventstore.event_items import to_item
-from replicator.replication.lambda_batches import (
-    BatchFailed,
-    item_failures,
-    partial_batches,
-    read_messages,
-    stream_answer,
-    time_left,
-)
+from replicator.replication.lambda_batches import BatchFailed, item_failures, partial_batches, read_messages, stream_answer
 from replicator.runtime.settings import Settings
+from replicator.runtime.time_left import time_left
 
 LANES = [LaneId("us-east-1", StreamId("user", name)) for name in "abc"]
 ALL_IS_WELL: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}

@@ -15,7 +15,7 @@ from replicator.control.pointers import Pointers
 from replicator.control.quarantine import Quarantine
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.names import LaneId
-from replicator.external.poison import LINK, Poison
+from replicator.external.external_quarantine import LINK, Poison
 from replicator.replication.lambda_batches import BatchFailed, item_failures
 from replicator.replication.refusals import Refusals
 from replicator.replication.stream_records import Refused

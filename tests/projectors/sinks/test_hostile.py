@@ -31,8 +31,8 @@ from projectors.reads.queries import Query
 from projectors.reads.rows import read_row
 from projectors.run.feed import Feed
 from projectors.run.invocation import Inbound
-from projectors.run.poison import Poison
 from projectors.run.projector import Projector
+from projectors.run.view_quarantine import Poison
 from projectors.run.worker import ProjectorWorker
 from projectors.versions.rebuild import Rebuild
 from projectors.versions.versions import Versions
