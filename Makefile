@@ -84,8 +84,12 @@ format: $(READY)  ## Let ruff arrange the code
 TERRAFORM := $(shell command -v terraform)
 TF_WORK := build/terraform
 
-docs:  ## The site, built strictly: build/site/index.html
-	test -x build/docs/bin/sphinx-build || { $(PYTHON) -m venv build/docs && build/docs/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt; }
+build/docs/.ready: docs/requirements.txt
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: build/docs/.ready  ## The site, built strictly: build/site/index.html
 	build/docs/bin/sphinx-build -q -W --keep-going -b html docs build/site
 
 wheel:  ## The wheel, installed alone and with each extra in empty environments: commands and the README's example run
@@ -109,5 +113,5 @@ policy:  ## checkov's policies over the Terraform (in an environment of its own:
 	build/policy/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis out.json
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis out.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,4 +23,5 @@ _NAMES = {
 }
 """Public names, by the module that defines them."""
 
-__all__, __getattr__ = lazily(__name__, _NAMES)
+__all__, __getattr__, __dir__ = lazily(__name__, _NAMES)
+del lazily

@@ -6,39 +6,43 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from projectors.engine.engine import Engine
 from projectors.model.projection import Projection
-from projectors.run.feed import PAUSE_SECONDS, Feed
-from projectors.run.projector import Projector
-from projectors.run.view_quarantine import Poison, Send
 from projectors.settings import read_sinks, sink_id
 from projectors.sinks.address import DYNAMODB
-from projectors.sinks.opening import open_sink
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
-from replicator.aws.event_table import DynamoStorage
-from replicator.claims.settler import Settler
 from replicator.connect import connect_store, given_personal_data
-from replicator.control.backlog import VIEWS, Backlog, TableBacklog
-from replicator.control.checkpoints import Checkpoints
-from replicator.control.control_storage import ControlStorage
-from replicator.control.quarantine import Quarantine
-from replicator.eventstore.store import EventStore
-from replicator.replication.refusals import Refusals
 from replicator.runtime.metrics import Emit, emit, log_metrics
 from replicator.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from projectors.api.service import Service
+    from projectors.engine.engine import Engine
     from projectors.run.invocation import Inbound
+    from projectors.run.projector import Projector
+    from projectors.run.view_quarantine import Send
     from projectors.run.worker import ProjectorWorker
+    from replicator.control.backlog import Backlog
+    from replicator.control.control_storage import ControlStorage
 
 
 def connect_projector(
     settings: Settings, projections: Sequence[type[Projection]], sinks: Sequence[str], control: ControlStorage,
-    backlog: Callable[[str], Backlog], emit: Emit, letters: Send | None = None, pause: float = PAUSE_SECONDS,
+    backlog: Callable[[str], Backlog], emit: Emit, letters: Send | None = None, pause: float | None = None,
 ) -> Projector:  # fmt: skip
     """Return the projector of the settings' region. `backlog` makes a link's backlog, `pause` is the first sink's."""
+    from projectors.engine.engine import Engine
+    from projectors.run.feed import PAUSE_SECONDS, Feed
+    from projectors.run.projector import Projector
+    from projectors.run.view_quarantine import Poison
+    from projectors.sinks.opening import open_sink
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.claims.settler import Settler
+    from replicator.control.backlog import VIEWS
+    from replicator.control.quarantine import Quarantine
+    from replicator.eventstore.store import EventStore
+    from replicator.replication.refusals import Refusals
+
     store = EventStore(DynamoStorage(settings), settings.region, settings.regions)
     personal = given_personal_data(settings)
     link = f"{settings.region}>{VIEWS}"
@@ -48,7 +52,7 @@ def connect_projector(
         return Engine(projections, store, open_sink(address, settings), personal, watch=watch)
 
     first, *others = sinks
-    feeds = [Feed(engine(first, watch=True), backlog(link), pause=pause)]
+    feeds = [Feed(engine(first, watch=True), backlog(link), pause=PAUSE_SECONDS if pause is None else pause)]
     feeds += [Feed(partial(engine, each), backlog(f"{link}>{sink_id(each)}"), sink_id(each)) for each in others]
     poison = Poison(Quarantine(control, link), link, letters)
     refusals = Refusals.connect(settings, control, emit)
@@ -62,6 +66,8 @@ def connect_projector_worker(
     """Return the projector of the settings' region, driven by a process."""
     from projectors.run.worker import READER, ProjectorWorker
     from replicator.aws.dynamodb_streams import DynamoStreamReader
+    from replicator.control.backlog import TableBacklog
+    from replicator.control.checkpoints import Checkpoints
 
     control = DynamoControl(settings)
     if settings.personal_key:
@@ -76,6 +82,7 @@ def connect_inbound(settings: Settings, projections: Sequence[type[Projection]],
     other sink that is named."""
     from projectors.run.invocation import Inbound
     from replicator.aws.sqs import Queue, QueueBacklog, dead_letters
+    from replicator.control.backlog import VIEWS
     from replicator.replication.lambda_batches import partial_batches
 
     queue, letters = Queue(settings, f"backlog-{VIEWS}"), dead_letters(settings)

@@ -11,7 +11,8 @@ _NAMES = {
     "aws.event_table": "DynamoStorage",
     "aws.kinesis": "create_streams",
     "aws.tables": "create_tables",
-    "connect": "connect_consumer connect_homed_claims connect_personal_data connect_publish_worker connect_store",
+    "connect": "connect_consumer connect_homed_claims connect_keys connect_personal_data connect_publish_worker "
+    "connect_store",
     "control.memory_control": "MemoryControl",
     "domain.clock": "Hlc HybridLogicalClock",
     "domain.errors": "ClockAhead DamagedEvent InvalidConfig InvalidEvent InvalidName InvalidOperation InvalidToken "
@@ -39,4 +40,5 @@ _NAMES = {
 }
 """Names of the package, by module."""
 
-__all__, __getattr__ = lazily(__name__, _NAMES)
+__all__, __getattr__, __dir__ = lazily(__name__, _NAMES)
+del lazily

@@ -7,6 +7,7 @@ from replicator.aws.tables import create_tables
 from replicator.connect import (
     connect_consumer,
     connect_homed_claims,
+    connect_keys,
     connect_personal_data,
     connect_publish_worker,
     connect_store,
@@ -119,6 +120,7 @@ __all__ = [
     "configure_logs",
     "connect_consumer",
     "connect_homed_claims",
+    "connect_keys",
     "connect_personal_data",
     "connect_publish_worker",
     "connect_store",

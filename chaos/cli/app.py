@@ -23,6 +23,7 @@ from chaos.report.files import check_output
 from replicator.cli.console import out, run, versioned
 from replicator.domain.errors import InvalidConfig
 from replicator.runtime import logs
+from replicator.runtime.distribution import needed
 from replicator.runtime.environment import given
 
 app = typer.Typer(
@@ -139,7 +140,9 @@ def views(
     Exits 0 when all are equal, 1 when not. Ctrl-C leaves nothing running.
     """
     from chaos.workload.any_order import ORDERS, run_orders
-    from chaos.world.three_sinks import three_sinks
+
+    with needed("this needs psycopg", "demo"):
+        from chaos.world.three_sinks import three_sinks
 
     count = _count(events)
     if not given("MERIDIAN_LOG"):

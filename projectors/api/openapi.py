@@ -9,6 +9,7 @@ from typing import Any
 from projectors.model.projection import Projection
 from replicator.domain.names import MAX_EVENT_TYPE_BYTES, MAX_ID_BYTES, MAX_TYPE_BYTES
 from replicator.eventstore.storage import MAX_EVENTS
+from replicator.runtime.distribution import DISTRIBUTION
 
 Json = dict[str, Any]
 
@@ -24,7 +25,7 @@ def document(projections: Mapping[str, type[Projection]]) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Meridian",
-            "version": version("meridian"),
+            "version": version(DISTRIBUTION),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": (
                 "Streams of immutable events in one region, and their values. Consistency tokens are ETags (a value's has "

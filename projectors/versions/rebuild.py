@@ -60,7 +60,6 @@ class Rebuild:
         self._personal = personal
         self._tell = tell
         self._clock = clock
-        self.streams_a_slice = _SLICE
 
     def run(self, stop: Flag | None = None, *, again: bool = False) -> tuple[Build, list[Failure]]:
         """Fold every stream that feeds the projection. Ends early when `stop` is set: the same call goes on from there.
@@ -106,7 +105,7 @@ class Rebuild:
     ) -> Iterator[tuple[list[StreamId], dict[LaneId, int]]]:
         """Yield some streams at a time, in the order of their names, with their lanes."""
         names = iter([stream for stream in sorted(lanes, key=str) if str(stream) > after])
-        while (stop is None or not stop.is_set()) and (part := list(islice(names, self.streams_a_slice))):
+        while (stop is None or not stop.is_set()) and (part := list(islice(names, _SLICE))):
             yield part, {LaneId(region, stream): last for stream in part for region, last in lanes[stream].items()}
 
     def _engine(self, sink: Sink | None = None) -> Engine:

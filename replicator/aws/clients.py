@@ -21,6 +21,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    ProxyConnectionError,
     ReadTimeoutError,
 )
 
@@ -61,6 +62,8 @@ _NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, NoCredentialsError, C
 _MAY_PASS = (ClientError, ConnectTimeoutError, ReadTimeoutError, ConnectionClosedError)
 """Transient errors among those before the first success. All others are caused by wrong settings far more often than by an
 outage."""
+_ON_THE_WAY = (EndpointConnectionError, ProxyConnectionError)
+"""No connection. On AWS that is an outage, of names or of the way there; at an endpoint that was named, a wrong address."""
 _creating = Lock()  # clients may be shared between threads, creating them may not
 NOT_NOW, UNMET = "NotNow", "ConditionNotMet"
 """Results of a statement in `execute_batch`: throttled or not answered; a condition failed."""
@@ -336,9 +339,11 @@ def config_errors(settings: Settings, region: str) -> Iterator[None]:
     except (BotoCoreError, ClientError, ValueError) as error:
         if isinstance(error, InvalidConfig):
             raise
-        if isinstance(error, _MAY_PASS) and (passing := sort_error(error)) is not None:
+        passes = isinstance(error, _MAY_PASS) or (settings.endpoint(region) is None and isinstance(error, _ON_THE_WAY))
+        if passes and (passing := sort_error(error)) is not None:
+            remedy = "correct the region" if settings.endpoint(region) is None else "correct --endpoints"
             raise RegionUnavailable(
-                f"{region}{_at(settings, region)} does not answer ({passing}). Try again, or correct --endpoints"
+                f"{region}{_at(settings, region)} does not answer ({passing}). Try again, or {remedy}"
             ) from error
         if not isinstance(error, ClientError):
             raise InvalidConfig(

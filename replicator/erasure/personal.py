@@ -19,7 +19,6 @@ from replicator.erasure.payload import FieldForgotten, Revealed, protect_fields,
 from replicator.erasure.wrapping import Wrapping
 from replicator.eventstore.store import EventStore
 
-FILE = "file:"
 _KEYS_KEPT = 10_000
 _SECONDS_KEPT = 60.0
 

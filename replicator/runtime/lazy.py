@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 
-def lazily(package: str, names: Mapping[str, str]) -> tuple[list[str], Callable[[str], Any]]:
+def lazily(package: str, names: Mapping[str, str]) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__all__` and `__getattr__` of a package. `names` are the names of each of its modules, separated by blanks."""
     modules = {name: module for module, given in names.items() for name in given.split()}
 
@@ -20,4 +20,4 @@ def lazily(package: str, names: Mapping[str, str]) -> tuple[list[str], Callable[
         setattr(sys.modules[package], name, value)  # later accesses find it there
         return value
 
-    return sorted(modules), get
+    return sorted(modules), get, lambda: sorted({*vars(sys.modules[package]), *modules})

@@ -138,10 +138,9 @@ def read_settings(
     prefix: str | None = None,
     endpoints: str | None = None,
 ) -> Settings:
-    """Read settings from MERIDIAN_REGION, _PEERS, _RETIRED, _PREFIX, _ENDPOINTS, _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS,
-    _POLL_INTERVAL, _TOKEN_KEYS, _PERSONAL_KEY, _EXTERNAL, _EXTERNAL_LANES, _FENCE_CHECKED and _FENCE_LEASE;
-    arguments that are not None override them.
-    An empty one counts as unset. Raises InvalidConfig with the value and the remedy.
+    """Read settings from the MERIDIAN_* variables (docs/settings.md); arguments that are not None override them.
+
+    An empty variable counts as unset. Raises InvalidConfig with the value and the remedy.
     """
 
     def pick(option: str | None, name: str, default: str = "") -> str:

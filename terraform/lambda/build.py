@@ -93,7 +93,10 @@ def _files(include: list[Path], wheels: list[Path]) -> Iterator[tuple[str, bytes
                     yield name, archive.read(name)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     name, version = project["name"], project["version"]  # what importlib.metadata says of the code: the API's document asks
-    yield f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+    yield (
+        f"{name.replace('-', '_')}-{version}.dist-info/METADATA",
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+    )
     for source in (ROOT / "replicator", ROOT / "projectors", *include):
         for name, path in _sources(source.resolve()):
             if not LEFT_OUT.search(name):

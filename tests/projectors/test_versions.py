@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -45,6 +46,13 @@ class Account3(Account):
     logins = counter(logged_in=lambda p: p["minutes"])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _small_slices() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("projectors.versions.rebuild._SLICE", 3)
+        yield
+
+
 class Bench:
     """Two regions' lanes in one table, and a live projector that feeds what it is told to."""
 
@@ -67,10 +75,8 @@ class Bench:
     def live(self, *projections: type[Projection]) -> Engine:
         return Engine(projections, self.stores[EAST], self.sink)
 
-    def rebuild(self, projection: type[Projection] = Account2, sink: Any = None, size: int = 3) -> Rebuild:
-        made = Rebuild(projection, self.stores[EAST], sink or self.sink, self.versions, tell=self.told.append)
-        made.streams_a_slice = size
-        return made
+    def rebuild(self, projection: type[Projection] = Account2, sink: Any = None) -> Rebuild:
+        return Rebuild(projection, self.stores[EAST], sink or self.sink, self.versions, tell=self.told.append)
 
     def logins(self, projection: type[Projection]) -> list[int]:
         return [view.value["logins"] for view in self.sink.views(projection.name, projection.version)]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, CredentialRetrievalError, EndpointConnectionError, NoCredentialsError
 
 from replicator.aws import clients
 from replicator.aws.clients import sort_error
@@ -202,3 +202,17 @@ def test_what_waiting_does_not_mend_ends_a_worker_at_the_start() -> None:
 
         with pytest.raises(type(error)):
             connected(refuse)
+
+
+NOWHERE = EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+
+def test_on_aws_a_region_without_a_connection_is_an_outage() -> None:
+    with pytest.raises(RegionUnavailable, match="does not answer"), clients.config_errors(Settings(REGION), REGION):
+        raise NOWHERE
+
+
+def test_at_an_endpoint_that_was_named_it_is_a_wrong_address() -> None:
+    named = Settings(REGION, endpoints={REGION: "http://127.0.0.1:1"})
+    with pytest.raises(InvalidConfig, match="Check --endpoints"), clients.config_errors(named, REGION):
+        raise NOWHERE

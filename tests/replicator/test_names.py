@@ -33,6 +33,11 @@ def test_each_name_is_there_and_comes_from_where_it_is_said_to(package: ModuleTy
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
+def test_completion_lists_every_name(package: ModuleType) -> None:
+    assert set(package.__all__) <= set(dir(package))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda each: each.__name__)
 def test_a_name_that_is_none_is_none(package: ModuleType) -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         package.Nothing  # noqa: B018
