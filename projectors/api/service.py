@@ -138,6 +138,7 @@ class Service:
 
     @property
     def region(self) -> str:
+        """Region that the service reads and writes."""
         return self._store.region
 
     @property

@@ -37,6 +37,7 @@ class Tag:
 
     @classmethod
     def of(cls, event: Event) -> Tag:
+        """Return the tag of an event's operations."""
         return cls(event.region, event.sequence, event.hlc, event.observed)
 
     @property

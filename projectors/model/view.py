@@ -43,10 +43,12 @@ class View:
 
     @property
     def id(self) -> ViewKey:
+        """Key that identifies the view."""
         return ViewKey(self.projection, self.key, self.version, self.row)
 
     @property
     def value(self) -> dict[str, Any]:
+        """Value that readers see, by field: JSON."""
         return decode_json(self.value_text, "value")
 
     @property
@@ -56,6 +58,7 @@ class View:
 
     @property
     def state(self) -> dict[str, Any]:
+        """State of the CRDTs, by field: JSON."""
         return decode_json(self.state_text, "state")
 
     @property

@@ -56,6 +56,7 @@ class Homes:
 
     @property
     def value(self) -> dict[str, Any]:
+        """Control state that these homes are stored as."""
         value = {"epoch": self.epoch, "regions": list(self.regions), "open": self.open, "types": list(self.types)}
         return value if self.open else {**value, "to": list(self.to)}
 

@@ -154,10 +154,12 @@ class Event:
 
     @property
     def stream(self) -> StreamId:
+        """Stream that the event belongs to."""
         return self.lane.stream
 
     @property
     def region(self) -> str:
+        """Region that wrote the event."""
         return self.lane.region
 
     @property
@@ -315,4 +317,5 @@ class Observed:
         return seen
 
     def join(self, other: Observed) -> Observed:
+        """Return what a writer has seen that has seen both."""
         return Observed(self.vector.join(other.vector), max(self.hlc, other.hlc))

@@ -38,6 +38,7 @@ class Envelope:
     text: str
 
     def json(self) -> dict[str, Any]:
+        """Return the JSON object that stands in the payload in the value's place."""
         return {MARKER: {"subject": self.subject, "key": self.key, "text": self.text}}
 
     @classmethod

@@ -29,6 +29,7 @@ class Forgetting:
 
     @property
     def complete(self) -> bool:
+        """Whether the keys are destroyed in every region."""
         return not self.pending
 
 

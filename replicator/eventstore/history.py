@@ -104,6 +104,7 @@ class AuditEntry:
 
     @classmethod
     def of(cls, event: Event) -> AuditEntry:
+        """Return the entry of an event."""
         metadata = event.metadata
         return cls(
             event.id, moment_of(event.hlc), event.region, event.type, event.version, metadata.get(WHO),

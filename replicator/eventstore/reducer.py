@@ -34,5 +34,6 @@ class Reducer(Generic[S]):
         return value
 
     def apply(self, value: S, event: Event) -> S:
+        """Return the value after an event. Raises UnknownVersion for a version without an upcaster."""
         handler = self.on.get(event.type)
         return value if handler is None else handler(value, self.schemas.payload(event))

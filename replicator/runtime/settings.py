@@ -90,14 +90,17 @@ class Settings:
 
     @property
     def events_table(self) -> str:
+        """Name of the table of events."""
         return f"{self.prefix}-events"
 
     @property
     def control_table(self) -> str:
+        """Name of the table of control state."""
         return f"{self.prefix}-control"
 
     @property
     def views_table(self) -> str:
+        """Name of the table of views."""
         return f"{self.prefix}-views"
 
     @property

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 
 import projectors
 import replicator
 from docs import pages
+from projectors import Sink
+from projectors.crdt.base import AppliesRuns, Crdt, JudgesStates
+from replicator.control.control_storage import ControlStorage
+from replicator.erasure import KeyStorage, Wrapping
+from replicator.eventstore.storage import LaneStorage
+from replicator.external import Marks
 
 PACKAGES = [replicator, projectors]
 
@@ -61,6 +68,23 @@ def test_documents_and_examples_use_public_names_alone(page: Path) -> None:
         assert node.module in pages.PUBLIC, f"{page.name} imports from {node.module}"
         package = import_module(node.module)
         assert {a.name for a in node.names} - {"*"} <= set(package.__all__), f"{page.name}: {node.module}"
+
+
+PORTS = (AppliesRuns, ControlStorage, Crdt, JudgesStates, KeyStorage, LaneStorage, Marks, Sink, Wrapping)
+"""Their docstrings say what the methods of every implementation do."""
+
+
+def test_every_public_name_and_method_has_a_docstring() -> None:
+    of_ports = {name for port in PORTS for name in vars(port)}
+    bare = []
+    for package in pages.PUBLIC:
+        for name in import_module(package).__all__:
+            value = getattr(import_module(package), name)
+            for member, each in vars(value).items() if isinstance(value, type) else ():
+                plain = isinstance(each, FunctionType | property | classmethod | staticmethod)
+                if plain and not member.startswith("_") and member not in of_ports and not inspect.getdoc(each):
+                    bare.append(f"{package}.{name}.{member}")
+    assert bare == []
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
