@@ -1,4 +1,4 @@
-"""Docstrings in plain technical English: no sentence fragments at the beginning, and no words that a plain verb replaces."""
+"""Docstrings and texts that people read in plain technical English: no sentence fragments, no words that a plain verb replaces."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ PACKAGES = ("benchmarks", "chaos", "examples", "projectors", "replicator")
 FRAGMENT = re.compile(r"(Of|So many|So often|So long|What|Whoever|Who|That|Where)\b")
 WORD = re.compile(r"\b(told|nobody|whoever|is had)\b", re.IGNORECASE)
 QUOTED = re.compile(r"`[^`]*`")
+PRINTED = re.compile(r"\b(told|nobody|whoever|is had|so many|anew|asks? for|(?:is|are) none)\b", re.IGNORECASE)
+"""Words that errors, help and output do not have: "none" where "invalid" or "not a" is meant, and so on."""
+PRODUCT = ("chaos", "projectors", "replicator")
+"""Packages whose errors, help and output are held to the rules."""
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
@@ -22,6 +26,22 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value.strip()
+
+
+def printed(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of every other string of three words or more; expressions in f-strings become `…`."""
+    tree = ast.parse(source)
+    skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            skipped.update(map(id, node.values))
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "`…`" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            text = node.value
+        else:
+            continue
+        if text.count(" ") >= 2:
+            yield node.lineno, text
 
 
 def violations(source: str) -> list[str]:
@@ -40,6 +60,18 @@ FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob(
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_are_plain(path: Path) -> None:
     assert violations(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.relative_to(ROOT).parts[0] in PRODUCT],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_errors_help_and_output_are_plain(path: Path) -> None:
+    found = [
+        (line, text, *PRINTED.findall(QUOTED.sub("", text))) for line, text in printed(path.read_text(encoding="utf-8"))
+    ]
+    assert [each for each in found if len(each) > 2] == []
 
 
 @pytest.mark.parametrize(
