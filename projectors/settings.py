@@ -55,7 +55,7 @@ def find_projection(projections: Sequence[type[Projection]], name: str, version:
     if not fitting or (version is not None and version not in fitting):
         wanted = name if version is None else f"{name}@{version}"
         given = ", ".join(sorted(f"{each.name}@{each.version}" for each in projections))
-        raise InvalidConfig(f"projection {wanted!r} is none of those loaded ({given}); name its class with --projection")
+        raise InvalidConfig(f"projection {wanted!r} is not one of those loaded ({given}); name its class with --projection")
     return fitting[max(fitting) if version is None else version]
 
 

@@ -256,12 +256,12 @@ def fail():
     try:
         int("secret")
     except ValueError as error:
-        raise ProjectionFailed("projection account cannot digest event 7", error) from error
+        raise ProjectionFailed("projection account cannot process event 7", error) from error
 
 run(app)
 """
     result = python(code)
-    assert (result.returncode, "cannot digest event 7: ValueError" in result.stderr) == (1, True)
+    assert (result.returncode, "cannot process event 7: ValueError" in result.stderr) == (1, True)
     assert "secret" not in result.stderr
 
 

@@ -1,4 +1,4 @@
-"""Docstrings and texts that people read in plain technical English: no sentence fragments, no words that a plain verb replaces."""
+"""Docstrings and printed texts in plain technical English: no sentence fragments, no words that a plain verb replaces."""
 
 from __future__ import annotations
 

@@ -29,9 +29,9 @@ def document(projections: Mapping[str, type[Projection]]) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": (
                 "Streams of immutable events in one region, and their values. Consistency tokens are ETags (a value's has "
-                "its projection's version and a digest of the body behind it, after dots): give an ETag as If-Match to "
-                "write only where nobody has written since, a body's `token` as Meridian-At-Least to read at least what it "
-                "names. Parameters that are not listed, or come twice, and conditions that are not listed are refused with "
+                "its projection's version and a digest of the body appended, after dots): give an ETag as If-Match to "
+                "write only if the stream has not changed since, a body's `token` as Meridian-At-Least to read at least "
+                "what it covers. Parameters and conditions that are not listed, and repeated parameters, are refused with "
                 "400; so is a path in which an encoded `/` takes the place of a separator."
             ),
         },
@@ -67,21 +67,23 @@ _STREAM = [
     {"name": "type", "in": "path", "required": True, "schema": _name(MAX_TYPE_BYTES), "description": "e.g. user"},
     {"name": "id", "in": "path", "required": True, "schema": _name(MAX_ID_BYTES), "description": "e.g. homer"},
 ]
-_AFTER = _query("after", _TEXT, "A token: give only what it does not name")
+_AFTER = _query("after", _TEXT, "Token: return only events that it does not cover")
 _LIMIT = _query(
     "limit",
     {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
-    "At most so many, and some 5 MB as JSON within JSON; but one",
+    "Maximum number of entries; a page ends at about 5 MB of JSON, too, and has at least one",
 )
-_AT_LEAST = _header("Meridian-At-Least", "A token: answer with at least what it names, or 503 within a bounded time")
-_SEEN = _header("Meridian-At-Least", "A token of what the writer has seen: the events sort after all of it")
-_EXACTLY = _header("If-Match", "ETags of which the value is to be one, or `*` for any of a stream with events: else 412")
-_CACHED = _header("If-None-Match", "ETags that the reader has, or `*` for any of a stream with events: 304 when it is one")
+_AT_LEAST = _header(
+    "Meridian-At-Least", "Token: the answer includes at least what it covers, or is 503 within a bounded time"
+)
+_SEEN = _header("Meridian-At-Least", "Token of what the writer has observed: the events are ordered after all of it")
+_EXACTLY = _header("If-Match", "ETags, one of which must match the value, or `*` for any stream with events; otherwise 412")
+_CACHED = _header("If-None-Match", "ETags that the client holds, or `*` for any stream with events; 304 if one matches")
 
 
 def _projection(projections: Mapping[str, type[Projection]]) -> Json:
     served = ", ".join(f"{name} (of {', '.join(each.stream_types)})" for name, each in sorted(projections.items())) or "none"
-    return _query("projection", _TEXT, f"Which projection, where a stream feeds several. Served here: {served}")
+    return _query("projection", _TEXT, f"Projection to read; required where a stream feeds several. Served here: {served}")
 
 
 def _ref(name: str) -> Json:
@@ -93,7 +95,7 @@ def _json(text: str, schema: Json, etag: bool = False) -> Json:
         {
             "ETag": {
                 "schema": _TEXT,
-                "description": "The consistency token, quoted; of a value with .version.digest behind it",
+                "description": "Consistency token, quoted; for a value, followed by .version.digest",
             }
         }
         if etag
@@ -107,20 +109,20 @@ def _problem(text: str) -> Json:
 
 
 _READ_PROBLEMS = {
-    "400": _problem("A name, parameter or token that cannot be"),
+    "400": _problem("Invalid name, parameter or token"),
     "404": _problem("No such path or projection"),
-    "503": _problem("What the token names is not here yet, or the region does not answer: try again"),
+    "503": _problem("The region has not caught up with the token, or does not answer: try again"),
 }
 _WRITE_PROBLEMS = {
-    "400": _problem("A name, header, token or body that cannot be"),
+    "400": _problem("Invalid name, header, token or body"),
     "404": _problem("No such path"),
-    "409": _problem("Others kept writing, or a clock is ahead: nothing was written, try again"),
-    "412": _problem("A precondition does not hold: the reasons, and the present token"),
+    "409": _problem("Concurrent writes kept conflicting, or a clock is ahead: nothing was written, try again"),
+    "412": _problem("A precondition failed: the reasons, and the current token"),
     "413": _problem("Too large"),
     "415": _problem("Not application/json"),
-    "422": _problem("An event that cannot be, or that a projection could not digest"),
-    "503": _problem("What a token names is not here yet, or the region does not answer or lags: nothing was written"),
-    "504": _problem("No answer came: it may be written or not. Read the stream, or try again with If-Match"),
+    "422": _problem("Invalid event, or one that a projection could not process"),
+    "503": _problem("The region has not caught up with a token, or does not answer: nothing was written"),
+    "504": _problem("No answer arrived, so the outcome is unknown. Read the stream, or try again with If-Match"),
 }
 
 
@@ -136,8 +138,8 @@ def _value(projections: Mapping[str, type[Projection]]) -> Json:
         "parameters": [_projection(projections), *moments, _AT_LEAST, _EXACTLY, _CACHED],
         "responses": {
             "200": _json("The value", _ref("Value"), etag=True),
-            "304": {"description": "The reader has it already"},
-            "412": _problem("It is none that If-Match names: the reasons, and the present ETag"),
+            "304": {"description": "The client already has it"},
+            "412": _problem("The value does not match If-Match: the reasons, and the current ETag"),
             **_READ_PROBLEMS,
         },
     }
@@ -150,7 +152,7 @@ def _history(projections: Mapping[str, type[Projection]]) -> Json:
     return {
         "summary": "The value after each event",
         "parameters": [_projection(projections), _AFTER, _LIMIT, _AT_LEAST],
-        "responses": {"200": _json("A page; its token is where the next begins", schema), **_READ_PROBLEMS},
+        "responses": {"200": _json("A page; its token starts the next one", schema), **_READ_PROBLEMS},
     }
 
 
@@ -161,7 +163,7 @@ def _changes() -> Json:
     return {
         "summary": "The change feed: events since a token",
         "parameters": [_AFTER, _LIMIT, _AT_LEAST],
-        "responses": {"200": _json("A page; its token is where the next begins", schema), **_READ_PROBLEMS},
+        "responses": {"200": _json("A page; its token starts the next one", schema), **_READ_PROBLEMS},
     }
 
 
@@ -173,7 +175,7 @@ def _audit() -> Json:
     return {
         "summary": "Who did what and when",
         "parameters": [_AFTER, _LIMIT, _AT_LEAST],
-        "responses": {"200": _json("A page; its token is where the next begins", schema), **_READ_PROBLEMS},
+        "responses": {"200": _json("A page; its token starts the next one", schema), **_READ_PROBLEMS},
     }
 
 
@@ -217,7 +219,7 @@ _SCHEMAS: Json = {
             "type": _name(MAX_EVENT_TYPE_BYTES),
             "payload": {"type": "object", "description": "I-JSON: integers within 2^53, at most 32 levels deep"},
             "version": {"type": "integer", "minimum": 1, "maximum": 65535, "default": 1},
-            "metadata": {**_TEXTS, "description": "who, correlation, causation, and what else is about the event"},
+            "metadata": {**_TEXTS, "description": "who, correlation, causation, and other facts about the event"},
         },
         optional=("version", "metadata"),
     ),

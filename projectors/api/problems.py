@@ -54,13 +54,13 @@ _RETRY_AFTER = {"contention", "clock-ahead", "not-here-yet", "not-ready", "outco
 
 # Replaces errors whose text may name endpoints, accounts or stored content: those belong in the log.
 _PUBLIC = {
-    "damaged": "what is stored here cannot be read; the region's log says what and why",
-    "outcome-unknown": "no answer came: it may be written or not. Read the stream, or try again with If-Match",
+    "damaged": "stored data cannot be read; see the region's log",
+    "outcome-unknown": "no answer arrived, so the outcome is unknown. Read the stream, or try again with If-Match",
     "region-unavailable": "the region does not answer, or throttles; nothing was written. Try again",
-    "region-fenced": "the region takes no appends now; nothing was written. Call another region",
-    "not-ready": "the region's tables cannot be reached; its log says why",
-    "misconfigured": "the region is not set up as it should be; its log says what is wrong",
-    "failed": "the region failed; its log says why",
+    "region-fenced": "the region does not accept appends now; nothing was written. Use another region",
+    "not-ready": "the region's tables cannot be reached; see its log",
+    "misconfigured": "the region is misconfigured; see its log",
+    "failed": "the region failed; see its log",
 }
 
 

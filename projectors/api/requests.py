@@ -52,10 +52,10 @@ def check_parameters(request: Request, known: Collection[str]) -> None:
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         if name not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise _bad(f"the query has {shown(name)}, which means nothing here; {takes}")
+            takes = f"this path takes {', '.join(known)}" if known else "this path takes none"
+            raise _bad(f"unknown query parameter {shown(name)}; {takes}")
         if given.count(name) > 1:
-            raise _bad(f"the query has {name} {given.count(name)} times; give it once")
+            raise _bad(f"query parameter {name} is given {given.count(name)} times; give it once")
 
 
 def check_conditions(request: Request, judged: Collection[str], instead: str) -> None:
@@ -71,7 +71,7 @@ def check_conditions(request: Request, judged: Collection[str], instead: str) ->
             continue
         if reads and (name not in (IF_MATCH, IF_NONE_MATCH) or (name == IF_NONE_MATCH and "*" not in tags(request, name))):
             continue
-        raise _bad(f"{name} is not judged here; {instead}")
+        raise _bad(f"{name} is not supported here; {instead}")
 
 
 def at_least_of(request: Request) -> str | None:
@@ -182,7 +182,7 @@ def json_of(body: bytes) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def events_of(value: Any) -> list[NewEvent]:
@@ -226,7 +226,7 @@ def only(body: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def _only(value: Mapping[str, Any], where: str, names: Sequence[str]) -> None:
     if strange := sorted(set(value) - set(names)):
-        raise _unfit(f"{where} has {shown(strange[0])}, which means nothing here; it takes {', '.join(names)}")
+        raise _unfit(f"{where} has the unknown member {shown(strange[0])}; it takes {', '.join(names)}")
 
 
 def _fields(value: Any, where: str, wanted: Mapping[str, type], optional: Mapping[str, type]) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def _fields(value: Any, where: str, wanted: Mapping[str, type], optional: Mappin
         if name not in value and name in optional:
             continue
         if type(value.get(name)) is not kind:
-            raise _unfit(f"{where}.{name} is missing or no {_KINDS[kind]}")
+            raise _unfit(f"{where}.{name} is missing, or is not of type {_KINDS[kind]}")
     return value
 
 

@@ -30,9 +30,9 @@ _DIGEST_CHARACTERS = 16
 _MOMENTS = ("projection", "token", "time", "sequence", "region")
 _PAGE = ("after", "limit")
 _BOTH = (requests.IF_MATCH, requests.IF_NONE_MATCH)
-_NO_ETAG = "this answer has no ETag: leave the header out, and follow `token` instead"
-_OF_A_MEMBER = "say it of each operation, with the body's member if_match (a token) or if_empty"
-_NO_TIMES = "streams have no modification time: give If-Match or If-None-Match"
+_NO_ETAG = "this answer has no ETag: omit the header, and use `token`"
+_OF_A_MEMBER = "set if_match (a token) or if_empty on each operation of the body"
+_NO_TIMES = "streams have no modification time: use If-Match or If-None-Match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _Api:
             # Forgetting changes a value under the same token: the tag is of the bytes.
             etag = response.headers["ETag"] = f'"{answer.token}.{answer.version}.{digest}"'
             if requests.changed(request, etag, exists):
-                detail = f"the value is another one than {requests.IF_MATCH} names: read it again"
+                detail = f"the value does not match {requests.IF_MATCH}: read it again"
                 raise Problem("precondition-failed", 412, detail, {"ETag": etag}, reasons=[detail], token=answer.token)
             if requests.matches(request, etag, exists):
                 return Response(status_code=304, headers={**_READ, "ETag": etag})

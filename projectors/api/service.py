@@ -149,11 +149,11 @@ class Service:
     def _query(self, stream: StreamId, projection: str | None) -> Query:
         fitting = {each.name for each in self._queries if each.reads(stream)}
         if not fitting:
-            raise Problem("not-found", 404, f"no projection is fed by streams of type {stream.type!r} here")
+            raise Problem("not-found", 404, f"no projection reads streams of type {stream.type!r} here")
         if projection is None and len(fitting) == 1:
             (projection,) = fitting
         if projection not in fitting:
-            named = f"{projection!r} is none of them" if projection is not None else "name one with ?projection="
+            named = f"{projection!r} is not one of them" if projection is not None else "name one with ?projection="
             raise Problem("not-found", 404, f"streams of type {stream.type!r} feed {', '.join(sorted(fitting))}; {named}")
         chosen = self._versions.chosen(each for each in self._queries if each.name == projection)[projection]
         if not chosen.reads(stream):
@@ -173,7 +173,7 @@ class Service:
             raise InvalidOperation(f"{error}. Nothing was written; write to fewer streams at once") from error
 
     def _digestible(self, stream: StreamId, events: Sequence[NewEvent]) -> None:
-        """Refuse events that a projection here could not digest: once written they would stay for good."""
+        """Refuse events that a projection here could not process: once written they would stay for good."""
         for query in self._checks:
             if query.projection.reads(stream):
                 try:

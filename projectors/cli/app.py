@@ -74,7 +74,7 @@ def show(
     alone: Alone,
     projection: Annotated[str, typer.Argument(help="The projection's name, e.g. aircraft")],
     stream: Annotated[str, typer.Argument(help="type/id, e.g. aircraft/N14228")],
-    version: Annotated[int | None, typer.Option(help="Its version; default: what readers see.", min=1)] = None,
+    version: Annotated[int | None, typer.Option(help="Its version; default: the one that readers see.", min=1)] = None,
     sink: Sink = "dynamodb",
 ) -> None:
     """Print one view as this region has it: its value, version vector and digest, as JSON."""

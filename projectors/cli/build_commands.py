@@ -43,7 +43,7 @@ def rebuild(
     projections: Projections = None,
     version: Version = None,
     sink: Sink = DYNAMODB,
-    again: Annotated[bool, typer.Option("--again", help="From the beginning, though it is built already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Rebuild from the beginning, even if it is already built.")] = False,
 ) -> None:
     """Build a projection's version from the whole history, beside the one readers see. If killed, it resumes from there."""
     here = Here.connect(among.settings())
@@ -66,17 +66,17 @@ def rebuild(
         raise typer.Exit(130)
     out.print(f"{name}@{projection.version}: {build.streams:,} streams, {build.events:,} events in {build.seconds:.1f} s")
     if build.failures:
-        err.print(f"{build.failures:,} views stand still at events that the projection cannot digest")
+        err.print(f"{build.failures:,} views have stopped at events that the projection cannot process")
         raise typer.Exit(1)
 
 
 def switch(
     alone: Alone,
     name: Name,
-    version: Annotated[int, typer.Argument(help="The version that readers are to see", min=1)],
+    version: Annotated[int, typer.Argument(help="The version that readers will see", min=1)],
     projections: Projections = None,
     sink: Sink = DYNAMODB,
-    force: Annotated[bool, typer.Option("--force", help="Though it is not built whole.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if it is not completely built.")] = False,
 ) -> None:
     """Let readers see another version of a projection, at once and all of it. The previous one stays: switch back to it."""
     settings = alone.settings()
@@ -85,9 +85,11 @@ def switch(
     before = known.switch(name, version, was=was, force=force)
     if isinstance(place, ReadDirectly):
         place.activate(name, version)  # also if it was switched before: a run that was killed in between is completed
-    told = f"version {before}" if before is not None else "the lowest version loaded"
+    previous = f"version {before}" if before is not None else "the lowest version loaded"
     out.print(
-        f"readers of {name} in {settings.region} see version {version} now; before: {told}", highlight=False, soft_wrap=True
+        f"readers of {name} in {settings.region} see version {version} now; previously: {previous}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -99,7 +101,7 @@ def versions(alone: Alone, projections: Projections = None, sink: Sink = DYNAMOD
     chosen = {name: (active, previous) for name, active, previous in known.known()}
     named = {*builds, *((each.name, each.version) for each in loaded)}
     named |= {(name, version) for name, both in chosen.items() for version in both if version is not None}
-    table = Table("projection", "version", "readers", "streams", "events", "seconds", "cannot digest")
+    table = Table("projection", "version", "readers", "streams", "events", "seconds", "cannot process")
     for name, version in sorted(named):
         active, previous = chosen.get(name, (None, None))
         sees = known.seen(name, loaded) if active is not None or any(each.name == name for each in loaded) else None
@@ -121,7 +123,7 @@ def drop(
     version: Annotated[int, typer.Argument(help="The version to remove", min=1)],
     sink: Sink = DYNAMODB,
     force: Annotated[
-        bool, typer.Option("--force", help="Though readers were never switched, and so may see this version.")
+        bool, typer.Option("--force", help="Even if readers were never switched, and so may see this version.")
     ] = False,
 ) -> None:
     """Remove every view of a version that readers do not see. Its class must not be projected any more."""

@@ -44,11 +44,13 @@ def verify(
     among: Among,
     name: Name,
     projections: Projections = None,
-    version: Annotated[int | None, typer.Option("--version", help="Its version; default: what readers see.", min=1)] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Its version; default: the one that readers see.", min=1)
+    ] = None,
     sinks: Sinks = None,
     regions: Annotated[bool, typer.Option("--regions", help="Compare every region's DynamoDB views, too.")] = False,
     events: Annotated[
-        bool, typer.Option("--events", help="Fold all events again and compare with that. Needs --projection.")
+        bool, typer.Option("--events", help="Also fold all events again and compare with the result. Needs --projection.")
     ] = False,
     thorough: Annotated[
         bool,
@@ -58,7 +60,7 @@ def verify(
             "what was changed behind them. Costs a read of each view.",
         ),
     ] = False,
-    settle: Annotated[float, typer.Option(help="Seconds in which what is on its way may arrive.", min=0)] = 5.0,
+    settle: Annotated[float, typer.Option(help="Maximum seconds to wait for events in transit.", min=0)] = 5.0,
 ) -> None:
     """Prove that views are the same bytes in several sinks, in all regions, or as the events have it. Names those that are
     not, and exits 1."""
@@ -71,7 +73,7 @@ def verify(
     if regions:
         places += [_place(settings.at(peer), DYNAMODB) for peer in settings.peers]
         if not settings.peers:
-            raise InvalidConfig("--regions compares with peers, and none is named; give --peers or set MERIDIAN_PEERS")
+            raise InvalidConfig("--regions compares with peers, and no peer is given; give --peers or set MERIDIAN_PEERS")
     if events:
         here = Here.connect(settings)
         folded = Folded(find_projection(read_projections(projections), name, chosen), here.store, here.personal)
@@ -99,7 +101,7 @@ def _place(settings: Settings, address: str) -> Place:
 
 def _tell(verdict: Verdict) -> None:
     between = f"{verdict.left} and {verdict.right}"
-    cost = f"{verdict.effort.ranges:,} ranges and {verdict.effort.rows:,} of {verdict.effort.views:,} views looked at"
+    cost = f"{verdict.effort.ranges:,} ranges and {verdict.effort.rows:,} of {verdict.effort.views:,} views read"
     if verdict.equal:
         out.print(
             f"{between}: equal ({verdict.effort.views:,} views; {cost})", highlight=False, markup=False, soft_wrap=True
@@ -109,14 +111,16 @@ def _tell(verdict: Verdict) -> None:
         line = f"{between}: {len(verdict.differing):,} views differ ({cost})"
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     for each in verdict.differing[:_SHOWN]:
-        _line(each, "DAMAGED: same events, other bytes" if each.damaged else "not the same events")
+        _line(each, "DAMAGED: same events, different bytes" if each.damaged else "not the same events")
     if len(verdict.differing) > _SHOWN:
         out.print(f"  and {len(verdict.differing) - _SHOWN:,} more")
     if verdict.unjudged:
-        line = f"{between}: {len(verdict.unjudged):,} views cannot be judged: a region with keys for them does not answer"
+        line = (
+            f"{between}: {len(verdict.unjudged):,} views cannot be compared: a region that holds their keys does not answer"
+        )
         out.print(line, highlight=False, markup=False, soft_wrap=True)
     for each in verdict.unjudged[:_SHOWN]:
-        _line(each, "cannot be judged")
+        _line(each, "cannot be compared")
 
 
 def _line(each: Difference, what: str) -> None:
@@ -135,8 +139,10 @@ def conflicts_of(
     among: Among,
     stream: Annotated[str, typer.Argument(help="type/id, e.g. aircraft/N14228")],
     projections: Projections = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only this projection's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each, with both events' payloads.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Only conflicts of this projection.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each as a line of JSON, with both events' payloads.")
+    ] = False,
 ) -> None:
     """List what conflict rules have discarded in a stream: the event that lost, and the one that it lost to."""
     loaded, of = read_projections(projections), StreamId.parse(stream)
@@ -145,7 +151,7 @@ def conflicts_of(
         loaded = [each for each in loaded if each.name == name]
     fitting = [each for each in loaded if each.reads(of)]
     if not fitting:
-        raise InvalidConfig(f"no projection given is fed by streams of type {of.type!r}; name one with --projection")
+        raise InvalidConfig(f"no given projection reads streams of type {of.type!r}; name one with --projection")
     here = Here.connect(among.settings())
     events = [event for lane in here.store.regions for event in _readable(here, of, lane)]
     reveal = here.personal.reveal if here.personal is not None else None
@@ -169,11 +175,11 @@ def _readable(here: Here, stream: StreamId, region: str) -> Iterator[Event]:
     try:
         yield from here.store.read_lane(stream, region)
     except DamagedEvent as error:
-        err.print(f"left out, with what follows in its lane: {error}", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"skipped, with the rest of its lane: {error}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _skipped(event: Event, why: str) -> None:
-    err.print(f"left out: {event.id}: {why}", highlight=False, markup=False, soft_wrap=True)
+    err.print(f"skipped: {event.id}: {why}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _event(event: Event) -> str:
@@ -204,9 +210,7 @@ def replay(
     version: Version = None,
     at: Annotated[
         str | None,
-        typer.Option(
-            help="Only up to a moment: a token, a time (2026-11-24T12:00:00Z), or REGION:SEQUENCE.", metavar="MOMENT"
-        ),
+        typer.Option(help="Stop at a moment: a token, a time (2026-11-24T12:00:00Z), or REGION:SEQUENCE.", metavar="MOMENT"),
     ] = None,
     field: Annotated[
         list[str] | None, typer.Option("--field", help="Show only events that changed this field; repeat for more.")
@@ -252,7 +256,9 @@ def row(
     name: Name,
     row: Annotated[str, typer.Argument(help="The row, e.g. JFK")],
     projections: Projections = None,
-    version: Annotated[int | None, typer.Option("--version", help="Its version; default: what readers see.", min=1)] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Its version; default: the one that readers see.", min=1)
+    ] = None,
     sink: Sink = DYNAMODB,
 ) -> None:
     """Print a row of a cross-stream projection: its value, how many streams feed it, and its digest, as JSON."""

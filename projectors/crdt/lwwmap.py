@@ -31,7 +31,7 @@ class LwwMap:
     Bounded by the keys ever named: a removed key stays, as an earlier assignment may still come.
     """
 
-    rule: str = "Of each key the put or remove with the latest (HLC, region, sequence) stays; the others are dropped."
+    rule: str = "For each key, the put or remove with the latest (HLC, region, sequence) is kept; the others are dropped."
     source: str = "Shapiro, Preguiça, Baquero, Zawirski: A comprehensive study of CRDTs, RR-7506, specification 8 (2011)"
 
     def initial(self) -> State:

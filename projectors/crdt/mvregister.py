@@ -76,7 +76,9 @@ class LatestRegister(MvRegister):
     """Last-writer-wins register for maps: it keeps as many entries as there are regions, so that a remove can take away
     those that it had observed and leave the others. State as of MvRegister."""
 
-    rule: str = "Of the assignments that no other assignment has observed, the one with the latest (HLC, region) is shown."
+    rule: str = (
+        "Among the assignments that no other assignment has observed, the one with the latest (HLC, region) is shown."
+    )
 
     def value(self, state: State) -> Any:
         entries = [(entry[1], region, entry[0]) for region, entry in state["values"].items()]

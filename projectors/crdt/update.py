@@ -29,7 +29,7 @@ class Refused(ValueError):
 
 
 def check_update(update: bytes) -> None:
-    """Check an update. Raises Refused when it is cut short or goes on after its end, for values nested deeper than
+    """Check an update. Raises Refused when it is truncated or goes on after its end, for values nested deeper than
     MAX_NESTING, and for shared types within the document: those can be nested by one update after the other, without an
     end."""
     _walk(_Reader(update))
@@ -61,7 +61,7 @@ def _walk(reader: _Reader) -> None:
             start = reader.clock(0)
             reader.clock(start, reader.integer())
     if reader.left:
-        raise Refused(f"{reader.left} bytes too many")
+        raise Refused(f"{reader.left} surplus bytes")
 
 
 def _struct(reader: _Reader) -> int:
@@ -229,7 +229,7 @@ class _Reader:
 
     def skip(self, length: int) -> None:
         if length > self.left:
-            raise Refused("it is cut short")
+            raise Refused("it is truncated")
         self._at += length
 
     def integer(self, most: int = _MOST) -> int:
@@ -248,7 +248,7 @@ class _Reader:
         """Read the number of items that follow: each has at least one byte."""
         count = self.integer()
         if count > self.left:
-            raise Refused("it is cut short")
+            raise Refused("it is truncated")
         return count
 
     def clock(self, clock: int, length: int | None = None) -> int:

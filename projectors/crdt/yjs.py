@@ -76,7 +76,7 @@ class YjsDocument:
         try:
             check_update(update)
         except Refused as error:
-            raise InvalidOperation(f"{_brief(operation)} is no Yjs update for a view: {error}") from None
+            raise InvalidOperation(f"{_brief(operation)} is not a Yjs update for a view: {error}") from None
         last, held = state.get(tag.region, (0, ""))
         if tag.sequence <= last:
             return state
@@ -87,7 +87,7 @@ class YjsDocument:
             self._open(whole)
             return whole
 
-        lane = _guarded(merged, lambda error: InvalidOperation(f"{_brief(operation)} is no Yjs update: {error}"))
+        lane = _guarded(merged, lambda error: InvalidOperation(f"{_brief(operation)} is not a Yjs update: {error}"))
         return {**state, tag.region: [tag.sequence, b64encode(lane).decode()]}
 
     def is_state(self, state: Any) -> bool:
@@ -103,7 +103,7 @@ class YjsDocument:
     def value(self, state: State) -> Any:
         """Return the document's value. What JSON cannot hold (bytes, subdocuments, numbers without a value) becomes null.
         Raises InvalidEvent when the lanes' updates cannot be merged, which those of editors always can."""
-        shown = _guarded(lambda: _read(self._document(state)[1]), lambda error: InvalidEvent(f"no Yjs document: {error}"))
+        shown = _guarded(lambda: _read(self._document(state)[1]), lambda error: InvalidEvent(f"not a Yjs document: {error}"))
         return _plain(shown)
 
     def discarded(self, left: Made, right: Made) -> Made | None:

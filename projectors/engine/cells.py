@@ -74,7 +74,7 @@ class Spread:
         except (RegionUnavailable, InvalidConfig, _OfAnother):
             raise
         except InvalidEvent as error:
-            self.refused = f"a cell of it cannot be written down: {place(error)}. {REMEDY}"
+            self.refused = f"one of its cells cannot be serialized: {place(error)}. {REMEDY}"
         except Exception as error:  # whatever the projection's code raises concerns it alone
             self.refused = failed(self.projection, error)
         return None
@@ -98,7 +98,7 @@ def _spread(spreads: Sequence[Spread], store: EventStore, sink: Sink, destroy: C
     routed = [(each, *route) for each in spreads if (route := each.alone(partial(_route, each, store, destroy))) is not None]
     for each, _, rows in routed:
         if rows and len(str(each.stream).encode()) > _MAX_OWNER_BYTES:
-            each.refused = f"its stream's name has more than {_MAX_OWNER_BYTES:,} bytes, and such a stream can own no cells"
+            each.refused = f"its stream's name has more than {_MAX_OWNER_BYTES:,} bytes, and such a stream cannot own cells"
     routed = [(each, events, rows) for each, events, rows in routed if not each.refused]
     stored, damaged = load_each(sink, [_cell(each, row) for each, _, rows in routed for row in sorted(rows)])
     _check_positions([(each, rows) for each, _, rows in routed], stored, sink)
@@ -190,7 +190,7 @@ class _OfAnother(Exception):
 
 
 def _read(each: Spread, cell: View | None) -> tuple[dict[str, Any], VersionVector]:
-    """Return a cell's states and vector. A cell of another declaration counts as absent, while its stream is folded anew."""
+    """Return a cell's states and vector. One of another declaration counts as absent, while its stream is folded again."""
     if cell is None or (each.view is None and each.projection.misfit(cell)):
         return each.projection.initial(), EMPTY
     states = cell.state

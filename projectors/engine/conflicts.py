@@ -24,7 +24,7 @@ _STREAMS_KEPT = 2_000
 _EVENTS_KEPT = 4
 
 Skip = Callable[[Event, str], None]
-"""Callback for each event that a projection cannot digest, with the reason, which quotes no payload."""
+"""Callback for each event that a projection cannot process, with the reason, which quotes no payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class _Known:
                 crdt.apply(crdt.initial(), operation, tag)
             except Exception as error:  # a type cannot judge what it refuses
                 raise ProjectionFailed(
-                    f"projection {projection.name}, field {name}, cannot digest event {event.id} of type {event.type!r}",
+                    f"projection {projection.name}, field {name}, cannot process event {event.id} of type {event.type!r}",
                     error,
                 ) from error
             made[name] = Made(operation, tag)
@@ -231,7 +231,7 @@ class Recent:
         if len(self._streams) > _STREAMS_KEPT:
             self._streams.popitem(last=False)
         if event.sequence <= stream.last.get(event.region, 0):
-            return  # another version's, or folded anew
+            return  # another version's, or folded again
         stream.last[event.region] = event.sequence
         found = set[tuple[str, str]]()
         for region, others in stream.lanes.items():

@@ -7,7 +7,7 @@ that is not there yet starts with everything of its stream that is here.
 The cells of a cross-stream projection are saved before the view that says how far their stream is folded. A crash between
 the two leaves cells ahead of it; each has its own vector, and so skips what it holds already.
 
-When it meets a subject that is forgotten, a view is folded anew from the whole history without the subject's personal
+When it meets a subject that is forgotten, a view is folded again from the whole history without the subject's personal
 fields. The set of these subjects is part of the view's state, so it is the same whenever and wherever it is folded.
 """
 
@@ -275,7 +275,7 @@ class Engine:
         passes: dict[ViewKey, Pass],
     ) -> View | None:
         """Return the view with the wanted events folded in, or None when there is nothing to do. `before` is how far the
-        sink has it: a view that counts as absent is folded anew, at least up to there."""
+        sink has it: a view that counts as absent is folded again, at least up to there."""
         seen = view.vector if view is not None else EMPTY
         upto = wanted.upto.join(before or EMPTY)
         if upto <= seen:
@@ -296,7 +296,7 @@ class Engine:
                 return folded
             reason = f"its view would have {folded.size:,} bytes; sinks take {MAX_VIEW_BYTES:,}. Keep less in it"
         except InvalidEvent as error:
-            reason = f"its view cannot be written down: {place(error)}. {REMEDY}"
+            reason = f"its view cannot be serialized: {place(error)}. {REMEDY}"
         except Exception as error:  # a type's own code may raise anything
             reason = failed(projection, error)
         report.fail(projection, stream, upto, seen, reason)

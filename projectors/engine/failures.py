@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Event that a projection cannot digest. The view stays before it; all other views go on."""
+    """Event that a projection cannot process. The view stays before it; all other views go on."""
 
     projection: str
     event_id: str
@@ -66,8 +66,8 @@ def stranger(region: str) -> str:
 def unknown(region: str, regions: Collection[str]) -> str:
     """Return what to do about an unknown region."""
     return (
-        f"{region} is no region of this system as it is known here ({', '.join(sorted(regions))}); add it to the peers if "
-        "it is one, and its lanes are folded; if not, somebody forged events in the table"
+        f"{region} is not a known region of this system ({', '.join(sorted(regions))}); add it to the peers if it belongs "
+        "to the system, and its lanes are folded; otherwise its events in the table are forged"
     )
 
 

@@ -69,7 +69,7 @@ class Sink(Protocol):
         """
 
     def discard(self, keys: Collection[ViewKey]) -> None:
-        """Remove these views, whatever they hold, so that they are folded anew. Absent ones are skipped."""
+        """Remove these views, whatever they hold, so that they are folded again. Absent ones are skipped."""
 
     def drop(self, projection: str, version: int) -> Iterator[int]:
         """Remove every view of a projection's version; yields the number removed so far. May be interrupted and begun again:

@@ -151,7 +151,7 @@ def flag(wins: Literal["enable", "disable"] = "enable", /, **handlers: Handler) 
     """Declare a flag: true or false, false at first. Each handler returns True or False; `wins` decides between two at
     once."""
     if wins not in ("enable", "disable"):
-        raise InvalidConfig(f"of a flag 'enable' or 'disable' wins, not {wins!r}")
+        raise InvalidConfig(f"a flag's `wins` is 'enable' or 'disable', not {wins!r}")
     return Field(EnableWinsFlag() if wins == "enable" else DisableWinsFlag(), handlers)
 
 

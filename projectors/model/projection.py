@@ -53,13 +53,13 @@ _MARK_CHARACTERS = 12
 _judged: dict[tuple[type, bytes], str] = {}
 """Reasons why stored views are misfits, by class and digest: computing a document's value takes milliseconds."""
 REMEDY = (
-    "Mend the projection and deploy it; the view goes on with the next event of its stream, or with `projectors rebuild`. "
-    "Where its declaration changed, raise its version"
+    "Correct the projection and deploy it; the view continues with the next event of its stream, or with "
+    "`projectors rebuild`. If its declaration changed, raise its version"
 )
 
 
 class ProjectionFailed(MeridianError):
-    """A projection cannot digest an event: its code or the event is wrong. The view stays before that event.
+    """A projection cannot process an event: its code or the event is wrong. The view stays before that event.
 
     Its text may hold a part of the payload; `public` says where it happened without that, for logs and dead letters.
     """
@@ -162,7 +162,7 @@ class Projection:
         cls._declared = _mark(cls)
         if lost:
             raise InvalidConfig(
-                f"projection {cls.__qualname__} counts {', '.join(sorted(lost))} in no row; name each in `rows`"
+                f"projection {cls.__qualname__} has no row for event types {', '.join(sorted(lost))}; name each in `rows`"
             )
 
     @classmethod
@@ -185,7 +185,7 @@ class Projection:
             return ()
         except Exception as error:  # as in `apply`
             raise ProjectionFailed(
-                f"projection {cls.name} cannot tell the row of event {event.id} of type {event.type!r}", error
+                f"projection {cls.name} cannot determine the row of event {event.id} of type {event.type!r}", error
             ) from error
 
     @classmethod
@@ -194,14 +194,14 @@ class Projection:
         try:
             return {name: field.crdt.initial() for name, field in cls.fields.items()}
         except Exception as error:  # a type's own code may raise anything
-            raise ProjectionFailed(f"projection {cls.name} cannot make its first states", error) from error
+            raise ProjectionFailed(f"projection {cls.name} cannot create its initial states", error) from error
 
     @classmethod
     def apply(cls, states: dict[str, Any], event: Event, reveal: Reveal | None = None) -> dict[str, Any]:
         """Return the states after one more event of its lane.
 
         When the event reveals that a subject is forgotten, `forgotten_in` of the states grows: earlier folds may hold the
-        subject's fields, so fold anew from `without(initial(), …)`. Raises ProjectionFailed naming the field and the event,
+        subject's fields, so fold again from `without(initial(), …)`. Raises ProjectionFailed naming the field and the event,
         DamagedEvent for a damaged personal field, and what `reveal` raises.
         """
         subject = forgotten_subject(event)
@@ -223,7 +223,7 @@ class Projection:
                 continue
             except Exception as error:  # whatever a handler raises concerns this event and this view alone
                 raise ProjectionFailed(
-                    f"projection {cls.name}, field {name}, cannot digest event {event.id} of type {event.type!r}", error
+                    f"projection {cls.name}, field {name}, cannot process event {event.id} of type {event.type!r}", error
                 ) from error
         return changed
 
@@ -300,7 +300,7 @@ class Projection:
         except InvalidEvent:
             raise
         except Exception as error:  # a type's own code may raise anything
-            raise ProjectionFailed(f"projection {cls.name} cannot make its view of {key} at {seen}", error) from error
+            raise ProjectionFailed(f"projection {cls.name} cannot compute its view of {key} at {seen}", error) from error
         compact = without(compact, forgotten_in(states))
         return View(cls.name, cls.version, key, seen, encode_json(compact, "state"), encode_json(value, "value"), row)
 
@@ -366,7 +366,7 @@ class Projection:
                 continue
             except Exception as error:  # as in `apply`
                 raise ProjectionFailed(
-                    f"projection {cls.name}, field {name}, cannot digest event {event.id}", error
+                    f"projection {cls.name}, field {name}, cannot process event {event.id}", error
                 ) from error
             if operation is not None:
                 made[name] = operation

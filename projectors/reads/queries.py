@@ -62,7 +62,7 @@ _NOTHING = _Stored(None, None)
 class Query:
     """Queries for values of one projection. `sink` holds its views; `keep_after` is how many events a read may fold before
     it keeps the view itself (0: never). Safe to share between threads. All methods raise ProjectionFailed for an event that
-    the projection cannot digest, and what EventStore.state raises; a sink that does not answer fails nothing."""
+    the projection cannot process, and what EventStore.state raises; a sink that does not answer fails nothing."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class Query:
         try:
             return self.projection.view(str(stream), states, vector)
         except Exception as error:  # each event was fit, their sum is not; or a type's own code is wrong
-            where = f"projection {self.projection.name} cannot write down its view of {stream} at {vector}"
+            where = f"projection {self.projection.name} cannot serialize its view of {stream} at {vector}"
             raise ProjectionFailed(where, error) from error
 
 

@@ -30,13 +30,11 @@ class Row:
 def read_row(projection: type[Projection], sink: Sink, row: str, store: EventStore | None = None) -> Row:
     """Return a row of a cross-stream projection. A row that nothing feeds has its fields' initial values.
 
-    Cells that count as absent (`Projection.misfit`) are folded anew from the events of `store`. Raises RegionUnavailable,
+    Cells that count as absent (`Projection.misfit`) are folded again from the events of `store`. Raises RegionUnavailable,
     and InvalidConfig for such a cell when no store is given: without it the row would be wrong.
     """
     if not projection.rows:
-        raise InvalidConfig(
-            f"projection {projection.name} has no rows: it keeps a view of each stream; ask for one of those"
-        )
+        raise InvalidConfig(f"projection {projection.name} has no rows: it keeps a view of each stream; read one of those")
     stored = (_fitting(projection, cell, store) for cell in sink.cells(projection.name, projection.version, row))
     cells = [cell for cell in stored if cell is not None]
     states = {cell.key: cell.state for cell in cells}
@@ -54,8 +52,8 @@ def _fitting(projection: type[Projection], cell: View, store: EventStore | None)
         return cell
     if store is None:
         raise InvalidConfig(
-            f"the cell of {cell.key} in row {cell.row} of {projection.name} is none of the class's: {why}. Raise its "
-            f"version, or run `projectors rebuild {projection.name} --again`; with the event store it would be folded anew"
+            f"the cell of {cell.key} in row {cell.row} of {projection.name} does not fit the class: {why}. Raise its "
+            f"version, or run `projectors rebuild {projection.name} --again`; with the event store it would be folded again"
         )
     scratch, stream = MemorySink(), StreamId.parse(cell.key)
     lanes = store.begun([LaneId(region, stream) for region in store.regions])

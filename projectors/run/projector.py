@@ -94,7 +94,7 @@ class Projector:
             self._settle(lane.stream for lane in lanes)
             self._record(found)
         if found.lost:
-            raise RegionUnavailable(f"{len(found.waits)} lanes can neither be folded nor be put on a backlog")
+            raise RegionUnavailable(f"{len(found.waits)} lanes can be neither folded nor put on a backlog")
 
     # -- backlogs ----------------------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Projector:
             for other in self.feeds[1:] if not feed.name else ():  # a pointer to the views is one to every sink's
                 brought.found.add(other.catch_up(done, part.since))
             if brought.found.lost:
-                raise RegionUnavailable("what secondary sinks lack cannot be put on their backlogs")
+                raise RegionUnavailable("changes for secondary sinks cannot be put on their backlogs")
             self._record(brought.found, replayed=part.causes)
             mended = self._mend(done)
             feed.backlog.done(part, brought.failed, brought.rest)
@@ -210,5 +210,5 @@ class Projector:
 
 
 def _refused(failures: Iterable[Failure], refused: Sequence[Refused] = ()) -> int:
-    """Return the number of refused events: one that several projections or sinks cannot digest counts once."""
+    """Return the number of refused events: one that several projections or sinks cannot process counts once."""
     return len({each.event_id for each in failures}) + len(refused)

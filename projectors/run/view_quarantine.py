@@ -1,4 +1,4 @@
-"""Quarantine of events that views cannot digest: recorded once each, sent once to the dead letters if there are any, and
+"""Quarantine of events that views cannot process: recorded once each, sent once to the dead letters if there are any, and
 released when their lane has been folded past them. Keys and errors are recorded, never payloads."""
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Poison:
             log.info("projector.released", events=sorted(records))
 
     def forget(self, projection: str, version: int, still: Iterable[Failure] = ()) -> None:
-        """Release the records of a projection's version that was folded anew or is gone, except those that `still` fails."""
+        """Release the records of a projection's version that was folded again or is gone, but those that `still` fails."""
         name, again = named(projection, version), {each.key for each in still}
         records = self._quarantine.records()
         self.release({key: value for key, value in records if projection_of(key) == name and key not in again})

@@ -58,6 +58,6 @@ class ProjectorWorker:
             self._projector.reconcile()
         records = [record for batch in batches for record in batch.records]
         if records and (lost := self._projector.project(records)):
-            raise RegionUnavailable(f"{len(lost)} events can neither be folded nor be put on a backlog")
+            raise RegionUnavailable(f"{len(lost)} events can be neither folded nor put on a backlog")
         for batch in batches:
             self._reader.commit(batch)

@@ -33,8 +33,8 @@ def checked(address: str) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if authority.count("@") > 1 or "@" in rest[len(authority) :]:
         raise InvalidConfig(
-            f"the address of the sink {name_of(address)} cannot be read: it has an '@' in the wrong place. What is special "
-            "in user and password is to be percent-encoded: %40 for '@', %2F for '/', %3F for '?', %23 for '#'"
+            f"the address of the sink {name_of(address)} cannot be read: it has an '@' in the wrong place. Percent-encode "
+            "special characters in user and password: %40 for '@', %2F for '/', %3F for '?', %23 for '#'"
         )
     return name_of(address)
 

@@ -44,8 +44,8 @@ def open_sink(address: str, settings: Settings) -> Sink:
 
         return DynamoSink(settings)
     if address == MEMORY:
-        raise InvalidConfig(f"sink {address!r} would be gone when this process ends, and no other could read it; {_REMEDY}")
-    raise InvalidConfig(f"sink {name_of(address)!r} is of no known kind; {_REMEDY}")
+        raise InvalidConfig(f"sink {address!r} exists in this process alone and ends with it; {_REMEDY}")
+    raise InvalidConfig(f"sink {name_of(address)!r} is of an unknown kind; {_REMEDY}")
 
 
 def prepare(address: str, settings: Settings) -> None:
@@ -66,7 +66,7 @@ def prepare(address: str, settings: Settings) -> None:
                 "sink.may_evict",
                 sink=name_of(address),
                 policy=policy,
-                remedy="views that are evicted are folded anew, but rows across streams would lose cells without a word: "
+                remedy="evicted views are folded again, but rows across streams would lose cells silently: "
                 "for those, set maxmemory-policy noeviction or volatile-lru",
             )
     elif kind in SEARCH:

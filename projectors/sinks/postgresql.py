@@ -292,7 +292,7 @@ class PostgresSink:
                 with turn, self._sorted():
                     records = connection.execute(self._rows, (projection, version, *span)).fetchall()
             except Transient as error:
-                raise RegionUnavailable(f"{self.name} ended the summary ({error}); ask for a new one") from error
+                raise RegionUnavailable(f"{self.name} ended the summary ({error}); start a new one") from error
             return {
                 ViewKey(projection, key, version, row): claimed(vector, bytes(digest))
                 for key, row, vector, digest in records
@@ -473,8 +473,8 @@ def _name(dsn: str) -> str:
         parts = conninfo_to_dict(dsn)
     except psycopg.Error:  # its text may quote the password
         raise InvalidConfig(
-            "the PostgreSQL address cannot be read; write postgresql://user:password@host:5432/database, and what is "
-            "special in the password percent-encoded"
+            "the PostgreSQL address cannot be read; write postgresql://user:password@host:5432/database, with "
+            "special characters in the password percent-encoded"
         ) from None
     if "://" in dsn:
         return checked(dsn)

@@ -1,6 +1,6 @@
 """Sink on Redis 6 or later: a cache of views. A view changes in one script, with its index and its range's digest.
 
-Losing the cache, or any view in it, is safe: a view that is not there is folded anew from the events.
+Losing the cache, or any view in it, is safe: a view that is not there is folded again from the events.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class RedisSink:
             )
         except (ValueError, TypeError):  # the text may quote the password
             raise InvalidConfig(
-                "the Redis address cannot be read; write redis://user:password@host:6379/0, and what is special in the "
+                "the Redis address cannot be read; write redis://user:password@host:6379/0, with special characters in the "
                 "password percent-encoded"
             ) from None
 
@@ -405,7 +405,7 @@ class RedisSink:
 
             whole, held, count = self._call(end)
             if not whole or not _sound(held, count):
-                raise Transient("others change its index meanwhile", sent=False)
+                raise Transient("its index is being changed concurrently", sent=False)
             return dict(held)
 
         return self._tried(make)

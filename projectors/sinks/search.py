@@ -84,7 +84,7 @@ class SearchSink:
         self.name = checked(url)
         if settings.prefix != settings.prefix.lower():  # otherwise two prefixes would share one index
             raise InvalidConfig(
-                f"prefix {settings.prefix!r} has upper case, which OpenSearch's names may not have; use "
+                f"prefix {settings.prefix!r} has upper case, which OpenSearch does not allow in names; use "
                 f"{settings.prefix.lower()!r}"
             )
         try:
@@ -175,7 +175,7 @@ class SearchSink:
             if status in (200, 201):
                 saved[n] = True
             elif status != _CONFLICT:
-                raise ViewRefused(f"{self.name} does not take view {changes[n].view.key}: status {status}")
+                raise ViewRefused(f"{self.name} rejected view {changes[n].view.key}: status {status}")
         return saved
 
     def _bulk(self, actions: Mapping[int, tuple[dict[str, Any], str]]) -> dict[int, int]:
@@ -310,7 +310,7 @@ def _signer(host: str) -> Any:
 
     region, service = host.removesuffix(".amazonaws.com").split(".")[-2:]
     if (credentials := boto3.Session().get_credentials()) is None:
-        raise InvalidConfig(f"{host} wants signed requests, and there are no AWS credentials here; set AWS_ACCESS_KEY_ID")
+        raise InvalidConfig(f"{host} requires signed requests, and there are no AWS credentials here; set AWS_ACCESS_KEY_ID")
     return Urllib3AWSV4SignerAuth(credentials, region, service)
 
 

@@ -18,7 +18,7 @@ def restored(key: ViewKey, vector: Any, state: Any, value: Any, digest: Any) -> 
     parsed = _vector(vector)
     fields = state, value, digest
     if parsed is None or not all(isinstance(field, kind) for field, kind in zip(fields, (str, str, bytes), strict=True)):
-        raise DamagedEvent(f"view {_named(key)} is not whole; rebuild it from the events")
+        raise DamagedEvent(f"view {_named(key)} is incomplete; rebuild it from the events")
     view = View(key.projection, key.version, key.key, parsed, state, value, key.row)
     try:
         sound = view.digest == digest

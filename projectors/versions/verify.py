@@ -33,7 +33,7 @@ class Folded:
     def __init__(self, projection: type[Projection], store: EventStore, personal: PersonalData | None = None) -> None:
         self.sink = MemorySink()
         self.failures: list[Failure] = []
-        """Events that the projection cannot digest: their views stand before them, as in a sink."""
+        """Events that the projection cannot process: their views stand before them, as in a sink."""
         self.waits: set[LaneId] = set()
         """Lanes with personal data whose keys are in a region that does not answer."""
         self._projection = projection

@@ -31,7 +31,7 @@ class Build:
     events: int = 0
     seconds: float = 0.0
     failures: int = 0
-    """Number of events that the projection could not digest."""
+    """Number of events that the projection could not process."""
     built: bool = False
     drops: int = 0
     """Number of drops of the version before the build began: what was built before a drop does not count."""
@@ -104,7 +104,9 @@ class Versions:
         if active == version:
             return active
         if version in before.get("dropping", ()):
-            raise NotSwitched(f"version {version} of {name} is being dropped; let `projectors drop` end, and rebuild it")
+            raise NotSwitched(
+                f"version {version} of {name} is being dropped; wait until `projectors drop` ends, and rebuild it"
+            )
         seen = was if active is None else active
         if not force and version not in (before.get("previous"), seen):
             self._fit(name, version, before)
@@ -114,19 +116,21 @@ class Versions:
     def _fit(self, name: str, version: int, record: Mapping[str, Any]) -> None:
         build = self.build(name, version)
         if build is None or not build.built or build.drops != _drops(record, version):
-            far = f"{build.streams:,} streams are done" if build is not None else "it was not begun"
+            far = f"{build.streams:,} streams are done" if build is not None else "not begun"
             raise NotSwitched(f"version {version} of {name} is not built ({far}); run `projectors rebuild`, or give --force")
         if build.failures:
             raise NotSwitched(
-                f"version {version} of {name} could not digest {build.failures:,} events, so some of its views stand still; "
-                "mend the projection, raise its version and build that, or give --force"
+                f"version {version} of {name} could not process {build.failures:,} events, so some of its views stopped; "
+                "correct the projection, raise its version and build that, or give --force"
             )
 
     def begin(self, name: str, version: int) -> Build:
         """Return the progress of a build, to go on from there. Raises NotSwitched while the version is being dropped."""
         record = self._fresh(name)
         if version in record.get("dropping", ()):
-            raise NotSwitched(f"version {version} of {name} is being dropped; let `projectors drop` end before it is built")
+            raise NotSwitched(
+                f"version {version} of {name} is being dropped; wait until `projectors drop` ends before building it"
+            )
         build, drops = self.build(name, version), _drops(record, version)
         return build if build is not None and build.drops == drops else Build(drops=drops)
 
@@ -139,10 +143,10 @@ class Versions:
         """
         before = self._fresh(name)
         if before.get("active") == version:
-            raise NotSwitched(f"readers see version {version} of {name}; switch them to another one before")
+            raise NotSwitched(f"readers see version {version} of {name}; switch them to another version first")
         if before.get("active") is None and not force:
             raise NotSwitched(
-                f"nobody has ever switched readers of {name}, so they may see version {version}; switch, or give --force"
+                f"readers of {name} were never switched, so they may see version {version}; switch, or give --force"
             )
         previous = before.get("previous")
         after = {
@@ -170,7 +174,9 @@ class Versions:
 
     def _change(self, name: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         if not self._control.swap(_ACTIVE, self._key(name), before or None, after):
-            raise NotSwitched(f"somebody else changed what readers of {name} see meanwhile; look at `projectors versions`")
+            raise NotSwitched(
+                f"the version that readers of {name} see was changed concurrently; check `projectors versions`"
+            )
         self._known = None
 
     def build(self, name: str, version: int) -> Build | None:

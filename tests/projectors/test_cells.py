@@ -231,7 +231,7 @@ def test_a_row_that_cannot_be_named_is_refused_with_its_event(row: Any) -> None:
 
 
 def test_a_field_that_counts_in_no_row_is_refused_when_it_is_declared() -> None:
-    with pytest.raises(InvalidConfig, match="left in no row"):
+    with pytest.raises(InvalidConfig, match="no row for event types left"):
         type(
             "Lost",
             (Projection,),

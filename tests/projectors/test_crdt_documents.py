@@ -152,10 +152,10 @@ def test_an_embedded_object_and_runs_of_one_format() -> None:
         ("no base64!", "base64 text, not 'no base64!'"),
         ("AAA", "'AAA': Incorrect padding"),
         ("é", "'é'"),
-        ("", "'' is no Yjs update"),
-        ("/////w==", "'/////w==' is no Yjs update for a view: it is cut short"),
-        ("AAAA", "'AAAA' is no Yjs update for a view: 1 bytes too many"),
-        (encoded(b"\xff" * 500), "'/////////.*… is no Yjs update"),
+        ("", "'' is not a Yjs update"),
+        ("/////w==", "'/////w==' is not a Yjs update for a view: it is truncated"),
+        ("AAAA", "'AAAA' is not a Yjs update for a view: 1 surplus bytes"),
+        (encoded(b"\xff" * 500), "'/////////.*… is not a Yjs update"),
     ],
 )
 def test_what_is_no_update_is_refused_with_what_it_was(operation: Any, named: str) -> None:

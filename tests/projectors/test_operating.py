@@ -84,7 +84,7 @@ def test_a_version_is_built_switched_to_and_dropped(emptied_settings: Settings, 
     assert "aircraft@2: 3 streams, 7 events" in ok(emptied_settings, "rebuild", "aircraft")
     before = json.loads(ok(emptied_settings, "show", "aircraft", "aircraft/N1"))
     assert (before["version"], "movements" in before["value"]) == (1, False)
-    assert "see version 2 now; before: the lowest version loaded" in ok(emptied_settings, "switch", "aircraft", "2")
+    assert "see version 2 now; previously: the lowest version loaded" in ok(emptied_settings, "switch", "aircraft", "2")
     after = json.loads(ok(emptied_settings, "show", "aircraft", "aircraft/N1"))
     assert (after["version"], after["value"]["movements"]) == (2, 3)
     assert [word in ok(emptied_settings, "versions") for word in ("aircraft", "see it")] == [True, True]
@@ -230,7 +230,7 @@ def test_regions_sinks_and_events_are_compared_and_what_differs_is_named(
     result = projectors(emptied_settings, "verify", "aircraft", *places, "--settle", "0")
     assert result.returncode == 1
     assert result.stdout.count("equal (3 views") == 2
-    assert "aircraft/N2: DAMAGED: same events, other bytes" in result.stdout
+    assert "aircraft/N2: DAMAGED: same events, different bytes" in result.stdout
     client.delete_item(TableName=emptied_settings.views_table, Key=key)
     result = projectors(emptied_settings, "verify", "aircraft", "--regions", "--settle", "0")
     assert (result.returncode, "aircraft/N2: not the same events" in result.stdout, "absent" in result.stdout) == (
@@ -268,7 +268,7 @@ def test_one_event_that_cannot_be_digested_hides_no_conflict(emptied_settings: S
     assert result.stdout == before.replace("3 events", "4 events")
     assert "0 conflicts" not in before
     (told,) = result.stderr.splitlines()
-    assert told.startswith(f"left out: {bad.id}: projection aircraft, field ")
+    assert told.startswith(f"skipped: {bad.id}: projection aircraft, field ")
     assert "not-a-secret" not in result.stdout + result.stderr
     stopped = projectors(emptied_settings, "replay", "aircraft", "aircraft/N1", "--version", "1")
     assert (stopped.returncode, bad.id in stopped.stderr, "not-a-secret" in stopped.stderr) == (1, True, False)

@@ -126,7 +126,7 @@ def test_whatever_a_handler_raises_is_a_projection_failure(wrong: Any) -> None:
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), 2**53, b"x", {1: 2}, "\ud800"], ids=repr)
 def test_a_value_that_no_view_can_hold_is_refused_at_its_event(value: Any) -> None:
     strange = declare(name="strange", stream_type="user", f=register(x=lambda p: value))
-    with pytest.raises(ProjectionFailed, match=r"projection strange, field f, cannot digest event us-east-1#user#homer#"):
+    with pytest.raises(ProjectionFailed, match=r"projection strange, field f, cannot process event us-east-1#user#homer#"):
         strange.apply(strange.initial(), event("x"))
 
 

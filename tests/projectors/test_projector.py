@@ -572,7 +572,7 @@ def test_events_of_an_unknown_region_wait_as_lanes_and_their_region_is_listed_on
     assert bench.refused() == [f"region {NEW}"]
     ((_, found),) = bench.quarantine.records()
     assert found["reason"].startswith(
-        "eu-central-1 is no region of this system as it is known here (eu-west-1, us-east-1); add it to the peers"
+        "eu-central-1 is not a known region of this system (eu-west-1, us-east-1); add it to the peers"
     )
     assert bench.letter() == []
 
@@ -597,7 +597,7 @@ def test_comparing_all_lanes_folds_nothing_of_an_unknown_region_either(bench: Be
 
 def test_an_engine_says_what_to_do_about_them(bench: Bench) -> None:
     own, events = bench.append("bart", "joined", name="b"), foreign(bench)
-    with pytest.raises(LanesWait, match="if not, somebody forged events") as caught:
+    with pytest.raises(LanesWait, match="otherwise its events in the table are forged") as caught:
         bench.projector.feeds[0].engine.apply([*events, *own])
     assert (caught.value.lanes, list(caught.value.strangers)) == ({events[0].lane: (1, 2)}, [NEW])
     assert bench.view("bart") == {"called": "b", "visits": 0, "paid": 0}

@@ -367,7 +367,7 @@ def test_a_sum_that_cannot_be_written_down_is_the_projection_s_failure() -> None
     for region in REGIONS:
         save(stores[region], NewEvent("added", {"n": 2**53 - 1}))
     copy(held)
-    with pytest.raises(ProjectionFailed, match="cannot write down its view"):
+    with pytest.raises(ProjectionFailed, match="cannot serialize its view"):
         Query(Sums, stores[EAST]).now(HOMER)
 
 

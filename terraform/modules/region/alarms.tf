@@ -44,7 +44,7 @@ locals {
         evaluate    = 1
         breach      = 1
         missing     = "ignore" # stays until an explicit 0
-        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot digest or a rule for external events cannot publish. It was not applied; compare the digests in quarantine, and repair the lane or mend the projection or rule. The alarm stays until quarantine is empty."
+        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot process or a rule for external events cannot publish. It was not applied; compare the digests in quarantine, and repair the lane or mend the projection or rule. The alarm stays until quarantine is empty."
       })
       events-changed = merge(local.usual, {
         namespace   = local.namespace

@@ -54,10 +54,10 @@ def test_no_password_is_in_a_name(password: str, user: str) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("mysql://me:secret@host/views", r"'mysql://host/views' is of no known kind; write 'dynamodb'"),
-        ("postgres", r"'postgres' is of no known kind"),
-        ("", r"is of no known kind"),
-        ("memory", "gone when this process ends"),
+        ("mysql://me:secret@host/views", r"'mysql://host/views' is of an unknown kind; write 'dynamodb'"),
+        ("postgres", r"'postgres' is of an unknown kind"),
+        ("", r"is of an unknown kind"),
+        ("memory", "exists in this process alone and ends with it"),
         ("postgresql://me:sec%ret@host/views", "percent-encoded"),
         ("postgresql://me:secret@host:port/views?nonsense=1", "cannot be read"),
         ("redis://me:secret@host:port/0", "cannot be read"),
