@@ -200,7 +200,7 @@ WRONG = [
     Wrong("chaos drill --events abc", "'abc'", "give one such as 10000"),
     Wrong("chaos drill --events 0", "0", "give|at least"),
     Wrong("chaos drill --regions 9", "9", "give 2 to 6"),
-    Wrong("chaos drill --kills -1", "-1", "how many"),
+    Wrong("chaos drill --kills -1", "-1", "number of workers"),
     Wrong("chaos drill --kind nonsense", "'nonsense'", "choose from freeze"),
     Wrong("chaos drill --kind kill --terraform", "--kind kill", "use --kind freeze"),
     Wrong("chaos drill --markdown /no/such/directory/x.md", "/no/such/directory", "create it"),

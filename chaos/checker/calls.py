@@ -24,7 +24,7 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
         if done and isinstance(call.value, list):
             _told(verdict, call)
         if call.denied and call.events and call.region not in history.lost_regions:
-            verdict.breach("torn", f"call {call.number} is told of some of its events and not of others")
+            verdict.breach("torn", f"call {call.number} was acknowledged with only some of its events")
     verdict.look("acknowledged_twice", len(known.acknowledged))
     for call, event, before in known.again:
         verdict.breach(
@@ -43,16 +43,17 @@ def _told(verdict: Verdict, call: Call) -> None:
     told = Counter(event.id for event in call.events)
     missing = asked - told
     for change in missing:
-        verdict.breach("lost", f"call {call.number} asked for {change}, and is told of no event for it")
+        verdict.breach("lost", f"call {call.number} requested {change} and was acknowledged without an event for it")
     if missing and told:
-        verdict.breach("torn", f"call {call.number} asked for {len(call.value)} changes, and is told of {told.total()}")
+        requested = f"call {call.number} requested {len(call.value)} changes"
+        verdict.breach("torn", f"{requested} and was acknowledged with {told.total()} events")
     for change in told - asked:
         if change in asked:
             verdict.breach(
-                "duplicated", f"call {call.number} asked for {change} once, and is told of it {told[change]} times"
+                "duplicated", f"call {call.number} requested {change} once and was acknowledged with it {told[change]} times"
             )
         else:
-            verdict.breach("from_nowhere", f"call {call.number} is told of {change}, and did not ask for it")
+            verdict.breach("from_nowhere", f"call {call.number} was acknowledged with {change}, which it did not request")
     places = {event.id: event for event in call.events}
     last: dict[str, int] = {}
     for each in call.value:
@@ -60,9 +61,13 @@ def _told(verdict: Verdict, call: Call) -> None:
         if event is None:
             continue
         if event.lane != (lane := lane_of(call.region, each["stream"])):
-            verdict.breach("changed", f"call {call.number} asked for {event.id} in {lane}, and is told of {event.lane}")
+            verdict.breach(
+                "changed", f"call {call.number} requested {event.id} in {lane} and was acknowledged in {event.lane}"
+            )
         if event.sequence <= last.get(event.lane, 0):
-            verdict.breach("lane_order", f"call {call.number} asked for {event.id} after what follows it in {event.lane}")
+            verdict.breach(
+                "lane_order", f"call {call.number} requested {event.id} after an event that follows it in {event.lane}"
+            )
         last[event.lane] = event.sequence
 
 
@@ -80,18 +85,18 @@ def _stored(verdict: Verdict, known: Knowledge, region: str, final: Final, judge
 def _differs(kept: Kept, call: Call, event: Written) -> Iterator[str]:
     """Yield each difference between a stored event and what its writer requested and got acknowledged."""
     if kept.place != (event.lane, event.sequence):
-        yield f"was told to be {event.lane} {event.sequence}"
+        yield f"was acknowledged as {event.lane} {event.sequence}"
     if kept.hlc != event.hlc:
-        yield f"has the time {kept.hlc}, and was told to have {event.hlc}"
+        yield f"has the time {kept.hlc} and was acknowledged with {event.hlc}"
     if vector_of(kept.observed) is None:
-        yield f"says that its writer had seen {kept.observed!r}, which is no vector"
+        yield f"declares {kept.observed!r} as observed, which is not a version vector"
     asked = _asked(call, event)
     if asked is None:
         return
     stream, kind, payload = asked
     found = kept.payload if call.name == "write" else {k: v for k, v in kept.fields.items() if k in payload}
     if (kept.stream, kept.type) != (stream, kind) or _text(found) != _text(payload):
-        asked_for = f"call {call.number} asked for {stream} {kind} {_text(payload)}"
+        asked_for = f"call {call.number} requested {stream} {kind} {_text(payload)}"
         yield f"is {kept.stream} {kept.type} {_text(kept.payload)}; {asked_for}"
 
 

@@ -26,21 +26,21 @@ def explain(known: Knowledge, stream: str, vector: Vector, value: Mapping[str, A
     found = _NOTHING if value is None else value
     if not isinstance(found, Mapping) or found.keys() != _NOTHING.keys():
         for promise in ("counters", "sets", "registers"):
-            yield promise, f"its value is {value!r}, and should have {', '.join(_NOTHING)}"
+            yield promise, f"its value is {value!r}; it must have the keys {', '.join(_NOTHING)}"
         return
     held = list(known.within(stream, vector))
     for kept in held:
         if kept.type in _FIELDS and not _fits(kept):
-            yield _FIELDS[kept.type][1], f"{kept.lane} {kept.sequence}, which is {kept.type}, says {kept.payload!r}"
+            yield _FIELDS[kept.type][1], f"{kept.lane} {kept.sequence} ({kept.type}) has the wrong payload {kept.payload!r}"
     held = [kept for kept in held if kept.type in _FIELDS and _fits(kept)]
     total = sum(kept.fields["n"] for kept in held if kept.type == "added")
     if not whole(found["count"]) or found["count"] != total:
-        yield "counters", f"the count is {found['count']!r}, its events come to {total}"
+        yield "counters", f"the count is {found['count']!r}, the sum of its events is {total}"
     yield from (("sets", why) for why in _members_wrong(found["members"], *_members(known, held)))
     names = _names(known, held)
     called = found["called"]
     if not (called is None or isinstance(called, str)) or called not in names:
-        yield "registers", f"it is called {called!r}, and can only be one of {sorted(map(str, names))}"
+        yield "registers", f"its name is {called!r}; possible names are {sorted(map(str, names))}"
 
 
 def _fits(kept: Kept) -> bool:
@@ -51,13 +51,13 @@ def _fits(kept: Kept) -> bool:
 
 def _members_wrong(members: object, sure: set[str], legal: set[str]) -> Iterator[str]:
     if not isinstance(members, list) or not all(isinstance(each, str) for each in members):
-        yield f"its members are {members!r}, which is no list of names"
+        yield f"its members are {members!r}, which is not a list of names"
         return
     for who, times in sorted(Counter(members).items()):
         if times > 1:
-            yield f"{who} is there {times} times"
+            yield f"{who} is listed {times} times"
     for who in sorted((sure - set(members)) | (set(members) - legal)):
-        yield f"{who} is {'there, but was' if who in members else 'not there, and was not'} removed by anyone who knew"
+        yield f"{who} is {'listed, but was' if who in members else 'missing, but was not'} removed by a writer that saw it"
 
 
 def _members(known: Knowledge, held: list[Kept]) -> tuple[set[str], set[str]]:

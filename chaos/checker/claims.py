@@ -32,17 +32,19 @@ def check_claims(verdict: Verdict, history: History, finals: Finals) -> None:
                 verdict.look("claims")
                 if kept.type == _CLAIMED:
                     if owner not in (None, who):
-                        verdict.breach("claims", f"{region}: {lane} {kept.sequence} gave it to {who} while {owner} had it")
+                        verdict.breach(
+                            "claims", f"{region}: {lane} {kept.sequence} granted it to {who} while {owner} owned it"
+                        )
                     owner = who
                 elif owner == who:
                     owner = None
                 else:
-                    verdict.breach("claims", f"{region}: {lane} {kept.sequence} is released by {who}, who did not have it")
+                    verdict.breach("claims", f"{region}: {lane} {kept.sequence} is released by {who}, which did not own it")
             walked[stream] = owner
         for stream, owner in walked.items():
             if stream in final.owners and final.owners[stream] != owner:
                 verdict.breach(
-                    "claims", f"{region}: {stream} is {owner}'s by its events, and a reader is told {final.owners[stream]}"
+                    "claims", f"{region}: {stream} belongs to {owner} by its events, but a reader got {final.owners[stream]}"
                 )
     _told(verdict, history)
 
@@ -60,7 +62,9 @@ def _told(verdict: Verdict, history: History) -> None:
         if call.name == "claim":
             asked.setdefault(stream, []).append(call)
         if call.outcome is Outcome.OK and len(call.events) != 1 and (call.events or call.name == "release"):
-            verdict.breach("claims", f"call {call.number}, a {call.name} of {stream}, is told of {len(call.events)} events")
+            verdict.breach(
+                "claims", f"call {call.number}, a {call.name} of {stream}, was acknowledged with {len(call.events)} events"
+            )
         if call.outcome is Outcome.FAIL or any(event.digest in history.gone for event in call.events):
             continue
         if call.name == "release":
@@ -72,8 +76,8 @@ def _told(verdict: Verdict, history: History) -> None:
         for grant in grants:
             if not grant.events and not _had(grant, asked[stream], released.get(stream, []), history):
                 verdict.breach(
-                    "claims", f"{stream} was granted to {grant.value['owner']} in call {grant.number} without an event, and "
-                    "it did not have it"
+                    "claims", f"{stream} was granted to {grant.value['owner']} in call {grant.number} without an event, but "
+                    "it did not own it"
                 )  # fmt: skip
         for one, other in combinations(grants, 2):
             if one.value["owner"] == other.value["owner"]:

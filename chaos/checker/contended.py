@@ -20,10 +20,10 @@ TALLY, HOMED, NICKNAME = "tally", "email", "nickname"
 _CLAIMED, _LOST = CLAIMS[OPTIMISTIC], "meridian.claim_lost"
 _NOT_LOOKED_AT = ("read_your_writes", "monotonic_reads", "reads_explained", "sets", "registers", "causal_order")
 CONTENTION = {name: promise for name, promise in PROMISES.items() if name not in _NOT_LOOKED_AT} | {
-    "lost_updates": "every decision was made on exactly what its event says to have observed, and no other overtook it",
+    "lost_updates": "every decision is based on exactly the events that it declares as observed, with no other in between",
     "not_at_home": "a claim under the home-region rule is decided in its home",
-    "not_one_owner": "a claim under the optimistic rule has one owner, the same in every region, and is said to have it",
-    "not_told": "whoever lost a claim under the optimistic rule is told so exactly once",
+    "not_one_owner": "a claim under the optimistic rule has one owner, the same in every region, and readers see that owner",
+    "not_told": "every loser of a claim under the optimistic rule is notified exactly once",
 }
 """Promises of contention, with what each means."""
 
@@ -52,14 +52,14 @@ class Decisions:
             for region, final in finals.items():
                 if final.owners.get(stream) != owners[next(iter(finals))]:
                     verdict.breach(
-                        "not_one_owner", f"{stream} is owned by {owners}, and {region} says {final.owners.get(stream)}"
+                        "not_one_owner", f"{stream} is owned by {owners}, but {region} reports {final.owners.get(stream)}"
                     )
         for region, final in finals.items():
             for stream, view in final.views.items():
                 verdict.look("counters")
                 total = sum(kept.fields["n"] for kept in held[region].get(stream, ()))
                 if view.value != {"total": total}:
-                    verdict.breach("counters", f"{region}: {stream} is {view.value}, its events come to {total}")
+                    verdict.breach("counters", f"{region}: {stream} is {view.value}, the sum of its events is {total}")
 
     def _recount(self, verdict: Verdict, stream: str, events: Sequence[Kept]) -> None:
         """Check that each decision holds the total that follows from what it observed, with no event of its own lane in
@@ -69,19 +69,17 @@ class Decisions:
             observed = sum(_observed(kept, other) for other in events)
             own = (vector_of(kept.observed) or {}).get(kept.region, 0)
             if kept.fields.get("total") != observed + 1 or own != kept.sequence - 1:
-                verdict.breach(
-                    "lost_updates", f"{kept.lane} {kept.sequence} is {kept.payload}, having observed {kept.observed}"
-                )
+                verdict.breach("lost_updates", f"{kept.lane} {kept.sequence} is {kept.payload} and observed {kept.observed}")
             self.concurrent += any(_concurrent(kept, other) for other in events)
         home = self._stream_home(stream)
         if home is not None and [kept.fields.get("total") for kept in events] != list(range(1, len(events) + 1)):
-            verdict.breach("lost_updates", f"{stream}, decided in {home} alone, does not count up one by one")
+            verdict.breach("lost_updates", f"{stream}, decided in {home} alone, does not increase one by one")
 
     def _walk_homed(self, verdict: Verdict, events: Sequence[Kept]) -> None:
         verdict.look("not_at_home", len(events))
         for kept in events:
             if kept.region != (home := self._claim_home(kept.stream)):
-                verdict.breach("not_at_home", f"{kept.lane} {kept.sequence} by {kept.payload}, at home in {home}")
+                verdict.breach("not_at_home", f"{kept.lane} {kept.sequence} by {kept.payload}, but its home is {home}")
 
 
 def _by_stream(events: Sequence[Kept]) -> dict[str, list[Kept]]:
@@ -115,7 +113,7 @@ def _walk_optimistic(verdict: Verdict, stream: str, owners: dict[str, str | None
         name = f"{kept.lane}#{kept.sequence:016d}"
         own = [each.fields.get("event") for each in held.get(loser, ()) if each.type == _LOST].count(name)
         if told[name] != 1 or own != 1:
-            verdict.breach("not_told", f"{name}: the claim says {told[name]} times that it lost, {loser} {own} times")
+            verdict.breach("not_told", f"{name}: its loss is recorded {told[name]} times in the claim, {own} in {loser}")
 
 
 def _owner(events: Sequence[Kept]) -> str | None:

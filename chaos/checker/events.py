@@ -37,24 +37,24 @@ def _compare(verdict: Verdict, known: Knowledge, history: History, region: str, 
         if kept is None:
             verdict.breach("lost", f"{region} lacks {event.lane} {event.sequence}, which was acknowledged")
         elif kept.digest != event.digest:
-            verdict.breach("changed", f"{region}: {event.lane} {event.sequence} is not what was acknowledged")
+            verdict.breach("changed", f"{region}: {event.lane} {event.sequence} is not the acknowledged event")
     ids: set[str] = set()
     for kept in final.events:
         verdict.look("changed")
         where = f"{region}: {kept.lane} {kept.sequence}"
         if kept.computed != kept.digest:
-            verdict.breach("changed", f"{where} does not fit its digest")
+            verdict.breach("changed", f"{where} does not match its digest")
         if kept.digest in history.gone:
-            verdict.breach("lost", f"{where} was taken for gone, and is here: it was not brought back")
+            verdict.breach("lost", f"{where} was counted as gone, but exists here: it was not brought back")
         name = str(kept.fields.get("id", ""))
         verdict.look("from_nowhere")
         if kept.type != _OWN and kept.digest not in known.acknowledged and kept.digest not in known.unknown:
-            who = f"is of a call that failed to write {name}" if name in failed else "was written by nobody"
+            who = f"belongs to a call that failed to write {name}" if name in failed else "was not written by any call"
             verdict.breach("from_nowhere", f"{where} {who}")
         if name:
             verdict.look("duplicated")
             if name in ids:
-                verdict.breach("duplicated", f"{region}: {name} is there twice, once at {kept.lane} {kept.sequence}")
+                verdict.breach("duplicated", f"{region}: {name} exists twice, once at {kept.lane} {kept.sequence}")
             ids.add(name)
 
 
@@ -76,7 +76,7 @@ def _places(verdict: Verdict, known: Knowledge) -> None:
     for _, event in known.acknowledged.values():
         verdict.look("acknowledged_twice")
         if given.setdefault((event.lane, event.sequence), event.digest) != event.digest:
-            verdict.breach("acknowledged_twice", f"{event.lane} {event.sequence} was acknowledged to two events")
+            verdict.breach("acknowledged_twice", f"{event.lane} {event.sequence} was acknowledged for two events")
 
 
 def _transactions(verdict: Verdict, known: Knowledge, history: History, finals: Finals) -> None:
@@ -111,7 +111,7 @@ def _lane_order(verdict: Verdict, known: Knowledge) -> None:
             if latest is not None and (latest.sequence >= event.sequence or latest.hlc >= event.hlc):
                 verdict.breach(
                     "lane_order",
-                    f"{lane} {latest.sequence} ({latest.hlc}) was there before {event.sequence} ({event.hlc}) was asked",
+                    f"{lane} {latest.sequence} ({latest.hlc}) existed before {event.sequence} ({event.hlc}) was requested",
                 )
 
 
@@ -129,13 +129,13 @@ def check_causes(verdict: Verdict, known: Knowledge, history: History) -> None:
             other = known.events.get((lane_of(region, change.stream), sequence))
             if other is not None and other.hlc >= kept.hlc and other.digest != kept.digest:
                 verdict.breach(
-                    "causal_order", f"{event.lane} {event.sequence} ({kept.hlc}) was written by {call.process} having seen "
+                    "causal_order", f"{event.lane} {event.sequence} ({kept.hlc}) was written by {call.process} after seeing "
                     f"{other.lane} {sequence} ({other.hlc})",
                 )  # fmt: skip
             if observed.get(region, 0) < sequence:
                 verdict.breach(
                     "causal_order",
-                    f"{event.lane} {event.sequence} does not say that its writer had seen {region} {sequence}",
+                    f"{event.lane} {event.sequence} does not declare {region} {sequence}, which its writer had seen",
                 )
 
 
@@ -149,12 +149,12 @@ def _after_what_was_seen(verdict: Verdict, history: History) -> None:
         times = [event.hlc for event in call.events]
         time = min(times) if len({event.lane for event in call.events}) == 1 else max(times)
         if time <= call.hlc:
-            verdict.breach("causal_order", f"call {call.number} had seen {call.hlc}, and what it wrote is of {time}")
+            verdict.breach("causal_order", f"call {call.number} had seen {call.hlc}, but its events have the time {time}")
 
 
 def _identical(verdict: Verdict, history: History, finals: Finals) -> None:
     for region in sorted({call.region for call in history.calls} - finals.keys()):
-        verdict.breach("regions_identical", f"nobody has read what {region} holds in the end")
+        verdict.breach("regions_identical", f"{region} has no final read")
     reference: tuple[str, dict[tuple[str, int], str]] | None = None
     for region, final in finals.items():
         held = {(kept.lane, kept.sequence): kept.digest for kept in final.events}

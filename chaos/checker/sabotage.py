@@ -31,7 +31,7 @@ def _copy(tables: Sequence[Tables], settings: Settings) -> tuple[Tables, Item, I
                     ExpressionAttributeValues={":lane": item["pk"]},
                 )["Items"]
                 return peer, lane[-2], lane[-1]
-    raise MeridianError("no region holds two events of any other region's lane; give more --events")
+    raise MeridianError("no region holds two events of any other region's lane; increase --events")
 
 
 def _put(tables: Tables, settings: Settings, item: Item) -> None:

@@ -52,9 +52,9 @@ def _judge(
     verdict.look("reads_explained")
     where = f"{call.process} read {stream} at {dict(seen)} in {call.region}"
     if found is None:
-        verdict.breach("reads_explained", f"{where}: it was told the vector {call.seen!r}, which is none")
+        verdict.breach("reads_explained", f"{where}: it got {call.seen!r}, which is not a version vector")
     if (nowhere := known.nowhere(stream, seen)) is not None:
-        verdict.breach("reads_explained", f"{where}: nobody wrote {nowhere[0]} {nowhere[1]}")
+        verdict.breach("reads_explained", f"{where}: no call wrote {nowhere[0]} {nowhere[1]}")
         return
     if not known.means_the_same(stream, seen):
         return

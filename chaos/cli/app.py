@@ -27,7 +27,7 @@ from replicator.runtime.distribution import needed
 from replicator.runtime.environment import given
 
 app = typer.Typer(
-    help="Prove it: regions on this machine, each its own processes; faults; and every promise checked at the end.",
+    help="Test regions on this machine, each in processes of its own, under faults, and check every promise at the end.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,19 +45,23 @@ app.command("simulate")(simulate)
 
 @app.command()
 def drill(
-    events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (662,327).", metavar="N")] = "10000",
-    regions: Annotated[int, typer.Option(help="How many regions, 2 to 6.", metavar="N")] = 3,
-    seed: Annotated[int, typer.Option(help="Chooses the flights, the region that fails, and when.", metavar="N")] = 1,
-    kills: Annotated[int, typer.Option(help="kill -9 a random replicator or projector so many times.", metavar="N")] = 0,
+    events: Annotated[str, typer.Option(help="Minimum number of flight events, or 'all' (662,327).", metavar="N")] = "10000",
+    regions: Annotated[int, typer.Option(help="Number of regions, 2 to 6.", metavar="N")] = 3,
+    seed: Annotated[
+        int, typer.Option(help="Seed that selects the flights, the region that fails, and the time.", metavar="N")
+    ] = 1,
+    kills: Annotated[
+        int, typer.Option(help="Number of times to kill (kill -9) a random replicator or projector.", metavar="N")
+    ] = 0,
     terraform: Annotated[
-        bool, typer.Option("--terraform", help="On what `terraform apply` deploys, Lambdas and all, instead of workers.")
+        bool, typer.Option("--terraform", help="Use what `terraform apply` deploys, including Lambdas, not workers.")
     ] = False,
     kind: Annotated[
-        str, typer.Option(help=f"What happens to a region: {', '.join(KINDS)}; or all, one after another.", metavar="KIND")
+        str, typer.Option(help=f"Kind of outage: {', '.join(KINDS)}; or all, one after another.", metavar="KIND")
     ] = "freeze",
     outage: Annotated[
         float | None,
-        typer.Option(help="The outage lasts so many seconds at least (split-brain: 60 unless given).", metavar="SECONDS"),
+        typer.Option(help="Minimum seconds that the outage lasts (split-brain: 60 unless given).", metavar="SECONDS"),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
     breaks: Annotated[
@@ -65,7 +69,7 @@ def drill(
         typer.Option("--break", help=f"Break a promise on purpose: {', '.join(PROMISES)}.", metavar="PROMISE"),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the figures here, a row a drill.", metavar="FILE")
+        Path | None, typer.Option("--markdown", help="Write the figures here, one row per drill.", metavar="FILE")
     ] = None,
 ) -> None:
     """Load real flights into every region, strike one mid-way, fail over, fail back, check every promise.
@@ -96,10 +100,12 @@ def drill(
 
 @app.command()
 def contend(
-    operations: Annotated[int, typer.Option(help="How many operations.", metavar="N")] = 10_000,
-    writers: Annotated[int, typer.Option(help="How many writers at once, half of them in each region.", metavar="N")] = 8,
-    streams: Annotated[int, typer.Option(help="How many streams of each kind they fight for.", metavar="N")] = 100,
-    seed: Annotated[int, typer.Option(help="Chooses who does what.", metavar="N")] = 1,
+    operations: Annotated[int, typer.Option(help="Number of operations.", metavar="N")] = 10_000,
+    writers: Annotated[
+        int, typer.Option(help="Number of concurrent writers, half of them in each region.", metavar="N")
+    ] = 8,
+    streams: Annotated[int, typer.Option(help="Number of contended streams of each kind.", metavar="N")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed that selects the operations.", metavar="N")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
 ) -> None:
     """Many writers on few streams in two regions, cut off from each other for a while: no update lost, no claim owned twice.
@@ -130,9 +136,9 @@ def contend(
 
 @app.command()
 def views(
-    events: Annotated[str, typer.Option(help="At least so many flight events, or 'all' (662,327).", metavar="N")] = "20000",
-    seed: Annotated[int, typer.Option(help="Chooses the flights, orders and duplicates.", metavar="N")] = 1,
-    every: Annotated[bool, typer.Option("--every", help="Every order into every sink, instead of one into each.")] = False,
+    events: Annotated[str, typer.Option(help="Minimum number of flight events, or 'all' (662,327).", metavar="N")] = "20000",
+    seed: Annotated[int, typer.Option(help="Seed that selects the flights, orders and duplicates.", metavar="N")] = 1,
+    every: Annotated[bool, typer.Option("--every", help="Project every order into every sink, not one into each.")] = False,
 ) -> None:
     """Project the same events, in three orders with 10% duplicates, into DynamoDB, PostgreSQL and memory, and compare all
     views with each other and with pandas.
@@ -154,7 +160,7 @@ def views(
         table.add_row(name, f"{seconds:.1f}", f"{outcome.events / seconds:,.0f}")
     out.print(table)
     for ways, streams in sorted(outcome.interleavings.items(), reverse=True):
-        how = f"in {ways} different interleavings" if ways > 1 else "in one and the same interleaving"
+        how = f"in {ways} different interleavings" if ways > 1 else "in the same interleaving"
         out.print(f"{streams:,} streams of several lanes were folded {how}", highlight=False)
     for verdict in outcome.verdicts:
         far = "equal" if verdict.equal else f"{len(verdict.differing):,} views DIFFER"

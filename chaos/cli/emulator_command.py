@@ -19,16 +19,16 @@ _SERVICES = "dynamodb,dynamodbstreams,kinesis,kms,sqs"
 
 
 def run_emulator(
-    region: Annotated[str, typer.Option(help="The region that it is.", metavar="REGION")] = "us-east-1",
-    port: Annotated[int, typer.Option(help="The port of this machine that it listens on.", metavar="PORT")] = 4566,
-    services: Annotated[str, typer.Option(help="Services of ministack's, by comma.", metavar="NAMES")] = _SERVICES,
+    region: Annotated[str, typer.Option(help="Region to emulate.", metavar="REGION")] = "us-east-1",
+    port: Annotated[int, typer.Option(help="Port of this machine to listen on.", metavar="PORT")] = 4566,
+    services: Annotated[str, typer.Option(help="Services of ministack, separated by commas.", metavar="NAMES")] = _SERVICES,
 ) -> None:
     """Run one region's AWS on this machine: ministack, with streams that show what is inserted, as AWS's do.
 
     Everything it holds is in memory. Ctrl-C ends it.
     """
     if not 1 <= port <= 65_535:
-        raise InvalidConfig(f"--port {port} is no port; choose one from 1 to 65535")
+        raise InvalidConfig(f"--port {port} is not a port; choose one from 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -24,13 +24,13 @@ _COLUMNS = ("sent", "refused", "quarantined", "harmless", "not as it should be")
 
 
 def hostile(
-    events: Annotated[int, typer.Option(help="How many hostile inputs.", metavar="N")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Chooses them: the same seed is the same inputs.", metavar="N")] = 1,
+    events: Annotated[int, typer.Option(help="Number of hostile inputs.", metavar="N")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the inputs; the same seed gives the same inputs.", metavar="N")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.", metavar="FILE")] = None,
 ) -> None:
     """Send hostile inputs to every door of two regions: each is refused clearly or quarantined, and nothing else stops.
 
-    Exits 0 when every one came to what it should and every good event is everywhere, 1 when not. Ctrl-C leaves nothing
+    Exits 0 when every input had its expected outcome and every good event is everywhere, 1 when not. Ctrl-C leaves nothing
     running.
     """
     from chaos.hostile.run_requests import run_hostile

@@ -23,19 +23,19 @@ from replicator.domain.errors import InvalidConfig
 
 
 def proxy(
-    target: Annotated[str, typer.Option(help="The endpoint behind it.", metavar="URL")] = "http://127.0.0.1:4566",
-    listen: Annotated[int, typer.Option(help="The port of this machine that it listens on.", metavar="PORT")] = 4570,
+    target: Annotated[str, typer.Option(help="Endpoint behind the proxy.", metavar="URL")] = "http://127.0.0.1:4566",
+    listen: Annotated[int, typer.Option(help="Port of this machine to listen on.", metavar="PORT")] = 4570,
     rules: Annotated[
         Path | None,
-        typer.Option(help="Fault rules, as LocalStack's Chaos API has them, to begin with.", metavar="FILE"),
+        typer.Option(help="Initial fault rules, in the format of LocalStack's Chaos API.", metavar="FILE"),
     ] = None,
     inserts: Annotated[
-        bool, typer.Option("--inserts", help="The target's streams leave PartiQL's INSERTs out: let them show these.")
+        bool, typer.Option("--inserts", help="Add PartiQL's INSERTs to the target's streams, where it omits them.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Chooses which requests are struck.", metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed that selects the requests to strike.", metavar="N")] = 0,
     localstack: Annotated[
         str | None,
-        typer.Option(help="Give the rules to LocalStack's own engine at this URL instead, and end.", metavar="URL"),
+        typer.Option(help="Give the rules to LocalStack's own engine at this URL instead, and exit.", metavar="URL"),
     ] = None,
 ) -> None:
     """Put faults in front of an endpoint: errors, lost answers, unprocessed items, expired iterators, split shards, …
@@ -51,11 +51,11 @@ def proxy(
         return
     host, port = _address(target)
     if not 1 <= listen <= 65_535:
-        raise InvalidConfig(f"--listen {listen} is no port; choose one from 1 to 65535")
+        raise InvalidConfig(f"--listen {listen} is not a port; choose one from 1 to 65535")
     if port == listen and host in (HOST, "localhost"):
         raise InvalidConfig(f"--listen {listen} is where the target is; choose another port")
     if not _answers(host, port):
-        err.print(f"nothing answers at {target} yet; until it does, callers get 502", highlight=False, soft_wrap=True)
+        err.print(f"no response from {target} yet; until it responds, callers get 502", highlight=False, soft_wrap=True)
     told = asyncio.run(_run(Door(UNKNOWN, listen, host, port, inserts), given, seed))
     _show(told)
 
@@ -81,7 +81,7 @@ def _send(rules: Sequence[Rule], url: str) -> None:
     Faults(url, localstack=True).set(rules)
     out.print(f"{len(able)} rules are set at {url}{FAULTS}", highlight=False, soft_wrap=True)
     for rule, why in unable:
-        out.print(f"LocalStack cannot do {rule}: {why}", highlight=False, soft_wrap=True)
+        out.print(f"LocalStack does not support {rule}: {why}", highlight=False, soft_wrap=True)
 
 
 def _address(url: str, option: str = "--target") -> tuple[str, int]:
@@ -105,7 +105,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _show(told: Sequence[Mapping[str, Any]]) -> None:
-    table = Table(title="what was struck", title_justify="left")
+    table = Table(title="struck requests", title_justify="left")
     for column in ("rule", "struck", "of", "where"):
         table.add_column(column, justify="right" if column in ("struck", "of") else "left")
     for each in told:

@@ -40,10 +40,12 @@ def list_scenarios() -> None:
 
 def run_scenarios(
     scenarios: Annotated[list[str], typer.Argument(help="Names (`chaos list`), files, or all.", metavar="SCENARIO")],
-    seed: Annotated[int, typer.Option(help="Chooses which region is first, and what clients do.", metavar="N")] = 1,
+    seed: Annotated[
+        int, typer.Option(help="Seed that selects the order of regions and the clients' calls.", metavar="N")
+    ] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results here.", metavar="FILE")] = None,
     history: Annotated[
-        Path | None, typer.Option(help="Write every call here, a line of JSON each (of the last scenario).", metavar="FILE")
+        Path | None, typer.Option(help="Write every call of the last scenario here, a line of JSON each.", metavar="FILE")
     ] = None,
     endpoint: Annotated[
         list[str] | None,
@@ -54,15 +56,15 @@ def run_scenarios(
         ),
     ] = None,
     minutes: Annotated[
-        float, typer.Option(help="Go on with the next seeds until so long has passed (0: once).", min=0, max=10_000)
+        float, typer.Option(help="Continue with the next seeds for this many minutes (0: once).", min=0, max=10_000)
     ] = 0,
-    html: Annotated[Path | None, typer.Option(help="Write a page to look at here.", metavar="FILE")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out what the --json file says was run already.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML report here.", metavar="FILE")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip the runs that the --json file already has.")] = False,
 ) -> None:
     """Run scenarios: clients write in every region while faults come and go; then every promise is checked.
 
-    Exits 0 when every promise was looked at and kept, 1 when one was broken or nothing could be run. What cannot be run at
-    an endpoint is reported as not run. Ctrl-C leaves nothing running, and --resume goes on after it.
+    Exits 0 when every promise was checked and kept, 1 when one was broken or nothing could be run. What cannot be run at
+    an endpoint is reported as not run. Ctrl-C leaves nothing running, and --resume continues after it.
     """
     from chaos.report.page import write_report
     from chaos.scenarios.campaign import Campaign
@@ -75,13 +77,13 @@ def run_scenarios(
     for option, file in (("--json", json_file), ("--history", history), ("--html", html)):
         check_output(option, file)
     if resume and json_file is None:
-        raise InvalidConfig("--resume goes on from a file; name it with --json FILE")
+        raise InvalidConfig("--resume needs the file of the earlier runs; name it with --json FILE")
     endpoints = read_endpoints(endpoint or [])
     if not given("MERIDIAN_LOG"):
         logs.configure_logs("critical")
     campaign = Campaign(wanted, seed, minutes * 60, json_file, names, endpoint or [])
     if resume and (done := campaign.resume()):
-        _say(f"{done} were run already: {json_file}")
+        _say(f"{done} runs are already in {json_file}")
 
     def run(scenario: Scenario, seed: int) -> Result | NotRun:
         with Bars() as bars:
@@ -105,10 +107,10 @@ def run_scenarios(
 
 
 def report(
-    json_file: Annotated[Path, typer.Argument(help="What `chaos run --json` wrote.", metavar="FILE")],
-    html: Annotated[Path, typer.Option(help="The page.", metavar="FILE")],
+    json_file: Annotated[Path, typer.Argument(help="Output file of `chaos run --json`.", metavar="FILE")],
+    html: Annotated[Path, typer.Option(help="HTML report to write.", metavar="FILE")],
 ) -> None:
-    """Write the page of runs that are over."""
+    """Write the HTML report of finished runs."""
     from chaos.report.page import write_report
     from chaos.scenarios.campaign import read_found
 
@@ -135,15 +137,15 @@ def _show(result: Result) -> None:
         f"[bold]{escape(result.scenario.name)}[/], seed {result.seed}: "
         f"{'[green]kept[/]' if result.kept else '[red]BROKEN[/]'}. "
         f"{result.acknowledged:,} events acknowledged ({calls}; {result.doubted:,} unknown at first), "
-        f"{result.gone:,} gone; everything everywhere: {arrived}"
+        f"{result.gone:,} gone; converged: {arrived}"
     )
     for name, count in verdict.broken.items():
         _say(f"  [red]broken[/] {verdict.promises[name]}: {count} of {verdict.findings[name].looked:,}")
     for example in verdict.examples:
         _say(f"    {escape(example)}")
     for each in result.unstruck:
-        _say(f"  [yellow]met nothing[/] {each.name} at {each.began:.1f} s: {escape(each.said)}")
+        _say(f"  [yellow]without effect[/] {each.name} at {each.began:.1f} s: {escape(each.said)}")
     for name in result.unexpected:
-        _say(f"  [yellow]not looked at[/] {verdict.promises[name]}")
+        _say(f"  [yellow]not checked[/] {verdict.promises[name]}")
     for line in result.why:
         _say(f"  [yellow]not kept[/]: {escape(line)}")

@@ -27,23 +27,23 @@ _YEAR = 365.25 * 24 * 3600
 
 
 def simulate(
-    seeds: Annotated[int, typer.Option(help="How many seeds, each a world of its own.", metavar="N")] = 1000,
-    steps: Annotated[int, typer.Option(help="Steps of each.", metavar="N")] = 1000,
-    seed: Annotated[int, typer.Option(help="The first seed; with --seeds 1 the only one.", metavar="N")] = 1,
-    regions: Annotated[int, typer.Option(help="How many regions, 2 to 9.", metavar="N")] = 3,
-    streams: Annotated[int, typer.Option(help="How many things are written to.", metavar="N")] = 8,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, each a world of its own.", metavar="N")] = 1000,
+    steps: Annotated[int, typer.Option(help="Number of steps of each seed.", metavar="N")] = 1000,
+    seed: Annotated[int, typer.Option(help="First seed; with --seeds 1 the only one.", metavar="N")] = 1,
+    regions: Annotated[int, typer.Option(help="Number of regions, 2 to 9.", metavar="N")] = 3,
+    streams: Annotated[int, typer.Option(help="Number of streams to write to.", metavar="N")] = 8,
     plant: Annotated[
-        str | None, typer.Option(help="Plant this bug, until a seed finds it; or list them: list.", metavar="NAME|list")
+        str | None, typer.Option(help="Bug to plant until a seed finds it; list shows all bugs.", metavar="NAME|list")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="How many processes.", metavar="N")] = 2,
+    jobs: Annotated[int, typer.Option(help="Number of processes.", metavar="N")] = 2,
     grow: Annotated[
-        bool, typer.Option("--grow", help="Instead: what an event costs with more regions and streams, without faults.")
+        bool, typer.Option("--grow", help="Measure what an event costs with more regions and streams, without faults.")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
 ) -> None:
     """Run the real core under simulated time, clocks, networks and disasters: years in minutes, the same every time.
 
-    Exits 0 when every promise was looked at and kept; 1 when nothing was looked at for one (run more seeds), or one was
+    Exits 0 when every promise was checked and kept; 1 when one was not checked (run more seeds), or one was
     broken: then the plan of the lowest such seed is shrunk to the fewest steps and shown. Ctrl-C leaves nothing running.
     """
     from chaos.simulator.environment import Options
@@ -54,7 +54,7 @@ def simulate(
         return
     check_output("--json", json_file)
     if grow and plant is not None:
-        raise InvalidConfig(f"--grow looks at costs and at no promise, so --plant {plant} would be in vain; leave one out")
+        raise InvalidConfig(f"--grow measures costs and checks no promise, so --plant {plant} has no effect; leave one out")
     campaign = Campaign(seeds, steps, seed, Options(regions, streams), plant, jobs)
     if not given("MERIDIAN_LOG"):
         logs.configure_logs("critical")
@@ -70,7 +70,7 @@ def simulate(
 def _list_plants() -> None:
     from chaos.simulator.mutants import MUTANTS
 
-    table = Table("planted bug", "what the core does then")
+    table = Table("planted bug", "what the core does with it")
     for mutant in MUTANTS.values():
         table.add_row(mutant.name, mutant.does)
     out.print(table)
@@ -102,8 +102,8 @@ def _show(tally: Tally) -> None:
         ("regions that lost their data", f"{tally.disasters:,}"),
         ("wall", f"{tally.wall:.1f} s"),
         ("CPU", f"{tally.cpu:.1f} s, {tally.cpu / max(tally.seeds, 1):.3f} s a seed"),
-        ("looked at", f"{sum(count > 0 for count in tally.looked.values())} promises, {tally.looked.total():,} times"),
-        ("not looked at", f"[bold red]{', '.join(tally.untested)}[/]" if tally.untested else ""),
+        ("checked", f"{sum(count > 0 for count in tally.looked.values())} promises, {tally.looked.total():,} times"),
+        ("not checked", f"[bold red]{', '.join(tally.untested)}[/]" if tally.untested else ""),
         ("not simulated", ", ".join(NOT_SIMULATED)),
         ("promises", _kept(tally)),
     ):
@@ -118,7 +118,7 @@ def _show(tally: Tally) -> None:
 def _kept(tally: Tally) -> str:
     if tally.broken:
         return "[bold red]BROKEN[/]"
-    return "[bold red]NOT ALL LOOKED AT: run more seeds or steps[/]" if tally.untested else "[green]kept[/]"
+    return "[bold red]NOT ALL CHECKED: run more seeds or steps[/]" if tally.untested else "[green]kept[/]"
 
 
 def _tell(campaign: Campaign, worst: Outcome) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _tell(campaign: Campaign, worst: Outcome) -> dict[str, Any]:
         out.print(f"  [red]{promise}[/], {count:,} times: {words[promise]}", highlight=False, soft_wrap=True)
         for example in [each for each in worst.examples if each.startswith(f"{promise}: ")][:_EXAMPLES]:
             _say(f"    {example.removeprefix(f'{promise}: ')}")
-    shrunk = _shrink(campaign, worst) if worst.steps else "none of its steps was told"
+    shrunk = _shrink(campaign, worst) if worst.steps else "none of its steps was reported"
     if isinstance(shrunk, str):
         _say(f"its plan is not shrunk: {shrunk}")
         told["not_shrunk"] = shrunk

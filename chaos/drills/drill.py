@@ -46,7 +46,7 @@ class DrillConfig:
         if not 2 <= self.regions <= len(REGIONS):
             raise InvalidConfig(f"--regions {self.regions} is out of range; give 2 to {len(REGIONS)}")
         if self.kills < 0:
-            raise InvalidConfig(f"--kills {self.kills} is negative; give how many workers to kill")
+            raise InvalidConfig(f"--kills {self.kills} is negative; give the number of workers to kill")
         if self.kills and self.terraform:
             raise InvalidConfig("--kills needs workers, and with --terraform functions do the work; leave one of them out")
         if self.kind not in KINDS:

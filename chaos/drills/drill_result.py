@@ -138,8 +138,8 @@ def describe(drill: DrillResult) -> Sequence[tuple[str, str, bool]]:
 
     return [
         never("nothing that survived is lost", f"of {copies:,} copies missing", "lost"),
-        never("nothing comes from nowhere", "events nobody acknowledged", "from_nowhere"),
-        never("nothing is there twice", "duplicates", "duplicated"),
+        never("every event was written by a call", "events without a call", "from_nowhere"),
+        never("nothing is stored twice", "duplicates", "duplicated"),
         never("nothing is overwritten", "events differ from what was written", "changed", "acknowledged_twice"),
         never("transactions are whole, causes come first", "torn or too early", "torn", "lane_order", "causal_order"),
         never("lanes have no gaps", "gaps", "gaps"),
@@ -149,7 +149,7 @@ def describe(drill: DrillResult) -> Sequence[tuple[str, str, bool]]:
         ("views are the same bytes everywhere", f"{result.views:,} views in each of {len(result.regions)} regions",
          not drill.broken("views_complete", "views_identical") and result.views > 0),
         ("views equal the data set", "pandas, from the CSV", not drill.broken("truth")),
-        ("writers were moved and came back" if kind.moves else "writers went on where they were",
+        ("writers were moved and came back" if kind.moves else "writers continued where they were",
          f"RTO {_seconds(figures.rto_seconds, f'from the {_fault(kind)}')}", figures.rto_seconds is not None),
         *_as_its_kind_says(figures, kind),
     ]  # fmt: skip
@@ -165,21 +165,21 @@ def _as_its_kind_says(figures: Figures, kind: Kind) -> Iterator[tuple[str, str, 
         yield "nothing was left behind", f"RPO {figures.rpo_events:,} events", figures.rpo_events == 0
     if kind.loses:
         yield (
-            f"what was older than {OLD_SECONDS:.0f} s at the strike survived",
+            f"events older than {OLD_SECONDS:.0f} s at the strike survived",
             f"{figures.old_missing:,} of {figures.old_events:,} events in no other region",
             figures.old_events > 0 and figures.old_missing == 0,
         )
     if kind.both_write:
         here, there = figures.late_events
         yield (
-            "both sides went on writing",
+            "both sides continued writing",
             f"{here:,} and {there:,} events in the last third of the outage",
             here > 0 and there > 0,
         )
     if kind.cuts:
         yield (
             "the links were cut",
-            f"{figures.cut_arrived:,} of {figures.cut_events:,} events came over",
+            f"{figures.cut_arrived:,} of {figures.cut_events:,} events arrived",
             figures.cut_events > 0 and figures.cut_arrived == 0,
         )
 
@@ -188,7 +188,7 @@ def summarize(drill: DrillResult) -> Sequence[str]:
     """Return further remarks, a line each."""
     result, figures, kind = drill.result, drill.figures, drill.kind
     killed = len(result.kills)
-    home = "until the writers were home" if kind.moves else "until every region had what was written before"
+    home = "until the writers were home" if kind.moves else "until every region had all earlier events"
     lines = [
         f"acknowledged   {result.acknowledged:,} events at {drill.events_per_second:,.0f} a second, "
         f"{result.doubted_events:,} without an answer at first ({result.confirmed_events:,} of them written, all settled)",
@@ -196,7 +196,7 @@ def summarize(drill: DrillResult) -> Sequence[str]:
         + (f", {killed} workers killed" if killed else ""),
         f"RPO            {figures.rpo_events:,} events in {figures.rpo_lanes:,} lanes acknowledged but not yet elsewhere"
         + ("" if kind.loses or drill.broken("lost") or not figures.rpo_events else "; none lost, all arrived later")
-        + (f"; the runbook says {figures.told_rpo:,}" if figures.told_rpo is not None else ""),
+        + (f"; the runbook reports {figures.told_rpo:,}" if figures.told_rpo is not None else ""),
         f"fail-back      {_seconds(figures.failback_seconds, home)}",
         f"took           {drill.total_seconds:.1f} s, {result.memory_mb:,.0f} MB in all processes at their peaks",
     ]

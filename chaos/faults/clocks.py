@@ -92,7 +92,7 @@ class Clock:
 def check_offset(seconds: float) -> None:
     """Raise InvalidConfig where no clock can be so wrong."""
     if not math.isfinite(seconds) or abs(seconds) > _MOST_SECONDS:
-        raise InvalidConfig(f"a clock cannot be {seconds:g} s wrong; choose from -{_MOST_SECONDS} to {_MOST_SECONDS}")
+        raise InvalidConfig(f"a clock offset of {seconds:g} s is out of range; give -{_MOST_SECONDS} to {_MOST_SECONDS}")
 
 
 def tell_time_by(clock: Clock) -> None:
@@ -119,7 +119,7 @@ def _installed(name: str) -> Callable[[], object]:
     for point in entry_points(group="console_scripts", name=name):
         found: Callable[[], object] = point.load()
         return found
-    raise InvalidConfig(f"{name!r} is no installed Python command; usage: {_USAGE}")
+    raise InvalidConfig(f"{name!r} is not an installed Python command; usage: {_USAGE}")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -105,13 +105,13 @@ class Faults:
         except (URLError, OSError, ValueError) as error:
             why = getattr(error, "reason", error)
             raise EngineUnavailable(
-                f"no engine of faults answers at {self.url} ({why}); start it, or correct the URL"
+                f"no response from a fault engine at {self.url} ({why}); start it, or correct the URL"
             ) from None
         try:
             return json.loads(text or b"null")
         except ValueError:
             raise EngineUnavailable(
-                f"{self.url}{path} answered no JSON: {text[:80]!r}; is it LocalStack with the Chaos API, or `chaos proxy`?"
+                f"{self.url}{path} returned no JSON: {text[:80]!r}; is it LocalStack with the Chaos API, or `chaos proxy`?"
             ) from None
 
 
@@ -119,7 +119,7 @@ def _reason(text: str) -> str:
     try:
         return str(json.loads(text)["error"])
     except (ValueError, KeyError, TypeError):
-        return text[:300] or "nothing more"
+        return text[:300] or "no reason given"
 
 
 def _parsed(rules: Iterable[Rule | Mapping[str, Any]]) -> Sequence[Rule]:
@@ -175,7 +175,7 @@ class ServiceProxy:
                 if not self.process.running:
                     raise self.process.failure("ended while it started") from None
                 if time.monotonic() > end:
-                    raise self.process.failure(f"took no orders within {_START_SECONDS:.0f} s") from None
+                    raise self.process.failure(f"accepted no commands within {_START_SECONDS:.0f} s") from None
                 time.sleep(0.05)
 
     def stop(self) -> None:

@@ -100,7 +100,7 @@ class Engine:
         for rule in rules:
             found = next((armed for armed in left if armed.rule == rule), None)
             if found is None:
-                raise InvalidConfig(f"no rule {rule.as_json()} is set; to remove one give exactly what was set")
+                raise InvalidConfig(f"the rule {rule.as_json()} is not set; to remove a rule, give exactly what was set")
             left.remove(found)
         for armed in self._armed:
             if armed not in left:

@@ -36,7 +36,7 @@ class Head:
         first, *lines = raw[:-4].decode("latin-1").split("\r\n")
         parts = first.split(" ", 2)
         if len(parts) < 2:
-            raise Malformed(f"no HTTP: {first[:80]!r}")
+            raise Malformed(f"not HTTP: {first[:80]!r}")
         headers = {}
         for line in lines:
             name, _, value = line.partition(":")
@@ -54,7 +54,7 @@ class Head:
         if text is None:
             return None
         if not text.isdecimal():
-            raise Malformed(f"a content-length of {text[:20]!r}")
+            raise Malformed(f"invalid content-length {text[:20]!r}")
         return int(text)
 
     @property
@@ -102,7 +102,7 @@ class Message:
             try:
                 return gzip.decompress(plain)
             except (OSError, EOFError, zlib.error) as error:
-                raise Malformed(f"a body that is not gzip: {error}") from None
+                raise Malformed(f"the body is not gzip: {error}") from None
         return plain
 
     def json(self) -> Any:
@@ -143,7 +143,7 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
             raise
         return None
     except asyncio.LimitOverrunError:
-        raise Malformed(f"a head of more than {LIMIT} bytes") from None
+        raise Malformed(f"the head is longer than {LIMIT} bytes") from None
 
 
 async def pieces(reader: asyncio.StreamReader, head: Head, asked: str | None = None) -> AsyncIterator[bytes]:
@@ -189,7 +189,7 @@ def _size(line: bytes) -> int:
     try:
         return int(line.partition(b";")[0].strip(), 16)
     except ValueError:
-        raise Malformed(f"a chunk of size {line[:20]!r}") from None
+        raise Malformed(f"invalid chunk size {line[:20]!r}") from None
 
 
 def _unchunked(raw: bytes) -> bytes:

@@ -170,12 +170,12 @@ class Proxy:
     def _answers(self, door: Door) -> None:
         if door in self._silent:
             self._silent.discard(door)
-            self._say(f"http://{door.host}:{door.target} answers again")
+            self._say(f"http://{door.host}:{door.target} responds again")
 
     def _unanswered(self, door: Door, why: str) -> None:
         if door not in self._silent:
             self._silent.add(door)
-            self._say(f"nothing answers at http://{door.host}:{door.target} ({why}); callers get {self._gone}")
+            self._say(f"no response from http://{door.host}:{door.target} ({why}); callers get {self._gone}")
 
 
 async def _body(head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:

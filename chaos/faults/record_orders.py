@@ -33,7 +33,7 @@ def obey(request: Message, engine: Engine) -> Message:
     if methods is None:
         return _answer(404, {"error": f"there is no {path}; choose from {', '.join(_METHODS)}"})
     if request.method not in methods:
-        return _answer(405, {"error": f"{path} has no {request.method}; choose from {', '.join(methods)}"})
+        return _answer(405, {"error": f"{path} does not accept {request.method}; choose from {', '.join(methods)}"})
     if path == TOLD:
         return _answer(200, engine.told())
     try:

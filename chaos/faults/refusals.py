@@ -42,7 +42,7 @@ def refusal(
 
 def unreachable(asked: Asked, target: str, why: str, content_type: str, method: str) -> Message:
     """Return the answer where there is no service: 502, in its own format."""
-    message = f"nothing answers at {target} ({why}); start it, or give chaos proxy another --target"
+    message = f"no response from {target} ({why}); start it, or give chaos proxy another --target"
     return refusal(asked, 502, _FALLEN, message, content_type, method)
 
 

@@ -19,7 +19,7 @@ def strict_json(text: str | bytes, place: str) -> object:
     """Return the value of a JSON text. Raises InvalidConfig for invalid JSON, NaN, Infinity and keys given twice."""
 
     def constant(name: str) -> object:
-        raise InvalidConfig(f"{place}: {name} is no number of JSON; write a finite number")
+        raise InvalidConfig(f"{place}: {name} is not a JSON number; write a finite number")
 
     def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(given)

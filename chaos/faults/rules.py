@@ -52,16 +52,16 @@ _SHARDS = {"dynamodbstreams": ("GetRecords",)}
 
 EFFECTS: Mapping[str, Effect] = {
     ERROR: Effect("answers with the error; the service does not get the request"),
-    "answer-lost": Effect("the request takes effect, and its answer never comes (how: timeout) or a reset", keys=("how",)),
+    "answer-lost": Effect("the request takes effect, and its answer is lost (how: timeout) or is a reset", keys=("how",)),
     "slow-answer": Effect("the answer comes `latency` milliseconds late", None, ("latency",)),
     "unprocessed": Effect("a part of a batch is not done, and the answer says so as the service does", _BATCHES, ("part",)),
-    "expire-iterators": Effect("iterators are no longer good", _RECORDS),
+    "expire-iterators": Effect("iterators are expired", _RECORDS),
     "duplicate-records": Effect("a part of a stream's records comes twice, one right after the other", _RECORDS, ("part",)),
     "reorder-records": Effect(
-        "a part of a page's records changes places: of different partition keys, or (harsh) any", _RECORDS, ("part", "harsh")
+        "a part of a page's records is reordered: of different partition keys, or (harsh) any", _RECORDS, ("part", "harsh")
     ),
-    "trim-records": Effect("a part of the records that the asker has not read yet is gone", _SHARDS, ("part",), 1.0, True),
-    "split-shard": Effect("the shard closes, and two others go on behind it", _SHARDS, (), 1.0, True),
+    "trim-records": Effect("a part of the records that were not read yet is trimmed", _SHARDS, ("part",), 1.0, True),
+    "split-shard": Effect("the shard closes, and two others continue it", _SHARDS, (), 1.0, True),
 }  # fmt: skip
 
 
@@ -191,11 +191,11 @@ def _ours(rule: Rule, ours: Fields, has_error: bool) -> Rule:
             having = [name for name, each in EFFECTS.items() if key in each.keys]
             raise InvalidConfig(f"{ours.place}: {effect} has no {key!r}; leave it out, or choose {' or '.join(having)}")
     if effect != ERROR and has_error:
-        raise InvalidConfig(f"{ours.place}: {effect} answers with no error of yours; leave out 'error' or 'effect'")
+        raise InvalidConfig(f"{ours.place}: {effect} does not use 'error'; leave out 'error' or 'effect'")
     if kind.operations is not None and not _possible(rule, kind.operations):
         can = ", ".join(f"{service} {name}" for service, names in kind.operations.items() for name in names)
         asked = " ".join(filter(None, (rule.service, rule.operation)))
-        raise InvalidConfig(f"{ours.place}: {effect} cannot be done to {asked}; it can to {can}")
+        raise InvalidConfig(f"{ours.place}: {effect} does not apply to {asked}; it applies to {can}")
     if "latency" in kind.keys and "latency" not in ours.given:
         raise InvalidConfig(f'{ours.place}: {effect} needs "latency", in milliseconds, such as 500')
     return replace(

@@ -147,9 +147,9 @@ class Doors:
             try:
                 records = [json.loads(json.dumps(record)) for _, record in waiting]
                 if failed := handle(records)["batchItemFailures"]:
-                    failure = f"the batch comes again from {failed}"
+                    failure = f"the batch will be delivered again from {failed}"
             except Exception as error:
-                failure = f"the whole batch comes again: {type(error).__name__}: {str(error)[:300]}"
+                failure = f"the whole batch will be delivered again: {type(error).__name__}: {str(error)[:300]}"
         if failure:
             self.failed_batches.append(failure)
         for hostile, _ in waiting:
@@ -199,7 +199,7 @@ class Doors:
         lines = head.decode("latin-1").split("\r\n")
         status = re.match(r"HTTP/1\.[01] (\d{3})", lines[0])
         if status is None:
-            raise ConnectionError(f"the answer is no HTTP: {bytes(answer[:80])!r}")
+            raise ConnectionError(f"the answer is not HTTP: {bytes(answer[:80])!r}")
         headers = dict(line.lower().split(": ", 1) for line in lines[1:] if ": " in line)
         return int(status[1]), headers, body
 

@@ -25,7 +25,7 @@ _NAMES = "names are validated"
 _JSON = "payloads are I-JSON (RFC 7493)"
 _TIME = "time is checked at the door"
 _TOKEN = "tokens are opaque, versioned and sealed"
-_TYPES = "a call that makes no sense is told so"
+_TYPES = "an invalid call is refused with a reason"
 _GOOD = NewEvent("added", {"id": "x", "n": 1})
 
 
@@ -180,17 +180,17 @@ CALLS: tuple[tuple[Kind, Make], ...] = (
     *((kind(f"event type {name}", STORE, REFUSED, _NAMES), _in_type(make)) for name, make in NAMES.items()),
     *((kind(name, STORE, REFUSED, _NAMES), _in_region(make)) for name, make in REGIONS.items()),
     *((kind(name, STORE, REFUSED, _JSON), _in_payload(make)) for name, make in PAYLOADS.items()),
-    (kind("version that is none", STORE, REFUSED, _TYPES), _version),
-    (kind("metadata that is none", STORE, REFUSED, _JSON), _metadata),
-    (kind("sequence that is none", STORE, REFUSED, _NAMES), _sequence),
+    (kind("invalid version", STORE, REFUSED, _TYPES), _version),
+    (kind("invalid metadata", STORE, REFUSED, _JSON), _metadata),
+    (kind("invalid sequence", STORE, REFUSED, _NAMES), _sequence),
     (kind("observed far ahead", STORE, REFUSED, _TIME), _ahead),
-    (kind("time that is none", STORE, REFUSED, _TIME), _no_time),
+    (kind("invalid time", STORE, REFUSED, _TIME), _no_time),
     (kind("token stale or forged", STORE, REFUSED, _TOKEN), _in_token),
     (kind("token of an unknown region", STORE, REFUSED, _TOKEN), _foreign_token),
-    (kind("events that are none", STORE, REFUSED, _TYPES), _no_events),
-    (kind("observed that is none", STORE, REFUSED, _TYPES), _no_observed),
+    (kind("invalid events", STORE, REFUSED, _TYPES), _no_events),
+    (kind("invalid observed vector", STORE, REFUSED, _TYPES), _no_observed),
     (kind("more than a transaction takes", STORE, REFUSED, "4 MB together"), _too_much),
-    (kind("item that is none", STORE, REFUSED, "3: a damaged event is never applied"), _no_item),
+    (kind("invalid item", STORE, REFUSED, "3: a damaged event is never applied"), _no_item),
     (kind("name with a homoglyph", STORE, HARMLESS, "names are bytes: a look-alike is another name"), _homoglyph),
     (kind("cause that is forged", STORE, HARMLESS, "metadata decides nothing"), _forged_cause),
 )

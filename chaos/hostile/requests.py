@@ -17,7 +17,7 @@ _JSON = "payloads are I-JSON (RFC 7493)"
 _NAMES = "names are validated"
 _HTTP = "every 4xx is a problem (RFC 9457)"
 _TOKEN = "tokens are opaque, versioned and sealed"
-_FRAMES = "the server refuses what is no HTTP"
+_FRAMES = "the server refuses input that is not HTTP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,19 +253,19 @@ REQUESTS: tuple[tuple[Kind, Make], ...] = (
         for name in json_texts("")
         if name != "text with a BOM"
     ),
-    (kind("body that is no UTF-8 text", API, REFUSED, _JSON), _bytes),
+    (kind("body that is not UTF-8 text", API, REFUSED, _JSON), _bytes),
     (kind("body with wrong members", API, REFUSED, "422 names the member"), _members),
-    (kind("transaction that is none", API, REFUSED, "4xx names the member"), _transaction),
+    (kind("invalid transaction", API, REFUSED, "4xx names the member"), _transaction),
     (kind("stream id in the path", API, REFUSED, _NAMES), _names),
     (kind("stream type in the path", API, REFUSED, _NAMES), _types),
-    (kind("path that is none", API, REFUSED, _HTTP), _nowhere),
-    (kind("method that is none", API, REFUSED, _HTTP), _method),
-    (kind("query that is wrong", API, REFUSED, _HTTP), _query),
+    (kind("unknown path", API, REFUSED, _HTTP), _nowhere),
+    (kind("unknown method", API, REFUSED, _HTTP), _method),
+    (kind("invalid query", API, REFUSED, _HTTP), _query),
     (kind("token stale or forged", API, REFUSED, _TOKEN), _token),
-    (kind("condition that is none", API, REFUSED, _HTTP), _conditions),
-    (kind("content type that is wrong", API, REFUSED, _HTTP), _media),
+    (kind("invalid condition", API, REFUSED, _HTTP), _conditions),
+    (kind("wrong content type", API, REFUSED, _HTTP), _media),
     (kind("body that is too large", API, REFUSED, _HTTP), _large),
-    (kind("frames that are no HTTP", API, REFUSED, _FRAMES), _frames),
+    (kind("frames that are not HTTP", API, REFUSED, _FRAMES), _frames),
     (kind("name with a homoglyph", API, HARMLESS, "names are bytes: a look-alike is another name"), _homoglyph),
 )
 

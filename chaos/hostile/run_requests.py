@@ -90,7 +90,7 @@ def run_hostile(events: int, seed: int, tell: Tell) -> Outcome:
         said += list(doors.flush())
         regions = _rest(world, doors, said, tell, wrong)
         rest = time.monotonic() - began
-        wrong += [f"{p.name} is not the process that it was" for p in watched if not p.running or p.pid != before[p.name]]
+        wrong += [f"{p.name} ended or was replaced" for p in watched if not p.running or p.pid != before[p.name]]
         wrong += doors.failed_batches[:5] + regions_wrong(regions, doors.good)
         found = Found(regions)
         became = [found.became(*each) for each in said]

@@ -125,13 +125,13 @@ _FLAWED: dict[str, tuple[Change, str]] = {
     "attribute nested 30 deep": (_nested, _DAMAGED),
     "past before the first event": (lambda r, m, item: resealed({**item, "prev": {"B": r.randbytes(32)}}), _GAP),
     "sequence after a gap": (_gap, _GAP),
-    "sequence key that is none": (_sequence_key, _NAMES),
-    "clock that is none": (_time, "time is checked at the door"),
-    "version that is none": (
+    "invalid sequence key": (_sequence_key, _NAMES),
+    "invalid clock": (_time, "time is checked at the door"),
+    "invalid version": (
         lambda r, m, item: {**item, "version": {"N": r.choice(["0", "-1", "65536", "1.5", "1E+30"])}},
         _DAMAGED,
     ),
-    "observed that is none": (
+    "invalid observed vector": (
         lambda r, m, item: {
             **item,
             "observed": {"S": r.choice(["", "[]", '{"eu-west-1":-1}', '{"x":1}', '{"eu-west-1":true}', "x" * 9000])},
@@ -147,7 +147,7 @@ _FLAWED: dict[str, tuple[Change, str]] = {
     "clock of 300,000 letters": (_set(hlc={"S": "\x01" * 300_000}), "an error is abbreviated"),
     "region unknown": (
         lambda r, m, item: resealed({**item, "pk": {"S": f"{r.choice(['ap-south-1', 'sa-east-1'])}#thing#{m}"}}),
-        "a region that is none of the system's writes nothing",
+        "an unknown region writes nothing",
     ),
     "encrypted garbage in place of text": (lambda r, m, item: {**item, "payload": {"S": r.randbytes(60).hex()}}, _DAMAGED),
 }
@@ -163,7 +163,7 @@ CHANGES: dict[str, tuple[Change, str, str, bool]] = {
     "number is an object": (_payload('{"a":1}'), _STANDS, QUARANTINED, True),
     "number is missing": (lambda r, m, i: resealed({**i, "payload": {"S": f'{{"id":"{m}"}}'}}), _STANDS, QUARANTINED, True),
     "encrypted garbage": (_payload('{"$personal":"garbage"}'), _STANDS, QUARANTINED, True),
-    "clock far ahead": (_future, "never against a projector's own now: it is a fact, everywhere the same", HARMLESS, False),
+    "clock far ahead": (_future, "not compared with projectors' clocks: it is a fact, everywhere the same", HARMLESS, False),
     "clock at 0": (
         lambda r, m, item: resealed({**item, "hlc": {"S": "0000000000000-00000"}}),
         "time is order, not truth",
@@ -172,7 +172,7 @@ CHANGES: dict[str, tuple[Change, str, str, bool]] = {
     ),
     "version unknown": (
         lambda r, m, item: resealed({**item, "version": {"N": str(r.randint(2, 65535))}}),
-        "old code reads on",
+        "old code continues reading",
         HARMLESS,
         False,
     ),
@@ -232,16 +232,16 @@ RECORDS = (
         kind("change of an event", LAMBDA, QUARANTINED, "17: MODIFY and REMOVE never change an event"),
         _name("MODIFY", "REMOVE"),
     ),
-    (kind("event name that is none", LAMBDA, QUARANTINED, "17"), _name("insert", None, 7, ["INSERT"], {"a": 1})),
+    (kind("invalid event name", LAMBDA, QUARANTINED, "17"), _name("insert", None, 7, ["INSERT"], {"a": 1})),
     (kind("image missing", LAMBDA, QUARANTINED, _DAMAGED), _body(NewImage=None)),
-    (kind("image no item", LAMBDA, QUARANTINED, _DAMAGED), _body(NewImage=["x"])),
+    (kind("image not an item", LAMBDA, QUARANTINED, _DAMAGED), _body(NewImage=["x"])),
     (kind("image a text", LAMBDA, QUARANTINED, _DAMAGED), _body(NewImage="x")),
     (kind("binary that is a number", LAMBDA, QUARANTINED, _DAMAGED), _image({"B": 10**12})),
-    (kind("binary that is no base64", LAMBDA, QUARANTINED, _DAMAGED), _image({"B": "@@@"})),
-    (kind("attribute no map", LAMBDA, QUARANTINED, _DAMAGED), _image("x")),
+    (kind("binary that is not base64", LAMBDA, QUARANTINED, _DAMAGED), _image({"B": "@@@"})),
+    (kind("attribute not a map", LAMBDA, QUARANTINED, _DAMAGED), _image("x")),
     (kind("attribute null", LAMBDA, QUARANTINED, _DAMAGED), _image(None)),
     (kind("surrogate in the image", LAMBDA, QUARANTINED, _DAMAGED), _image({"S": "\ud800"})),
-    (kind("keys no map", LAMBDA, QUARANTINED, _DAMAGED), _body(Keys=["x"])),
+    (kind("keys not a map", LAMBDA, QUARANTINED, _DAMAGED), _body(Keys=["x"])),
     (kind("keys missing", LAMBDA, QUARANTINED, _DAMAGED), _body(Keys=None)),
     (kind("keys of another type", LAMBDA, QUARANTINED, _DAMAGED), _body(Keys={"pk": {"N": "1"}, "sk": {"N": "1"}})),
 )

@@ -24,7 +24,7 @@ NAMES: dict[str, Choose] = {
 REGIONS: dict[str, Choose] = {
     "region in the wrong case": lambda r, m: r.choice(["US-EAST-1", "Us-east-1", "EU-west-1"]),
     "region look-alike": lambda r, m: r.choice(["uѕ-east-1", "us‐east‐1", "еu-west-1", "us-east-１"]),
-    "region that is none": lambda r, m: r.choice(["", "us", "us-east-0", "us-east-1-", " us-east-1", "us-east-1\n", "*"]),
+    "invalid region": lambda r, m: r.choice(["", "us", "us-east-0", "us-east-1-", " us-east-1", "us-east-1\n", "*"]),
 }
 
 SEQUENCES: tuple[Any, ...] = (0, -1, -(10**20), 10**16, 10**400, True, 1.0, float("nan"), "7", None, b"1")
@@ -48,8 +48,8 @@ PAYLOADS: dict[str, Choose] = {
     "payload surrogate key": lambda r, m: {"id": m, "\ud800": 1},
     "payload bytes": lambda r, m: {"id": m, "n": r.choice([b"\xff\xfe", bytearray(3), memoryview(b"x")])},
     "payload object": lambda r, m: {"id": m, "n": r.choice([object(), {1, 2}, 1j, Random])},
-    "payload keys that are no texts": lambda r, m: {"id": m, "n": {r.choice([1, None, 1.5, True, b"k"]): 2}},
-    "payload no mapping": lambda r, m: r.choice([None, [], "x", 7, [("id", m)], b"{}"]),
+    "payload keys that are not texts": lambda r, m: {"id": m, "n": {r.choice([1, None, 1.5, True, b"k"]): 2}},
+    "payload not a mapping": lambda r, m: r.choice([None, [], "x", 7, [("id", m)], b"{}"]),
     "payload reserved mark": lambda r, m: {"id": m, "n": {"$personal": r.choice(["garbage", 1, None, {"v": 1}])}},
     "payload circular": lambda r, m: _circular(m),
 }
@@ -65,8 +65,8 @@ def json_texts(mark: str) -> dict[str, str]:
     """Return JSON texts of an event's payload that are no I-JSON object (RFC 7493), by their defect."""
     head = f'{{"id":"{mark}",'
     return {
-        "text no JSON": head,
-        "text no object": f'["{mark}"]',
+        "text not JSON": head,
+        "text not an object": f'["{mark}"]',
         "text a bare number": "1",
         "text empty": "",
         "text duplicate keys": f'{head}"n":1,"n":2}}',
@@ -79,7 +79,7 @@ def json_texts(mark: str) -> dict[str, str]:
         "text 10,000 deep": f'{head}"n":{"[" * 10_000}{"]" * 10_000}}}',
         "text lone surrogate escape": f'{head}"n":"\\ud800"}}',
         "text with a BOM": f'\ufeff{head}"n":1}}',
-        "text with more behind it": f'{head}"n":1}} {{}}',
+        "text with trailing data": f'{head}"n":1}} {{}}',
         "text with a raw control": f'{head}"n":"\x01"}}',
     }
 

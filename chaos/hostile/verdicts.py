@@ -149,11 +149,11 @@ class Found:
         if how == REFUSED:
             there = [*copies, *([hostile.region] if (hostile.region, hostile.mark) in self.held else [])]
             if there or hostile.mark in self.viewed:
-                return Became(hostile, WRONG, f"refused ({said}), and yet in {', '.join(there) or 'a view'}")
+                return Became(hostile, WRONG, f"refused ({said}), but found in {', '.join(there) or 'a view'}")
             return Became(hostile, REFUSED, said)
         if not line:
             return Became(
-                hostile, WRONG, f"listed in no quarantine; copied to {copies}, views {self.viewed.get(hostile.mark)}"
+                hostile, WRONG, f"not listed in a quarantine; copied to {copies}, views {self.viewed.get(hostile.mark)}"
             )
         if hostile.kind.travels:
             wrong = "not copied unchanged" if self._changed(hostile, others) else ""
@@ -168,14 +168,14 @@ class Found:
         spread = [
             name for name in others for item in self.held.get((name, hostile.mark), ()) if item["digest"]["B"] == digest
         ]
-        wrong = f"copied to {spread}" if spread else "" if line else "listed in no quarantine"
+        wrong = f"copied to {spread}" if spread else "" if line else "not listed in a quarantine"
         return Became(hostile, WRONG if wrong else QUARANTINED, wrong or line)
 
     def _harmless(self, hostile: Hostile, said: str, line: str, others: Collection[str]) -> Became:
         if line and HARMLESS in hostile.kind.expected:
-            return Became(hostile, WRONG, f"declared harmless, and quarantined: {line}")
+            return Became(hostile, WRONG, f"declared harmless, but quarantined: {line}")
         if HARMLESS in hostile.kind.expected and self._changed(hostile, others):
-            return Became(hostile, WRONG, f"declared harmless, and not unchanged in every region: {said}")
+            return Became(hostile, WRONG, f"declared harmless, but not unchanged in every region: {said}")
         return Became(hostile, HARMLESS, said)
 
     def _changed(self, hostile: Hostile, others: Iterable[str]) -> bool:
@@ -196,7 +196,7 @@ def regions_wrong(regions: Sequence[Region], good: Mapping[tuple[str, int], byte
             if item is None:
                 wrong.append(f"good event {lane} {sequence} is not in {region.name}")
             elif bytes(item["digest"]["B"]) != digest or content_digest(item) != digest:
-                wrong.append(f"good event {lane} {sequence} is another one in {region.name}")
+                wrong.append(f"good event {lane} {sequence} differs in {region.name}")
     first, *rest = regions
     for region in rest:
         keys = sorted(first.views.keys() | region.views.keys())

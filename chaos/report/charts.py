@@ -71,7 +71,7 @@ def bars(axis: Axis, title: str) -> str:
     label = f"{title}: " + "; ".join(f"{span.name} from {span.begins:.1f} to {span.ends:.1f} s" for span in axis.spans)
     return (
         f'<div class="faults" role="img" aria-label="{escape(label)}" style="height:{max(1, rows) * 40}px">'
-        f"{''.join(found) or '<p class=quiet>nothing is done to it</p>'}{_moments(axis)}</div>"
+        f"{''.join(found) or '<p class=quiet>no faults</p>'}{_moments(axis)}</div>"
     )
 
 
@@ -143,7 +143,7 @@ def ceiling(value: float) -> float:
 
 def _most(points: Points, unit: str) -> str:
     seen = [value for _, value in points if value is not None]
-    return f"at most {_short(max(seen))} {unit}" if seen else "nobody could look"
+    return f"at most {_short(max(seen))} {unit}" if seen else "never readable"
 
 
 def _short(value: float) -> str:

@@ -42,7 +42,7 @@ def page(found: Sequence[Found]) -> str:
         ),
         "" if len(found) == 1 else _overview(found),
         *(_run(each, number, few or each["kept"] is False) for number, each in enumerate(found)),
-        "<footer>Written by <code>chaos run --html</code>; docs/chaos.md says what is judged, and by what.</footer>",
+        "<footer>Written by <code>chaos run --html</code>; docs/chaos.md describes the checks.</footer>",
     ]
     return document(head, parts, CSS)
 
@@ -75,7 +75,7 @@ def _overview(found: Sequence[Found]) -> str:
         )
     head = (
         '<th scope="col">Scenario</th><th scope="col" class="wide">What happens</th><th scope="col" class="number">Seed</th>'
-        '<th scope="col" class="number">Events</th><th scope="col" class="number">All everywhere</th>'
+        '<th scope="col" class="number">Events</th><th scope="col" class="number">Convergence</th>'
     )
     return f'<section class="card"><h2>Runs</h2>{table("list", head, "".join(rows))}</section>'
 
@@ -111,7 +111,7 @@ def _figures(found: Found) -> str:
     refused, unknown = calls.get("fail", 0), calls.get("unknown", 0)
     figures = [
         (f"{found['acknowledged_events']:,}", "events acknowledged"),
-        (_seconds(arrived), f"until everything was everywhere; {found['converge_within']:g} s allowed"),
+        (_seconds(arrived), f"until all regions converged; {found['converge_within']:g} s allowed"),
         (f"{calls.get('ok', 0):,}", f"calls done; {refused:,} refused, {unknown:,} unknown to the end"),
         (f"{found['unknown_at_first']:,}", "calls whose answer was lost, and which were settled later"),
     ]
@@ -139,12 +139,12 @@ def _pictures(found: Found) -> str:
     axis = _axis(found)
     series = found["series"]
     key = "".join(f'<span class="r{n}"><i></i>{escape(name)}</span>' for n, name in enumerate(names))
-    signs = '<span class="shaded"><i></i>a fault</span><span class="moments"><i></i>last write; everything everywhere</span>'
+    signs = '<span class="shaded"><i></i>a fault</span><span class="moments"><i></i>last write; convergence</span>'
     rates = [Line(name, n, _rates(series["calls"].get(name, {}).get("events", {}), axis)) for n, name in enumerate(names)]
     behind = [
         lines(
             axis,
-            f"Behind in {name}: events",
+            f"Lag in {name}: events",
             "s",
             [Line(f"of {source}", n, _lags(series["lag"].get(name, {}), "events", source))
              for n, source in enumerate(names) if source != name],
@@ -155,11 +155,11 @@ def _pictures(found: Found) -> str:
         Line(name, n, _worst(series["lag"].get(name, {}), names)) for n, name in enumerate(names)
     ]  # fmt: skip
     return (
-        f"<h3>What was done to it</h3>{bars(axis, 'faults')}"
+        f"<h3>Faults</h3>{bars(axis, 'faults')}"
         f'<div class="key">{key}{signs}</div>'
         f"{lines(axis, 'Acknowledged in each region', 'events/s', rates)}"
         f'<div class="grid2">{"".join(behind)}</div>'
-        f"{lines(axis, 'Views behind, in each region: the oldest event that they lack, from anywhere', 's', views)}"
+        f"{lines(axis, 'Lag of views in each region: age of the oldest missing event', 's', views)}"
     )
 
 
@@ -167,7 +167,7 @@ def _axis(found: Found) -> Axis:
     last_write, arrived = found["load_seconds"], found["converge_seconds"]
     marks = {"the last write": last_write}
     if arrived is not None:
-        marks["everything is everywhere"] = last_write + arrived
+        marks["all regions converged"] = last_write + arrived
     names = dict(zip(_ORDINALS, found["regions"], strict=False))
     spans = [
         Span(
@@ -234,14 +234,14 @@ def _timeline(found: Found) -> str:
     names = dict(zip(_ORDINALS, found["regions"], strict=False))
     rows = "".join(_step(each, names) for each in found["timeline"])
     order = ", ".join(f"{ordinal} is {name}" for ordinal, name in names.items())
-    head = '<th class="number">from</th><th class="number">until</th><th>What, and what came of it</th>'
+    head = '<th class="number">from</th><th class="number">until</th><th>Action and effect</th>'
     steps = table("list", head, rows) if rows else ""
     return f'<section class="card"><h2>Timeline</h2><p class="quiet">{escape(order)}.</p>{steps}</section>'
 
 
 def _step(each: Found, names: Mapping[str, str]) -> str:
     until = "–" if each["until"] is None else f"{each['until']:.1f} s"
-    missed = "" if each["struck"] else "<b>met nothing</b> "
+    missed = "" if each["struck"] else "<b>without effect</b> "
     said = f"<small>{missed}{escape(each['said'])}</small>" if missed or each["said"] else ""
     return (
         f'<tr class="{"well" if each["struck"] else "act"}"><td class="number">{each["from"]:.1f} s</td>'
@@ -251,7 +251,7 @@ def _step(each: Found, names: Mapping[str, str]) -> str:
 
 def _promises(found: Found) -> str:
     rows = "".join(_promise(name, each, found) for name, each in _worst_first(found))
-    head = '<th>Promise</th><th class="number">Looked at</th><th class="number">Broken</th>'
+    head = '<th>Promise</th><th class="number">Checked</th><th class="number">Broken</th>'
     return f'<section class="card"><h2>Promises</h2>{table("list", head, rows)}</section>'
 
 
@@ -266,7 +266,7 @@ def _promise(name: str, each: Found, found: Found) -> str:
     why = ""
     if not each["looked"] and not each["broken"]:
         expected = name in found["expected_untested"]
-        why = " <b>Not looked at</b>, as the scenario says." if expected else " <b>Nothing was there to look at.</b>"
+        why = " <b>Not checked</b>, as the scenario declares." if expected else " <b>There was nothing to check.</b>"
     evidence = f"<details open><summary>{_count(len(each['examples']), 'example')}</summary><ul>{examples}</ul></details>"
     return (
         f'<tr class="{level}"><td>{_mark_of(level)} {escape(each["promise"])}.{why} '

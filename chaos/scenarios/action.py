@@ -66,5 +66,5 @@ def number(name: str, value: object, least: float, *, nothing: bool = False) -> 
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidConfig(f"{name} is {value!r}; give a number")
     if abs(value) < least and not (nothing and value == 0):
-        raise InvalidConfig(f"{name} is {value!r}, which nothing would notice; give {least:g} or more")
+        raise InvalidConfig(f"{name} is {value!r}, which has no noticeable effect; give {least:g} or more")
     return value

@@ -45,7 +45,7 @@ class _Whole(Action):
 
 
 class Freeze(_Whole):
-    does = "the whole region stops at one instant (SIGSTOP), and goes on later as if nothing had been"
+    does = "the whole region stops at one instant (SIGSTOP), and continues later as if it had never stopped"
     whole = "freezes a region"
 
     def start(self, stage: Stage) -> None:
@@ -56,7 +56,8 @@ class Freeze(_Whole):
         region = stage.region(self.region)
         still = [each for each, pid in self._pids.items() if each.stopped and each.pid == pid]
         stage.remark(
-            f"{len(still)} of {len(self._all(stage))} processes stood still to the end", len(still) == len(self._all(stage))
+            f"{len(still)} of {len(self._all(stage))} processes stayed stopped to the end",
+            len(still) == len(self._all(stage)),
         )
         region.thaw()
         region.wait_healthy()
@@ -73,7 +74,7 @@ class Kill(_Whole):
     def stop(self, stage: Stage) -> None:
         dead = [each for each, pid in self._pids.items() if not each.running and each.pid == pid]
         stage.remark(
-            f"{len(dead)} of {len(self._all(stage))} processes were killed, and were gone to the end",
+            f"{len(dead)} of {len(self._all(stage))} processes were killed and stayed down to the end",
             len(dead) == len(self._all(stage)),
         )
         stage.come_back(self.region, self._backup(stage))
@@ -109,7 +110,7 @@ class KillWorker(_Worker):
 
 
 class FreezeWorker(_Worker):
-    does = "the region's replicator or projector stops (SIGSTOP) and goes on later"
+    does = "the region's replicator or projector stops (SIGSTOP) and continues later"
 
     def __init__(self, region: str, worker: str = "replicator") -> None:
         super().__init__(region, worker)
@@ -129,11 +130,11 @@ class FreezeWorker(_Worker):
     def stop(self, stage: Stage) -> None:
         process = stage.worker(self.region, self.worker)
         if not self._pid:
-            stage.remark(f"{process.name} did not run when it was to be frozen", False)
+            stage.remark(f"{process.name} did not run when the freeze began", False)
         elif process.pid != self._pid or not process.stopped:
-            stage.remark(f"{process.name} (process {self._pid}) did not stand still to the end", False)
+            stage.remark(f"{process.name} (process {self._pid}) did not stay stopped to the end", False)
         else:
-            stage.remark(f"{process.name} (process {self._pid}) stood still to the end")
+            stage.remark(f"{process.name} (process {self._pid}) stayed stopped to the end")
         process.thaw()
 
 

@@ -30,11 +30,11 @@ def read_found(file: Path) -> list[Found]:
             return told
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidConfig(f"{file} cannot be read: {error}; name a file that `chaos run --json` wrote") from None
-    raise InvalidConfig(f"{file} does not hold what came of scenarios; name a file that `chaos run --json` wrote")
+    raise InvalidConfig(f"{file} does not hold results of scenarios; name a file that `chaos run --json` wrote")
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _is_found(each: Any) -> bool:

@@ -125,7 +125,7 @@ class Outcome:
             "concurrent with one in the other region, and all of them count",
             f"owned twice       {found['owned_twice']} under the home-region rule",
             f"not one owner     {found['not_one_owner']} under the optimistic rule, after {found['conflicts']} conflicts; "
-            f"{found['not_told']} losers not told exactly once",
+            f"{found['not_told']} losers not notified exactly once",
             f"events            {found['lost']} lost, {found['acknowledged_twice']} acknowledged twice, "
             f"{found['from_nowhere']} from nowhere, {found['different']} not the same in both regions",
             *(f"broken            {CONTENTION[name]}" for name in self.verdict.broken if name not in known),

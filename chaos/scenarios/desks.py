@@ -53,7 +53,7 @@ take longer."""
 _NOT_ASKED = ("read_your_writes", "monotonic_reads", "reads_explained", "counters", "sets", "registers", "claims")
 """Promises that do not apply: desks read nothing and claim nothing, and their views are judged by the data set."""
 PROMISES = {name: promise for name, promise in ALL.items() if name not in _NOT_ASKED} | {
-    "truth": "every view says what the data set says, computed with pandas"
+    "truth": "every view equals what pandas computes from the data set"
 }
 
 
@@ -205,7 +205,7 @@ class Flights(Workload):
 
     def finish(self) -> None:
         if (told := self.stage.history.count()) != self._total:
-            raise MeridianError(f"{self._total} reports were to be made, {told} were acknowledged")
+            raise MeridianError(f"{self._total} reports were planned, {told} were acknowledged")
 
     def start(self) -> None:
         regions = sorted(self.stage.regions)
@@ -343,7 +343,7 @@ class Flights(Workload):
         """Check that an application that ran before its region lost its data cannot write before the region is up again."""
         try:
             self._stores[self.struck_region].append(StreamId("probe", "1"), NewEvent("probed", {"id": "probe"}))
-            self.stage.watch.say(f"{self.struck_region} took an append before it was brought up again")  # from nowhere
+            self.stage.watch.say(f"{self.struck_region} accepted an append before it was brought up again")  # from nowhere
         except RegionUnavailable as error:
             self.stage.watch.say(f"refused, as it must be: {error}")
 

@@ -29,7 +29,7 @@ class OnLinks(Action, ABC):
         if not isinstance(both_ways, bool):
             raise InvalidConfig(f"both-ways is {both_ways!r}; give true or false")
         if both_ways and not (leave or to):
-            raise InvalidConfig("both-ways of all links means nothing; give from or to")
+            raise InvalidConfig("both-ways has no meaning for all links; give from or to")
         if leave is not None and leave == to:
             raise InvalidConfig(f"no link is from {leave} to {to}; name two regions")
         if direction not in DIRECTIONS:
@@ -69,7 +69,7 @@ class OnLinks(Action, ABC):
 
 
 class Hole(OnLinks):
-    does = "what is sent over these links is held back, in both directions, until they are whole again"
+    does = "data sent over these links is held back, in both directions, until they work again"
 
     def silences(self, region: str) -> bool:
         return (self.leave in (None, region) and self.to is None) or (self.both_ways and self.to == region)
@@ -93,7 +93,7 @@ class Reset(OnLinks):
 
 
 class HalfOpen(OnLinks):
-    does = "the connections over these links die without a word to either end; new ones pass"
+    does = "the connections over these links die without notice to either end; new ones pass"
 
     def _mode(self, **how: float) -> Mode:
         return Mode("half-open", **how)
@@ -101,8 +101,8 @@ class HalfOpen(OnLinks):
 
 class Slow(OnLinks):
     does = (
-        "these links take `latency` seconds (give or take `jitter`), pass `bandwidth` bytes a second on (0: any) and lose "
-        "a share `loss` of what is sent, which is sent again; in `direction` there, back or both"
+        "these links take `latency` seconds (plus or minus `jitter`), pass `bandwidth` bytes a second (0: no limit) and "
+        "lose a share `loss` of what is sent, which is sent again; in `direction` there, back or both"
     )
     takes = (*OnLinks.takes, "latency", "jitter", "bandwidth", "loss", "direction")
 
@@ -113,5 +113,7 @@ class Slow(OnLinks):
         for name, value in how.items():
             number(name, value, _LEAST[name], nothing=True)
         if mode.bandwidth > _MOST_BANDWIDTH:
-            raise InvalidConfig(f"bandwidth is {mode.bandwidth!r}, which nothing would notice; give up to {_MOST_BANDWIDTH}")
+            raise InvalidConfig(
+                f"bandwidth is {mode.bandwidth!r}, which has no noticeable effect; give up to {_MOST_BANDWIDTH}"
+            )
         return mode

@@ -173,7 +173,7 @@ class Outage:
         try:
             measure()
         except RegionUnavailable as error:
-            self._stage.watch.say(f"what the outage of {self.figures.region} costs cannot be read now: {error}")
+            self._stage.watch.say(f"the cost of the outage of {self.figures.region} cannot be read now: {error}")
 
     def _measure_cut(self) -> None:
         cut = self._stage.history.events_of(self.figures.region, since=self._struck + _ON_ITS_WAY)

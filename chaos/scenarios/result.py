@@ -97,20 +97,20 @@ class Result:
         """Reasons why the run failed, beside broken promises: a line each."""
         found = []
         if self.converge_seconds is None or self.converge_seconds > self.converge_within:
-            took = "never" if self.converge_seconds is None else f"after {self.converge_seconds:.1f} s"
-            found.append(f"everything was everywhere {took}, not within {self.converge_within:g} s")
+            took = "did not converge" if self.converge_seconds is None else f"converged after {self.converge_seconds:.1f} s"
+            found.append(f"the regions {took}; {self.converge_within:g} s are allowed")
         if self.silent:
-            found.append(f"acknowledged nothing since the timeline began: {', '.join(self.silent)}")
+            found.append(f"regions without an acknowledgement since the timeline began: {', '.join(self.silent)}")
         if self.unanswered:
-            found.append(f"had no write acknowledged after the last step was over: {', '.join(self.unanswered)}")
+            found.append(f"sessions without an acknowledged write after the last step: {', '.join(self.unanswered)}")
         if self.unfinished:
-            found.append(f"were still calling when they had long been told to finish: {', '.join(self.unfinished)}")
+            found.append(f"sessions still calling long after the request to finish: {', '.join(self.unfinished)}")
         if self.gone > self.scenario.gone:
             found.append(f"{self.gone:,} acknowledged events are gone; expect.gone allows {self.scenario.gone:,}")
         if not self.acknowledged:
             found.append("nothing was acknowledged")
         if others := sorted(self.writes.keys() - _PRODUCTION):
-            found.append(f"events were written by {', '.join(others)}, which is not what runs on AWS")
+            found.append(f"events were written by {', '.join(others)}, which production does not use")
         return found
 
     @property

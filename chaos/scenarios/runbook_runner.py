@@ -134,6 +134,6 @@ class Operator:
             except RegionUnavailable as error:  # it may only be slow: "run this again", as operators do
                 if attempt == _ATTEMPTS:
                     raise
-                stage.watch.say(f"{error}: once more")
+                stage.watch.say(f"{error}; retrying")
         stage.outage.told(summary.rpo_events)
         stage.remark(f"RPO {summary.rpo_events} events" if summary.rpo_events is not None else "RPO unknown")

@@ -341,7 +341,7 @@ class Run:
         if not self.result.left:
             self.result.converge_seconds = time.monotonic() - started
         else:
-            stage.watch.say(f"gave up: {self.result.left} lanes and views have not arrived and nothing moves")
+            stage.watch.say(f"gave up: {self.result.left} lanes and views have not arrived, and none arrives any more")
 
     def _account(self) -> None:
         """Record the counts of the clients' outcomes."""

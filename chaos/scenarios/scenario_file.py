@@ -48,9 +48,7 @@ def load_scenario(file: Path) -> Scenario:
     try:
         return _Reader(file.stem).scenario(yaml.safe_load(file.read_text()))
     except RecursionError:
-        raise InvalidConfig(
-            f"scenario {file} is nested too deeply; no part of a scenario is in more than 8 others"
-        ) from None
+        raise InvalidConfig(f"scenario {file} is nested too deeply; use at most 8 levels") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"scenario {file} cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -129,15 +127,13 @@ class _Reader:
             if step.name == "backup":
                 backed_up.add(action.region)
             if step.name == "restore" and action.region not in backed_up:
-                raise self._wrong(
-                    where, "has nothing to restore from", f"let a step `backup` of {action.region} come earlier"
-                )
+                raise self._wrong(where, "has nothing to restore from", f"add an earlier step `backup` of {action.region}")
             for other, (before, held) in enumerate(made[:number]):
                 both = ", ".join(sorted(held.holds & action.holds)) if _overlap(before, step) else ""
                 if both:
                     raise self._wrong(
                         where,
-                        f"overlaps method[{other}] ({before.name} at {before.at:g} s): both are about {both}",
+                        f"overlaps method[{other}] ({before.name} at {before.at:g} s): both act on {both}",
                         "the end of one would undo the other; let one end before the other begins",
                     )
 
@@ -159,15 +155,15 @@ class _Reader:
         when, until = (self._choose(step[key], f"{where}.{key}", CONDITIONS) if key in step else None
                        for key in ("when", "until"))  # fmt: skip
         if action.lasting and lasts is None and until is None:
-            raise self._wrong(where, "lacks 'for'", f"say for how many seconds to {name}")
+            raise self._wrong(where, "lacks 'for'", f"give the seconds that {name} lasts")
         for key, found in (("for", lasts), ("until", until)):
             if found is not None and not action.lasting:
-                raise self._wrong(f"{where}.{key}", f"is {found}", f"{name} is done once; leave it out")
+                raise self._wrong(f"{where}.{key}", f"is {found}", f"{name} happens once; leave it out")
         try:
             made = make(name, arguments)
         except (TypeError, InvalidConfig) as error:
             raise self._wrong(
-                f"{where}.arguments", f"cannot be: {error}", f"{name} takes {', '.join(action.takes)}"
+                f"{where}.arguments", f"are invalid: {error}", f"{name} takes {', '.join(action.takes)}"
             ) from None
         for region in made.acts_on:
             self._choose(region, f"{where}.arguments", ORDINALS[:regions])
@@ -205,7 +201,7 @@ class _Reader:
             raise self._wrong(where, f"is {told!r}", "give keys and values")
         for key in told:
             if key not in known:
-                raise self._wrong(where, f"has the key {key!r}", f"known are {', '.join(sorted(known)) or 'none'}")
+                raise self._wrong(where, f"has the key {key!r}", f"choose from {', '.join(sorted(known)) or 'no keys'}")
         return told
 
     def _list(self, told: Any, where: str) -> list[Any]:

@@ -16,7 +16,7 @@ from replicator.domain.errors import InvalidConfig
 
 
 class SetClock(Action):
-    does = "the clock of the region's programs and clients jumps `seconds` ahead (negative: back), and later is right again"
+    does = "the clock of the region's programs and clients jumps `seconds` ahead (negative: back), and is corrected later"
     takes = ("region", "seconds")
     required = takes
     clocks = True
@@ -44,7 +44,7 @@ class SetClock(Action):
         told = {who: count - self._before[who] for who, count in self._told(stage).items()}
         stage.clock(self.region).set(0)
         clients, *programs = (f"{who} {count:,}" for who, count in told.items())
-        text = f"told the wrong time: {clients} times; {', '.join(programs)} (tenths of a second in which it asked)"
+        text = f"read a wrong time: {clients} times; {', '.join(programs)} (tenths of a second with a read)"
         stage.remark(text, told["clients"] > 0)
 
     def _told(self, stage: Stage) -> dict[str, int]:
@@ -55,7 +55,7 @@ class SetClock(Action):
 
 
 class Fail(Action):
-    does = "services fail as `rules` say, which are LocalStack's chaos rules (docs/chaos.md); a rule's region may be first …"
+    does = "services fail by `rules`, which are LocalStack's chaos rules (docs/chaos.md); a rule's region may be first …"
     takes = ("rules",)
     required = takes
     faulty = True
@@ -82,7 +82,7 @@ class Fail(Action):
         """Return the rules for regions of these names. Rules without a seed get `first` and the numbers after it. Raises
         InvalidConfig."""
         if not isinstance(self._given, Sequence) or not self._given or isinstance(self._given, str):
-            raise InvalidConfig("rules are a list of at least one; [{}] fails every request")
+            raise InvalidConfig("rules must be a list of at least one; [{}] fails every request")
         named = [
             {**each, "region": names.get(each["region"], each["region"])} if isinstance(each, Mapping) and "region" in each
             else each

@@ -208,7 +208,7 @@ class Stage:
         try:
             return self._backups[self.name(ordinal)]
         except KeyError:
-            raise InvalidConfig(f"there is no backup of the {ordinal} region; let a step `backup` come first") from None
+            raise InvalidConfig(f"there is no backup of the {ordinal} region; add an earlier step `backup`") from None
 
     def die(self, ordinal: str) -> None:
         """Kill a region, and record which of its events its peers hold."""

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 SEEN: dict[str, str] = {
-    "gap": "nobody puts an event behind a gap",
-    "fork": "nobody puts an event behind one that it does not follow",
-    "loop": "copies do not travel on: a region's lanes are written by that region alone",
+    "gap": "no event is written behind a gap",
+    "fork": "no event is written behind one that it does not follow",
+    "loop": "copies are not copied again: only a region itself copies its lanes to its peers",
     "copies": "each event is copied once to each peer",
-    "liveness": "what was left undone is done soon once everything is whole",
-    "unforeseen": "nothing happens that the core did not foresee",
+    "liveness": "pending work is done soon after all faults have ended",
+    "unforeseen": "no error occurs that the core does not expect",
 }
 """Promises that are judged as things happen, or when all is whole again, beside the checker's."""
 

@@ -123,13 +123,13 @@ def _expired_to_latest() -> Iterator[None]:
         yield
 
 
-@_mutant("records that the stream has trimmed are passed over: lanes are not compared", "lost", range(5, 13))
+@_mutant("records that the stream has trimmed are skipped: lanes are not compared", "lost", range(5, 13))
 def _trimmed_ignored() -> Iterator[None]:
     with _instead(worker.Replicator, "_reconcile", lambda self: None):
         yield
 
 
-@_mutant("an empty page is taken for the end of a shard", "lost views_complete", range(1, 9))
+@_mutant("an empty page is treated as the end of a shard", "lost views_complete", range(1, 9))
 def _empty_is_the_end() -> Iterator[None]:
     page = DynamoStreamReader._page
 
@@ -144,25 +144,25 @@ def _empty_is_the_end() -> Iterator[None]:
 # -- copying -----------------------------------------------------------------------------------------------------------
 
 
-@_mutant("copies travel on: a region ships what others wrote", "loop", range(1, 9))
+@_mutant("copies are copied again: a region ships the lanes of others", "loop", range(1, 9))
 def _ships_copies() -> Iterator[None]:
     with _instead(worker, "read_records", lambda records, region=None: read_records(records)):
         yield
 
 
-@_mutant("where a peer's lanes end is remembered after the peer was emptied", "gap gaps", range(9, 17))
+@_mutant("the ends of a peer's lanes are kept after the peer was emptied", "gap gaps", range(9, 17))
 def _heads_remembered() -> Iterator[None]:
     with _instead(copier.Copier, "know_peer", lambda self: None):
         yield
 
 
-@_mutant("a peer whose table was replaced is given only what is new", "lost", range(735, 736))
+@_mutant("a peer whose table was replaced gets only new events", "lost", range(735, 736))
 def _replaced_unseen() -> Iterator[None]:
     with _instead(link.Link, "_meet", lambda self: None):
         yield
 
 
-@_mutant("an event that leaves a gap at the peer is put behind it", "gap gaps", range(1, 9))
+@_mutant("an event that leaves a gap at the peer is written behind it", "gap gaps", range(1, 9))
 def _gaps_jumped() -> Iterator[None]:
     def over(head: Head, events: Sequence[Event]) -> Plan:
         placed = plan(head, events)
@@ -175,13 +175,13 @@ def _gaps_jumped() -> Iterator[None]:
         yield
 
 
-@_mutant("what cannot be copied now is not noted in the backlog", "lost", range(1, 9))
+@_mutant("events that cannot be copied now are not put on the backlog", "lost", range(1, 9))
 def _pointers_dropped() -> Iterator[None]:
     with _instead(TableBacklog, "defer", lambda self, *_: None):
         yield
 
 
-@_mutant("a write that the peer throttled is taken for done", "lost gap gaps", range(8, 16))
+@_mutant("a write that the peer throttled is treated as done", "lost gap gaps", range(8, 16))
 def _throttled_is_done() -> Iterator[None]:
     class Blind:
         ADDED, TAKEN, NOT_NOW = Insert.ADDED, Insert.TAKEN, None
@@ -205,13 +205,13 @@ def _after_unknown(then: Callable[[OutcomeUnknown], Exception]) -> Callable[...,
     return told
 
 
-@_mutant("a write without an answer is told to have failed", "from_nowhere", range(1, 9))
+@_mutant("a write without an answer is reported as failed", "from_nowhere", range(1, 9))
 def _unknown_is_failed() -> Iterator[None]:
     with _instead(Appender, "_insert", _after_unknown(lambda error: RegionUnavailable(str(error)))):
         yield
 
 
-@_mutant("a write without an answer is made again, as a new one", "duplicated from_nowhere", range(2, 10))
+@_mutant("a write without an answer is repeated as a new one", "duplicated from_nowhere", range(2, 10))
 def _unknown_is_repeated() -> Iterator[None]:
     from replicator.eventstore.store_errors import LaneTaken
 
@@ -219,7 +219,7 @@ def _unknown_is_repeated() -> Iterator[None]:
         yield
 
 
-@_mutant("what became of a write is looked for, and not made certain: it may land later", "from_nowhere", range(1, 9))
+@_mutant("the outcome of a write is read, but not made certain: it may land later", "from_nowhere", range(1, 9))
 def _settles_by_a_look() -> Iterator[None]:
     def look(self: Appender, events: Sequence[Event]) -> bool:
         return len(self._storage.get([(event.lane, event.sequence) for event in events])) == len(events)
@@ -250,14 +250,14 @@ def _deaf_clock() -> Iterator[None]:
         yield
 
 
-@_mutant("the fence is not looked at before an append", "fork forked quarantined acknowledged_twice", range(3, 11))
+@_mutant("the fence is not checked before an append", "fork forked quarantined acknowledged_twice", range(3, 11))
 def _fence_unchecked() -> Iterator[None]:
     with _instead(Fence, "guards", lambda self, types: ()):
         yield
 
 
 @_mutant(
-    "a fail-back opens the region without bringing it up", "fork forked quarantined acknowledged_twice lost", range(3, 11)
+    "a fail-back opens the region without its bootstrap", "fork forked quarantined acknowledged_twice lost", range(3, 11)
 )
 def _fails_back_unlevelled() -> Iterator[None]:
     with (
@@ -276,7 +276,7 @@ def _reads_early() -> Iterator[None]:
         yield
 
 
-@_mutant("an event that comes again is counted again", "counters views_identical reads_explained", range(1, 9))
+@_mutant("an event that is delivered again is counted again", "counters views_identical reads_explained", range(1, 9))
 def _counts_again() -> Iterator[None]:
     apply = PnCounter.apply
 
@@ -296,7 +296,7 @@ def _counts_again() -> Iterator[None]:
         yield
 
 
-@_mutant("a view goes over a gap and says that it holds what is in it", "counters sets registers", range(1, 9))
+@_mutant("a view skips a gap and declares that it holds the missing events", "counters sets registers", range(1, 9))
 def _folds_over_gaps() -> Iterator[None]:
     def at_hand(store: object, stream: object, wanted: Wanted) -> Any:
         return lambda region, first, last: [
@@ -318,7 +318,7 @@ def _last_arrival_wins() -> Iterator[None]:
         yield
 
 
-@_mutant("a remove takes away adds that its writer had not seen", "sets views_identical reads_explained", range(1, 9))
+@_mutant("a remove deletes adds that its writer had not seen", "sets views_identical reads_explained", range(1, 9))
 def _remove_wins() -> Iterator[None]:
     apply = OrSet.apply
 

@@ -34,7 +34,7 @@ class Reached:
         self._allow(events)
         mishap = self._mishap(events)
         if mishap is Mishap.REFUSED or self.world.network.throttles(self.source, self.there.name):
-            raise RegionUnavailable(f"{self.there.name} did not take it")
+            raise RegionUnavailable(f"{self.there.name} did not accept the write")
         if mishap is Mishap.SENT_LOST or mishap is Mishap.LATE:
             if mishap is Mishap.LATE:
                 self.there.late.append((tuple(events), tuple(guards)))
@@ -82,7 +82,7 @@ class Reached:
         if self.own:
             for event in events:
                 if event.lane.region != self.own:
-                    self.world.broken("loop", f"{self.source} wrote {event.id} to {self.there.name}, and may not")
+                    self.world.broken("loop", f"{self.source} wrote {event.id} to {self.there.name} without permission")
 
     def _mishap(self, events: Sequence[Event]) -> Mishap:
         if self.source != self.there.name or self.world.mishap is Mishap.NONE:

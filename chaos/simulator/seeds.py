@@ -32,7 +32,7 @@ DIED = "died"
 """Promise that a seed breaks whose process does not survive it."""
 HUNG = "hung"
 """Promise that a seed breaks which does not end in time."""
-OUTSIDE = {DIED: "no seed ends its process", HUNG: "every seed comes to its end"}
+OUTSIDE = {DIED: "no seed ends its process", HUNG: "every seed ends in time"}
 """Promises judged from outside of a seed, which has no plan that could be shrunk then."""
 
 Tell = Callable[[int, int], None]
@@ -300,7 +300,7 @@ def watched(seconds: float) -> Iterator[None]:
         return
 
     def ring(*_: object) -> None:
-        raise Hung(f"not at its end after {seconds:,.0f} s")
+        raise Hung(f"not finished after {seconds:,.0f} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)  # again and again, as some code may catch the first

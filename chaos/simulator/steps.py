@@ -55,7 +55,7 @@ class Settle:
         return world.session(self.session).ask(self.app, self.number, self.mishap)
 
     def __str__(self) -> str:
-        return f"session {self.session} asks what became of an append without an answer"
+        return f"session {self.session} resolves an append without an answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Land:
         return f"{region.land()} did" if region.up else ""
 
     def __str__(self) -> str:
-        return f"what is still on its way in region {self.region} arrives"
+        return f"writes on their way in region {self.region} arrive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Adopt:
             return _tried(replicator_of(world, region).adopter.adopt)
 
     def __str__(self) -> str:
-        return f"region {self.region} asks its peers for its role"
+        return f"region {self.region} requests its role from its peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ class Break:
         return ""
 
     def __str__(self) -> str:
-        return f"the way {self.source}>{self.target} is {self.way or 'whole again'}"
+        return f"the path {self.source}>{self.target} is {self.way or 'restored'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +327,7 @@ class Lose:
         return strike(world, world.region(self.region), self.restored)
 
     def __str__(self) -> str:
-        return f"region {self.region} is down and loses its data" + (", its backup is put in its place" * self.restored)
+        return f"region {self.region} is down and loses its data" + (", its backup is restored" * self.restored)
 
 
 @dataclass(frozen=True, slots=True)

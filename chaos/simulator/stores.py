@@ -97,9 +97,9 @@ class Table(MemoryStorage):
     def _note(self, event: Event) -> None:
         end = self._ends.get(event.lane, NO_EVENTS)
         if event.sequence != end.sequence + 1:
-            self._broken("gap", f"{self._name}: {event.id} was put behind {end.sequence}")
+            self._broken("gap", f"{self._name}: {event.id} was written behind {end.sequence}")
         elif event.prev != end.digest:
-            self._broken("fork", f"{self._name}: {event.id} does not follow what it was put behind")
+            self._broken("fork", f"{self._name}: {event.id} does not follow the event that it was written behind")
         if event.sequence > end.sequence:
             self._ends[event.lane] = Head.of(event)
         self._added(event)

@@ -40,7 +40,7 @@ def differing(values: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[s
     """Yield each difference from the data set, in either direction."""
     for name in sorted({*truth, *values}):
         if not same_json(values.get(name), truth.get(name)):
-            yield f"{name} is {values.get(name)}, the data says {truth.get(name)}"
+            yield f"{name} is {values.get(name)}, the data set gives {truth.get(name)}"
 
 
 def expected_views(

@@ -58,7 +58,7 @@ class Mode:
 
     def __post_init__(self) -> None:
         if self.way not in _WAYS:
-            raise InvalidConfig(f"a link cannot {self.way!r}; choose from {', '.join(_WAYS)}")
+            raise InvalidConfig(f"a link has no mode {self.way!r}; choose from {', '.join(_WAYS)}")
         for name, unit in (("latency", "s"), ("bandwidth", "bytes/s"), ("jitter", "s")):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:

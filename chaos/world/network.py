@@ -57,7 +57,7 @@ class Network:
                 if not self.process.running:
                     raise self.process.failure("ended while it started") from None
                 if time.monotonic() > end:
-                    raise self.process.failure(f"took no orders within {_START_SECONDS:.0f} s") from None
+                    raise self.process.failure(f"accepted no commands within {_START_SECONDS:.0f} s") from None
                 time.sleep(0.05)
 
     def set(self, mode: Mode, links: Iterable[str] | None = None, direction: str = "both") -> dict[str, Counter[str]]:

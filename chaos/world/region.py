@@ -144,7 +144,7 @@ class RegionProcesses:
 
     def _come_back(self, furnish: Callable[[], None]) -> None:
         if self.emulator is None:
-            raise InvalidConfig(f"{self.name} is at {self.settings.endpoint(self.name)}: it is not ours to start again")
+            raise InvalidConfig(f"{self.name} is at {self.settings.endpoint(self.name)}, which this run cannot start again")
         self.emulator.start()
         self.wait_healthy()
         furnish()
@@ -197,7 +197,7 @@ def await_endpoint(settings: Settings, emulator: Process | None) -> None:
                     continue
                 url = settings.endpoint(settings.region)
                 raise InvalidConfig(
-                    f"nothing answers DynamoDB requests at {url} for {settings.region}; start it, or correct the endpoint"
+                    f"no response to DynamoDB requests at {url} for {settings.region}; start it, or correct the endpoint"
                 ) from None
             if not emulator.running:
                 raise emulator.failure("ended while it started") from None

@@ -219,7 +219,7 @@ def test_a_read_of_what_nobody_wrote_is_not_explained(stream: str, seen: dict[st
     run.history.ok(call, seen=seen, found=found)
     verdict = verdict_of(run)
     assert verdict.broken == {"reads_explained": 1}
-    assert "nobody wrote" in verdict.examples[0]
+    assert "no call wrote" in verdict.examples[0]
 
 
 def lost_run(outcome: Outcome = Outcome.OK) -> tuple[runs.Run, Call]:
@@ -268,4 +268,4 @@ def test_where_nothing_was_lost_what_turned_out_not_to_be_written_cannot_have_be
 def test_a_region_that_was_called_and_that_nobody_has_read_in_the_end_is_told() -> None:
     run = runs.good_run()
     del run.finals[SOUTH]
-    assert verdict_of(run).examples == [f"regions_identical: nobody has read what {SOUTH} holds in the end"]
+    assert verdict_of(run).examples == [f"regions_identical: {SOUTH} has no final read"]

@@ -100,4 +100,4 @@ def test_a_member_that_every_view_lists_twice_is_there_twice() -> None:
         run.view(region, "thing/1", members=["marge", "marge"])
     verdict = check(run.history, run.finals)
     assert verdict.broken == {"sets": 3}
-    assert verdict.examples[0].endswith("thing/1: marge is there 2 times")
+    assert verdict.examples[0].endswith("thing/1: marge is listed 2 times")

@@ -83,4 +83,4 @@ def test_a_seat_is_released_by_nobody_but_its_owner() -> None:
         kept = next(kept for kept in run.finals[region].events if kept.type == "meridian.released")
         run.alter(region, kept, payload={"owner": "user/z"})
     examples = check(run.history, run.finals).findings["claims"].examples
-    assert any("released by user/z, who did not have it" in example for example in examples)
+    assert any("released by user/z, which did not own it" in example for example in examples)

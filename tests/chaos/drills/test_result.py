@@ -70,10 +70,10 @@ def test_both_promises_of_a_name_in_the_json_are_told_by_it(promise: str, name: 
 @pytest.mark.parametrize(
     ("kinds", "change", "promise"),
     [
-        (("kill", "restore"), {"old_missing": 10}, "what was older than 10 s at the strike survived"),
-        (("kill", "restore"), {"old_events": 0}, "what was older than 10 s at the strike survived"),
-        (("partition", "split-brain"), {"late_events": (0, 5)}, "both sides went on writing"),
-        (("partition", "split-brain"), {"late_events": (5, 0)}, "both sides went on writing"),
+        (("kill", "restore"), {"old_missing": 10}, "events older than 10 s at the strike survived"),
+        (("kill", "restore"), {"old_events": 0}, "events older than 10 s at the strike survived"),
+        (("partition", "split-brain"), {"late_events": (0, 5)}, "both sides continued writing"),
+        (("partition", "split-brain"), {"late_events": (5, 0)}, "both sides continued writing"),
         (("partition", "one-way", "split-brain"), {"cut_arrived": 1}, "the links were cut"),
         (("partition", "one-way", "split-brain"), {"cut_events": 0}, "the links were cut"),
         (("switchover",), {"rpo_events": 1}, "nothing was left behind"),

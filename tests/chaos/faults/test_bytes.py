@@ -159,13 +159,13 @@ def test_where_nothing_listens_callers_are_reset_or_told_so(tmp_path: Path, prox
     telling = ServiceProxy({WEST: nobody}, tmp_path / "telling", gone="502")
     telling.start()
     try:
-        with pytest.raises(ClientError, match=f"nothing answers at http://127.0.0.1:{nobody}") as caught:
+        with pytest.raises(ClientError, match=f"no response from http://127.0.0.1:{nobody}") as caught:
             _list(telling.endpoint(WEST))
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 502
         assert clients.sort_error(caught.value) is not None
     finally:
         telling.stop()
-    assert f"nothing answers at http://127.0.0.1:{nobody}" in (tmp_path / "telling").read_text()
+    assert f"no response from http://127.0.0.1:{nobody}" in (tmp_path / "telling").read_text()
 
 
 def test_a_taken_port_is_said_so(tmp_path: Path, server: _Server) -> None:

@@ -96,14 +96,14 @@ def test_an_unreachable_target_is_said_and_callers_get_502() -> None:
         assert running.list_tables() == "MeridianTargetUnreachable"
         code, out, err = running.interrupt()
     assert code == 130
-    assert f"nothing answers at http://127.0.0.1:{nobody}" in err
+    assert f"no response from http://127.0.0.1:{nobody}" in err
     assert "no rule was set" in out
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--listen", "0"), "--listen 0 is no port"),
+        (("--listen", "0"), "--listen 0 is not a port"),
         (("--target", "https://127.0.0.1:4566"), "give a host and port, without TLS"),
         (("--target", "http://127.0.0.1:99999"), "--target"),
         (("--target", "http://127.0.0.1:4570"), "--listen 4570 is where the target is"),
@@ -160,7 +160,7 @@ def test_localstack_is_given_what_it_can_do_and_the_rest_is_named(
     assert ran.returncode == 0
     assert heard == [("/_localstack/chaos/faults", [{"service": "s3"}])]
     assert "1 rules are set" in ran.stdout
-    assert "LocalStack cannot do answer-lost: everything: it has no answer-lost" in ran.stdout
+    assert "LocalStack does not support answer-lost: everything: it has no answer-lost" in ran.stdout
     gone = command("chaos", "proxy", "--localstack", "http://127.0.0.1:1", "--rules", rules)
     assert gone.returncode == 1
-    assert "no engine of faults answers at http://127.0.0.1:1" in gone.stderr
+    assert "no response from a fault engine at http://127.0.0.1:1" in gone.stderr

@@ -109,7 +109,7 @@ def test_all_strikes_are_told_also_of_rules_that_are_set_no_more() -> None:
 
 def test_only_a_rule_that_is_set_can_be_taken_back_and_one_wrong_takes_back_none() -> None:
     bench = Bench({"service": "sqs"}, {"service": "sns"}, {"service": "sqs"})
-    with pytest.raises(InvalidConfig, match="to remove one give exactly what was set"):
+    with pytest.raises(InvalidConfig, match="to remove a rule, give exactly what was set"):
         bench.engine.remove([Rule(service="sqs"), Rule(service="kms")])
     bench.engine.remove([Rule(service="sqs")])
     assert [rule.service for rule in bench.engine.rules] == ["sns", "sqs"]

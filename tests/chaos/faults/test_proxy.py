@@ -241,7 +241,7 @@ def test_localstacks_paths_set_add_take_back_and_tell_rules(place: Place) -> Non
     assert faults.rules() == (sns,)  # what is wrong changes nothing
     assert _raw(place, "PUT", path, b"[]") == (
         405,
-        {"error": f"{path} has no PUT; choose from GET, POST, PATCH, DELETE"},
+        {"error": f"{path} does not accept PUT; choose from GET, POST, PATCH, DELETE"},
     )
     assert _raw(place, "GET", "/_localstack/chaos/nothing")[0] == 404
     assert _raw(place, "POST", "/_localstack/chaos/effects", b'{"latency": 5}') == (200, {"latency": 5})
@@ -291,7 +291,7 @@ def test_rules_that_are_taken_back_leave_the_others_as_they_are_with_what_they_h
     place.faults.remove([one])
     assert [(each.rule.seed, each.seen, each.struck) for each in place.faults.told() if each.active] == [(2, 1, 1)]
     assert [fails() for _ in range(3)] == [True, False, False]
-    with pytest.raises(InvalidConfig, match="is set; to remove one give exactly what was set"):
+    with pytest.raises(InvalidConfig, match="is not set; to remove a rule, give exactly what was set"):
         place.faults.remove([one])
     place.faults.remove([two])
     assert place.faults.rules() == ()

@@ -79,9 +79,9 @@ def test_what_is_left_out_is_as_localstack_says() -> None:
         ([{"meridian": {"effect": "slow-answer"}}], 'slow-answer needs "latency", in milliseconds'),
         ([{"meridian": {"effect": "answer-lost", "how": "gently"}}], "one of timeout, reset"),
         ([{"meridian": {"effect": "reorder-records", "harsh": 1}}], "harsh 1 is wrong; write true or false"),
-        ([{"meridian": {"effect": "answer-lost"}, "error": {}}], "answers with no error of yours"),
-        ([{"service": "sqs", "meridian": {"effect": "split-shard"}}], "split-shard cannot be done to sqs; it can to dyn"),
-        ([{"operation": "PutItem", "meridian": {"effect": "unprocessed"}}], "unprocessed cannot be done to PutItem"),
+        ([{"meridian": {"effect": "answer-lost"}, "error": {}}], "does not use 'error'"),
+        ([{"service": "sqs", "meridian": {"effect": "split-shard"}}], "split-shard does not apply to sqs; it applies to "),
+        ([{"operation": "PutItem", "meridian": {"effect": "unprocessed"}}], "unprocessed does not apply to PutItem"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_value_its_place_and_what_to_write(value: Any, words: str) -> None:

@@ -139,7 +139,7 @@ def test_a_worker_of_a_region_that_is_dead_cannot_be_killed_and_its_own_end_is_s
     make("kill-worker", {"region": "first"}).start(stage)
     assert stage.take_remarks() == (f"replicator of {EAST} did not run", False)
     kill.stop(stage)
-    assert stage.take_remarks() == ("3 of 3 processes were killed, and were gone to the end", True)
+    assert stage.take_remarks() == ("3 of 3 processes were killed and stayed down to the end", True)
     region.replicator.kill()
     with pytest.raises(ProcessFailed, match=f"replicator of {EAST} ended by itself"):
         stage.beat()
@@ -162,7 +162,7 @@ def test_a_worker_that_is_frozen_stands_still_to_the_end(stage: Stage, region: R
     freeze.start(stage)
     _until(lambda: region.projector.stopped, region.projector)
     freeze.stop(stage)
-    said = f"projector of {EAST} (process {region.projector.pid}) stood still to the end"
+    said = f"projector of {EAST} (process {region.projector.pid}) stayed stopped to the end"
     assert stage.take_remarks() == (said, True)
     _until(lambda: not region.projector.stopped, region.projector)
 
@@ -201,7 +201,7 @@ def test_a_region_that_is_frozen_says_how_much_of_it_stood_still(stage: Stage, r
             region.emulator.thaw()
             _until(lambda: not region.emulator.stopped, region.emulator)
         freeze.stop(stage)
-        assert stage.take_remarks() == (f"{said} processes stood still to the end", not thawed)
+        assert stage.take_remarks() == (f"{said} processes stayed stopped to the end", not thawed)
         for process in region.processes:
             _until(lambda process=process: not process.stopped, process)  # type: ignore[misc]
 
@@ -260,5 +260,5 @@ def test_a_clock_that_no_client_looked_at_was_no_fault(stage: Stage) -> None:
         wrong.stop(stage)
         clock.wall()
         said, struck = stage.take_remarks()
-        assert said.startswith(f"told the wrong time: clients {looks} times; replicator of {EAST} 0")
+        assert said.startswith(f"read a wrong time: clients {looks} times; replicator of {EAST} 0")
         assert struck == (looks > 0)

@@ -176,7 +176,7 @@ def test_results_of_another_shape_are_refused_by_one_error(tmp_path: Path, chang
     ("line", "says"),
     [
         (["run", "nosuch"], "there is no scenario 'nosuch'"),
-        (["run", "freeze", "--resume"], "--resume goes on from a file; name it with --json FILE"),
+        (["run", "freeze", "--resume"], "--resume needs the file of the earlier runs; name it with --json FILE"),
         (["run", "freeze", "--endpoint", "4566"], "--endpoint '4566' is not of the form"),
         (["run", "freeze", "--html", "/no/such/page.html"], "there is no directory /no/such"),
         (["run", "freeze", "--json", "/tmp"], "--json /tmp is a directory; name a file in it"),

@@ -74,7 +74,7 @@ def test_regions_that_are_frozen_or_killed_run_here() -> None:
 def test_what_nobody_can_do_to_a_region_elsewhere_is_not_run(elsewhere: int, says: str) -> None:
     found = placed(find_scenario("two-freeze"), 1, dict.fromkeys(REGIONS[:elsewhere], URL))
     assert isinstance(found, NotRun)
-    assert f"it freezes a region, which nobody can do to a region at {URL}" in found.why
+    assert f"it freezes a region, which is not possible for a region at {URL}" in found.why
     assert says in found.why
     assert (found.as_json()["kept"], found.as_json()["not_run"]) == (None, found.why)
 

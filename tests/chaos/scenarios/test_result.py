@@ -45,20 +45,20 @@ def test_a_run_of_which_nothing_is_wrong_is_kept() -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"silent": [WEST]}, "acknowledged nothing since the timeline began: eu-west-1"),
-        ({"unanswered": ["eu-west-1-0"]}, "had no write acknowledged after the last step was over: eu-west-1-0"),
-        ({"unfinished": ["eu-west-1-0"]}, "were still calling when they had long been told to finish: eu-west-1-0"),
+        ({"silent": [WEST]}, "regions without an acknowledgement since the timeline began: eu-west-1"),
+        ({"unanswered": ["eu-west-1-0"]}, "sessions without an acknowledged write after the last step: eu-west-1-0"),
+        ({"unfinished": ["eu-west-1-0"]}, "sessions still calling long after the request to finish: eu-west-1-0"),
         ({"gone": 1}, "1 acknowledged events are gone; expect.gone allows 0"),
-        ({"converge_seconds": 61.0}, "everything was everywhere after 61.0 s, not within 60 s"),
+        ({"converge_seconds": 61.0}, "the regions converged after 61.0 s; 60 s are allowed"),
         (
             {"converge_seconds": 301.0, "endpoints": {WEST: "http://x"}},
-            "everything was everywhere after 301.0 s, not within 300 s",
+            "the regions converged after 301.0 s; 300 s are allowed",
         ),
-        ({"converge_seconds": None}, "everything was everywhere never, not within 60 s"),
+        ({"converge_seconds": None}, "the regions did not converge; 60 s are allowed"),
         ({"acknowledged": 0}, "nothing was acknowledged"),
         (
             {"writes": {"ExecuteStatement": 9, "PutItem": 1}},
-            "events were written by PutItem, which is not what runs on AWS",
+            "events were written by PutItem, which production does not use",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_services_fail_and_clocks_are_wrong_in_a_world_of_which_a_region_is_else
     said = {each.name: each.said for each in result.steps if each.name == "fail"}
     assert "answer-lost 50%: ExecuteTransaction in" in said["fail"]
     said = {each.name: each.said for each in result.steps}
-    assert "told the wrong time: clients" in said["clock"]
+    assert "read a wrong time: clients" in said["clock"]
     assert "pieces delayed" in said["slow"]
     assert result.doubted > 0
     assert max(result.series["lag"]["us-east-1"]["at"]) > 5

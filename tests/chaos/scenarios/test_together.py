@@ -68,7 +68,7 @@ def test_what_is_restored_was_backed_up_earlier(tmp_path: Path) -> None:
     assert len(read(tmp_path, restore, f"{backup}, at: 4").method) == 2
     for others in ([], [f"{backup}, at: 6"], [f"{backup.replace('first', 'second')}, at: 1"]):
         with pytest.raises(
-            InvalidConfig, match=r"\(restore at 5 s\) has nothing to restore from; let a step `backup` of fir"
+            InvalidConfig, match=r"\(restore at 5 s\) has nothing to restore from; add an earlier step `backup` of fir"
         ):
             read(tmp_path, restore, *others)
 
@@ -79,19 +79,22 @@ def test_what_is_restored_was_backed_up_earlier(tmp_path: Path) -> None:
         ("name: hole, arguments: {from: first, to: first}, for: 1", "no link is from first to first"),
         ("name: hole, arguments: {from: first, both-ways: 1}, for: 1", "both-ways is 1; give true or false"),
         ("name: slow, arguments: {latency: true}, for: 1", "latency is True; give a number"),
-        ("name: slow, arguments: {latency: 0.0009}, for: 1", "latency is 0.0009, which nothing would notice"),
-        ("name: slow, arguments: {latency: 1, jitter: 0.0001}, for: 1", "jitter is 0.0001, which nothing would notice"),
-        ("name: slow, arguments: {loss: 0.0001}, for: 1", "loss is 0.0001, which nothing would notice; give 0.001 or more"),
+        ("name: slow, arguments: {latency: 0.0009}, for: 1", "latency is 0.0009, which has no noticeable effect"),
+        ("name: slow, arguments: {latency: 1, jitter: 0.0001}, for: 1", "jitter is 0.0001, which has no noticeable effect"),
+        ("name: slow, arguments: {loss: 0.0001}, for: 1", "loss is 0.0001, which has no noticeable effect; give 0.001"),
         ("name: slow, arguments: {loss: [1]}, for: 1", "loss is [1]; give a number"),
-        ("name: slow, arguments: {bandwidth: 0.5}, for: 1", "bandwidth is 0.5, which nothing would notice"),
-        ("name: slow, arguments: {bandwidth: 2000000000}, for: 1", "bandwidth is 2000000000, which nothing would notice"),
+        ("name: slow, arguments: {bandwidth: 0.5}, for: 1", "bandwidth is 0.5, which has no noticeable effect"),
+        (
+            "name: slow, arguments: {bandwidth: 2000000000}, for: 1",
+            "bandwidth is 2000000000, which has no noticeable effect",
+        ),
         (
             "name: clock, arguments: {region: first, seconds: 0.0005}, for: 1",
-            "seconds is 0.0005, which nothing would notice",
+            "seconds is 0.0005, which has no noticeable effect",
         ),
-        ("name: clock, arguments: {region: first, seconds: -0.0005}, for: 1", "seconds is -0.0005, which nothing would"),
+        ("name: clock, arguments: {region: first, seconds: -0.0005}, for: 1", "seconds is -0.0005, which has no noticeable"),
         ("name: clock, arguments: {region: first, seconds: true}, for: 1", "seconds is True; give a number other than 0"),
-        ("name: fail, arguments: {rules: [{probability: 0}]}, for: 1", "probability is 0.0, which nothing would notice"),
+        ("name: fail, arguments: {rules: [{probability: 0}]}, for: 1", "probability is 0.0, which has no noticeable effect"),
         ("name: failover, arguments: {region: first, to: first}", "cannot go from it to itself"),
         ("name: switchover, arguments: {region: second, to: second}", "cannot go from it to itself"),
     ],

@@ -97,7 +97,7 @@ def test_a_seed_that_fails_or_never_ends_is_broken_and_the_next_one_is_run(monke
     found = run_batch(Campaign(seeds=3, steps=5), range(1, 4)).outcomes
     assert [dict(each.broken) for each in found] == [{"unforeseen": 1}, {"hung": 1}, {}]
     assert "out of the middle of it" in found[0].examples[0]
-    assert "not at its end after 1 s" in found[1].examples[0]
+    assert "not finished after 1 s" in found[1].examples[0]
 
 
 def test_what_ends_in_time_is_left_alone_afterwards() -> None:

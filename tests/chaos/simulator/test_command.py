@@ -97,7 +97,7 @@ def test_the_planted_bugs_are_listed() -> None:
         (("--streams", "0"), "--streams 0: give 1 to 1,000,000"),
         (("--jobs", "0"), "--jobs 0: give 1 to 64"),
         (("--plant", "worms"), "--plant 'worms' is unknown; choose one that `chaos simulate --plant list` names"),
-        (("--grow", "--plant", "deaf-clock"), "--plant deaf-clock would be in vain; leave one out"),
+        (("--grow", "--plant", "deaf-clock"), "--plant deaf-clock has no effect; leave one out"),
         (("--json", "/no/such/out.json"), "--json /no/such/out.json: there is no directory /no/such"),
         (("--json", "/"), "--json / is a directory; name a file in it"),
     ],

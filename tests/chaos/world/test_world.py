@@ -112,7 +112,7 @@ def test_a_region_elsewhere_has_tables_of_its_own_prefix_which_are_told_where_th
         with World([WEST], options=WorldOptions(workers=False, endpoints={WEST: url}, prefix="chaos-x")) as world:
             client: Any = clients.dynamodb(world.direct(WEST), WEST)
             assert {name.rpartition("-")[0] for name in client.list_tables()["TableNames"]} == {"chaos-x"}
-            with pytest.raises(InvalidConfig, match="it is not ours to start again"):
+            with pytest.raises(InvalidConfig, match="which this run cannot start again"):
                 world.regions[WEST].come_back_empty()
             elsewhere.stop()
     finally:
