@@ -36,7 +36,7 @@ WITHOUT_DOCSTRING = {
     "FORGOTTEN": "The type of the event that forgets a subject.",
     "MARKER": "The member that marks an encrypted personal value in a payload.",
     "OWNERSHIP": "The value of a claim's stream: its owner.",
-    "Result": "The result of a save: Saved, Rejected or GaveUp.",
+    "Result": "Result of a save: Saved, Rejected or GaveUp.",
 }
 
 
@@ -77,9 +77,9 @@ VARIABLES = {
     "MERIDIAN_ATTEMPTS": "Attempts of one request before the region counts as unavailable.",
     "MERIDIAN_POLL_INTERVAL": "Seconds between two reads of an idle stream, in workers.",
     "MERIDIAN_TOKEN_KEYS": "Keys that seal consistency tokens, of 32 bytes or more, separated by commas. The first seals.",
-    "MERIDIAN_PERSONAL_KEY": "Key that wraps keys of personal data: a KMS key's id, ARN or alias, or `file:` and a path.",
+    "MERIDIAN_PERSONAL_KEY": "Key that wraps the keys of personal data: a KMS key's id, ARN or alias, or `file:` and path.",
     "MERIDIAN_OPTIMISTIC_CLAIMS": "Stream types that are claimed by the optimistic rule, separated by commas.",
-    "MERIDIAN_COMPENSATION": "The function, `module:function`, that returns compensating events for the losers of a claim.",
+    "MERIDIAN_COMPENSATION": "Function, `module:function`, that returns the compensating events for the losers of a claim.",
     "MERIDIAN_EXTERNAL": "The transformation to external events, `module:Class`. Nothing is published where it is unset.",
     "MERIDIAN_EXTERNAL_LANES": "The lanes that are published here: `all` that arrive, or the region's `own`.",
     "MERIDIAN_FENCE_CHECKED": "Stream types whose appends check the fence in their transaction, by commas; `*`: all.",

@@ -206,7 +206,7 @@ WRONG = [
     Wrong("chaos drill --markdown /no/such/directory/x.md", "/no/such/directory", "create it"),
     Wrong(f"replicator failover us-east-1 us-east-1 {EAST}", "no other region", "--peers"),
     Wrong(f"replicator failover us-east-1 moon {EAST} --peers eu-west-1 --plan", "'moon'", "such as 'us-east-1'"),
-    Wrong(f"replicator bootstrap us-west-2 {EAST} --peers eu-west-1", "us-west-2 is no region", "correct the name"),
+    Wrong(f"replicator bootstrap us-west-2 {EAST} --peers eu-west-1", "us-west-2 is not a region", "correct the name"),
     Wrong(f"replicator forks --salvage us-east-1/user/1 {EAST} --peers eu-west-1", "--from", "--into"),
     Wrong(f"replicator status {EAST} --html /no/such/directory/x.html", "/no/such/directory", "create it"),
     Wrong(f"replicator verify {EAST}", "nothing to compare with", "--peers"),

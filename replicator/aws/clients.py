@@ -180,11 +180,11 @@ def refusal(settings: Settings, region: str, error: BaseException) -> RegionRefu
     """Convert a permanent error of botocore to one of Meridian's with the remedy."""
     code, operation = error_code(error) or type(error).__name__, str(getattr(error, "operation_name", "a request"))
     if code in _NO_SUCH_TABLE:
-        remedy = "Make it (`terraform apply`, or `replicator init` on an emulator), or correct --prefix"
+        remedy = "Create it (`terraform apply`, or `replicator init` on an emulator), or correct --prefix"
     elif code.startswith(_NOT_ALLOWED):
         remedy = "Correct the credentials, or attach this region's policies to the role"
     else:
-        remedy = "See which engine answers there, and report it with this line"
+        remedy = "Check which engine answers there, and report it with this line"
     response = error.response if isinstance(error, ClientError) else {}
     told = [response.get("Error", {}), *_reasons(error)]
     why = "; ".join([code, *(str(each["Message"]) for each in told if each.get("Message"))])
@@ -225,7 +225,7 @@ def call(settings: Settings, region: str, operation: Callable[[], T]) -> T:
     try:
         return transient(settings.attempts)(once)
     except Transient as error:
-        raise RegionUnavailable(f"{region} does not answer ({error}); what waits for it is kept") from error
+        raise RegionUnavailable(f"{region} does not answer ({error}); pending work for it is kept") from error
 
 
 Failed = BotoCoreError | ClientError
@@ -286,7 +286,7 @@ def execute_batch(send_each: SendEach[S], settings: Settings, region: str, state
         transient(settings.attempts)(once)
     except Transient as error:
         if all(code == NOT_NOW for code in codes):
-            raise RegionUnavailable(f"{region} does not take writes ({error}); what waits for it is kept") from error
+            raise RegionUnavailable(f"{region} does not take writes ({error}); pending work for it is kept") from error
     return codes
 
 

@@ -117,7 +117,7 @@ class Direct:
                 if not isinstance(each, Post):
                     begun.append(each)
                 elif silent >= at_once or any(isinstance(other, ConnectTimeoutError) for other in begun):
-                    begun.append(ConnectTimeoutError(endpoint_url=self._url, error="nobody answers: not sent"))
+                    begun.append(ConnectTimeoutError(endpoint_url=self._url, error="no response: not sent"))
                 else:
                     begun.append(self._begin(each))
             while begun:

@@ -132,7 +132,7 @@ def _parsed(operation: str, answer: Answer) -> dict[str, Any]:
         parsed: dict[str, Any] = loads(answer.content)
         parsed["ResponseMetadata"] = {"HTTPStatusCode": answer.status, "HTTPHeaders": answer.headers}
     except (ValueError, TypeError, RecursionError) as error:
-        raise HTTPClientError(error=f"the answer to {operation} is no JSON object: {error}") from None
+        raise HTTPClientError(error=f"the answer to {operation} is not a JSON object: {error}") from None
     return parsed
 
 

@@ -129,8 +129,8 @@ class DynamoStorage:
             if not perhaps_sent:
                 raise refusal or error from error
             raise OutcomeUnknown(
-                f"{self.region} stopped answering while {len(events)} events from {events[0].id} were written; they may be "
-                "the ones that are there. EventStore.resolve(error.events) settles it once the region answers",
+                f"{self.region} stopped answering while {len(events)} events from {events[0].id} were written; they may "
+                "or may not be stored. EventStore.resolve(error.events) settles it once the region answers",
                 events,
                 guards,
             ) from error
@@ -143,8 +143,8 @@ class DynamoStorage:
             raise LaneTaken(taken)
         if perhaps_sent:
             raise OutcomeUnknown(
-                f"{refusal}; {len(events)} events from {events[0].id} are not there, and may still come: nobody said that "
-                "they were not written. EventStore.resolve(error.events) settles it",
+                f"{refusal}; {len(events)} events from {events[0].id} are not stored, but may still be: no response "
+                "confirmed that they were not written. EventStore.resolve(error.events) settles it",
                 events,
                 guards,
             ) from refusal

@@ -65,5 +65,5 @@ class DynamoKeys:
             if clients.condition_failed(error.code):
                 raise
             raise InvalidConfig(
-                f"{self.region} refuses {error.operation} on table {self._table}: {error.code}. Allow it to this role"
+                f"{self.region} refuses {error.operation} on table {self._table}: {error.code}. Allow this role to do it"
             ) from None

@@ -52,9 +52,9 @@ class KmsWrapping:
         except RegionRefuses as error:
             if error.code == "InvalidCiphertextException":
                 raise DamagedEvent(
-                    f"a stored key of {subject} is damaged or another subject's, says KMS of {region}"
+                    f"a stored key of {subject} is damaged or belongs to another subject (KMS of {region})"
                 ) from None
             raise InvalidConfig(
-                f"KMS of {region} refuses {error.operation} with key {self._key!r}: {error.code}. Name a multi-region key "
-                "that is enabled here in MERIDIAN_PERSONAL_KEY, and allow its use to this role"
+                f"KMS of {region} refuses {error.operation} with key {self._key!r}: {error.code}. Set "
+                "MERIDIAN_PERSONAL_KEY to a multi-region key that is enabled here, and allow this role to use it"
             ) from None

@@ -40,5 +40,5 @@ def create_missing(bound: Any, settings: Settings) -> bool:
                 return False
             bound.create_table(wait=True)
         except PynamoDBException as error:
-            raise InvalidConfig(f"table {bound.Meta.table_name} cannot be made in {settings.region}: {error}") from None
+            raise InvalidConfig(f"table {bound.Meta.table_name} cannot be created in {settings.region}: {error}") from None
     return True

@@ -105,8 +105,8 @@ class HomedClaims:
         answer = moved_homes()(once)
         if answer is None:
             raise HomesNotMoved(
-                f"the homes of claims are being moved (epoch {homes.epoch}), so nobody knows where {claim} is; try again "
-                "later. If nobody is moving them, run `replicator homes --set` again with all regions"
+                f"the homes of claims are being moved (epoch {homes.epoch}), so the home of {claim} is unknown; try again "
+                "later. If no move is running, run `replicator homes --set` again with all regions"
             )
         return answer[0]
 
@@ -119,7 +119,7 @@ class HomedClaims:
         homes = Homes.read(self._controls(self._region))
         if homes is None:
             raise InvalidConfig(
-                f"{self._region} knows of no homes of claims; run `replicator homes --set REGIONS --types TYPES` with all "
+                f"{self._region} has no record of claim homes; run `replicator homes --set REGIONS --types TYPES` with all "
                 "regions"
             )
         return homes
@@ -129,8 +129,8 @@ class HomedClaims:
         streams = [StreamId.of(each.stream) for each in claims]
         if strange := {stream.type for stream in streams} - set(homes.types):
             raise WrongHome(
-                f"{', '.join(sorted(strange))} is no claim type of epoch {homes.epoch} ({', '.join(homes.types)}); name all "
-                "types with `replicator homes --set REGIONS --types TYPES`, or claims of it would be left behind by a move"
+                f"{', '.join(sorted(strange))} is not a claim type of epoch {homes.epoch} ({', '.join(homes.types)}); name "
+                "all types with `replicator homes --set REGIONS --types TYPES`, or a move would leave its claims behind"
             )
         by_home = {homes.home_of(stream): stream for stream in streams}
         if len(by_home) > 1:

@@ -116,7 +116,7 @@ class HomeMover:
         if not new or {*new, *lost} - self.controls.keys() or set(new) & set(lost):
             raise InvalidConfig(
                 f"homes cannot move to {', '.join(new) or 'nowhere'} (lost: {', '.join(lost) or 'none'}); name regions of "
-                f"this system ({', '.join(self.controls)}), and none as both"
+                f"this system ({', '.join(self.controls)}), and no region as both"
             )
         return new
 
@@ -125,18 +125,18 @@ class HomeMover:
         behind."""
         known = [homes for homes in found.values() if homes is not None]
         if not known and lost:
-            raise InvalidConfig("no region that is left knows of any homes; name them first with all regions there")
+            raise InvalidConfig("no remaining region has a record of homes; set them first with all regions present")
         unasked = {region for homes in known for region in (*homes.regions, *homes.to)} - found.keys() - set(lost)
         if unasked:
             named = ", ".join(sorted(unasked))
             raise InvalidConfig(
-                f"{named} may be home to claims, and is no region as this command knows them ({', '.join(found)}); name it "
-                f"with --peers, or with --lost too when it is gone for good"
+                f"{named} may be home to claims, and is not among this command's regions ({', '.join(found)}); name it "
+                f"with --peers, and with --lost too if it is lost for good"
             )
         left = {kind for homes in known for kind in homes.types} - self.types
         if left:
             raise InvalidConfig(
-                f"{', '.join(sorted(left))} are claims too, and a move takes all claims along; give --types "
+                f"{', '.join(sorted(left))} are claims too, and a move includes all claims; give --types "
                 f"{','.join(sorted(self.types | left))}"
             )
 
@@ -215,7 +215,7 @@ class HomeMover:
             there, lane = behind[0]
             raise HomesNotMoved(
                 f"{len(behind)} lanes of claims have not arrived after {wait:.0f} s, {lane} in {there} among them. Claims "
-                "stay closed; see that replication runs, and run this again"
+                "stay closed; check that replication runs, and run this again"
             )
 
     def _claims(self, at: str) -> dict[LaneId, int]:
@@ -231,4 +231,4 @@ class HomeMover:
 
 
 def _moved(region: str) -> HomesNotMoved:
-    return HomesNotMoved(f"{region}'s homes were changed meanwhile; see that nobody else moves them, and run again")
+    return HomesNotMoved(f"{region}'s homes were changed concurrently; check that no other move is running, and run again")

@@ -62,7 +62,7 @@ class OptimisticClaims:
     def _tell(self, stream: StreamId, lost: Lost) -> bool:
         def still_untold(owned: Ownership) -> Verdict:
             if lost.event_id not in owned.lost:
-                return Reject("told already")  # by another process; then none of this is written
+                return Reject("already compensated")  # by another process; then none of this is written
             return Accept(NewEvent(LOST, {"claim": lost.event_id, "owner": str(lost.owner)}))
 
         result = self._store.save(

@@ -127,7 +127,7 @@ class Release:
         def test(owned: Ownership) -> Verdict:
             if owned.owner == owner:
                 return Accept(NewEvent(RELEASED, {"owner": str(owner), **(extra or {})}))
-            return Reject(f"{stream} is not owned by {owner}, but by {owned.owner or 'nobody'}")
+            return Reject(f"{stream} is owned by {owned.owner or 'no one'}, not by {owner}")
 
         return Operation(stream, (), When(OWNERSHIP, test))
 

@@ -77,7 +77,7 @@ def publish(
     among: Among,
     external: Annotated[
         str | None,
-        typer.Option(help="The transformation, module:Class. (env: MERIDIAN_EXTERNAL)", metavar="NAME"),
+        typer.Option(help="Transformation, module:Class. (env: MERIDIAN_EXTERNAL)", metavar="NAME"),
     ] = None,
 ) -> None:
     """Publish this region's events as external ones until SIGTERM or Ctrl-C. May be killed at any instant."""
@@ -97,9 +97,9 @@ def publish(
 @options
 def append(
     among: Among,
-    stream: Annotated[str, typer.Argument(help="type/id, e.g. user/homer")],
-    event_type: Annotated[str, typer.Argument(help="e.g. renamed")],
-    payload: Annotated[str, typer.Argument(help='a JSON object, e.g. \'{"name": "Homer"}\'')] = "{}",
+    stream: Annotated[str, typer.Argument(help="Stream, type/id, e.g. user/homer")],
+    event_type: Annotated[str, typer.Argument(help="Event type, e.g. renamed")],
+    payload: Annotated[str, typer.Argument(help='Payload, a JSON object, e.g. \'{"name": "Homer"}\'')] = "{}",
 ) -> None:
     """Append one event to this region's lane of a stream, after reading the stream."""
     name = StreamId.parse(stream)
@@ -112,9 +112,9 @@ def append(
 @options
 def read(
     among: Among,
-    stream: Annotated[str, typer.Argument(help="type/id, e.g. user/homer")],
-    limit: Annotated[int | None, typer.Option(help="At most so many events.", min=1)] = None,
-    reverse: Annotated[bool, typer.Option(help="Latest first.")] = False,
+    stream: Annotated[str, typer.Argument(help="Stream, type/id, e.g. user/homer")],
+    limit: Annotated[int | None, typer.Option(help="Maximum number of events.", min=1)] = None,
+    reverse: Annotated[bool, typer.Option(help="Print the latest event first.")] = False,
 ) -> None:
     """Print a stream as this region has it, merged over its lanes, one JSON object an event."""
     name = StreamId.parse(stream)
@@ -128,18 +128,19 @@ def read(
 def homes(
     among: Among,
     to: Annotated[
-        str | None, typer.Option("--set", help="Move the homes of claims to these regions, by commas.", metavar="NAMES")
+        str | None,
+        typer.Option("--set", help="Move the homes of claims to these regions, comma-separated.", metavar="NAMES"),
     ] = None,
     types: Annotated[
         str | None,
         typer.Option(
-            help="All stream types that are claims, by commas, e.g. email,phone. Needed with --set, always all of them.",
+            help="All stream types that are claims, comma-separated, e.g. email,phone. Required with --set.",
             metavar="TYPES",
         ),
     ] = None,
     lost: Annotated[
         str | None,
-        typer.Option(help="Regions that are gone for good and not asked: see docs/decisions/0011.", metavar="NAMES"),
+        typer.Option(help="Regions that are lost for good, not to be queried: see docs/decisions/0011.", metavar="NAMES"),
     ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for claims to arrive in their new homes.", min=0)] = 60.0,
 ) -> None:
@@ -174,17 +175,17 @@ def homes(
         else:
             _json({"region": name, **(found.value if found is not None else {"epoch": None})})
     if silent:
-        raise RegionUnavailable(f"{', '.join(silent)} does not answer, so it is not known what it takes to be homes")
+        raise RegionUnavailable(f"{', '.join(silent)} does not answer, so its record of homes is unknown")
 
 
 @app.command()
 @options
 def forget(
     among: Among,
-    subject: Annotated[str, typer.Argument(help="Whose personal data, as it was protected, e.g. user/homer")],
+    subject: Annotated[str, typer.Argument(help="Subject of the personal data, as given to protect it, e.g. user/homer")],
     streams: Annotated[
         list[str] | None,
-        typer.Option("--stream", help="A stream that has data of it; repeat for more. Default: SUBJECT.", metavar="TYPE/ID"),
+        typer.Option("--stream", help="Stream that holds its data; repeat for more. Default: SUBJECT.", metavar="TYPE/ID"),
     ] = None,
 ) -> None:
     """Forget a subject for good: destroy the keys of its personal data in every region. There is no way back.
@@ -210,9 +211,7 @@ def quarantine(
     among: Among,
     release: Annotated[
         str | None,
-        typer.Option(
-            help="Take these out: an event, a lane, or all of a projection. They have been dealt with.", metavar="WHAT"
-        ),
+        typer.Option(help="Release an event, a lane, or all of a projection, once its cause is resolved.", metavar="WHAT"),
     ] = None,
 ) -> None:
     """List what this region refused to copy or could not project, one JSON object a line. Empty is good.
@@ -248,7 +247,7 @@ def _releasable(listed: Iterable[Mapping[str, Value]]) -> str:
 @app.command()
 @options
 def replay(among: Among) -> None:
-    """Send every dead letter of a region deployed by Terraform back to work, after its cause is mended.
+    """Send every dead letter of a region deployed by Terraform back to work, after its cause is fixed.
 
     Prints each as a JSON object. What fails again comes back to the dead letters; a letter that is not Meridian's stays.
     """
@@ -265,14 +264,14 @@ def replay(among: Among) -> None:
             lanes = {lane.key: list(span) for lane, span in pointers.lanes.items()}
             _json({"link": pointers.link, "lanes": lanes, "cause": dict(pointers.cause)})
     if strange:
-        raise MeridianError(f"{strange} dead letters are not of this region's links and were left; look at them in SQS")
+        raise MeridianError(f"{strange} dead letters belong to no link of this region and were left; inspect them in SQS")
 
 
 @app.command()
 @options
 def reconcile(
     among: Among,
-    to: Annotated[str | None, typer.Option(help="Only this peer, or 'views'.", metavar="NAME")] = None,
+    to: Annotated[str | None, typer.Option(help="Peer to compare with, or 'views'. Default: all.", metavar="NAME")] = None,
 ) -> None:
     """Compare every lane of a region deployed by Terraform with its peers and views, and copy what is missing.
 
@@ -287,7 +286,7 @@ def reconcile(
     settings = among.settings()
     targets = (*settings.peers, VIEWS)
     if to is not None and to not in targets:
-        raise InvalidConfig(f"--to {to!r} is no way out of {settings.region}; choose from {', '.join(targets)}")
+        raise InvalidConfig(f"--to {to!r} is not a target of {settings.region}; choose from {', '.join(targets)}")
     clients.require_table(settings, settings.region, settings.events_table)
     backlogs = {target: QueueBacklog.connect(settings, target) for target in targets if to in (None, target)}
     count = 0

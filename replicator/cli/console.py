@@ -41,7 +41,7 @@ _Peers = Annotated[
 ]
 _Prefix = Annotated[
     str | None,
-    typer.Option(help="What table names begin with. (env: MERIDIAN_PREFIX; default: meridian)", metavar="TEXT"),
+    typer.Option(help="Prefix of table names. (env: MERIDIAN_PREFIX; default: meridian)", metavar="TEXT"),
 ]
 _Endpoints = Annotated[
     str | None,
@@ -103,7 +103,7 @@ def _show_version(asked: bool) -> None:
 
 
 _Version = Annotated[
-    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and end.")
+    bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
 ]
 
 

@@ -34,12 +34,12 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every event in every region and recompute every chain.")
     ] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for what is on its way.", min=0)] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that was found as one JSON object.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for events in transit.", min=0)] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the full result as one JSON object.")] = False,
 ) -> None:
     """Compare the events of all regions: by the heads of their lanes, ranges of equal lanes at once.
 
-    Exits 0 when nothing is missing, forked or damaged, 1 when something is. Appends and replication may go on meanwhile.
+    Exits 0 when nothing is missing, forked or damaged, 1 when something is. Appends and replication may continue.
     """
     settings = among.settings()
     if not settings.peers:
@@ -64,12 +64,12 @@ def _show(found: Comparison, seconds: float, meter: Meter) -> None:
     for finding in found.findings[:_SHOWN]:
         typer.echo(str(finding))
     if len(found.findings) > _SHOWN:
-        typer.echo(f"… and {len(found.findings) - _SHOWN:,} more: --json names all")
-    moving = f", {found.travelling:,} events were on their way" if found.travelling else ""
+        typer.echo(f"… and {len(found.findings) - _SHOWN:,} more: --json lists all")
+    moving = f", {found.travelling:,} events were in transit" if found.travelling else ""
     verdict = "equal" if found.equal else f"{len(found.findings):,} findings"
     out.print(
         f"{', '.join(found.regions)}: {verdict}. {found.events:,} events in {found.lanes:,} lanes; "
-        f"{found.differing_ranges} of {found.ranges} ranges and {found.differing_lanes:,} lanes looked at{moving}. "
+        f"{found.differing_ranges} of {found.ranges} ranges and {found.differing_lanes:,} lanes compared{moving}. "
         f"{meter.units:,.1f} read units, {meter.requests:,} requests, {seconds:.1f} s",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
@@ -78,8 +78,8 @@ def _show(found: Comparison, seconds: float, meter: Meter) -> None:
 def _remedy(found: Comparison) -> str:
     kinds = {finding.kind for finding in found.findings}
     hints = ["`replicator repair` copies what is missing"] if MISSING in kinds else []
-    hints += ["`replicator forks` lists the choices for what is forked"] if FORKED in kinds else []
-    hints += ["a damaged lane is read whole by --deep"] if kinds - {MISSING, FORKED} else []
+    hints += ["`replicator forks` lists the choices for forked lanes"] if FORKED in kinds else []
+    hints += ["--deep reads damaged lanes in full"] if kinds - {MISSING, FORKED} else []
     return f"regions differ; {', '.join(hints)}"
 
 
@@ -90,17 +90,17 @@ def list_forks(system: System) -> None:
     for fork in found:
         typer.echo(json.dumps(fork.as_json()))
     if found:
-        raise MeridianError(f"{len(found)} lanes are forked; nothing was overwritten, and every choice is yours")
+        raise MeridianError(f"{len(found)} lanes are forked; nothing was overwritten, choose an option for each")
 
 
 def status(
     among: Among,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every few seconds until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.5)] = 3.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (with --watch: one a look).")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page to look at instead.", metavar="FILE")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every few seconds until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between two refreshes.", min=0.5)] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (with --watch: one per refresh).")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML page to this file instead.", metavar="FILE")] = None,
 ) -> None:
-    """Show how every region and every link stands: roles, lag in events and seconds, backlogs, quarantine, open runs.
+    """Show the state of every region and every link: roles, lag in events and seconds, backlogs, quarantine, open runs.
 
     Exits 1 when an operator must act.
     """
@@ -124,7 +124,7 @@ def _print(system: System, settings: Settings, depth: _Depths, as_json: bool, ht
         typer.echo(json.dumps(found.as_json()))
     elif html is not None:
         _write_page(html, found)
-        out.print(f"{html} is written", highlight=False)
+        out.print(f"{html} was written", highlight=False)
     else:
         out.print(show(found, out))
     if worst(Judgement(found).all()) is Level.ACT:

@@ -27,7 +27,7 @@ from replicator.runtime.settings import Settings
 
 Capacity = Annotated[
     float,
-    typer.Option(help="Write at most so many write units a second to each region. 0: no limit.", metavar="UNITS", min=0),
+    typer.Option(help="Maximum write units per second to each region. 0: no limit.", metavar="UNITS", min=0),
 ]
 
 
@@ -35,9 +35,9 @@ Capacity = Annotated[
 class Going:
     """Options of every runbook."""
 
-    wait: Annotated[float, typer.Option(help="Seconds to wait for what is on its way.", min=0)] = 60.0
-    plan: Annotated[bool, typer.Option("--plan", help="Print the steps and do nothing.")] = False
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+    wait: Annotated[float, typer.Option(help="Seconds to wait for events in transit.", min=0)] = 60.0
+    plan: Annotated[bool, typer.Option("--plan", help="Print the steps without running them.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation prompt.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False
 
 
@@ -48,9 +48,12 @@ class BringingUp:
     capacity: Capacity = 0.0
     without: Annotated[
         str | None,
-        typer.Option(help="Regions that are gone for good, by commas: what only they had is given up.", metavar="NAMES"),
+        typer.Option(
+            help="Regions that are lost for good, comma-separated: events that only they held are given up.",
+            metavar="NAMES",
+        ),
     ] = None
-    force: Annotated[bool, typer.Option("--force", help="Also when it is active and nothing has to be brought up.")] = False
+    force: Annotated[bool, typer.Option("--force", help="Run even if the region is active and needs no recovery.")] = False
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `Recovery`."""
@@ -73,11 +76,11 @@ def failover(
         bool,
         typer.Option(
             "--lost",
-            help="FROM is gone with all it held, or switched off and back only by bootstrap.",
+            help="FROM was lost with all its data, or is switched off and returns only by bootstrap.",
         ),
     ] = False,
 ) -> None:
-    """Move the writers of a region elsewhere: fence it, steer, level what has survived, and say what is missing (RPO).
+    """Move the writers of a region elsewhere: fence it, steer, level what has survived, and report what is missing (RPO).
 
     FROM need not answer. Killed at any point, run it again. `replicator failback FROM` brings the writers back.
     """
@@ -119,7 +122,7 @@ def bootstrap(
 ) -> None:
     """Bring every lane to a region from its peers, its own included, prove it, and let it take appends.
 
-    Live replication goes on meanwhile. Killed, run it again: it goes on with what is still missing.
+    Live replication continues. Killed, run it again: it resumes with what is still missing.
     """
     system, _ = _system(among, new)
     _run(Bootstrap(system, new, wait=going.wait, **bringing.arguments()), going)
@@ -128,7 +131,7 @@ def bootstrap(
 def runs(
     among: Among,
     abandon: Annotated[
-        str | None, typer.Option(help="Give up this run, as listed. What it has done stays.", metavar="RUN")
+        str | None, typer.Option(help="Abandon this run, as listed. Completed steps stay.", metavar="RUN")
     ] = None,
 ) -> None:
     """List the runs of runbooks with their steps, one JSON object a line, the latest last."""
@@ -147,17 +150,17 @@ def runs(
                  steps_of(system.at(name).control, header.run).items()}  # fmt: skip
         typer.echo(json.dumps({"run": header.run, **header.value, "kept_in": name, "steps": steps}))
     if abandon is not None and not given_up:
-        raise InvalidConfig(f"--abandon {abandon!r} is no open run; give one as `replicator runs` lists it")
+        raise InvalidConfig(f"--abandon {abandon!r} is not an open run; give one as `replicator runs` lists it")
 
 
 def repair(
     among: Among,
-    to: Annotated[str | None, typer.Option(help="Only what this region lacks.", metavar="NAME")] = None,
+    to: Annotated[str | None, typer.Option(help="Region to repair. Default: all.", metavar="NAME")] = None,
     capacity: Capacity = 0.0,
 ) -> None:
-    """Copy to every region what it lacks and another one has. Never over anything: what is forked or damaged is refused.
+    """Copy to every region what it lacks and another one has. Overwrites nothing: what is forked or damaged is refused.
 
-    Run `replicator verify` before, to see what it is, and after. Killed, run it again.
+    Run `replicator verify` before, to list the differences, and after. Killed, run it again.
     """
     system, _ = _system(among)
     if to is not None:
@@ -177,7 +180,7 @@ def repair(
     for finding in left.findings:
         typer.echo(str(finding))
     if left.findings or mended.left:
-        raise MeridianError(f"{len(left.findings)} lanes do not agree still; `replicator forks` lists those that are forked")
+        raise MeridianError(f"{len(left.findings)} lanes still differ; `replicator forks` lists the forked ones")
 
 
 def forks(
@@ -185,23 +188,23 @@ def forks(
     salvage_lane: Annotated[
         str | None,
         typer.Option(
-            "--salvage", help="Append what --from holds of this lane to --into's own lane.", metavar="REGION/TYPE/ID"
+            "--salvage", help="Append --from's events of this lane to --into's own lane.", metavar="REGION/TYPE/ID"
         ),
     ] = None,
-    source: Annotated[str | None, typer.Option("--from", help="Whose history is salvaged.", metavar="NAME")] = None,
-    into: Annotated[str | None, typer.Option(help="Whose history is kept.", metavar="NAME")] = None,
+    source: Annotated[str | None, typer.Option("--from", help="Region whose history is salvaged.", metavar="NAME")] = None,
+    into: Annotated[str | None, typer.Option(help="Region whose history is kept.", metavar="NAME")] = None,
 ) -> None:
     """List the lanes of which regions hold different histories, with the choices, one JSON object a line.
 
     With --salvage, append the events of one history as new ones, each exactly once, so that its region can be brought up
-    anew without losing them.
+    again without losing them.
     """
     system, settings = _system(among)
     if salvage_lane is None:
         inspect_commands.list_forks(system)
         return
     if source is None or into is None:
-        raise InvalidConfig("--salvage needs --from (whose history) and --into (where its events go), as the list says it")
+        raise InvalidConfig("--salvage needs --from (region to salvage) and --into (region to append in), as listed")
     system.at(source), system.at(into)
     store = connect_store(settings.at(into))
     count = salvage(lane_named(salvage_lane), system.places, source, store)
@@ -229,8 +232,8 @@ def _run(book: Runbook, going: Going) -> None:
         return
     if not going.yes:
         if not err.is_terminal:
-            raise InvalidConfig("nobody is there to be asked; give --yes to do it, or --plan to see the steps only")
-        typer.confirm("Do it?", abort=True, err=True)
+            raise InvalidConfig("no terminal to confirm on; give --yes to run the steps, or --plan to print them only")
+        typer.confirm("Run these steps?", abort=True, err=True)
     began = time.monotonic()
 
     def tell(text: str) -> None:
@@ -250,7 +253,7 @@ def _show(summary: Summary, as_json: bool) -> None:
         for lane, (first, last) in sorted(rpo.items())[:20]:
             out.print(f"    {lane}: {first} to {last}" if last > first else f"    {lane}: {first}", highlight=False)
         if len(rpo) > 20:
-            out.print(f"    … and {len(rpo) - 20:,} more lanes: --json names all", highlight=False)
+            out.print(f"    … and {len(rpo) - 20:,} more lanes: --json lists all", highlight=False)
     if summary.rto_seconds is not None:
         out.print(
             f"RTO {summary.rto_seconds:.1f} s, from the beginning of this run to the steering of writers", highlight=False

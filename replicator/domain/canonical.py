@@ -35,7 +35,7 @@ _STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER if orjson is not None
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

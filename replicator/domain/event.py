@@ -61,7 +61,7 @@ class NewEvent:
         if may_hold_personal(payload_text) and not protected and holds_personal(payload):
             raise InvalidEvent(
                 f"payload of {type!r} has the key {MARKER!r}, which marks what Meridian has encrypted; rename it, and "
-                "never take it over from users. What is made of a stored event's payload is to be wrapped in Protected"
+                "never accept it from users. Wrap values made of a stored event's payload in Protected"
             )
         keep = object.__setattr__
         keep(self, "type", type)

@@ -59,7 +59,7 @@ def recall(
         sort_key.__class__ is hlc.__class__ is type.__class__ is version.__class__ is payload.__class__
         is metadata.__class__ is observed.__class__ is str
     ):  # fmt: skip
-        raise TypeError("a text is none")
+        raise TypeError("an attribute is not a text")
     if len(payload) + len(metadata) > SURELY_FITS or len(prev) != 32 or len(version) > 5 or len(type) > MAX_EVENT_TYPE_BYTES:
         return None
     lane, lane_text = lane_of(key)

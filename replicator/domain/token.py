@@ -103,16 +103,17 @@ class TokenCodec:
         except (ValueError, binascii.Error):
             raise InvalidToken(f"token {_shown(text)} is not base64url; {_REMEDY}") from None
         if _base64(raw) != text:  # an ETag is compared as text, so the same bytes must have one spelling
-            raise InvalidToken(f"token {_shown(text)} is not spelled as this system spells it; {_REMEDY}")
+            raise InvalidToken(f"token {_shown(text)} is not in this system's canonical form; {_REMEDY}")
         if raw and raw[0] != VERSION:
             raise InvalidToken(
-                f"token {_shown(text)} is of version {raw[0]}; this code reads version {VERSION}. Upgrade it, or read anew"
+                f"token {_shown(text)} is of version {raw[0]}; this code reads version {VERSION}. Upgrade it, or "
+                "read again without a token"
             )
         signed, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
         if len(signed) <= 1 + _SYSTEM_BYTES:
-            raise InvalidToken(f"token {_shown(text)} is cut short; {_REMEDY}")
+            raise InvalidToken(f"token {_shown(text)} is truncated; {_REMEDY}")
         if signed[1 : 1 + _SYSTEM_BYTES] != self._system:
-            raise InvalidToken(f"token {_shown(text)} is of another Meridian system; {_REMEDY}")
+            raise InvalidToken(f"token {_shown(text)} belongs to another Meridian system; {_REMEDY}")
         if not any(hmac.compare_digest(seal, _seal(key, signed)) for key in self._keys):
             raise InvalidToken(f"token {_shown(text)} is forged, damaged, or sealed with a key unknown here; {_REMEDY}")
         try:
@@ -179,7 +180,7 @@ class _Reader:
             stream = StreamId(self._text(), self._text())
             vectors[stream] = VersionVector({regions[self._number()]: self._number() for _ in range(self._number())})
         if self._at != len(self._raw):
-            raise ValueError("there is more behind its end")
+            raise ValueError("it has bytes after its end")
         return ConsistencyToken(vectors, hlc)
 
     def _number(self) -> int:

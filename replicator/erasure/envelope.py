@@ -80,7 +80,7 @@ def close(value: Any, subject: str, key_id: str, key: bytes, path: Path, nonce: 
         plain = encode_json({"": value})[4:-1].encode()
     except InvalidEvent:
         raise InvalidEvent(
-            f"personal field {shown_path(path)} holds what JSON cannot; use str, finite float, int up to 2^53 - 1, "
+            f"personal field {shown_path(path)} holds a value that is not JSON; use str, finite float, int up to 2^53 - 1, "
             "bool, None, list or dict"
         ) from None
     padded = plain.ljust(-(-len(plain) // _PAD) * _PAD)

@@ -92,7 +92,7 @@ class Keyring:
         silent: list[str] = []
         for region in sorted(self._keys.keys() - {self._region}, key=lambda name: (name != home, name)):
             if self._now() < self._silent_until.get(region, 0.0):
-                silent.append(f"{region} did not answer lately")
+                silent.append(f"{region} did not answer recently")
                 continue
             try:
                 held = self._keys[region].get(subject)
@@ -103,9 +103,9 @@ class Keyring:
             if held.forgotten or key_id in held.keys:
                 return held
         if silent:
-            raise KeyUnavailable(f"key {key_id} of {subject} is not here and is waited for: {'; '.join(silent)}")
+            raise KeyUnavailable(f"key {key_id} of {subject} is not here; waiting for other regions: {'; '.join(silent)}")
         raise DamagedEvent(
-            f"key {key_id} of {subject} is in no region, though nobody forgot it. Restore the keys table of {home}, or "
+            f"key {key_id} of {subject} is in no region, and was not forgotten. Restore the keys table of {home}, or "
             "accept the loss: replicator forget"
         )
 

@@ -45,7 +45,7 @@ def protect_fields(payload: Mapping[str, Any], fields: Iterable[str], encrypt: C
         if not any(path == known and value == envelope.json() for known, envelope in made):
             raise InvalidEvent(
                 f"payload field {shown_path(path)} has the key {MARKER!r}, which marks what Meridian has encrypted; rename "
-                "it, and never take it over from users"
+                "it, and never accept it from users"
             )
     result: Any = dict(payload)
     for field in dict.fromkeys(fields):
@@ -70,7 +70,7 @@ def reveal_fields(
 
     def decrypt_as_written(envelope: Envelope, path: Path) -> Any:
         if envelope not in places:
-            raise DamagedEvent(f"personal field {shown_path(path)} is none that was written with this event")
+            raise DamagedEvent(f"personal field {shown_path(path)} is not one that was written with this event")
         return decrypt(envelope, places[envelope])
 
     return _revealed(payload, (), decrypt_as_written)
@@ -92,7 +92,7 @@ def _replaced(value: Any, rest: Path, path: Path, encrypt: Callable[[Any, Path],
         inner, envelope = _replaced(value[int(name)], further, path, encrypt)
         return [*value[: int(name)], inner, *value[int(name) + 1 :]], envelope
     raise InvalidEvent(
-        f"payload has no field {shown_path(path)} to protect; name an object's key, or keys joined by dots, that is there"
+        f"payload has no field {shown_path(path)} to protect; name an existing key of an object, or keys joined by dots"
     )
 
 

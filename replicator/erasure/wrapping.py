@@ -56,13 +56,13 @@ class LocalWrapping:
 
         if len(wrapped) > _MARK_BYTES and wrapped[:_MARK_BYTES] != self._mark:
             raise InvalidConfig(
-                f"a key of {subject} was not wrapped by key file {self._path}; give MERIDIAN_PERSONAL_KEY as it was then"
+                f"a key of {subject} was not wrapped by key file {self._path}; restore the earlier MERIDIAN_PERSONAL_KEY"
             )
         nonce, sealed = wrapped[_MARK_BYTES : _MARK_BYTES + NONCE_BYTES], wrapped[_MARK_BYTES + NONCE_BYTES :]
         try:
             return bytes(self._cipher.decrypt(nonce, sealed, _context(subject)))
         except (InvalidTag, ValueError):
-            raise DamagedEvent(f"a stored key of {subject} is damaged or another subject's") from None
+            raise DamagedEvent(f"a stored key of {subject} is damaged or belongs to another subject") from None
 
 
 def _context(subject: str) -> bytes:
@@ -79,11 +79,9 @@ def _read_or_make(path: Path) -> bytes:
     except OSError as error:
         raise InvalidConfig(f"key file {path} cannot be used: {error.strerror}. Correct MERIDIAN_PERSONAL_KEY") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InvalidConfig(f"key file {path} is open to others (mode {stat.S_IMODE(mode):04o}); run: chmod 600 {path}")
+        raise InvalidConfig(f"key file {path} is open to other users (mode {stat.S_IMODE(mode):04o}); run: chmod 600 {path}")
     if len(key) != KEY_BYTES:
-        raise InvalidConfig(
-            f"key file {path} does not hold {KEY_BYTES} bytes; restore it, or name one that does not exist yet to make it"
-        )
+        raise InvalidConfig(f"key file {path} does not hold {KEY_BYTES} bytes; restore it, or name a new one to create it")
     return key
 
 

@@ -41,7 +41,7 @@ class Write:
     def __post_init__(self) -> None:
         for each in self.events:
             if not isinstance(each, NewEvent):
-                raise InvalidEvent(f"{shown(each)} is a {type(each).__name__} and no event; give a NewEvent(type, payload)")
+                raise InvalidEvent(f"{shown(each)} is a {type(each).__name__}, not an event; give a NewEvent(type, payload)")
         if not isinstance(self.observed, Observed):
             raise InvalidEvent(
                 f"observed is {shown(self.observed)}, a {type(self.observed).__name__}; give Observed.of(events), or nothing"
@@ -117,7 +117,7 @@ class Appender:
         """
         if len(guards) >= GUARDS:
             raise InvalidOperation(
-                f"{len(guards)} guards in one write; give {GUARDS - 1} at most, the fence may need the other"
+                f"{len(guards)} guards in one write; give at most {GUARDS - 1}, the fence may need the other"
             )
         lanes = {LaneId(self._region, stream) for stream in streams}
 

@@ -105,7 +105,7 @@ class AtToken(Precondition):
     def judge(self, state: StreamState) -> Verdict:
         token = state.token(self.token)
         if state.stream not in token.vectors:
-            raise InvalidOperation(f"the token names nothing of stream {state.stream}; give the token of a read of it")
+            raise InvalidOperation(f"the token has no entry for stream {state.stream}; give the token of a read of it")
         wanted = token.vector(state.stream)
         if state.vector == wanted:
             return Accept()

@@ -82,7 +82,7 @@ class Puller:
             events = self._peers[region].ask(lane, end.sequence + 1, last, left)
             if events and events[0].prev != end.digest:
                 raise DamagedEvent(
-                    f"event {events[0].id} of {region} does not follow what is here: one of the two lanes is a fork. "
+                    f"event {events[0].id} of {region} does not follow the events here: one of the two lanes is a fork. "
                     "Compare them before anything is decided on this stream"
                 )
             if len(events) > len(best):

@@ -84,7 +84,7 @@ class Restream:
         for source, end in ends.items():
             if (now := self._store.state(source).vector) != end:
                 raise InvalidOperation(
-                    f"{source} went on from {end} to {now} meanwhile; stop its writers and run this again"
+                    f"{source} grew from {end} to {now} during the run; stop its writers and run this again"
                 )
         return state
 
@@ -92,8 +92,8 @@ class Restream:
         state = self._store.state(self._checkpoint)
         if elsewhere := [region for region, _ in state.vector.items() if region != self._store.region]:
             raise InvalidOperation(
-                f"{self._checkpoint} was begun in {', '.join(elsewhere)}; go on there, or choose another name. Two regions "
-                "would each move every event"
+                f"{self._checkpoint} was begun in {', '.join(elsewhere)}; continue there, or choose another name. Two "
+                "regions would each move every event"
             )
         moved = _MOVED.value_of(state)
         return {StreamId.parse(name): VersionVector(entries) for name, entries in moved.items()}
@@ -143,7 +143,7 @@ class Restream:
 
         def nobody_else(moved: dict[str, dict[str, int]]) -> Verdict:
             if moved != _plain(before):
-                return Reject(f"{self._checkpoint} is run elsewhere too; wait for that run, or stop it")
+                return Reject(f"{self._checkpoint} is also running elsewhere; wait for that run, or stop it")
             return Accept(NewEvent(MOVED, {"done": _plain(changed)}))
 
         result = self._store.save(

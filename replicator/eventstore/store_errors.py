@@ -43,7 +43,7 @@ class GuardFailed(MeridianError):
 
     def __init__(self, guards: Sequence[Guard]) -> None:
         self.guards = tuple(guards)
-        super().__init__(f"{'; '.join(str(guard) for guard in guards)}: no longer so; nothing was written")
+        super().__init__(f"{'; '.join(str(guard) for guard in guards)}: no longer true; nothing was written")
 
 
 class AppendContention(MeridianError):

@@ -23,8 +23,8 @@ class Tokens:
         strange = {region for vector in token.vectors.values() for region, _ in vector.items()} - set(self._regions)
         if strange:
             raise InvalidToken(
-                f"the token names {', '.join(sorted(strange))}, which is no region of this system as {self._region} knows "
-                f"it ({', '.join(self._regions)}); add it to the peers, or read anew"
+                f"the token names {', '.join(sorted(strange))}, which is not a region of this system as {self._region} "
+                f"knows it ({', '.join(self._regions)}); add it to the peers, or read without the token"
             )
         return token
 

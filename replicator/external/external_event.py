@@ -117,7 +117,8 @@ class ExternalEvent:
             raise InvalidEvent(f"external event {shown(envelope['id'])}: {error}") from None
         if event.id != envelope["id"] or event.previous >= event.sequence:
             raise InvalidEvent(
-                f"external event {shown(envelope['id'])} is not what region, subject, sequence and previous say: {event.id}"
+                f"external event {shown(envelope['id'])} does not match its region, subject, sequence and previous: "
+                f"{event.id}"
             )
         return event
 

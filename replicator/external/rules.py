@@ -47,7 +47,7 @@ class Rule:
             if type(number) is not int or not 1 <= number <= 65_535:
                 raise InvalidConfig(f"{where}: schema version {number!r} is not a whole number from 1 to 65535")
         if not self.versions:
-            raise InvalidConfig(f"{where} understands no internal schema version; give versions=(1,)")
+            raise InvalidConfig(f"{where} accepts no internal schema version; give versions=(1,)")
         _check_fields(where, self.fields, self.enrich)
         if unknown := sorted(self.optional - {name for _, name in self.fields}):
             raise InvalidConfig(f"{where}: optional {unknown[0]!r} is neither kept nor renamed; correct the name")
@@ -94,13 +94,15 @@ def _check_fields(where: str, fields: Collection[tuple[str, str]], enrich: Colle
     seen: set[str] = set()
     for out in (*(out for out, _ in fields), *enrich):
         if not isinstance(out, str) or not _FIELD.fullmatch(out):
-            raise InvalidConfig(f"{where}: {out!r} is no field name; give 1 to 128 characters without '$' or control ones")
+            raise InvalidConfig(
+                f"{where}: {out!r} is not a field name; give 1 to 128 characters without '$' or control characters"
+            )
         if out in seen:
             raise InvalidConfig(f"{where}: the external field {out!r} is declared twice; name each once")
         seen.add(out)
     for _, name in fields:
         if not isinstance(name, str) or not name:
-            raise InvalidConfig(f"{where}: {name!r} is no field of a payload; give its name")
+            raise InvalidConfig(f"{where}: {name!r} is not a field of a payload; give its name")
 
 
 HIDDEN = object()

@@ -98,7 +98,7 @@ def _encoded(where: str, data: dict[str, Any]) -> str:
         return encode_json(data, "data")
     except InvalidEvent as error:
         wrong = next((name for name, value in data.items() if not _is_json({name: value})), "data")
-        raise TransformationFailed(f"{where}: field {wrong!r} holds what JSON cannot: {place(error)}") from None
+        raise TransformationFailed(f"{where}: field {wrong!r} holds a value that is not JSON: {place(error)}") from None
 
 
 def _is_json(data: dict[str, Any]) -> bool:

@@ -35,7 +35,9 @@ class RegionFenced(RegionUnavailable):
         self.role = role
         elsewhere = f"write in {role.to}" if role.to else "write in another region"
         remedy = (
-            f"bring it up first: replicator bootstrap {region}" if role.name == REBUILDING else "or wait until it is active"
+            f"or bring it up first: replicator bootstrap {region}"
+            if role.name == REBUILDING
+            else "or wait until it is active"
         )
         why = f" ({role.why})" if role.why else ""
         super().__init__(

@@ -84,7 +84,7 @@ def change_role(control: ControlStorage, before: Role | None, after: Role) -> No
     RoleChanged."""
     if after != before and not control.swap(ROLE_SCOPE, ROLE_KEY, before.value if before else None, after.value):
         raise RoleChanged(
-            f"the region is no longer {before.name if before else 'new'}: somebody else changed its role; look with "
+            f"the region is no longer {before.name if before else 'new'}: another process changed its role; check "
             "`replicator status` and run this again"
         )
     set_stripes(control, after)

@@ -72,7 +72,7 @@ class System:
             raise InvalidConfig(str(error)) from None
         if region not in self.places:
             raise InvalidConfig(
-                f"{region} is no region of this system as this command knows it ({', '.join(sorted(self.places))}); "
+                f"{region} is not a region of this system as this command knows it ({', '.join(sorted(self.places))}); "
                 "correct the name, or name it with --region or --peers"
             )
         return self.places[region]
@@ -126,10 +126,10 @@ def _probe(hasty: Settings) -> None:
                 log.warning("system.region_unusable", region=hasty.region, error=why)
                 raise RegionUnavailable(why) from None
             raise InvalidConfig(  # not silent: after a refusal nothing is known about the region
-                f"{hasty.region} refused to be looked at ({error.code}). Correct the credentials, the policies "
+                f"{hasty.region} refused a request ({error.code}). Correct the credentials, the policies "
                 "(operator_policy_arn of every region) or --prefix; or leave the region out of --peers"
             ) from None
         except RegionUnavailable as error:
             if "Credentials" in str(error):
-                raise InvalidConfig(f"there are no credentials to look at {hasty.region} with: {error}") from None
+                raise InvalidConfig(f"there are no credentials for {hasty.region}: {error}") from None
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-FAILED, AGAIN, WAITING = "does not answer", "is to be asked again", "waits for its parent"
+FAILED, AGAIN, WAITING = "does not answer", "is to be read again", "waits for its parent"
 """Reasons why a poll did not read a shard: it failed or was throttled, its iterator expired, or its parents come first."""
 
 

@@ -41,7 +41,7 @@ def stream_answer(records: Sequence[Message], lost: Sequence[Event], partial: bo
         if key(record) in wanted:
             first = index
             break
-    reason = f"{len(wanted)} events could neither be dealt with nor put on a backlog"
+    reason = f"{len(wanted)} events could neither be processed nor put on a backlog"
     return answer_from(first, [position(record) for record in records], partial, reason)
 
 
@@ -52,7 +52,7 @@ def answer_from(first: int, positions: Sequence[str], partial: bool, reason: str
     """
     if first and partial and positions[first]:
         return item_failures([positions[first]])
-    raise BatchFailed(f"{reason}; the batch is to come again")
+    raise BatchFailed(f"{reason}; the batch must be delivered again")
 
 
 def partial_batches(settings: Settings) -> bool:
@@ -71,7 +71,7 @@ def read_messages(
         try:
             pointers = Pointers.parse(message["body"])
             if pointers.link not in links:
-                raise InvalidPointers(f"link {pointers.link} is none of {', '.join(sorted(links))}")
+                raise InvalidPointers(f"link {pointers.link} is not one of {', '.join(sorted(links))}")
         except InvalidPointers as error:
             structlog.get_logger().error("backlog.message_refused", message_id=message["messageId"], error=str(error))
             failed.append(message["messageId"])

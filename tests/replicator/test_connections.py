@@ -360,7 +360,7 @@ def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(
     _trusting.cache_clear()
     with fresh_session(), secured(path) as server:
         settings = Settings(REGION, endpoints={REGION: f"https://127.0.0.1:{server.port}"})
-        with pytest.raises(HTTPClientError, match="no JSON object"):  # it came, and the server says the same back: a list
+        with pytest.raises(HTTPClientError, match="not a JSON object"):  # it came, and the server says the same back: a list
             Wire(clients.dynamodb(settings, REGION), settings).send("ListTables", "[]")
         assert server.seen.bodies == [b"[]"]
     _trusting.cache_clear()

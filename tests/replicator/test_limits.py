@@ -142,7 +142,7 @@ def test_as_many_bytes_as_one_append_takes_leave_room_for_guards(checked: bool) 
 
 def test_two_guards_of_one_s_own_are_refused() -> None:
     place = Place(checked=False)
-    with pytest.raises(InvalidOperation, match="2 guards in one write; give 1 at most"):
+    with pytest.raises(InvalidOperation, match="2 guards in one write; give at most 1"):
         place.store.save(Operation(HOMER, NEW), guards=[held(place), held(place)])
 
 

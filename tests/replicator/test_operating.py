@@ -98,7 +98,7 @@ def test_a_failover_and_the_way_back(run: Run, stores: dict[str, EventStore], tm
     plan = run("failover", EAST, WEST, "--plan")
     assert plan.returncode == 0
     assert plan.stderr.splitlines()[0] == (
-        f"1. fence: {EAST} takes no more appends; where it does not answer, the others are told"
+        f"1. fence: {EAST} takes no more appends; if it does not answer, the others record it"
     )
     unasked = run("failover", EAST, WEST)
     assert unasked.returncode == 2

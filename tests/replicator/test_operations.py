@@ -191,7 +191,7 @@ def test_many_streams_that_lack_what_tokens_name_wait_no_longer_than_one() -> No
     [
         ([], InvalidOperation, "at least one"),
         ([Operation(HOMER, SET), Operation(HOMER, SET)], InvalidOperation, "two operations on stream user/homer"),
-        ([Operation(HOMER, SET, AtToken(OF_MARGE))], InvalidOperation, "names nothing"),
+        ([Operation(HOMER, SET, AtToken(OF_MARGE))], InvalidOperation, "has no entry"),
         ([Operation(HOMER, SET, AtToken("nonsense"))], InvalidToken, "nonsense"),
         ([Operation(HOMER, SET, after=OF_NOWHERE)], InvalidToken, "sa-east-1"),
         ([Operation(HOMER, [SET] * 101)], InvalidEvent, "101 events"),

@@ -141,7 +141,7 @@ def test_a_writer_who_went_on_is_found_out() -> None:
             store.append(DIRECTORY, NewEvent("added", {"user": "late", "n": 100}))
         return by_user(event, payload)
 
-    with pytest.raises(InvalidOperation, match="meanwhile; stop its writers"):
+    with pytest.raises(InvalidOperation, match="during the run; stop its writers"):
         Restream(store, "split", [DIRECTORY], meanwhile).run()
     Restream(store, "split", [DIRECTORY], by_user).run()
     assert store.latest("user/late") is not None
@@ -156,7 +156,7 @@ def test_two_runs_at_once_move_nothing_twice() -> None:
             Restream(store, "split", [DIRECTORY], by_user).run()
         return by_user(event, payload)
 
-    with pytest.raises(InvalidOperation, match="run elsewhere too"):
+    with pytest.raises(InvalidOperation, match="also running elsewhere"):
         Restream(store, "split", [DIRECTORY], other_run_first).run()
     assert sorted(e.payload["n"] for u in range(3) for e in store.read(f"user/u{u}")) == [1, 2, 3, 5]
 
@@ -231,7 +231,7 @@ def test_another_region_does_not_move_everything_again() -> None:
     Restream(stores[EAST], "split", [DIRECTORY], by_user).run()
     for lane, _ in list(held[EAST].lanes()):
         held[WEST].insert(list(held[EAST].read(lane)))
-    with pytest.raises(InvalidOperation, match="begun in us-east-1; go on there"):
+    with pytest.raises(InvalidOperation, match="begun in us-east-1; continue there"):
         Restream(stores[WEST], "split", [DIRECTORY], by_user).run()
 
 

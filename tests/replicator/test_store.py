@@ -400,7 +400,7 @@ def test_which_lanes_are_begun_and_how_far_to_read_them_to_find_what_is_damaged(
 @pytest.mark.parametrize("events", [[None], ["added"], [NewEvent("added", {}), 7], [{"type": "added"}]], ids=repr)
 def test_what_is_no_event_is_refused_by_name_before_anything_is_written(events: Any) -> None:
     store = EventStore(MemoryStorage(), "us-east-1", ["us-east-1"])
-    with pytest.raises(InvalidEvent, match="and no event; give a NewEvent"):
+    with pytest.raises(InvalidEvent, match=", not an event; give a NewEvent"):
         store.append("user/homer", *events)
     wrong: Any = {"us-east-1": 1}
     with pytest.raises(InvalidEvent, match="give Observed"):

@@ -51,7 +51,7 @@ class Finding:
             case "missing":
                 text = f"{events} of {self.lane} missing; {self.holder} holds {'them' if self.last > self.first else 'it'}"
             case "forked":
-                text = f"{self.lane} parts from {self.holder}'s history at event {self.first}"
+                text = f"{self.lane} diverges from {self.holder}'s history at event {self.first}"
             case _:
                 text = f"{self.lane} is damaged"
         return f"{self.region}: {text}{f' ({self.detail})' if self.detail else ''}"
@@ -142,7 +142,7 @@ def _settle(
     left, waited, pause = dict(first), 0.0, 0.1
     while waited < wait and any(f.kind == MISSING for each in left.values() for f in each):
         if waited >= 1:
-            tell(f"waiting for what is on its way in {len(left):,} lanes …")
+            tell(f"waiting for events in transit in {len(left):,} lanes …")
         sleep(pause)
         waited, pause = waited + pause, min(pause * 2, 2.0)
         left = _still(look([*left]), last)

@@ -69,9 +69,9 @@ class Fork:
         return [
             f"keep what {', '.join(kept)} holds, and the events of {', '.join(alone.regions)} as new ones: "
             f"replicator forks --salvage '{lane}' --from {one} --into {kept[0]}",
-            f"then bring {', '.join(alone.regions)} up anew: empty its tables (terraform destroy and apply), and run "
+            f"then bring {', '.join(alone.regions)} up again: empty its tables (terraform destroy and apply), and run "
             + " and ".join(f"replicator bootstrap {region}" for region in alone.regions),
-            "or leave it: the lane stays where it is in each region, all other lanes go on",
+            "or leave it: the lane stays as it is in each region, all other lanes continue",
         ]
 
 
@@ -122,7 +122,7 @@ def salvage(lane: LaneId, places: Mapping[str, Place], from_region: str, into: E
     """
     other = next((region for region in places if region not in (from_region,) and region == into.region), None)
     if other is None:
-        raise InvalidConfig(f"{into.region} is no other region than {from_region}; name one that holds the history to keep")
+        raise InvalidConfig(f"{into.region} is the same region as {from_region}; name one that holds the history to keep")
     last = next(places[from_region].storage.read(lane, limit=1, reverse=True), None)
     there = next(places[other].storage.read(lane, limit=1, reverse=True), None)
     shared = min(last.sequence if last else 0, there.sequence if there else 0)
@@ -161,11 +161,11 @@ def _append(into: EventStore, lane: LaneId, events: list[Event]) -> int:
             for e in events
             if _mark(e) not in done
         ]
-        return Accept(*new) if new else Reject("all of it is there")
+        return Accept(*new) if new else Reject("all events are there")
 
     result = into.save(Operation(lane.stream, (), When(_Salvaged(into.region), not_yet)))
     if isinstance(result, Saved):
         return len(result.events)
     if hasattr(result, "attempts"):
-        raise AppendContention(f"{lane.stream} is written to all the time; run this again")
+        raise AppendContention(f"{lane.stream} is written to continuously; run this again")
     return 0

@@ -23,8 +23,10 @@ class Bootstrap(Recovery):
         region = self.region
         return [
             Step("fence", f"{region} takes no appends while it is brought up", self._fence),
-            Step("control", f"{region} is told of homes and roles", self._control),
-            Step("copy", f"every lane that {region} lacks, its own included, from whoever has most of it", self._copy),
+            Step("control", f"{region} receives the homes of claims and the roles", self._control),
+            Step(
+                "copy", f"every lane that {region} lacks, its own included, from the region that has most of it", self._copy
+            ),
             Step("prove", f"{region} and the others are compared", self._prove),
             Step("unfence", f"{region} takes appends", self._unfence),
         ]

@@ -43,7 +43,7 @@ def bring_up(system: System, places: Mapping[str, Place], tell: Tell, capacity: 
             copied[link] = copied.get(link, 0) + events
         if not mended.left and (mended.events <= _FEW or number >= _ENOUGH):
             return {"rounds": number, "copied": copied, "refused": mended.refused}
-    raise Stopped(f"regions still do not agree after {_ROUNDS} rounds of copying: {mended.left} are throttled; run again")
+    raise Stopped(f"regions still differ after {_ROUNDS} rounds of copying: {mended.left} are throttled; run again")
 
 
 def prove(

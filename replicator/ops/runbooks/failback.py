@@ -32,13 +32,13 @@ class Failback(Recovery):
         region = self.region
         return [
             Step("fence", f"{region} takes no appends while it is brought up", self._fence),
-            Step("measure", f"what {region} acknowledged and had not sent when it failed: the RPO", self._measure),
-            Step("control", f"{region} is told of homes and roles", self._control),
-            Step("copy", "both ways, until every lane's head and digest agree", self._copy),
+            Step("measure", f"events that {region} acknowledged and had not sent when it failed: the RPO", self._measure),
+            Step("control", f"{region} receives the homes of claims and the roles", self._control),
+            Step("copy", "copy both ways until every lane's head and digest agree", self._copy),
             Step("prove", f"{region} and the others are compared", self._prove),
             Step("unfence", f"{region} takes appends again", self._unfence),
             Step("steer", self.steering.plan(region, None), self._steer),
-            Step("homes", f"claims that were homed in {region} are again", self._homes),
+            Step("homes", f"claims that were homed in {region} return to it", self._homes),
         ]
 
     def _fence(self, going: Going) -> Found:
@@ -88,8 +88,8 @@ class Failback(Recovery):
         rpo = parts.noted_rpo(going.control, going.run) if found["measure"]["known"] else None
         if found["fence"]["rebuilt"]:
             notes.append(
-                f"{self.region} came back without its data: what it had acknowledged and no other region had got is "
-                "lost. Which events those are, only their writers know"
+                f"{self.region} came back without its data: events that it had acknowledged and no other region had "
+                "received were lost. Only their writers know which"
             )
         notes += [*self._notes(going), found["steer"]["done"]]
         return Summary(going.run, self.kind, 0.0, rpo=rpo, notes=notes)

@@ -51,13 +51,11 @@ class Failover(Runbook):
 
     def steps(self) -> list[Step]:
         return [
-            Step(
-                "fence", f"{self.source} takes no more appends; where it does not answer, the others are told", self._fence
-            ),
+            Step("fence", f"{self.source} takes no more appends; if it does not answer, the others record it", self._fence),
             Step("activate", f"{self.target} takes appends", self._activate),
             Step("steer", self.steering.plan(self.source, self.target), self._steer),
-            Step("level", f"what one surviving region has of {self.source}'s lanes, all get", self._level),
-            Step("note", f"where {self.source}'s lanes end in {self.target}: what is behind that is the RPO", self._note),
+            Step("level", f"every surviving region gets all surviving events of {self.source}'s lanes", self._level),
+            Step("note", f"record where {self.source}'s lanes end in {self.target}: later events are the RPO", self._note),
             Step("homes", f"claims that are homed in {self.source} get another home, if that is safe", self._homes),
         ]
 
@@ -110,15 +108,14 @@ class Failover(Runbook):
         else:
             why = "came back without its data" if found["fence"]["rebuilt"] else "did not answer"
             notes.append(
-                f"{self.source} {why}: what it acknowledged and did not send is not known yet. {self.target} has "
-                f"{noted['events']:,} events of {noted['lanes']:,} lanes of it{newest}. Fail-back tells "
-                "the rest"
+                f"{self.source} {why}: the events that it acknowledged and did not send are not known yet. {self.target} "
+                f"has {noted['events']:,} events in {noted['lanes']:,} of its lanes{newest}. Fail-back reports the rest"
             )
         if not found["fence"]["reached"]:
             notes.append(f"{self.source} does not know that it is fenced; it learns of it from its peers when it is back")
         if found["homes"].get("moved") is False:
             notes.append(
-                f"claims that are homed in {self.source} can be neither made nor released until it is back; if it is gone "
+                f"claims that are homed in {self.source} can be neither made nor released until it is back; if it is lost "
                 "for good, move them: replicator homes --set … --lost " + self.source
             )
         notes.append(found["steer"]["done"])

@@ -65,7 +65,7 @@ class Recovery(Runbook):
             raise InvalidConfig(f"{region} cannot be brought up without {', '.join(without) or 'any other'}; name its peers")
         up = system.answering()
         if there := sorted(set(without) & up.keys()):
-            raise InvalidConfig(f"--without {', '.join(there)}: it answers, so it is not gone; leave it in")
+            raise InvalidConfig(f"--without {', '.join(there)}: it answers, so it is not lost; remove it from --without")
         silent = system.places.keys() - up.keys() - set(without)
         if region in silent:
             raise RegionUnavailable(
@@ -75,7 +75,7 @@ class Recovery(Runbook):
             named = ", ".join(sorted(silent))
             raise RegionUnavailable(
                 f"{named} does not answer, and may be the one that has the latest events of {region}'s lanes. Wait for it; "
-                f"or, if it is gone for good, accept that with --without {','.join(sorted(silent))}"
+                f"or, if it is lost for good, accept that with --without {','.join(sorted(silent))}"
             )
 
     def _insist_on_reason(self) -> None:
@@ -86,8 +86,8 @@ class Recovery(Runbook):
         if not self.force and own is not None and role.active:
             raise Stopped(
                 f"{region} is active, and its tables are its own: there is nothing to bring up, and it would take no "
-                "appends meanwhile. `replicator verify` and `repair` compare and copy without that; --force does it all the "
-                "same"
+                "appends while it runs. `replicator verify` and `repair` compare and copy without that; --force runs it "
+                "anyway"
             )
 
     def _places(self) -> dict[str, Place]:
@@ -134,7 +134,7 @@ class Recovery(Runbook):
         own = read_role(place.control)
         if own is None or own.why != going.run or place.tables() != tables:
             raise Stopped(
-                f"{self.region} is not what it was when it was fenced: its tables or its role were changed. Run this again"
+                f"{self.region} has changed since it was fenced: its tables or its role are others. Run this again"
             )
         return steps.set_role(self.system, self.region, ACTIVE, going.run, tables=tables)
 
@@ -143,6 +143,6 @@ class Recovery(Runbook):
         found, proved = going.found, going.found["prove"]
         copied = ", ".join(f"{link} {count:,}" for link, count in found["copy"]["copied"].items() if count)
         return [
-            f"copied: {copied or 'nothing, all was there'}",
+            f"copied: {copied or 'nothing, all events were there'}",
             f"proved: {proved['events']:,} events in {proved['lanes']:,} lanes have the same heads and digests",
         ]

@@ -100,9 +100,9 @@ class Runbook(ABC):
             header = Header(f"{self.kind}-{begun}-{told}", self.kind, self.args, begun)
             note_header(control, None, header)
         else:
-            tell(f"going on with {header.text}, begun as {header.run}")
+            tell(f"resuming {header.text}, begun as {header.run}")
             if self.stale(self._found(control, header)):
-                tell("what it had done no longer holds: from the beginning")
+                tell("its completed steps are no longer valid: starting from the beginning")
                 self._undo(control, header, {step.name for step in self.steps()})
             else:
                 self._undo(control, header, self.redo(self._found(control, header)))
@@ -175,7 +175,7 @@ class Runbook(ABC):
                     same = place.control, header
                 elif set(header.args.values()) & set(self.args.values()):
                     raise Stopped(
-                        f"`{header.text}` was begun and has not ended; run that again so that it ends, or give it up with "
+                        f"`{header.text}` was begun and has not ended; run that again to complete it, or abandon it with "
                         f"`replicator runs --abandon {header.run}`"
                     )
         return same

@@ -60,8 +60,8 @@ def set_role(
         there = known_roles(control)[region]
         if there.why != why:
             raise Stopped(
-                f"{other} was told at the same time that {region} is {there.name} ({there.why}): two runs are at it. See "
-                "`replicator runs`, decide on one, and run it again"
+                f"{other} recorded at the same time that {region} is {there.name} ({there.why}): two runs are in progress. "
+                "See `replicator runs`, choose one, and run it again"
             )
     return {"epoch": epoch, "role": name, "why": why, "reached": here is not None, "told": sorted(others)}
 
@@ -90,7 +90,7 @@ def role_as_it_is(system: System, region: str, gone: Collection[str] = ()) -> Ro
     except those that are `gone`. Raises RegionUnavailable."""
     up = system.answering()
     if region not in up:
-        raise RegionUnavailable(f"{region} does not answer any more; run this again, or name another region")
+        raise RegionUnavailable(f"{region} no longer answers; run this again, or name another region")
     place = up[region]
     heard = {other: ask(there.control, there.storage, region) for other, there in up.items() if other != region}
     silent = sorted(system.places.keys() - up.keys() - set(gone))
@@ -103,7 +103,7 @@ def insist_on_writable(system: System, region: str, gone: Collection[str] = ()) 
     if role.name == REBUILDING:
         raise Stopped(
             f"{region} cannot take over: {role.why}. Name another region; or bring it up first: replicator bootstrap "
-            f"{region}, with --without for regions that are gone"
+            f"{region}, with --without for regions that are lost"
         )
 
 
@@ -114,7 +114,7 @@ def insist_on_role(system: System, region: str, why: str) -> None:
     known += [own] if region in up and (own := read_role(up[region].control)) else []
     last = max(known, key=lambda role: role.epoch, default=None)
     if last is not None and last.why != why:
-        raise Stopped(f"{region} is {last.name} by {last.why} now: another run is at it; see `replicator runs`")
+        raise Stopped(f"{region} is {last.name} by {last.why} now: another run has changed it; see `replicator runs`")
 
 
 def activate(system: System, region: str, why: str, gone: Collection[str] = ()) -> Found:

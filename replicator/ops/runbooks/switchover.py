@@ -53,7 +53,7 @@ class Switchover(Runbook):
         return [
             Step("drain", f"{source} takes no more appends", self._drain),
             Step("activate", f"{target} takes appends", self._activate),
-            Step("copy", f"until {target} has every event of {source}'s lanes", self._copy),
+            Step("copy", f"wait until {target} has every event of {source}'s lanes", self._copy),
             Step("homes", f"claims that are homed in {source} get another home", self._homes),
             Step("steer", self.steering.plan(source, target), self._steer),
             Step("prove", f"nothing that {source} acknowledged is missing in {target}", self._prove),
@@ -63,7 +63,7 @@ class Switchover(Runbook):
     def _drain(self, going: Going) -> Found:
         found = parts.set_role(self.system, self.source, DRAINING, going.run, self.target)
         if not found["reached"]:
-            raise RegionUnavailable(f"{self.source} does not answer any more; run again, or use `replicator failover`")
+            raise RegionUnavailable(f"{self.source} no longer answers; run again, or use `replicator failover`")
         self.system.sleep(self.system.lease)  # writes without a condition check notice within that time
         return found
 
@@ -84,7 +84,7 @@ class Switchover(Runbook):
         behind = parts.behind(source, target, lanes) if len(lanes) <= _READ_BEFORE else []
         if behind:
             raise Stopped(
-                f"{len(behind)} lanes of {self.source} are not whole in {self.target}, {behind[0]} among them; run again"
+                f"{len(behind)} lanes of {self.source} are incomplete in {self.target}, {behind[0]} among them; run again"
             )
         return {**found, **parts.note_ends(target, self.source, going.control, going.run)}
 
@@ -112,7 +112,7 @@ class Switchover(Runbook):
             bring_up.bring_up(self.system, places, going.tell, of=self.source)
         if behind:
             raise Stopped(
-                f"{len(behind)} lanes of {self.source} are not whole in {self.target}, {behind[0]} among them; run again"
+                f"{len(behind)} lanes of {self.source} are incomplete in {self.target}, {behind[0]} among them; run again"
             )
         going.tell(f"proved: all {len(lanes):,} lanes of {self.source} end with the same digest in {self.target}")
         return {"lanes": len(lanes), "late": len(late)}

@@ -171,7 +171,7 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
         last = max(
             (each.known[region] for each in up.values() if region in each.known), key=lambda role: role.epoch, default=None
         )
-        whys = [down.get(region, ""), f"told to be {last.name}: {last.why}" if last else ""]
+        whys = [down.get(region, ""), f"recorded as {last.name}: {last.why}" if last else ""]
         return RegionStatus(region, False, why="; ".join(filter(None, whys)))
     told = up[region]
     role = told.role

@@ -16,10 +16,10 @@ STUCK_SECONDS = 300.0
 
 _FINE = ("active", "new")  # a new region is active with its first append
 _ROLES = {
-    "draining": "takes no writes any more and sends off what it has",
+    "draining": "takes no more writes and sends its remaining events",
     "fenced": "takes no writes",
     "rebuilding": "is being rebuilt and takes no writes",
-    "unknown": "does not say what its role is",
+    "unknown": "does not report its role",
 }
 
 
@@ -68,11 +68,11 @@ class Judgement:
         """Return the problem of a link, if any."""
         found: list[tuple[Level, str]] = []
         if link.behind_events is None and not self.cut_off(link):
-            found.append((Level.WATCH, "does not say how far it is behind"))
+            found.append((Level.WATCH, "does not report how far it is behind"))
         if link.behind_events:
             behind = f"is {numbered(link.behind_events, 'event')} behind"
             if link.behind_seconds is None:
-                found.append((Level.WATCH, f"{behind}, for nobody knows how long"))
+                found.append((Level.WATCH, f"{behind}, for an unknown time"))
             elif link.behind_seconds > LATE_SECONDS:
                 act = link.behind_seconds > STUCK_SECONDS and link.target not in self._rebuilding
                 level = Level.ACT if act else Level.WATCH
@@ -87,8 +87,8 @@ class Judgement:
         """Return the concern of an open run: it should be resumed."""
         if run.ended is not None:
             return None
-        at = f"stands at “{plain(run.step)}”" if plain(run.step) else "has not ended"
-        return Concern(Level.WATCH, f"{run.kind} {run.run}", f"{at}; its command run again goes on there")
+        at = f"is at step “{plain(run.step)}”" if plain(run.step) else "has not ended"
+        return Concern(Level.WATCH, f"{run.kind} {run.run}", f"{at}; run its command again to resume")
 
     def cut_off(self, link: LinkStatus) -> bool:
         """Return whether an end of the link does not answer."""

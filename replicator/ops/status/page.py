@@ -26,7 +26,7 @@ def page(status: Status) -> str:
         "</div></div>",
         f"<h2>Open runs</h2>{''.join(_run(run, status.at) for run in runs)}" if runs else "",
         _links(status, judged) if status.links else "",
-        f"<footer>As of {_time(status.at)}. Written by <code>replicator status</code>; it does not renew itself.</footer>",
+        f"<footer>As of {_time(status.at)}. Written by <code>replicator status</code>; it does not refresh itself.</footer>",
     ]
     return document(plain(title), parts)
 
@@ -115,6 +115,6 @@ def _run(run: RunStatus, now: int) -> str:
     step = plain(run.step) or "not known"
     return (
         f'<section class="run"><h3>{_text(run.kind)} <span class="quiet">{_text(run.run)}</span></h3>'
-        f'<p class="role">! stands at: {_text(step)}</p><p>{_text(run.text)}</p>'
+        f'<p class="role">! at step: {_text(step)}</p><p>{_text(run.text)}</p>'
         f'<p class="quiet">begun {ago(run.begun, now)}, {_time(run.begun)}</p></section>'
     )

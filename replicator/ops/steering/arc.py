@@ -98,8 +98,8 @@ class Arc:
             else:
                 return f"turned {self._shown(states)}"
         raise SteeringFailed(
-            f"no endpoint of the cluster turned {self._shown(states)} ({'; '.join(failures)}). Whether one did and could "
-            "not say so is not known; run this again, or update the controls by hand at another endpoint"
+            f"no endpoint of the cluster turned {self._shown(states)} ({'; '.join(failures)}). Whether one did without "
+            "confirming it is not known; run this again, or update the controls by hand at another endpoint"
         )
 
     def _order(self, region: str) -> list[Endpoint]:
@@ -115,7 +115,7 @@ class Arc:
             status = cluster.get("Status", "unknown")
         except (BotoCoreError, ClientError) as error:
             raise SteeringFailed(
-                f"the endpoints of cluster {self._cluster} cannot be asked for ({error}); nothing was changed. Give them as "
+                f"the endpoints of cluster {self._cluster} cannot be read ({error}); nothing was changed. Give them as "
                 "MERIDIAN_STEERING_ENDPOINTS=us-east-1=https://…,…, as they are listed by "
                 "`aws route53-recovery-control-config describe-cluster`"
             ) from None

@@ -48,7 +48,7 @@ def read_steering(environment: Mapping[str, str] = os.environ) -> Steering:
 def _file(text: str) -> LocalFile:
     path = Path(text)
     if not path.is_absolute() or path.is_dir():
-        raise InvalidConfig(f"MERIDIAN_STEERING names {text!r}, which is no file's absolute path; write {_FORMS[1]}")
+        raise InvalidConfig(f"MERIDIAN_STEERING names {text!r}, which is not a file's absolute path; write {_FORMS[1]}")
     return LocalFile(path)
 
 
@@ -56,7 +56,7 @@ def _route53(text: str) -> Route53:
     found = _ROUTE53.fullmatch(text)
     if found is None:
         raise InvalidConfig(
-            f"MERIDIAN_STEERING names {text!r}, which is no record of a hosted zone; write {_FORMS[2]}, for example "
+            f"MERIDIAN_STEERING names {text!r}, which is not a record of a hosted zone; write {_FORMS[2]}, for example "
             "route53:Z0123456789ABC/www.example.com/A"
         )
     if found["kind"] not in (None, *TYPES):
@@ -69,12 +69,10 @@ def _route53(text: str) -> Route53:
 def _arc(text: str, endpoints: str) -> Arc:
     found = _CLUSTER.fullmatch(text)
     if found is None:
-        raise InvalidConfig(f"MERIDIAN_STEERING names {text!r}, which begins with no cluster's ARN; write {_FORMS[3]}")
+        raise InvalidConfig(f"MERIDIAN_STEERING names {text!r}, which does not begin with a cluster ARN; write {_FORMS[3]}")
     controls = dict(_pairs(found["controls"], "MERIDIAN_STEERING", "the ARN of a routing control", _CONTROL))
     if len(controls) < 2:
-        raise InvalidConfig(
-            f"MERIDIAN_STEERING names a routing control for {', '.join(controls)} alone; name every region's"
-        )
+        raise InvalidConfig(f"MERIDIAN_STEERING names a routing control for {', '.join(controls)} only; name every region's")
     given = _pairs(endpoints, "MERIDIAN_STEERING_ENDPOINTS", "a URL", re.compile(r"https?://[^\s,]+"))
     return Arc(found["cluster"], controls, given)
 

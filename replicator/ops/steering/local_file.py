@@ -56,7 +56,7 @@ class LocalFile:
                 self._write({_AWAY: dict(sorted(moved.items()))}, directory)
         except OSError as error:
             raise SteeringFailed(
-                f"{self._path} cannot be written ({error.strerror}); nothing was changed. Mend that, and run this again"
+                f"{self._path} cannot be written ({error.strerror}); nothing was changed. Correct that, and run this again"
             ) from None
         finally:
             os.close(directory)
@@ -93,10 +93,10 @@ def _read(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise SteeringFailed(f"{path} cannot be read ({error.strerror}); mend that, or correct its path") from None
+        raise SteeringFailed(f"{path} cannot be read ({error.strerror}); correct that, or its path") from None
     except (ValueError, KeyError, TypeError):
         raise SteeringFailed(
             f'{path} is not of the form {{"{_AWAY}": {{"us-east-1": "eu-west-1"}}}}; correct it, or remove it if '
-            "nobody is away"
+            "no region is away"
         ) from None
     return moved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicator.ops.steering.steering_failed import check_move
 
-_HOW = "Meridian does not know how (MERIDIAN_STEERING is not set)"
+_HOW = "MERIDIAN_STEERING is not set"
 
 
 class Nobody:
@@ -15,8 +15,8 @@ class Nobody:
 
     def away(self, region: str, to: str) -> str:
         check_move(region, to)
-        return f"you have to send the writers of {region} to {to} yourself: {_HOW}"
+        return f"send the writers of {region} to {to} yourself: {_HOW}"
 
     def back(self, region: str) -> str:
         check_move(region, None)
-        return f"you have to let the writers of {region} return to it yourself: {_HOW}"
+        return f"let the writers of {region} return to it yourself: {_HOW}"

@@ -118,8 +118,8 @@ class Route53:
             return moving(self._move_once, region, to)
         except _Changed as error:
             raise SteeringFailed(
-                f"Route 53 refused the change of {self._shown} ({error}); nothing was changed. If somebody else is changing "
-                "its records, run this again when they have done so"
+                f"Route 53 refused the change of {self._shown} ({error}); nothing was changed. If another process is "
+                "changing its records, run this again afterwards"
             ) from None
 
     def _move_once(self, region: str, to: str | None) -> str:
@@ -193,7 +193,7 @@ class Route53:
         if status != "INSYNC":
             raise SteeringFailed(
                 f"the weights of {self._shown} are changed, but after {self._seconds:.0f} s not all servers of Route 53 "
-                f"have them; see `aws route53 get-change --id {change}`, and go on once it says INSYNC"
+                f"have them; see `aws route53 get-change --id {change}`, and continue once it reports INSYNC"
             )
 
     def _call(self, operation: Callable[[], Any], known: str = "Nothing was changed by that") -> Any:

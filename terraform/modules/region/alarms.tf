@@ -44,7 +44,7 @@ locals {
         evaluate    = 1
         breach      = 1
         missing     = "ignore" # stays until an explicit 0
-        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot process or a rule for external events cannot publish. It was not applied; compare the digests in quarantine, and repair the lane or mend the projection or rule. The alarm stays until quarantine is empty."
+        description = "An event was refused: a fork, a forged or damaged event, or one that a projection cannot process or a rule for external events cannot publish. It was not applied; compare the digests in quarantine, and repair the lane or correct the projection or rule. The alarm stays until quarantine is empty."
       })
       events-changed = merge(local.usual, {
         namespace   = local.namespace
@@ -63,7 +63,7 @@ locals {
         threshold   = 0
         evaluate    = 1
         breach      = 1
-        description = "Something failed for good and waits in ${local.queues["dead-letters"]} with its key and error. Mend the cause, then replay the queue; messages are kept for 14 days."
+        description = "Something failed for good and waits in ${local.queues["dead-letters"]} with its key and error. Fix the cause, then replay the queue; messages are kept for 14 days."
       })
       failed-batches = merge(local.usual, {
         namespace   = "AWS/SQS"
@@ -97,7 +97,7 @@ locals {
           threshold   = 0
           evaluate    = 1
           breach      = 1
-          description = "A projection could not take an event; its view stands still before that event, others go on. Find the event in quarantine or the dead letters, mend the projection, and replay."
+          description = "A projection could not take an event; its view stands still before that event, others continue. Find the event in quarantine or the dead letters, correct the projection, and replay."
         })
       } : name => alarm if local.projects
     },

@@ -238,7 +238,7 @@ def test_a_finding_says_what_is_wrong_in_one_line() -> None:
     assert str(Finding(MISSING, LANE, WEST, 2, 4, EAST)) == (
         "eu-west-1: events 2 to 4 of us-east-1#user#1 missing; us-east-1 holds them"
     )
-    assert "parts from us-east-1's history at event 3" in str(Finding(FORKED, LANE, WEST, 3, 5, EAST))
+    assert "diverges from us-east-1's history at event 3" in str(Finding(FORKED, LANE, WEST, 3, 5, EAST))
 
 
 def test_a_region_restored_from_a_backup_lacks_its_own_events_and_gets_them_back() -> None:

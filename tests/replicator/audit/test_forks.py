@@ -47,7 +47,7 @@ def test_it_is_listed_with_both_histories_and_the_choices() -> None:
     keep, then, leave = fork.choices()
     assert "replicator forks --salvage 'us-east-1/user/0' --from us-east-1 --into eu-west-1" in keep
     assert "replicator bootstrap us-east-1" in then
-    assert "all other lanes go on" in leave
+    assert "all other lanes continue" in leave
     assert fork.as_json()["sides"][0]["digest"] != fork.as_json()["sides"][1]["digest"]
 
 
@@ -103,7 +103,7 @@ def test_where_nothing_parts_there_is_nothing_to_salvage() -> None:
     system = memories.system()
     with pytest.raises(InvalidConfig, match="hold the same history"):
         salvage(LaneId(EAST, StreamId("user", "1")), system.places, EAST, memories.store(WEST))
-    with pytest.raises(InvalidConfig, match="is no other region"):
+    with pytest.raises(InvalidConfig, match="is the same region"):
         salvage(LANE, system.places, EAST, memories.store(EAST))
 
 

@@ -149,7 +149,7 @@ def test_claim_and_release_are_operations_like_any_other() -> None:
     assert getattr(refused, "reasons", None) == ("email/homer@example.com is owned by user/homer",)
     assert store.latest(LISA) is None
     assert getattr(store.save(Release(EMAIL, LISA).operation()), "reasons", None) == (
-        "email/homer@example.com is not owned by user/lisa, but by user/homer",
+        "email/homer@example.com is owned by user/homer, not by user/lisa",
     )
     assert isinstance(store.save(Release(EMAIL, HOMER).operation()), Saved)
     assert isinstance(store.save(Claim("email/homer@example.com", "user/lisa").operation()), Saved)

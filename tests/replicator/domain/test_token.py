@@ -67,9 +67,9 @@ def test_whatever_is_given_is_read_or_refused_and_nothing_else(text: str) -> Non
         ("", "1 to 8,192"),
         ("A" * (MAX_TEXT + 1), "1 to 8,192"),
         ("not a token!", "base64url"),
-        (TEXT[:-1] + "x", "spelled"),  # the same bytes, as base64 has bits to spare at its end
+        (TEXT[:-1] + "x", "canonical form"),  # the same bytes, as base64 has bits to spare at its end
         ("Ag" + TEXT[2:], "version 2"),
-        (TEXT[:8], "cut short"),
+        (TEXT[:8], "truncated"),
         (TokenCodec("other").encode(TOKEN), "another Meridian system"),
         (TokenCodec("meridian", [b"k" * 32]).encode(TOKEN), "forged"),
     ],

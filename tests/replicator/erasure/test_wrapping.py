@@ -62,7 +62,7 @@ def test_a_key_comes_back_and_is_a_new_one_each_time(wrapping: Wrapping) -> None
 
 def test_a_key_that_was_moved_to_another_subject_does_not_unwrap(wrapping: Wrapping) -> None:
     key, wrapped = wrapping.generate(HOMER)
-    with pytest.raises(DamagedEvent, match="is damaged or another") as caught:
+    with pytest.raises(DamagedEvent, match="is damaged or belongs to another") as caught:
         wrapping.unwrap(BART, wrapped)
     assert key.hex() not in str(caught.value)
 
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_is_named(tmp_path: Path, name: str) -> None:
 
 def test_another_file_is_told_from_damage(tmp_path: Path) -> None:
     _, wrapped = LocalWrapping(tmp_path / "key").generate(HOMER)
-    with pytest.raises(InvalidConfig, match=r"was not wrapped by key file .*other; give MERIDIAN_PERSONAL_KEY as it was"):
+    with pytest.raises(InvalidConfig, match=r"was not wrapped by key file .*other; restore the earlier MERIDIAN_"):
         LocalWrapping(tmp_path / "other").unwrap(HOMER, wrapped)
 
 
@@ -162,7 +162,7 @@ class Refusing:
 @pytest.mark.parametrize(
     ("code", "status", "error", "said"),
     [
-        ("AccessDeniedException", 400, InvalidConfig, "refuses Decrypt .*AccessDeniedException.*allow its use to this role"),
+        ("AccessDeniedException", 400, InvalidConfig, "refuses Decrypt .*AccessDeniedException.*allow this role to use it"),
         ("KMSInvalidStateException", 400, InvalidConfig, "KMSInvalidStateException"),
         ("IncorrectKeyException", 400, InvalidConfig, "IncorrectKeyException"),
         ("ThrottlingException", 400, RegionUnavailable, "us-east-1 does not answer"),

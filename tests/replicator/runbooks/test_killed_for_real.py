@@ -56,7 +56,7 @@ def test_killed_at_each_step_the_same_command_ends_it(settings: Settings, tmp_pa
             assert code == -signal.SIGKILL, said
         code, said, answer = run(settings, steering, None, *words)
         assert code == 0, said
-        assert any(line.split("s  ", 1)[-1].startswith(f"going on with {' '.join(words)}") for line in said)
+        assert any(line.split("s  ", 1)[-1].startswith(f"resuming {' '.join(words)}") for line in said)
         summary: Any = json.loads(answer)
         assert [step["step"] for step in summary["steps"]] == list(STEPS[kind])
         if kind == "failover":

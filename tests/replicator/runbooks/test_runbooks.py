@@ -44,7 +44,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_recorded() -> None:
     steered = Steered()
     with pytest.raises(InvalidConfig, match="cannot take over from itself"):
         Failover(memories.system(), EAST, EAST, steering=steered).run()
-    with pytest.raises(InvalidConfig, match="me-south-1 is no region of this system"):
+    with pytest.raises(InvalidConfig, match="me-south-1 is not a region of this system"):
         Failover(memories.system(), EAST, "me-south-1", steering=steered).run()
     memories.down(WEST)
     with pytest.raises(RegionUnavailable, match="eu-west-1 does not answer, so it cannot take over"):
@@ -62,7 +62,7 @@ def test_a_region_that_answers_no_more_while_it_is_looked_at_is_named() -> None:
     """It answered a moment ago, and the runbook's check went on."""
     memories = world()
     memories.down(WEST)
-    with pytest.raises(RegionUnavailable, match="eu-west-1 does not answer any more; run this again"):
+    with pytest.raises(RegionUnavailable, match="eu-west-1 no longer answers; run this again"):
         parts.insist_on_writable(memories.system(), WEST)
 
 
@@ -110,7 +110,7 @@ def test_a_role_that_somebody_else_decides_on_at_the_same_time_stops_a_run(monke
     before = read_role(own)
     assert before is not None
     meanwhile(monkeypatch, lambda: own.swap("role", "self", before.value, replace(before, epoch=9, why="two").value))
-    with pytest.raises(RoleChanged, match="somebody else changed its role"):
+    with pytest.raises(RoleChanged, match="another process changed its role"):
         set_role(memories.system(), EAST, ACTIVE, "three")
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_is_open_is_ended_or_given_up_before_another_one_begins() -> 
         Failback(memories.system(), EAST, steering=Steered()).run()
     heard: list[str] = []
     summary = Failover(memories.system(), EAST, WEST, steering=Steered()).run(heard.append)
-    assert heard[0].startswith("going on with failover us-east-1 eu-west-1")
+    assert heard[0].startswith("resuming failover us-east-1 eu-west-1")
     assert not [each for each in heard if each.startswith("fence:")], "that had been done"
     assert summary.kind == "failover"
 
@@ -156,7 +156,7 @@ def test_failover_tells_the_exact_rpo_of_a_region_that_answers_and_failback_that
     memories.down(EAST)
     summary = Failover(memories.system(), EAST, WEST, steering=Steered()).run()
     assert summary.rpo is None
-    assert any("did not answer: what it acknowledged" in note for note in summary.notes)
+    assert any("did not answer: the events that it acknowledged" in note for note in summary.notes)
     memories.store(WEST).append("user/0", NewEvent("elsewhere", {}))
     memories.down(EAST, False)
     memories.copy_all()  # its own replicator is quicker than the operator
@@ -244,7 +244,7 @@ def test_status_goes_on_without_a_region_that_is_down_and_tells_what_others_were
     status = gather(memories.system(), "meridian")
     (east,) = [region for region in status.regions if region.region == EAST]
     assert not east.up
-    assert "told to be fenced" in east.why
+    assert "recorded as fenced" in east.why
     links = {(link.source, link.target): link for link in status.links}
     assert links[(EAST, WEST)].behind_events is None
     assert links[(WEST, SOUTH)].behind_events == 0

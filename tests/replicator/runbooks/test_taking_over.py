@@ -103,7 +103,7 @@ def test_a_source_that_came_back_empty_has_no_rpo_of_nothing() -> None:
     assert any("came back without its data" in note for note in summary.notes)
     back = Failback(memories.system(), EAST, steering=Steered()).run()
     assert back.rpo is None
-    assert any("only their writers know" in note for note in back.notes)
+    assert any("Only their writers know" in note for note in back.notes)
 
 
 def test_what_is_not_resolved_does_not_stand_behind_a_gap_in_a_rebuilt_lane() -> None:
@@ -170,7 +170,7 @@ def test_two_runs_that_told_the_same_epoch_do_not_both_go_on() -> None:
             return bool(super().swap(scope, key, before, after))
 
     memories.controls[SOUTH].__class__ = Slow
-    with pytest.raises(Stopped, match="two runs are at it"):
+    with pytest.raises(Stopped, match="two runs are in progress"):
         Failover(system, EAST, WEST, steering=Steered()).run()
 
 

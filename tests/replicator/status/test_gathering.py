@@ -104,7 +104,7 @@ def test_the_reason_stands_beside_what_others_were_told() -> None:
     control.get_all = raising(control.get_all, error, lambda scope, *_: scope == "role")  # type: ignore[method-assign]
     for other in (EAST, SOUTH):
         memories.controls[other].put("roles", {WEST: {"epoch": 9, "role": "fenced", "why": "a test"}})
-    assert region(gather(memories.system(), "m"), WEST).why == "it died meanwhile; told to be fenced: a test"
+    assert region(gather(memories.system(), "m"), WEST).why == "it died meanwhile; recorded as fenced: a test"
 
 
 def test_a_queue_that_cannot_be_asked_leaves_the_backlog_that_is_known() -> None:

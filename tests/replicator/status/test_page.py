@@ -155,7 +155,7 @@ def test_a_rebuild_and_its_runs_are_to_be_watched_and_a_quarantine_acted_on() ->
     assert [each.children[0].text for each in document.find("section", "act")] == ["eu-west-1"]
     runs = [" ".join(each.words().split()) for each in document.find("section", "run")]
     assert len(runs) == 2, "the run that has ended is not open"
-    assert runs[0].startswith("failover 2026-09-21-a3f1 ! stands at: steer writers us-east-1 to eu-west-1 begun 60 min ago")
+    assert runs[0].startswith("failover 2026-09-21-a3f1 ! at step: steer writers us-east-1 to eu-west-1 begun 60 min ago")
 
 
 TEXTS = [

@@ -123,10 +123,10 @@ def test_a_region_that_was_never_written_is_well() -> None:
 @pytest.mark.parametrize(
     ("role", "said"),
     [
-        ("draining", "takes no writes any more and sends off what it has"),
+        ("draining", "takes no more writes and sends its remaining events"),
         ("fenced", "takes no writes"),
         ("rebuilding", "is being rebuilt and takes no writes"),
-        ("unknown", "does not say what its role is"),
+        ("unknown", "does not report its role"),
         ("odd", "is odd"),
     ],
 )

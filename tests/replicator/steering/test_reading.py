@@ -45,19 +45,19 @@ def test_nobody_is_the_default() -> None:
     [
         ("everybody", "'everybody'; write one of nobody, file:/path"),
         ("nobody:else", "'nobody:else'"),
-        ("file:steering.json", "'steering.json', which is no file's absolute path"),
-        ("file:/", "'/', which is no file's absolute path"),
-        ("route53:www.example.com", "'www.example.com', which is no record of a hosted zone"),
-        ("route53:Z0123456789ABC/*.example.com", "which is no record of a hosted zone"),
+        ("file:steering.json", "'steering.json', which is not a file's absolute path"),
+        ("file:/", "'/', which is not a file's absolute path"),
+        ("route53:www.example.com", "'www.example.com', which is not a record of a hosted zone"),
+        ("route53:Z0123456789ABC/*.example.com", "which is not a record of a hosted zone"),
         ("route53:Z0123456789ABC/www.example.com/MX", "the type MX; choose from A, AAAA, CNAME"),
-        (f"arc:us-east-1={CONTROL}", "which begins with no cluster's ARN"),
+        (f"arc:us-east-1={CONTROL}", "which does not begin with a cluster ARN"),
         (
             f"arc:{CLUSTER}/us-east-1=on,eu-west-1={CONTROL}",
             "gives us-east-1 'on', which is not the ARN of a routing control",
         ),
         (f"arc:{CLUSTER}/here={CONTROL},eu-west-1={CONTROL}", "region 'here' is not an AWS region name"),
         (f"arc:{CLUSTER}/us-east-1={CONTROL},us-east-1={CONTROL}2", "names us-east-1 twice"),
-        (f"arc:{CLUSTER}/us-east-1={CONTROL}", "for us-east-1 alone; name every region's"),
+        (f"arc:{CLUSTER}/us-east-1={CONTROL}", "for us-east-1 only; name every region's"),
     ],
 )
 def test_nonsense_is_refused_with_the_value_and_the_remedy(text: str, said: str) -> None:
@@ -74,7 +74,7 @@ def test_endpoints_that_are_no_urls_are_refused() -> None:
 
 def test_nobody_says_what_is_left_to_do() -> None:
     steering = read_steering({})
-    assert "have to send the writers of us-east-1 to eu-west-1 yourself" in steering.away("us-east-1", "eu-west-1")
+    assert "send the writers of us-east-1 to eu-west-1 yourself" in steering.away("us-east-1", "eu-west-1")
     assert steering.plan("us-east-1", "eu-west-1") == steering.away("us-east-1", "eu-west-1")
     assert "let the writers of us-east-1 return to it yourself" in steering.back("us-east-1")
     assert steering.plan("us-east-1", None) == steering.back("us-east-1")
