@@ -61,8 +61,8 @@ class Reached:
             return [outcomes[number // 2] if number % 2 else Insert.NOT_NOW for number in range(len(events))]
         return outcomes
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
-        return self._ask(lambda table: table.get(positions), len(positions))
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
+        return self._ask(lambda table: table.get(positions, consistent=consistent), len(positions))
 
     def read(
         self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False
