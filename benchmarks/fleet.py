@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from chaos.cli.progress import Bars
@@ -21,6 +22,8 @@ from chaos.fleet.sandboxes import Fleet, Load, Outcome
 from chaos.report.files import check_output, replace_text
 from replicator.cli.console import out, run
 from replicator.runtime import logs
+
+_WIDTH = 140
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -80,7 +83,7 @@ def fleet(
     for row, figure, outcome in figures:
         shown = f"{figure:.3f}" if figure <= row.goal else f"[red]{figure:.3f}[/red]"
         table.add_row(row.name, shown, f"<= {row.goal:g}", row.unit, str(outcome.lost), f"{outcome.seconds:,.0f}")
-    out.print(table)
+    Console(width=max(_WIDTH, out.width)).print(table)
     out.print(f"{time.monotonic() - began:,.1f} s", highlight=False)
     if json_file is not None:
         listed = [{"work": row.name, "unit": row.unit, "figure": figure, "goal": row.goal} for row, figure, _ in figures]

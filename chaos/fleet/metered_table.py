@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
-from itertools import islice
 
 from chaos.fleet.virtual_time import VirtualTime
 from replicator.control.control_storage import Guard

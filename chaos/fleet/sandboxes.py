@@ -1,8 +1,8 @@
 """Fleet of sandboxes that copy one region's events to one peer, as Lambda's event source mapping drives them.
 
-A mapping gives each shard's records out in batches, one batch of a shard at a time, or with a parallelization factor as many
-at once: then the order is kept for each item key, and an event's key is its own, so a lane's events are spread over
-concurrent batches. Any sandbox may get any batch; each has a memory of its own, and is replaced after some time. Source: AWS,
+A mapping gives each shard's records out in batches: one batch of a shard at a time, or as many as the parallelization factor
+says. Then the order is kept for each item key only, and each event has its own: concurrent batches share a lane's events.
+Any sandbox may get any batch; each has a memory of its own, and is replaced after some time. Source: AWS,
 "Lambda parameters for Amazon DynamoDB event source mappings" and "Lambda execution environment lifecycle" (developer guide).
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 from zlib import crc32
 
 import structlog
@@ -28,6 +28,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.eventstore.memory_storage import MemoryStorage
 from replicator.replication.copier import Copier
+from replicator.replication.invocation import GAP_SECONDS
 from replicator.replication.link import Link
 from replicator.replication.link_state import LinkState
 from replicator.replication.peer_tables import PeerTables
@@ -56,7 +57,7 @@ class Load:
     round_trip: float = 0.08
     at_home: float = 0.005
     life: int = 200
-    patience: float = 1.0
+    patience: float = GAP_SECONDS
     seed: int = 1
 
 
@@ -108,7 +109,15 @@ class Fleet:
         pool: Any = VirtualPool(self.time, 8)
         load = self.load
         copier = Copier(
-            self.home, self.peer, Quarantine(self.control, name), pool, LinkState(), log, self.time.now, self.time.sleep, load.patience
+            self.home,
+            self.peer,
+            Quarantine(self.control, name),
+            pool,
+            LinkState(),
+            log,
+            self.time.now,
+            self.time.sleep,
+            load.patience,
         )
         backlog = TableBacklog(self.control, name, self.time.wall)
         peers = PeerTables(self.control, self.time.wall, owner=name)

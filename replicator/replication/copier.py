@@ -46,9 +46,9 @@ _HOPELESS_SECONDS = 30.0
 class Copier:
     """Copies events into a peer's lanes: idempotent, in order, never over anything.
 
-    `home` is the storage that the lanes belong to (gaps are read from there), `peer` the one that they are copied to. Several
-    copiers may work on the same lanes. `patience` is the number of seconds for which events wait for those before them, which
-    another copier may be copying, before the gap is filled from home.
+    `home` is the storage that the lanes belong to (gaps are read from there), `peer` the one that they are copied to.
+    Several copiers may work on the same lanes. `patience` is the number of seconds for which events wait for those before
+    them, which another copier may be copying, until the gap is filled from home.
     """
 
     home: LaneStorage

@@ -57,13 +57,13 @@ class Heads:
         ends, fresh = dict[LaneId, tuple[Position, Position]](), not self._heads
         for lane, events in lanes.items():
             first = min(map(_sequence, events))
-            if first > self.of(lane).sequence + 1:  # an unknown lane that begins needs no read: the insert reports what is there
+            if first > self.of(lane).sequence + 1:  # a lane that begins here needs no read: the insert reports what is there
                 self.forget(lane)
                 ends[lane] = (lane, max(map(_sequence, events))), (lane, first - 1)
         if not ends:
             return
         with suppress(DamagedEvent):  # then each lane is read alone
-            wanted = {position for last_of, before in ends.values() for position in ((last_of, before) if fresh else (before,))}
+            wanted = {position for both in ends.values() for position in (both if fresh else both[1:])}
             held = self._peer.get(wanted, consistent=False)
             for lane, (last_of, before) in ends.items():
                 if (event := held.get(last_of) or held.get(before)) is not None:
