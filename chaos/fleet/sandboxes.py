@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -146,7 +147,7 @@ class Fleet:
     def run(self) -> Outcome:
         """Copy the load. Raises what a sandbox raised."""
         for shard in self.write():
-            self.time.spawn(lambda shard=shard: self._poll(shard))
+            self.time.spawn(partial(self._poll, shard))
         seconds = self.time.run()
         lost = sum(len(events) for events in self.at_home._lanes.values()) - sum(
             len(events) for events in self.at_peer._lanes.values()
