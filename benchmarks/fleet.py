@@ -1,4 +1,4 @@
-"""Command `python -m benchmarks.fleet`: what copying costs when many short-lived sandboxes do it, in simulated time.
+"""Command `python -m benchmarks.fleet`: what an event costs when sandboxes copy and project it, in simulated time.
 
 Needs no emulator: the sandboxes run Meridian's own link and copier against tables that meter every request as DynamoDB bills
 it (chaos/fleet). Exits 1 when a goal is missed.
@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,26 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.cli.progress import Bars
-from chaos.fleet.sandboxes import Fleet, Load, Outcome
+from chaos.fleet.copy_fleet import CopyFleet
+from chaos.fleet.event_source_mapping import Load
+from chaos.fleet.metered_table import Bill
+from chaos.fleet.view_fleet import ViewFleet
 from chaos.report.files import check_output, replace_text
 from replicator.cli.console import out, run
 from replicator.runtime import logs
 
 _WIDTH = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Result of a run: what was billed, the simulated seconds, and what is missing at the end."""
+
+    events: int
+    bill: Bill
+    seconds: float
+    missing: int
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -33,33 +48,53 @@ class Row:
     """A figure of a run, and its goal: at most so much."""
 
     name: str
-    load: Load
-    figure: Callable[[Outcome], float]
+    run: Callable[[int], Ran]
+    figure: Callable[[Ran], float]
     unit: str
     goal: float
 
 
-def write_units(found: Outcome) -> float:
-    return found.peer.write_units / found.load.events
+def copied(load: Load) -> Callable[[int], Ran]:
+    """Return a run of a fleet that copies, for a seed."""
+
+    @cache
+    def run(seed: int) -> Ran:
+        found = CopyFleet(replace(load, seed=seed)).run()
+        return Ran(found.events, found.peer, found.seconds, found.lost)
+
+    return run
 
 
-def read_units(found: Outcome) -> float:
-    return found.peer.read_units / found.load.events
+def projected(load: Load) -> Callable[[int], Ran]:
+    """Return a run of a fleet that projects, for a seed."""
+
+    @cache
+    def run(seed: int) -> Ran:
+        found = ViewFleet(replace(load, seed=seed)).run()
+        return Ran(found.events, found.sink, found.seconds, found.behind)
+
+    return run
 
 
-_HOT = Load(lanes=200, events=8000)
+def writes(found: Ran) -> float:
+    return found.bill.write_units / found.events
+
+
+def reads(found: Ran) -> float:
+    return found.bill.read_units / found.events
+
+
+_WRITES, _READS = "write units an event", "read units an event"
+_HOT = copied(Load(lanes=200, events=8000))
+_SPLIT = copied(Load(lanes=50, events=8000, sandboxes=16, parallelization=2))
+_VIEWS = projected(Load(lanes=200, events=8000, in_turn=True))
 ROWS = (
-    Row("copy, 8 sandboxes, 200 hot lanes", _HOT, write_units, "write units an event", 1.05),
-    Row("the same", _HOT, read_units, "peer's read units an event", 0.5),
-    Row(
-        "copy, 16 sandboxes, 50 lanes, parallelization 2",
-        Load(lanes=50, events=8000, sandboxes=16, parallelization=2),
-        write_units,
-        "write units an event",
-        1.10,
-    ),
-    Row("copy, 8 sandboxes, 2,000 lanes", Load(lanes=2000, events=10_000), write_units, "write units an event", 1.02),
-    Row("copy, 8 sandboxes, 20,000 lanes", Load(lanes=20_000, events=10_000), write_units, "write units an event", 1.02),
+    Row("copy, 8 sandboxes, 200 hot lanes", _HOT, writes, _WRITES, 1.05),
+    Row("the same, at the peer", _HOT, reads, _READS, 0.5),
+    Row("copy, 16 sandboxes, 50 lanes, parallelization 2", _SPLIT, writes, _WRITES, 1.10),
+    Row("copy, 8 sandboxes, 2,000 lanes", copied(Load(lanes=2000, events=10_000)), writes, _WRITES, 1.02),
+    Row("copy, 8 sandboxes, 20,000 lanes", copied(Load(lanes=20_000, events=10_000)), writes, _WRITES, 1.02),
+    Row("project, 8 sandboxes, 200 streams, one event a batch and stream", _VIEWS, writes, _WRITES, 1.03),
 )
 
 
@@ -72,23 +107,22 @@ def fleet(
     check_output("--json", json_file)
     logs.configure_logs("error")
     began = time.monotonic()
-    loads = list(dict.fromkeys(row.load for row in ROWS))
-    found: dict[Load, Outcome] = {}
+    table = Table("work", "figure", "goal", "unit", "missing", "simulated s")
+    figures: list[tuple[Row, float, Ran]] = []
     with Bars() as bars:
-        for number, load in enumerate(loads):
-            bars.steps("fleets", number, len(loads))
-            found[load] = Fleet(replace(load, seed=seed)).run()
-    table = Table("work", "figure", "goal", "unit", "lost", "simulated s")
-    figures = [(row, row.figure(found[row.load]), found[row.load]) for row in ROWS]
-    for row, figure, outcome in figures:
+        for number, row in enumerate(ROWS):
+            bars.steps("fleets", number, len(ROWS))
+            found = row.run(seed)
+            figures.append((row, row.figure(found), found))
+    for row, figure, found in figures:
         shown = f"{figure:.3f}" if figure <= row.goal else f"[red]{figure:.3f}[/red]"
-        table.add_row(row.name, shown, f"<= {row.goal:g}", row.unit, str(outcome.lost), f"{outcome.seconds:,.0f}")
+        table.add_row(row.name, shown, f"<= {row.goal:g}", row.unit, str(found.missing), f"{found.seconds:,.0f}")
     Console(width=max(_WIDTH, out.width)).print(table)
     out.print(f"{time.monotonic() - began:,.1f} s", highlight=False)
     if json_file is not None:
         listed = [{"work": row.name, "unit": row.unit, "figure": figure, "goal": row.goal} for row, figure, _ in figures]
         replace_text(json_file, json.dumps({"seed": seed, "rows": listed}, indent=2) + "\n")
-    raise typer.Exit(0 if all(figure <= row.goal and not outcome.lost for row, figure, outcome in figures) else 1)
+    raise typer.Exit(0 if all(figure <= row.goal and not found.missing for row, figure, found in figures) else 1)
 
 
 if __name__ == "__main__":
