@@ -143,9 +143,9 @@ def connect_adopter(settings: Settings, storage: LaneStorage) -> Adopter:
 
 def connect_link(
     settings: Settings, peer: str, home: LaneStorage, control: ControlStorage, backlog: Backlog,
-    pool: ThreadPoolExecutor, emit: Emit,
+    pool: ThreadPoolExecutor, emit: Emit, patience: float = 0.0,
 ) -> Link:  # fmt: skip
-    """Return the link of the settings' region to a peer, which need not be up."""
+    """Return the link of the settings' region to a peer, which need not be up. `patience` as Copier's, in seconds."""
     from replicator.aws.event_table import DynamoStorage
     from replicator.control.quarantine import Quarantine
     from replicator.replication.copier import Copier
@@ -155,7 +155,8 @@ def connect_link(
 
     name = f"{settings.region}>{peer}"
     bound = log.bind(region=settings.region, link=name)
-    copier = Copier(home, DynamoStorage(settings, peer), Quarantine(control, name), pool, LinkState(), bound)
+    target, quarantine = DynamoStorage(settings, peer), Quarantine(control, name)
+    copier = Copier(home, target, quarantine, pool, LinkState(), bound, patience=patience)
     return Link(settings.region, peer, copier, backlog, PeerTables(control), emit)
 
 
@@ -191,7 +192,7 @@ def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
     from replicator.aws.sqs import QueueBacklog
-    from replicator.replication.invocation import Outbound
+    from replicator.replication.invocation import GAP_SECONDS, Outbound
     from replicator.replication.lambda_batches import partial_batches
     from replicator.replication.refusals import Refusals
     from replicator.runtime.metrics import emit as to_cloudwatch
@@ -199,7 +200,7 @@ def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
     report, home, control = emit or to_cloudwatch, DynamoStorage(settings), DynamoControl(settings)
     pool = ThreadPoolExecutor(8, thread_name_prefix="copier")
     links = [
-        connect_link(settings, peer, home, control, QueueBacklog.connect(settings, peer), pool, report)
+        connect_link(settings, peer, home, control, QueueBacklog.connect(settings, peer), pool, report, GAP_SECONDS)
         for peer in settings.peers
     ]
     refusals = Refusals.connect(settings, control, report)

@@ -167,8 +167,10 @@ class Engine:
         wanted: Mapping[StreamId, Wanted],
         report: Report,
     ) -> set[ViewKey]:
-        for key in [key for key, (projection, _) in waiting.items() if projection.rows]:
-            self._views.pop(key, None)  # the sink says how far cells are: it may have lost them, and then knows
+        for key, (projection, stream) in waiting.items():
+            view = self._views.get(key)  # a hint: other projectors may have folded more, and the sink knows what it lost
+            if view is not None and (projection.rows or not wanted[stream].follow(view.vector)):
+                del self._views[key]
         for key in waiting.keys() & self._views.keys():
             self._views.move_to_end(key)  # what is loaded now must not drive it out
         damaged, misfits = self._load([key for key in waiting if key not in self._views], waiting)

@@ -37,6 +37,10 @@ class Wanted:
         at_hand.update([(event.sequence, event) for event in lane])
         self.upto = self.upto.advance(region, max(at_hand))
 
+    def follow(self, seen: VersionVector) -> bool:
+        """Return whether the events at hand come right behind `seen` in each lane, or are in it."""
+        return all(min(at_hand) <= seen.get(region) + 1 for region, at_hand in self.events.items())
+
 
 @dataclass(slots=True)
 class Pass:

@@ -182,7 +182,7 @@ class DynamoStorage:
                 )
         return [_INSERTS.get(code, Insert.TAKEN) for code in codes]
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
         found: dict[Position, Event] = {}
         waiting: list[Any] = [
             {"pk": {"S": lane.key}, "sk": {"S": sequence_key(sequence)}} for lane, sequence in set(positions)
@@ -191,7 +191,7 @@ class DynamoStorage:
             batches = [waiting[start : start + _GET_BATCH] for start in range(0, len(waiting), _GET_BATCH)]
             waiting = []
             requests: list[dict[str, Any]] = [
-                {"RequestItems": {self._table: {"Keys": keys, "ConsistentRead": True}}} for keys in batches
+                {"RequestItems": {self._table: {"Keys": keys, "ConsistentRead": consistent}}} for keys in batches
             ]
             for answer in self._read_each("BatchGetItem", requests, "Responses"):
                 for item in answer["Responses"].get(self._table, []):

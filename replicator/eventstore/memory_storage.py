@@ -47,7 +47,7 @@ class MemoryStorage:
                 lane.setdefault(event.sequence, event)
             return outcomes
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
         with self._lock:
             found = {p: self._lanes.get(p[0], {}).get(p[1]) for p in positions}
         return {position: event for position, event in found.items() if event is not None}

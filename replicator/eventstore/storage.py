@@ -64,8 +64,9 @@ class LaneStorage(Protocol):
         Raises RegionUnavailable when none was processed; calling again with the same events is safe.
         """
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
-        """Return the events at these positions; absent ones are left out."""
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
+        """Return the events at these positions; absent ones are left out. An eventually consistent read costs half, and may
+        leave out events that were added within the last second."""
 
     def read(
         self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import structlog
 
@@ -25,6 +26,7 @@ from replicator.replication.copy_plan import Plan, follow, plan
 from replicator.replication.lane_heads import Heads
 from replicator.replication.link_state import LinkState
 
+_sequence = attrgetter("sequence")
 _TRANSACTION_BYTES = 3_500_000
 _READ_BYTES = 1_000_000
 """Bytes of a home lane that are held at once: many lanes are caught up together."""
@@ -34,6 +36,10 @@ _BACKWARDS = 8
 _LONG_RUN = 4
 """Longest run of a lane that is inserted one event per round trip; longer ones go as transactions (two write units an
 event)."""
+_FIRST_PAUSE = 0.05
+"""Seconds until the first look for an event that another process may be copying; each further pause is twice as long."""
+_HOPELESS_SECONDS = 30.0
+"""Seconds without such waits after one that was in vain."""
 
 
 @dataclass(slots=True)
@@ -41,6 +47,8 @@ class Copier:
     """Copies events into a peer's lanes: idempotent, in order, never over anything.
 
     `home` is the storage that the lanes belong to (gaps are read from there), `peer` the one that they are copied to.
+    Several copiers may work on the same lanes. `patience` is the number of seconds for which events wait for those before
+    them, which another copier may be copying, until the gap is filled from home.
     """
 
     home: LaneStorage
@@ -50,6 +58,8 @@ class Copier:
     state: LinkState
     log: structlog.typing.FilteringBoundLogger
     monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    patience: float = 0.0
     _heads: Heads = field(init=False)
     _blocked: set[LaneId] = field(default_factory=set)
     _refused: set[tuple[str, str]] = field(default_factory=set)
@@ -60,6 +70,7 @@ class Copier:
     _identity: str | None = None
     _looked: float = -math.inf
     _denied: bool = False
+    _hopeless_until: float = -math.inf
 
     def __post_init__(self) -> None:
         self._heads = Heads(self.peer, self.pool, self._end_damaged)
@@ -79,6 +90,7 @@ class Copier:
         self._heads.meet(lanes)
         self._throttled.clear()
         self._answered, self._failure = False, None
+        lanes = self._wait_for_others(self._round(lanes, fill=False))
         while lanes:
             lanes = self._round(lanes)
         if self._failure is not None:
@@ -245,8 +257,29 @@ class Copier:
             return found, bool(found)
         return found, len(found) == MAX_TRANSACTION
 
-    def _round(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
-        """Plan every lane and execute the plans. Returns the lanes whose gaps were filled and that need another round."""
+    def _wait_for_others(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
+        """Copy these events, which have gaps before them, once other copiers have filled those. Returns those of lanes in
+        which no gap was filled for `patience` seconds: their heads are read again, to be certain."""
+        pause, waited = _FIRST_PAUSE, 0.0
+        while lanes and waited < self.patience and self.monotonic() >= self._hopeless_until:
+            self.sleep(pause)
+            waited, pause = waited + pause, 2 * pause
+            arrived = self._heads.arrived({lane: events[0].sequence - 1 for lane, events in lanes.items()})
+            if arrived:
+                pause, waited = _FIRST_PAUSE, 0.0
+                left = self._round({lane: lanes[lane] for lane in arrived}, fill=False)
+                lanes = {lane: events for lane, events in lanes.items() if lane not in arrived} | left
+        if lanes and self.patience:
+            if waited >= self.patience:
+                self._hopeless_until = self.monotonic() + _HOPELESS_SECONDS
+            for lane in lanes:
+                self._heads.forget(lane)
+            self._heads.learn(lanes)
+        return lanes
+
+    def _round(self, lanes: dict[LaneId, list[Event]], fill: bool = True) -> dict[LaneId, list[Event]]:
+        """Plan every lane and execute the plans. Returns the lanes that need another round, with the events that are left:
+        gaps before them were filled, or with `fill` off are still there."""
         runs: list[tuple[LaneId, list[Event]]] = []
         plans: list[tuple[LaneId, Plan]] = []
         for lane, found in lanes.items():
@@ -266,9 +299,16 @@ class Copier:
                 self._fork(decided.fork, self._heads.of(lane).digest)
             elif decided.missing is not None:
                 first, last = decided.missing
+                left = [event for event in lanes[lane] if event.sequence > last]
+                if not fill:
+                    again[lane] = sorted(left, key=_sequence)
+                    continue
+                if last - first >= MAX_TRANSACTION:  # a batch of the stream is no place for that: the backlog is
+                    self._throttled.add(lane)
+                    continue
                 filler, _ = self._home_events(lane, first, last)
                 if filler and filler[0].sequence == first:
-                    again[lane] = [*filler, *(e for e in lanes[lane] if e.sequence > last)]
+                    again[lane] = [*filler, *left]
                 elif lane not in self._blocked:
                     self._refuse(lane, _id(lane, first), "missing from its home lane")
         return again
@@ -276,24 +316,33 @@ class Copier:
     def _insert(self, runs: list[tuple[LaneId, list[Event]]]) -> None:
         self._insert_long({lane: run for lane, run in runs if len(run) > _LONG_RUN})
         runs = [(lane, run) for lane, run in runs if len(run) <= _LONG_RUN]
-        turn = 0
+        turn, rest = 0, dict[LaneId, list[Event]]()
         while runs:  # one event of each lane at a time: the peer's lane never has a gap, wherever this stops
             wave = [run[turn] for _, run in runs]
             try:
                 outcomes = list(zip(wave, self.peer.insert_each(wave), strict=True))
             except RegionUnavailable as error:
                 self._not_now(wave, error)
+                self._throttled.update(rest)
                 return
             self._answered = True
             self._throttled.update(event.lane for event, outcome in outcomes if outcome is Insert.NOT_NOW)
-            self._compare([event for event, outcome in outcomes if outcome is Insert.TAKEN])
+            taken = [event for event, outcome in outcomes if outcome is Insert.TAKEN]
+            self._compare(taken)
             self.state.copied += sum(outcome is Insert.ADDED for _, outcome in outcomes)
             stopped = self._blocked | self._throttled
             for event in wave:
                 if not stopped or event.lane not in stopped:
                     self._heads.advance(event)
             turn += 1
-            runs = [(lane, run) for lane, run in runs if len(run) > turn and lane not in stopped]
+            others = {event.lane for event in taken}  # another copier is at work there: see first how far it is
+            rest |= {lane: run[turn:] for lane, run in runs if len(run) > turn and lane in others and lane not in stopped}
+            runs = [(lane, run) for lane, run in runs if len(run) > turn and lane not in stopped and lane not in others]
+        for lane in rest:
+            self._heads.forget(lane)
+        self._heads.learn(rest)
+        if rest := {lane: run for lane, run in rest.items() if lane not in self._blocked}:
+            self._round(rest)
 
     def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
         self._throttled.update(event.lane for event in events)

@@ -11,15 +11,15 @@ from operator import attrgetter
 from replicator.domain.errors import DamagedEvent
 from replicator.domain.event import NO_EVENTS, Event, Head
 from replicator.domain.names import LaneId
-from replicator.eventstore.storage import LaneStorage
+from replicator.eventstore.storage import LaneStorage, Position
 
 _KEPT = 200_000
 _sequence = attrgetter("sequence")
 
 
 class Heads:
-    """High watermarks of a peer's lanes, for the most recently used ones. A lane may have grown beyond the known head: an
-    insert there reports that.
+    """High watermarks of a peer's lanes, for the most recently used ones. A remembered head is a hint: others may have made
+    the lane longer since. An insert behind it reports that, and events that do not follow it make `meet` ask the peer.
 
     `damaged` is called for a lane whose last event at the peer is damaged; no head is kept for it.
     """
@@ -47,22 +47,37 @@ class Heads:
         self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
 
     def meet(self, lanes: Mapping[LaneId, Sequence[Event]]) -> None:
-        """Read the heads of these lanes as far as their events need it, many with one request: whether the peer holds the
-        last of a lane's events, or else the one that they follow. Raises RegionUnavailable."""
-        ends = {}
+        """Read the heads of these lanes where the remembered ones do not come right before their events. Raises
+        RegionUnavailable.
+
+        Many lanes are asked for with one request: whether the peer holds the event that they follow. That may be read
+        eventually consistent, as an event that was found is there for good. A process that remembers nothing also asks for
+        the last of the events: another one may have copied them.
+        """
+        ends, fresh = dict[LaneId, tuple[Position, Position]](), not self._heads
         for lane, events in lanes.items():
-            if lane not in self._heads:
-                first, last = min(map(_sequence, events)), max(map(_sequence, events))
-                if first > 1:  # a lane that begins here needs no read: the insert reports a first event that the peer holds
-                    ends[lane] = (lane, last), (lane, first - 1)
+            first = min(map(_sequence, events))
+            if first > self.of(lane).sequence + 1:  # a lane that begins here needs no read: the insert reports what is there
+                self.forget(lane)
+                ends[lane] = (lane, max(map(_sequence, events))), (lane, first - 1)
         if not ends:
             return
         with suppress(DamagedEvent):  # then each lane is read alone
-            held = self._peer.get({position for both in ends.values() for position in both})
+            wanted = {position for both in ends.values() for position in (both if fresh else both[1:])}
+            held = self._peer.get(wanted, consistent=False)
             for lane, (last_of, before) in ends.items():
                 if (event := held.get(last_of) or held.get(before)) is not None:
                     self._heads[lane] = Head.of(event)
-        self.learn(ends)  # neither is there: the lane has a gap before them, or does not exist
+        self.learn(ends)  # neither was found: the lane has a gap before them, or they arrived just now
+
+    def arrived(self, lanes: Mapping[LaneId, int]) -> set[LaneId]:
+        """Return those of these lanes that the peer holds up to the given sequence now, and remember their heads."""
+        with suppress(DamagedEvent):
+            held = self._peer.get(lanes.items(), consistent=False)
+            for (lane, _), event in held.items():
+                self._heads[lane] = Head.of(event)
+            return {lane for lane, _ in held}
+        return set()
 
     def learn(self, lanes: Iterable[LaneId]) -> None:
         """Read the actual heads of those of these lanes that are unknown. Raises RegionUnavailable."""

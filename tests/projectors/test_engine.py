@@ -248,6 +248,25 @@ def test_a_poison_event_blocks_its_own_view_alone_and_is_reported_once(kind: str
     assert value(sink, "plane", "plane/N2")["flown"] == 4
 
 
+def test_a_view_that_another_engine_moved_is_read_again_before_it_is_written() -> None:
+    store = EventStore(MemoryStorage(), "us-east-1", REGIONS)
+    events = [store.append("plane/N1", NewEvent("landed", {"at": f"A{n}"}))[0] for n in range(6)]
+    saves = list[int]()
+
+    class Counted(MemorySink):
+        def save(self, changes: Sequence[Change]) -> list[bool]:
+            saved = super().save(changes)
+            saves.extend(saved)
+            return saved
+
+    sink = Counted()
+    first, second = (Engine([Plane], store, sink) for _ in range(2))
+    for engine, event in zip([first, second, second, first, first, second], events, strict=True):
+        assert engine.apply([event]) == []
+    assert saves == [True] * 6, "no write was made over a view that had moved"
+    assert sink.load([Plane.key(events[0].stream)])[Plane.key(events[0].stream)].value["flown"] == 6
+
+
 def test_a_lost_race_does_not_report_a_poison_event_twice() -> None:
     us, eu = store_of(MemoryStorage(), "us-east-1"), store_of(MemoryStorage(), "eu-west-1")
     history = [*us.append("plane/N1", NewEvent("landed", {"at": "EWR"}), NewEvent("divided", {"by": "x"})), *flights(eu)]

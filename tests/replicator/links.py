@@ -131,7 +131,7 @@ class Table(MemoryStorage):
         self.stream += [event for event, outcome in done.items() if outcome is Insert.ADDED]
         return [done.get(event, Insert.NOT_NOW) for event in events]
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
         found: Mapping[Position, Event] = self.call(lambda: MemoryStorage.get(self, positions))
         for lane, sequence in self.damaged & set(positions):
             raise DamagedEvent(f"event {lane}#{sequence} does not match its digest")

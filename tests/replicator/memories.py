@@ -97,7 +97,7 @@ class Table(MemoryStorage):
         self.reads += 1
         return map(_checked, super().read(*args, **named))
 
-    def get(self, positions: Any) -> Any:
+    def get(self, positions: Any, *, consistent: bool = True) -> Any:
         self._up()
         self.reads += len(positions)
         return {position: _checked(event) for position, event in super().get(positions).items()}

@@ -97,11 +97,20 @@ def test_a_run_of_any_length_is_copied_and_copying_it_again_adds_nothing(bench: 
     assert bench.refused() == []
 
 
-def test_a_gap_is_pulled_from_home_however_long_it_is(bench: Bench) -> None:
-    events = bench.at_home(A, 320)
+def test_a_gap_is_pulled_from_home(bench: Bench) -> None:
+    events = bench.at_home(A, 103)
     bench.copier.copy([events[1], events[3]])
     assert everything(bench.peer)[A] == events[:4]
-    bench.copier.copy([events[-1]])
+    assert bench.copier.copy([events[-1], *bench.at_home(B, 1)]) == []
+    assert bench.equal()
+
+
+def test_a_gap_of_more_than_a_page_is_left_to_the_backlog(bench: Bench) -> None:
+    events = bench.at_home(A, 320)
+    bench.copier.copy(events[:1])
+    assert bench.copier.copy([events[-1], *bench.at_home(B, 1)]) == [events[-1]], "a batch has no time for it"
+    assert {lane: len(held) for lane, held in everything(bench.peer).items()} == {A: 1, B: 1}
+    assert bench.copier.catch_up([A]) == set()
     assert bench.equal()
 
 

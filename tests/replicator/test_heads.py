@@ -27,7 +27,7 @@ class Counted(Table):
         self.gets: list[int] = []
         self.reads = 0
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
         self.gets.append(len(positions))
         return super().get(positions)
 

@@ -330,7 +330,7 @@ class _AnswerLost(DynamoStorage):
             self.lost = True
             raise Transient("ReadTimeoutError", sent=True)
 
-    def get(self, positions: object) -> dict[Position, Event]:
+    def get(self, positions: object, *, consistent: bool = True) -> dict[Position, Event]:
         raise RegionUnavailable("no answer")
 
 

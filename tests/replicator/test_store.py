@@ -371,7 +371,7 @@ class Damaged(MemoryStorage):
         super().__init__()
         self.wrong: set[tuple[LaneId, int]] = set()
 
-    def get(self, positions: Any) -> Any:
+    def get(self, positions: Any, *, consistent: bool = True) -> Any:
         if self.wrong & set(positions):
             raise DamagedEvent("an event does not match its digest")
         return super().get(positions)

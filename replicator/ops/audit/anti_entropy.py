@@ -90,8 +90,8 @@ class Paced:
         self._spend(events, 1)
         return self._storage.insert_each(events)
 
-    def get(self, positions: Collection[Position]) -> Mapping[Position, Event]:
-        return self._storage.get(positions)
+    def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
+        return self._storage.get(positions, consistent=consistent)
 
     def read(
         self, lane: LaneId, first: int = 1, last: int | None = None, *, limit: int | None = None, reverse: bool = False

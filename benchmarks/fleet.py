@@ -1,0 +1,129 @@
+"""Command `python -m benchmarks.fleet`: what an event costs when sandboxes copy and project it, in simulated time.
+
+Needs no emulator: the sandboxes run Meridian's own link and copier against tables that meter every request as DynamoDB bills
+it (chaos/fleet). Exits 1 when a goal is missed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chaos.cli.progress import Bars
+from chaos.fleet.copy_fleet import CopyFleet
+from chaos.fleet.event_source_mapping import Load
+from chaos.fleet.metered_table import Bill
+from chaos.fleet.view_fleet import ViewFleet
+from chaos.report.files import check_output, replace_text
+from replicator.cli.console import out, run
+from replicator.runtime import logs
+
+_WIDTH = 140
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Result of a run: what was billed, the simulated seconds, and what is missing at the end."""
+
+    events: int
+    bill: Bill
+    seconds: float
+    missing: int
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure of a run, and its goal: at most so much."""
+
+    name: str
+    run: Callable[[int], Ran]
+    figure: Callable[[Ran], float]
+    unit: str
+    goal: float
+
+
+def copied(load: Load) -> Callable[[int], Ran]:
+    """Return a run of a fleet that copies, for a seed."""
+
+    @cache
+    def run(seed: int) -> Ran:
+        found = CopyFleet(replace(load, seed=seed)).run()
+        return Ran(found.events, found.peer, found.seconds, found.lost)
+
+    return run
+
+
+def projected(load: Load) -> Callable[[int], Ran]:
+    """Return a run of a fleet that projects, for a seed."""
+
+    @cache
+    def run(seed: int) -> Ran:
+        found = ViewFleet(replace(load, seed=seed)).run()
+        return Ran(found.events, found.sink, found.seconds, found.behind)
+
+    return run
+
+
+def writes(found: Ran) -> float:
+    return found.bill.write_units / found.events
+
+
+def reads(found: Ran) -> float:
+    return found.bill.read_units / found.events
+
+
+_WRITES, _READS = "write units an event", "read units an event"
+_HOT = copied(Load(lanes=200, events=8000))
+_SPLIT = copied(Load(lanes=50, events=8000, sandboxes=16, parallelization=2))
+_VIEWS = projected(Load(lanes=200, events=8000, in_turn=True))
+ROWS = (
+    Row("copy, 8 sandboxes, 200 hot lanes", _HOT, writes, _WRITES, 1.05),
+    Row("the same, at the peer", _HOT, reads, _READS, 0.5),
+    Row("copy, 16 sandboxes, 50 lanes, parallelization 2", _SPLIT, writes, _WRITES, 1.10),
+    Row("copy, 8 sandboxes, 2,000 lanes", copied(Load(lanes=2000, events=10_000)), writes, _WRITES, 1.02),
+    Row("copy, 8 sandboxes, 20,000 lanes", copied(Load(lanes=20_000, events=10_000)), writes, _WRITES, 1.02),
+    Row("project, 8 sandboxes, 200 streams, one event a batch and stream", _VIEWS, writes, _WRITES, 1.03),
+)
+
+
+@app.command()
+def fleet(
+    seed: Annotated[int, typer.Option(help="Seed of the writes and of the choice of sandboxes.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.", metavar="FILE")] = None,
+) -> None:
+    """Run the fleets, and judge each figure by its goal."""
+    check_output("--json", json_file)
+    logs.configure_logs("error")
+    began = time.monotonic()
+    table = Table("work", "figure", "goal", "unit", "missing", "simulated s")
+    figures: list[tuple[Row, float, Ran]] = []
+    with Bars() as bars:
+        for number, row in enumerate(ROWS):
+            bars.steps("fleets", number, len(ROWS))
+            found = row.run(seed)
+            figures.append((row, row.figure(found), found))
+    for row, figure, found in figures:
+        shown = f"{figure:.3f}" if figure <= row.goal else f"[red]{figure:.3f}[/red]"
+        table.add_row(row.name, shown, f"<= {row.goal:g}", row.unit, str(found.missing), f"{found.seconds:,.0f}")
+    Console(width=max(_WIDTH, out.width)).print(table)
+    out.print(f"{time.monotonic() - began:,.1f} s", highlight=False)
+    if json_file is not None:
+        listed = [{"work": row.name, "unit": row.unit, "figure": figure, "goal": row.goal} for row, figure, _ in figures]
+        replace_text(json_file, json.dumps({"seed": seed, "rows": listed}, indent=2) + "\n")
+    raise typer.Exit(0 if all(figure <= row.goal and not found.missing for row, figure, found in figures) else 1)
+
+
+if __name__ == "__main__":
+    run(app)

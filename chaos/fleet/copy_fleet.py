@@ -1,0 +1,71 @@
+"""Fleet that copies one region's events to one peer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from chaos.fleet.event_source_mapping import HOME, PEER, Load, Mapping, Sandbox, begun
+from chaos.fleet.metered_table import Bill, MeteredTable
+from chaos.fleet.virtual_time import VirtualPool, VirtualTime
+from replicator.control.backlog import TableBacklog
+from replicator.control.memory_control import MemoryControl
+from replicator.control.quarantine import Quarantine
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.replication.copier import Copier
+from replicator.replication.invocation import GAP_SECONDS
+from replicator.replication.link import Link
+from replicator.replication.link_state import LinkState
+from replicator.replication.peer_tables import PeerTables
+
+_POOL = 8
+"""Threads of a function's pool."""
+
+
+@dataclass(slots=True)
+class Copied:
+    """Result of a run: what the tables billed, the simulated seconds, and the events that the peer lacks."""
+
+    events: int
+    peer: Bill
+    home: Bill
+    seconds: float
+    lost: int
+
+
+class CopyFleet:
+    """World of one run: `round_trip` seconds to the peer, `patience` of a copier as GAP_SECONDS."""
+
+    def __init__(self, load: Load, round_trip: float = 0.08, patience: float = GAP_SECONDS) -> None:
+        self._load = load
+        self._patience = patience
+        self._time = VirtualTime()
+        self._at_home, self._at_peer = MemoryStorage(), MemoryStorage()
+        self._home = MeteredTable(self._at_home, self._time, 0.005)
+        self._peer = MeteredTable(self._at_peer, self._time, round_trip)
+        self._control = MemoryControl()
+        for storage in (self._at_home, self._at_peer):
+            storage.insert_each(begun(load.lanes))
+
+    def run(self) -> Copied:
+        """Copy the load. Raises what a sandbox raised."""
+        seconds = Mapping(self._load, self._time, self._sandbox).run(self._at_home)
+        here, there = (sum(last for _, last in storage.lanes()) for storage in (self._at_home, self._at_peer))
+        return Copied(self._load.events, self._peer.bill, self._home.bill, seconds, here - there)
+
+    def _sandbox(self) -> Sandbox:
+        """Return a cold sandbox: a link that remembers nothing."""
+        name, log = f"{HOME}>{PEER}", structlog.get_logger()
+        pool: Any = VirtualPool(self._time, _POOL)
+        quarantine, time = Quarantine(self._control, name), self._time
+        copier = Copier(self._home, self._peer, quarantine, pool, LinkState(), log, time.now, time.sleep, self._patience)
+        backlog = TableBacklog(self._control, name, time.wall)
+        return Link(
+            HOME, PEER, copier, backlog, PeerTables(self._control, time.wall, owner=name), _nowhere, time.wall
+        ).deliver
+
+
+def _nowhere(dimensions: Any, values: Any) -> None:
+    """Emit no metric."""

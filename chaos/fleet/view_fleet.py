@@ -1,0 +1,68 @@
+"""Fleet that projects one region's events into one sink."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chaos.fleet.event_source_mapping import HOME, Load, Mapping, Sandbox, begun
+from chaos.fleet.metered_sink import MeteredSink
+from chaos.fleet.metered_table import Bill, MeteredTable
+from chaos.fleet.virtual_time import VirtualTime
+from projectors.engine.engine import Engine
+from projectors.model.fields import counter, register
+from projectors.model.projection import Projection
+from replicator.domain.event import Event
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
+
+
+class Accounts(Projection):
+    """View of an account: a sum and the last amount."""
+
+    name, stream_type = "accounts", "account"
+    total = counter(posted=lambda payload: payload["amount"])
+    last = register(posted=lambda payload: payload["amount"])
+
+
+@dataclass(slots=True)
+class Projected:
+    """Result of a run: what the sink and the table billed, the simulated seconds, and the views that lack events."""
+
+    events: int
+    sink: Bill
+    home: Bill
+    seconds: float
+    behind: int
+
+
+class ViewFleet:
+    """World of one run."""
+
+    def __init__(self, load: Load, round_trip: float = 0.005) -> None:
+        self._load = load
+        self._time = VirtualTime()
+        self._at_home = MemoryStorage()
+        self._at_home.insert_each(begun(load.lanes))
+        self._home = MeteredTable(self._at_home, self._time, round_trip)
+        self._sink = MeteredSink(self._time, round_trip)
+        Engine([Accounts], EventStore(self._at_home, HOME, [HOME]), self._sink).catch_up(dict(self._at_home.lanes()))
+        self._sink.bill = Bill()
+
+    def run(self) -> Projected:
+        """Project the load. Raises what a sandbox raised."""
+        seconds = Mapping(self._load, self._time, self._sandbox).run(self._at_home)
+        ends = {str(lane.stream): last for lane, last in self._at_home.lanes()}
+        behind = sum(view.vector.get(HOME) < ends[view.key] for view in self._sink.views("accounts"))
+        return Projected(self._load.events, self._sink.bill, self._home.bill, seconds, behind)
+
+    def _sandbox(self) -> Sandbox:
+        """Return a cold sandbox: an engine that remembers nothing."""
+        engine = Engine([Accounts], EventStore(self._home, HOME, [HOME]), self._sink, watch=False)
+
+        def project(events: Sequence[Event]) -> Sequence[Event]:
+            if failures := engine.apply(events):
+                raise RuntimeError(str(failures[0]))
+            return ()
+
+        return project

@@ -1,0 +1,69 @@
+"""A fleet copies and projects everything at the cost of one write an event, and one that trusts its memory is found out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chaos.fleet.copy_fleet import Copied, CopyFleet
+from chaos.fleet.event_source_mapping import Load
+from chaos.fleet.view_fleet import Projected, ViewFleet
+from projectors.engine.folding import Wanted
+from replicator.replication.lane_heads import Heads
+
+HOT = Load(lanes=200, events=2000)
+SPLIT = Load(lanes=50, events=2000, sandboxes=16, parallelization=2)
+VIEWS = replace(HOT, in_turn=True)
+
+
+def units(found: Copied | Projected) -> float:
+    """Write units an event, once nothing is missing."""
+    if isinstance(found, Copied):
+        assert found.lost == 0
+        return found.peer.write_units / found.events
+    assert found.behind == 0
+    return found.sink.write_units / found.events
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("load", [HOT, SPLIT, Load(lanes=2000, events=2000)], ids=["hot", "split", "many"])
+def test_an_event_is_copied_with_one_write_whichever_sandboxes_get_its_lane(load: Load, seed: int) -> None:
+    assert units(CopyFleet(replace(load, seed=seed)).run()) <= 1.05
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_view_is_written_once_whichever_sandboxes_get_its_stream(seed: int) -> None:
+    assert units(ViewFleet(replace(VIEWS, seed=seed)).run()) <= 1.03
+
+
+def test_a_run_is_the_same_each_time() -> None:
+    first, second = CopyFleet(SPLIT).run(), CopyFleet(SPLIT).run()
+    assert first == second
+    assert CopyFleet(replace(SPLIT, seed=2)).run() != first
+
+
+def test_sandboxes_that_live_for_one_batch_copy_everything() -> None:
+    found = CopyFleet(replace(HOT, life=1)).run()
+    assert units(found) <= 1.05
+    assert found.peer.read_units / found.events > 0.7, "each reads both ends of its lanes"
+
+
+# -- planted bugs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stale_head_that_is_trusted_costs_many_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    meet = Heads.meet
+    monkeypatch.setattr(
+        Heads, "meet", lambda self, lanes: meet(self, {lane: lanes[lane] for lane in lanes if not self.of(lane).sequence})
+    )
+    assert units(CopyFleet(HOT, patience=0.0).run()) > 2
+
+
+def test_without_a_wait_concurrent_batches_write_the_same_events() -> None:
+    assert units(CopyFleet(SPLIT, patience=0.0).run()) > 1.2
+
+
+def test_a_view_that_is_trusted_between_invocations_costs_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Wanted, "follow", lambda self, seen: True)
+    assert units(ViewFleet(VIEWS).run()) > 1.15
