@@ -35,7 +35,7 @@ _PAGE_BYTES = 1_000_000
 
 @dataclass(slots=True)
 class Bill:
-    """What the requests to a table took so far."""
+    """Requests to a table so far, and the units that they took."""
 
     write_units: float = 0.0
     read_units: float = 0.0
