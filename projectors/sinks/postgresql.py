@@ -376,7 +376,7 @@ class PostgresSink:
         try:
             return transient(self._settings.attempts)(once)
         except Transient as error:
-            raise RegionUnavailable(f"{self.name} does not answer ({error}); what waits for it is kept") from error
+            raise RegionUnavailable(f"{self.name} does not answer ({error}); pending work for it is kept") from error
 
     @contextmanager
     def _connection(self) -> Iterator[_Connection]:

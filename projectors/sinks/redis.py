@@ -462,7 +462,7 @@ class RedisSink:
         try:
             return transient(self._settings.attempts)(once)
         except Transient as error:
-            raise RegionUnavailable(f"{self.name} does not answer ({error}); what waits for it is kept") from error
+            raise RegionUnavailable(f"{self.name} does not answer ({error}); pending work for it is kept") from error
 
 
 def _place(key: ViewKey) -> tuple[str, str, str, str]:

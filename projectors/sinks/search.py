@@ -282,7 +282,7 @@ class SearchSink:
         try:
             return transient(self._settings.attempts)(once)
         except Transient as error:
-            raise RegionUnavailable(f"{self.name} does not answer ({error}); what waits for it is kept") from error
+            raise RegionUnavailable(f"{self.name} does not answer ({error}); pending work for it is kept") from error
 
     def _request(self, operation: Callable[[], T]) -> T:
         """Make one request and translate its errors into Meridian's."""
