@@ -187,17 +187,25 @@ class DynamoStorage:
         waiting: list[Any] = [
             {"pk": {"S": lane.key}, "sk": {"S": sequence_key(sequence)}} for lane, sequence in set(positions)
         ]
-        while waiting:
+
+        def some() -> list[Any]:
+            """Read what is waiting; return the keys that were not processed. Without any progress, pause and try again."""
             batches = [waiting[start : start + _GET_BATCH] for start in range(0, len(waiting), _GET_BATCH)]
-            waiting = []
             requests: list[dict[str, Any]] = [
                 {"RequestItems": {self._table: {"Keys": keys, "ConsistentRead": consistent}}} for keys in batches
             ]
+            left: list[Any] = []
             for answer in self._read_each("BatchGetItem", requests, "Responses"):
                 for item in answer["Responses"].get(self._table, []):
                     event = from_item(item)
                     found[(event.lane, event.sequence)] = event
-                waiting += answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+                left += answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+            if len(left) >= len(waiting):
+                raise Transient("none of a batch was processed", sent=False)
+            return left
+
+        while waiting:
+            waiting = self._call(some)
         return found
 
     def read(

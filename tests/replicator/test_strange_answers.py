@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -249,3 +250,38 @@ def test_a_swap_is_settled_by_what_is_there(engine: Strange, control: DynamoCont
     assert not control.swap("scope", "one", None, {"a": 3})
     with pytest.raises(RegionUnavailable):
         control.swap("scope", "one", {"a": 2}, {"a": 3})
+
+
+# -- reads that are answered in part ---------------------------------------------------------------------------------
+
+
+class Throttling(Engine):
+    """Processes `at_once` keys of a batch read and hands the others back."""
+
+    def __init__(self, events: list[Event], at_once: int) -> None:
+        super().__init__()
+        self._items = {(event.lane.key, event.sequence): to_item(event) for event in events}
+        self._at_once = at_once
+
+    def reply(self, operation: str, body: bytes) -> Reply:
+        ((table, wanted),) = json.loads(body)["RequestItems"].items()
+        done, left = wanted["Keys"][: self._at_once], wanted["Keys"][self._at_once :]
+        items = [self._items[key["pk"]["S"], int(key["sk"]["S"])] for key in done]
+        answer = {"Responses": {table: [{name: _sent(value) for name, value in item.items()} for item in items]}}
+        return 200, json.dumps({**answer, "UnprocessedKeys": {table: {"Keys": left}} if left else {}}).encode()
+
+
+def test_keys_that_were_not_processed_are_read_again(settings: Settings) -> None:
+    events = chain(7)
+    with serving(Throttling(events, 2)) as server:
+        storage = DynamoStorage(replace(settings, endpoints={REGION: server.url}))
+        assert storage.get([(LANE, event.sequence) for event in events]) == {(LANE, e.sequence): e for e in events}
+        assert server.asked == 4
+
+
+def test_an_engine_that_processes_no_key_is_asked_as_often_as_any_other(settings: Settings) -> None:
+    with serving(Throttling(chain(2), 0)) as server:
+        storage = DynamoStorage(replace(settings, endpoints={REGION: server.url}, attempts=3))
+        with pytest.raises(RegionUnavailable, match="none of a batch was processed"):
+            storage.get([(LANE, 1), (LANE, 2)])
+        assert server.asked == 3, "with pauses in between, and not for ever"
