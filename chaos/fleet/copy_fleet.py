@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -51,20 +51,34 @@ class CopyFleet:
 
     def run(self) -> Copied:
         """Copy the load. Raises what a sandbox raised."""
-        seconds = Mapping(self._load, self._time, self._sandbox).run(self._at_home)
+        return self._found(Mapping(self._load, self._time, self._sandbox).run(self._at_home))
+
+    def _found(self, seconds: float) -> Copied:
         here, there = (sum(last for _, last in storage.lanes()) for storage in (self._at_home, self._at_peer))
         return Copied(self._load.events, self._peer.bill, self._home.bill, seconds, here - there)
 
+    def catch_up(self) -> Copied:
+        """Append the load at home while the peer is away, put it on the backlog, and let one cold sandbox drain that."""
+        lanes = {lane: (last + 1, last + 1) for lane, last in self._at_home.lanes()}
+        Mapping(replace(self._load, rate=1e9), VirtualTime(), lambda: lambda events: ()).run(self._at_home)
+        ends = dict(self._at_home.lanes())
+        link = self._link()
+        link.defer_lanes({lane: (first, ends[lane]) for lane, (first, _) in lanes.items() if ends[lane] >= first})
+        self._time.spawn(lambda: link.drain(lambda: True))
+        return self._found(self._time.run())
+
     def _sandbox(self) -> Sandbox:
-        """Return a cold sandbox: a link that remembers nothing."""
+        return self._link().deliver
+
+    def _link(self) -> Link:
+        """Return the link of a cold sandbox: it remembers nothing."""
         name, log = f"{HOME}>{PEER}", structlog.get_logger()
         pool: Any = VirtualPool(self._time, _POOL)
         quarantine, time = Quarantine(self._control, name), self._time
         copier = Copier(self._home, self._peer, quarantine, pool, LinkState(), log, time.now, time.sleep, self._patience)
         backlog = TableBacklog(self._control, name, time.wall)
-        return Link(
-            HOME, PEER, copier, backlog, PeerTables(self._control, time.wall, owner=name), _nowhere, time.wall
-        ).deliver
+        peers = PeerTables(self._control, time.wall, owner=name)
+        return Link(HOME, PEER, copier, backlog, peers, _nowhere, time.wall)
 
 
 def _nowhere(dimensions: Any, values: Any) -> None:

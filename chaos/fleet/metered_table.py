@@ -28,7 +28,7 @@ _PARTITION_WRITES = 1000.0
 """Write units a second that one partition key takes. AWS, "Burst and adaptive capacity"."""
 _BURST_SECONDS = 300.0
 """Seconds of unused capacity that a partition may take at once: the same page."""
-_BATCH, _KEYS, _AT_ONCE = 25, 100, 16
+_BATCH, _KEYS, _AT_ONCE = 25, 100, 40
 """Statements of a BatchExecuteStatement, keys of a BatchGetItem (API reference), requests that Meridian has in flight."""
 _PAGE_BYTES = 1_000_000
 

@@ -34,7 +34,7 @@ Count = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 """Callback for each read request and its response."""
 
 _JSON = "application/x-amz-json-1.0"
-_AT_ONCE = 16
+_AT_ONCE = 40
 """Maximum number of requests of one `send_each` in flight."""
 
 

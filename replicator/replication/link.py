@@ -21,7 +21,7 @@ from replicator.control.quarantine import sequences_of
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.replication.copier import Copier
+from replicator.replication.copier import FEW, Copier
 from replicator.replication.peer_tables import PeerTables
 from replicator.runtime.metrics import Emit
 from replicator.runtime.time_left import Fits
@@ -36,7 +36,10 @@ others."""
 PAUSE_SECONDS = 1.0
 """Seconds before waiting lanes are retried: those that the peer throttles, or that are ahead of their home."""
 SLICE = 50
-"""Maximum number of lanes caught up at once."""
+"""Maximum number of lanes caught up at once, where they have to be read: each page of a lane is held in memory."""
+FEW_SLICE = 1000
+"""The same of lanes of which a few events wait."""
+_STEP_SECONDS = 2.0
 _PART = 1000
 
 
@@ -66,7 +69,7 @@ class Link:
         self._peers = peers
         self._emit = emit
         self._wall, self._monotonic = wall, copier.monotonic
-        self._rounds = Rounds(backlog, SLICE, copier.monotonic, PAUSE_SECONDS)
+        self._rounds = Rounds(backlog, FEW_SLICE, copier.monotonic, PAUSE_SECONDS)
         self._log = structlog.get_logger().bind(region=source, link=self.name)
         self._down_at = self._slow_until = self._looked = -math.inf
         self._mended_to: LaneId | None = None
@@ -179,7 +182,8 @@ class Link:
     def step(self) -> bool:
         """Process the next part of the backlog. Returns whether there may be more to do at once. Raises RegionUnavailable
         when the backlog does not answer."""
-        return self._rounds.step(self.bring)
+        until = self._monotonic() + _STEP_SECONDS
+        return self._rounds.step(partial(self.bring, fits=lambda: self._monotonic() < until))
 
     def drain(self, fits: Fits) -> None:
         """Go once through the backlog while there is time (`fits`) and the peer accepts it. Raises RegionUnavailable as
@@ -193,21 +197,32 @@ class Link:
 
         Raises RegionUnavailable when the backlog does not accept them: the part is still on it then.
         """
-        names = sorted(part.lanes, key=lambda lane: lane.key)
-        copied, failed, rest = self.state.copied, list[LaneId](), list[LaneId]()
+        copied, failed = self.state.copied, list[LaneId]()
+        whole = sorted(part.lanes, key=lambda lane: lane.key)
+        few = [lane for lane in whole if part.lanes[lane][1] - part.lanes[lane][0] < FEW]
+
+        def catch_up_few(lanes: Sequence[LaneId]) -> None:
+            left, others = self.copier.catch_up_few({lane: part.lanes[lane] for lane in lanes})
+            self._meet()
+            failed.extend(left)
+            done.update(lane for lane in lanes if lane not in others)
 
         def catch_up(lanes: Sequence[LaneId]) -> None:
             left = self.copier.catch_up(lanes)
             self._meet()
             failed.extend(left)
+            done.update(lanes)
 
-        for start in range(0, len(names), SLICE):
-            if start and not fits():  # the first slice always runs: a short time limit must not stop all progress
-                rest = names[start:]
-                break
-            if not self._at_peer(partial(catch_up, names[start : start + SLICE])):
-                failed += names[start:]
-                break
+        done, reached = set[LaneId](), True
+        for work, names, size in ((catch_up_few, few, FEW_SLICE), (catch_up, whole, SLICE)):
+            names = [lane for lane in names if lane not in done]
+            for start in range(0, len(names), size):
+                if not reached or (start and not fits()):  # the first always runs: a short limit must not stop all progress
+                    break
+                reached = self._at_peer(partial(work, names[start : start + size]))
+        left = [lane for lane in whole if lane not in done]
+        rest = left if reached else []
+        failed += [] if reached else left
         self._rounds.backlog.done(part, failed, rest)
         age = max(0, self._wall() - part.since) if failed or rest else 0
         self._report(BacklogAge=age / 1000, ReplicationLag=age, EventsCopied=self.state.copied - copied)

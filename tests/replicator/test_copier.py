@@ -19,7 +19,7 @@ from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal, size_of
 from replicator.domain.names import LaneId
 from replicator.domain.vector import EMPTY
-from replicator.replication.copier import Copier
+from replicator.replication.copier import FEW, Copier
 from replicator.replication.link_state import LinkState
 from tests.replicator.links import Table, chain, everything, lane_of
 from tests.replicator.memories import Killed
@@ -120,6 +120,40 @@ def test_whole_lanes_are_caught_up_from_home(bench: Bench) -> None:
     bench.peer.insert(list(bench.home.read(A, 1, 30)))
     assert bench.copier.catch_up([A, B, C]) == set()
     assert bench.equal()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_few_events_of_many_lanes_are_caught_up_whatever_the_peer_holds_of_them(data: st.DataObject) -> None:
+    bench, waiting, forked = Bench(), dict[LaneId, tuple[int, int]](), set[LaneId]()
+    for lane in (A, B, C):
+        events = bench.at_home(lane, data.draw(st.integers(1, 9)))
+        low = data.draw(st.integers(1, len(events)))
+        waiting[lane] = low, data.draw(st.integers(low, min(low + FEW - 1, len(events) + 1)))
+        held = events[data.draw(st.sampled_from([0, 0, 0, 1, 3])) : data.draw(st.integers(0, len(events)))]
+        if held and data.draw(st.integers(0, 5)) == 0:
+            held = chain(lane, len(held), events[: held[0].sequence - 1], by="another")
+            forked.add(lane)
+        bench.peer.insert_each(held)
+    before = everything(bench.peer)
+    throttled, others = bench.copier.catch_up_few(waiting)
+    for lane in waiting.keys() - others - forked:
+        assert everything(bench.peer)[lane] == list(bench.home.read(lane)), "brought to its end"
+    assert throttled == bench.copier.catch_up(sorted(others, key=str)) == set()
+    bench.pool.shutdown()
+    assert {event_id.rpartition("#")[0] for event_id in bench.refused()} == {lane.key for lane in forked}
+    for lane in waiting:
+        after = everything(bench.peer)[lane]
+        assert set(before[lane]) <= set(after) if lane in forked else after == list(bench.home.read(lane))
+
+
+def test_few_lanes_cost_three_requests_however_many_they_are(bench: Bench) -> None:
+    lanes = [lane_of(f"l{n}") for n in range(50)]
+    events = {lane: bench.at_home(lane, 4) for lane in lanes}
+    bench.peer.insert_each([each for lane in lanes for each in events[lane][:2]])
+    assert bench.copier.catch_up_few(dict.fromkeys(lanes, (3, 4))) == (set(), set())
+    assert bench.equal()
+    assert bench.peer.calls == 4, "that of this test, one read, and a wave for each of the two events"
 
 
 @pytest.mark.parametrize("arrives", ["at a known position", "after it", "in a long run"])

@@ -20,6 +20,7 @@ from replicator.control.backlog import Part
 from replicator.control.quarantine import Quarantine
 from replicator.domain.errors import RegionUnavailable
 from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.replication.copier import FEW
 from replicator.replication.link import LOOK_SECONDS, REST_SECONDS
 from replicator.replication.stream_records import read_records
 from replicator.runtime import logs
@@ -606,12 +607,16 @@ def test_lanes_that_come_to_wait_behind_a_round_through_the_backlog_are_not_forg
     assert east.waiting() == {}
 
 
-def taken(east: Region, tries: int = 0, count: int = 140) -> Part:
+LONG = (1, FEW + 1)
+"""A pointer to more events than are brought without a look at their lane."""
+
+
+def taken(east: Region, tries: int = 0, count: int = 140, span: tuple[int, int] = LONG) -> Part:
     """All that waits of so many lanes, as one part of the backlog."""
     names = lanes_of(count)
     east.append(*((name, 1) for name in names))
     backlog = east.links[WEST]._rounds.backlog
-    backlog.defer({lane_of(name): (1, 1) for name in names}, 4000, tries)
+    backlog.defer({lane_of(name): span for name in names}, 4000, tries)
     part = backlog.take(1000)
     assert part is not None
     return part
@@ -624,7 +629,7 @@ def test_what_there_is_no_time_for_waits_on_as_it_was(east: Region, tries: int) 
     done = everything(east.peers[WEST])
     assert 60 <= len(done) < 140
     assert east.told[-1][1] == {"BacklogAge": 6.0, "ReplicationLag": 6000, "EventsCopied": len(done)}
-    assert east.waiting() == {lane: (1, 1) for lane in part.lanes if lane not in done} == dict.fromkeys(left, (1, 1))
+    assert east.waiting() == {lane: LONG for lane in part.lanes if lane not in done} == dict.fromkeys(left, LONG)
     if east.kind == "queue":
         assert {(p.since, p.tries) for p in east.queues[WEST].found()} == {(4000, tries)}
 
@@ -649,6 +654,24 @@ def test_too_little_time_for_anything_is_still_some_progress(east: Region) -> No
             turns += 1
     assert not east.lacks()
     assert turns == 3
+
+
+def test_lanes_of_which_few_events_wait_are_brought_many_at_once(east: Region) -> None:
+    part = taken(east, count=140, span=(1, 1))
+    calls = east.peers[WEST].calls
+    assert east.links[WEST].bring(part, lambda: False) == []
+    assert not east.lacks()
+    assert not east.waiting()
+    assert east.peers[WEST].calls - calls == 4, "a read and an insert of 50 lanes, and of the others"
+
+
+def test_what_was_not_brought_of_few_and_of_many_waits_on(east: Region) -> None:
+    few = taken(east, count=60, span=(1, 1))
+    (long, *_) = (event.lane for event in east.append(("z", 9)))
+    part = Part({**few.lanes, long: (1, 9)}, few.since, receipt=few.receipt)
+    slow = east.peers[WEST].throttled = {min(few.lanes, key=str), long}
+    assert set(east.links[WEST].bring(part)) == slow
+    assert {lane for lane, _ in east.home.lanes()} - everything(east.peers[WEST]).keys() == slow
 
 
 def test_a_peer_that_dies_on_the_way_leaves_the_rest_waiting_and_what_was_done_done(east: Region) -> None:
@@ -680,7 +703,7 @@ def test_whole_lanes_are_brought_with_few_requests(east: Region) -> None:
     east.append(("a", 9), ("b", 2))
     east.links[WEST].bring(Part({A: (3, 3), B: (1, 1)}, 4000, receipt={} if east.kind == "table" else None))
     assert not east.lacks()
-    assert east.peers[WEST].calls <= 2 + 1 + 2, "a look at each lane, one transaction, and the short lane's two events"
+    assert east.peers[WEST].calls <= 1 + 2 + 1 + 2, "one look at all, one at each, one transaction, and two events"
     assert east.total("EventsCopied") == 11
 
 

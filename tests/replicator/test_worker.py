@@ -339,14 +339,14 @@ def test_an_offer_of_nothing_is_done_at_once() -> None:
 def test_a_turn_brings_one_part_of_the_backlog_and_the_next_one_what_came_meanwhile() -> None:
     region = Region("thread", "table")
     (west,) = (each for each in region.threads if WEST in each.name)
-    west.link.defer_lanes({event.lane: (1, 1) for event in region.append(*((f"u{n:03}", 1) for n in range(120)))})
+    west.link.defer_lanes({event.lane: (1, 1) for event in region.append(*((f"u{n:04}", 1) for n in range(1200)))})
     west.turn()
-    assert len(region.waiting()) == 70
+    assert len(region.waiting()) == 200
     (event,) = region.append(("homer", 1))
     west.offer([event], lambda: None)
     west.turn()
     assert everything(region.peers[WEST])[event.lane] == [event]
-    assert len(region.waiting()) == 70
+    assert len(region.waiting()) == 200
     region.close()
 
 

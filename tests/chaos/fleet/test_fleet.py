@@ -49,6 +49,12 @@ def test_sandboxes_that_live_for_one_batch_copy_everything() -> None:
     assert found.peer.read_units / found.events > 0.7, "each reads both ends of its lanes"
 
 
+def test_after_an_outage_a_far_peer_gets_hundreds_of_lanes_a_second_and_each_event_once() -> None:
+    found = CopyFleet(Load(lanes=4000, events=4000, in_turn=True), round_trip=0.2).catch_up()
+    assert units(found) == 1.0
+    assert found.events / found.seconds > 1000
+
+
 # -- planted bugs ------------------------------------------------------------------------------------------------------
 
 
