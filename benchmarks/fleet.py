@@ -32,12 +32,13 @@ _WIDTH = 140
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """Result of a run: what was billed, the simulated seconds, and what is missing at the end."""
+    """Result of a run: what was billed, the simulated seconds, what is missing at the end, and the longest invocation."""
 
     events: int
     bill: Bill
     seconds: float
     missing: int
+    longest: float = 0.0
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -54,13 +55,13 @@ class Row:
     goal: float
 
 
-def copied(load: Load) -> Callable[[int], Ran]:
+def copied(load: Load, round_trip: float = 0.08) -> Callable[[int], Ran]:
     """Return a run of a fleet that copies, for a seed."""
 
     @cache
     def run(seed: int) -> Ran:
-        found = CopyFleet(replace(load, seed=seed)).run()
-        return Ran(found.events, found.peer, found.seconds, found.lost)
+        found = CopyFleet(replace(load, seed=seed), round_trip).run()
+        return Ran(found.events, found.peer, found.seconds, found.lost, found.longest)
 
     return run
 
@@ -100,9 +101,18 @@ def seconds(found: Ran) -> float:
     return 2000 * found.seconds / found.events
 
 
+def all_there(found: Ran) -> float:
+    return found.seconds
+
+
+def longest(found: Ran) -> float:
+    return found.longest
+
+
 _WRITES, _READS = "write units an event", "read units an event"
 _HOT = copied(Load(lanes=200, events=8000))
 _SPLIT = copied(Load(lanes=50, events=8000, sandboxes=16, parallelization=2))
+_BUSY = copied(Load(lanes=100, events=2400, sandboxes=16, parallelization=2, batch=500, rate=40, hot=0.5), 0.2)
 _AWAY = caught_up(Load(lanes=20_000, events=20_000, in_turn=True))
 _VIEWS = projected(Load(lanes=200, events=8000, in_turn=True))
 ROWS = (
@@ -111,6 +121,14 @@ ROWS = (
     Row("copy, 16 sandboxes, 50 lanes, parallelization 2", _SPLIT, writes, _WRITES, 1.10),
     Row("copy, 8 sandboxes, 2,000 lanes", copied(Load(lanes=2000, events=10_000)), writes, _WRITES, 1.02),
     Row("copy, 8 sandboxes, 20,000 lanes", copied(Load(lanes=20_000, events=10_000)), writes, _WRITES, 1.02),
+    Row(
+        "copy 40 events/s for 60 s, half of them in one lane, 200 ms away, parallelization 2",
+        _BUSY,
+        all_there,
+        "seconds",
+        75,
+    ),
+    Row("the same, the longest invocation", _BUSY, longest, "seconds", 30),
     Row("catch up after an outage, 200 ms away, one function", _AWAY, seconds, "seconds for 2,000 lanes", 1.0),
     Row("the same", _AWAY, writes, _WRITES, 1.02),
     Row("project, 8 sandboxes, 200 streams, one event a batch and stream", _VIEWS, writes, _WRITES, 1.03),

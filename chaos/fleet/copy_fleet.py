@@ -33,6 +33,8 @@ class Copied:
     home: Bill
     seconds: float
     lost: int
+    longest: float
+    """Seconds of the longest invocation."""
 
 
 class CopyFleet:
@@ -51,11 +53,12 @@ class CopyFleet:
 
     def run(self) -> Copied:
         """Copy the load. Raises what a sandbox raised."""
-        return self._found(Mapping(self._load, self._time, self._sandbox).run(self._at_home))
+        mapping = Mapping(self._load, self._time, self._sandbox)
+        return self._found(mapping.run(self._at_home), mapping.longest)
 
-    def _found(self, seconds: float) -> Copied:
+    def _found(self, seconds: float, longest: float = 0.0) -> Copied:
         here, there = (sum(last for _, last in storage.lanes()) for storage in (self._at_home, self._at_peer))
-        return Copied(self._load.events, self._peer.bill, self._home.bill, seconds, here - there)
+        return Copied(self._load.events, self._peer.bill, self._home.bill, seconds, here - there, longest)
 
     def catch_up(self) -> Copied:
         """Append the load at home while the peer is away, put it on the backlog, and let one cold sandbox drain that."""

@@ -37,7 +37,7 @@ class Load:
 
     `rate` is in events a second, for all lanes together; a sandbox is replaced by a new one after `life` batches. With
     `in_turn` each lane gets one event after another, so that a batch has at most one of each; otherwise lanes are chosen by
-    chance.
+    chance, the first one for the share `hot` of all events.
     """
 
     lanes: int
@@ -49,6 +49,7 @@ class Load:
     rate: float = 1000.0
     life: int = 200
     in_turn: bool = False
+    hot: float = 0.0
     seed: int = 1
 
 
@@ -72,13 +73,15 @@ class _Records:
 
 
 class Mapping:
-    """Event source mapping of the home region's stream: it hands the load out to sandboxes. `start` makes a cold one."""
+    """Event source mapping of the home region's stream: it hands the load out to sandboxes. `start` makes a cold one.
+    `longest` is the longest invocation, in seconds."""
 
     def __init__(self, load: Load, time: VirtualTime, start: Callable[[], Sandbox]) -> None:
         self.load = load
         self.time = time
         self._start = start
         self._random = random.Random(load.seed)
+        self.longest = 0.0
         self._idle = [(start(), load.life) for _ in range(load.sandboxes)]
 
     def run(self, home: MemoryStorage) -> float:
@@ -105,7 +108,7 @@ class Mapping:
                 self._random.shuffle(lanes)
                 yield from lanes
             else:
-                yield self._random.choice(lanes)
+                yield lanes[0] if self.load.hot > self._random.random() else self._random.choice(lanes)
 
     def _poll(self, records: _Records) -> None:
         while records:
@@ -120,7 +123,9 @@ class Mapping:
         while not self._idle:
             self.time.sleep(0.01)
         sandbox, life = self._idle.pop(self._random.randrange(len(self._idle)))
+        began = self.time.now()
         left = sandbox(events)
+        self.longest = max(self.longest, self.time.now() - began)
         self._idle.append((sandbox, life - 1) if life > 1 else (self._start(), self.load.life))
         return left
 

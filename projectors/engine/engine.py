@@ -60,6 +60,7 @@ class Engine:
         self._store = store
         self._personal = personal
         self._views: OrderedDict[ViewKey, View] = OrderedDict()
+        self._reread: dict[ViewKey, VersionVector] = {}
         self._recent = Recent(personal.reveal if personal is not None else None) if watch else None
         self.merged = 0
         """Number of events folded so far that were concurrent with one already in the view: conflicts, resolved by the
@@ -168,9 +169,11 @@ class Engine:
         report: Report,
     ) -> set[ViewKey]:
         for key, (projection, stream) in waiting.items():
-            view = self._views.get(key)  # a hint: other projectors may have folded more, and the sink knows what it lost
-            if view is not None and (projection.rows or not wanted[stream].follow(view.vector)):
+            if (view := self._views.get(key)) is None:
+                continue  # a remembered one is a hint: others may have folded more, and the sink knows what it lost
+            if projection.rows or (not wanted[stream].follow(view.vector) and self._reread.get(key) != view.vector):
                 del self._views[key]
+                self._reread[key] = view.vector  # once: a view that stands still is not read with every batch
         for key in waiting.keys() & self._views.keys():
             self._views.move_to_end(key)  # what is loaded now must not drive it out
         damaged, misfits = self._load([key for key in waiting if key not in self._views], waiting)
@@ -386,4 +389,5 @@ class Engine:
         self._views[key] = view
         self._views.move_to_end(key)
         while len(self._views) > max(_VIEWS_KEPT, _STREAMS_AT_ONCE * len(self._projections)):
-            self._views.popitem(last=False)
+            key, _ = self._views.popitem(last=False)
+            self._reread.pop(key, None)

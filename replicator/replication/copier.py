@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -45,8 +45,8 @@ _FEW_BYTES = 30_000_000
 _FIRST_PAUSE = 0.05
 """Seconds until the first look for an event that another process may be copying; each further pause is twice as long."""
 _AT_ONCE_LEAST, _AT_ONCE_MOST = 50, 1000
-_HOPELESS_SECONDS = 30.0
-"""Seconds without such waits after one that was in vain."""
+_HOPELESS_SECONDS, _HOPELESS_KEPT = 30.0, 10_000
+"""Seconds without such waits in a lane in which nothing came, and the number of lanes of which that is remembered."""
 
 
 @dataclass(slots=True)
@@ -54,8 +54,9 @@ class Copier:
     """Copies events into a peer's lanes: idempotent, in order, never over anything.
 
     `home` is the storage that the lanes belong to (gaps are read from there), `peer` the one that they are copied to.
-    Several copiers may work on the same lanes. `patience` is the number of seconds for which events wait for those before
-    them, which another copier may be copying, until the gap is filled from home.
+    With `patience`, several copiers work on the same lanes: what this one remembers of the peer is a hint, and events wait
+    for those before them, which another one may be copying, so many seconds for all of one `copy`. Then gaps are filled from
+    home.
     """
 
     home: LaneStorage
@@ -77,7 +78,8 @@ class Copier:
     _identity: str | None = None
     _looked: float = -math.inf
     _denied: bool = False
-    _hopeless_until: float = -math.inf
+    _hopeless: dict[LaneId, float] = field(default_factory=dict)
+    _filled: Counter[LaneId] = field(default_factory=Counter)
     _at_once: int = _AT_ONCE_LEAST
 
     def __post_init__(self) -> None:
@@ -86,21 +88,27 @@ class Copier:
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
 
-        Returns the events of lanes that the peer throttled, which the caller must retry; all other lanes are done.
-        Raises RegionUnavailable when the peer accepted nothing.
+        Returns the events of lanes that the peer throttled, which the caller must retry; all other lanes are done. A copier
+        with `patience` fills a page of a gap and returns the rest, too. Raises RegionUnavailable when the peer accepted
+        nothing.
         """
+        return self._copy(events, self.patience)
+
+    def _copy(self, events: Sequence[Event], patience: float = 0.0) -> list[Event]:
         self.know_peer()
         lanes: dict[LaneId, list[Event]] = {}
         for event in events:
             lanes.setdefault(event.lane, []).append(event)
         for lane in self._blocked:
             lanes.pop(lane, None)
-        self._heads.meet(lanes)
+        self._heads.meet(lanes, alone=not self.patience)
         self._throttled.clear()
         self._answered, self._failure = False, None
-        lanes = self._wait_for_others(self._round(lanes, fill=False))
+        if patience:
+            lanes = self._wait_for_others(self._round(lanes, fill=False), patience)
+        self._filled.clear()
         while lanes:
-            lanes = self._round(lanes)
+            lanes = self._round(lanes, page=bool(patience))
         if self._failure is not None:
             self._looked = -math.inf
             if not self._answered:
@@ -154,7 +162,7 @@ class Copier:
         wanted = [lane for lane in wanted if lane not in self._blocked | throttled]
         while wanted:
             pages = list(self.pool.map(self._tail, wanted))
-            throttled.update(event.lane for event in self.copy([event for page, _ in pages for event in page]))
+            throttled.update(event.lane for event in self._copy([event for page, _ in pages for event in page]))
             throttled |= self._ahead.intersection(wanted)
             wanted = [
                 lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
@@ -187,7 +195,7 @@ class Copier:
                     events += [ours[lane, n] for n in range(head + 1, span[1] + 1)]
                 else:
                     others.add(lane)
-            throttled.update(event.lane for event in self.copy(events))
+            throttled.update(event.lane for event in self._copy(events))
             size = sum(map(size_of, ours.values())) // len(part) + 1
             self._at_once = max(_AT_ONCE_LEAST, min(_AT_ONCE_MOST, _FEW_BYTES // size))
         return throttled, others - self._blocked
@@ -317,29 +325,49 @@ class Copier:
             return found, bool(found)
         return found, len(found) == MAX_TRANSACTION
 
-    def _wait_for_others(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
-        """Copy these events, which have gaps before them, once other copiers have filled those. Returns those of lanes in
-        which no gap was filled for `patience` seconds: their heads are read again, to be certain."""
-        pause, waited = _FIRST_PAUSE, 0.0
-        while lanes and waited < self.patience and self.monotonic() >= self._hopeless_until:
-            self.sleep(pause)
-            waited, pause = waited + pause, 2 * pause
-            arrived = self._heads.arrived({lane: events[0].sequence - 1 for lane, events in lanes.items()})
+    def _wait_for_others(self, lanes: dict[LaneId, list[Event]], patience: float) -> dict[LaneId, list[Event]]:
+        """Copy these events, which have gaps before them, as other copiers fill those, for `patience` seconds in all.
+        Returns those whose gaps are left. A lane in which nothing came is not waited for during _HOPELESS_SECONDS."""
+        now = self.monotonic()
+        end, pause, waited = now + patience, _FIRST_PAUSE, False
+        waiting = {lane: events for lane, events in lanes.items() if self._hopeless.get(lane, -math.inf) <= now}
+        left = {lane: events for lane, events in lanes.items() if lane not in waiting}
+        while waiting and now < end:
+            self.sleep(min(pause, end - now))
+            waited, pause = True, 2 * pause
+            try:
+                arrived = self._heads.arrived({lane: events[0].sequence - 1 for lane, events in waiting.items()})
+            except RegionUnavailable as error:
+                self._not_now([event for events in waiting.values() for event in events], error)
+                return left
             if arrived:
-                pause, waited = _FIRST_PAUSE, 0.0
-                left = self._round({lane: lanes[lane] for lane in arrived}, fill=False)
-                lanes = {lane: events for lane, events in lanes.items() if lane not in arrived} | left
-        if lanes and self.patience:
-            if waited >= self.patience:
-                self._hopeless_until = self.monotonic() + _HOPELESS_SECONDS
-            for lane in lanes:
-                self._heads.forget(lane)
-            self._heads.learn(lanes)
-        return lanes
+                pause = _FIRST_PAUSE
+                further = self._round({lane: waiting[lane] for lane in arrived}, fill=False)
+                waiting = {lane: events for lane, events in waiting.items() if lane not in arrived} | further
+            now = self.monotonic()
+        if waiting and waited:
+            if len(self._hopeless) > _HOPELESS_KEPT:
+                self._hopeless.clear()
+            for lane in waiting:
+                self._hopeless[lane] = now + _HOPELESS_SECONDS
+            if not self._learn(waiting):
+                return left
+        return left | waiting
 
-    def _round(self, lanes: dict[LaneId, list[Event]], fill: bool = True) -> dict[LaneId, list[Event]]:
+    def _learn(self, lanes: Collection[LaneId]) -> bool:
+        """Make sure of the heads of these lanes. Returns False when they must wait, as the peer does not answer."""
+        try:
+            self._heads.confirm(lanes)
+        except RegionUnavailable as error:
+            self._throttled.update(lanes)
+            self._failure = error
+            return False
+        return True
+
+    def _round(self, lanes: dict[LaneId, list[Event]], fill: bool = True, page: bool = False) -> dict[LaneId, list[Event]]:
         """Plan every lane and execute the plans. Returns the lanes that need another round, with the events that are left:
-        gaps before them were filled, or with `fill` off are still there."""
+        gaps before them were filled, or with `fill` off are still there. With `page`, a lane of which a page was filled
+        waits for the backlog, which has the time for the rest."""
         runs: list[tuple[LaneId, list[Event]]] = []
         plans: list[tuple[LaneId, Plan]] = []
         for lane, found in lanes.items():
@@ -363,10 +391,11 @@ class Copier:
                 if not fill:
                     again[lane] = sorted(left, key=_sequence)
                     continue
-                if last - first >= MAX_TRANSACTION:  # a batch of the stream is no place for that: the backlog is
+                if page and self._filled[lane] >= MAX_TRANSACTION:
                     self._throttled.add(lane)
                     continue
                 filler, _ = self._home_events(lane, first, last)
+                self._filled[lane] += len(filler)
                 if filler and filler[0].sequence == first:
                     again[lane] = [*filler, *left]
                 elif lane not in self._blocked:
@@ -400,9 +429,9 @@ class Copier:
             runs = [(lane, run) for lane, run in runs if len(run) > turn and lane not in stopped and lane not in others]
         for lane in rest:
             self._heads.forget(lane)
-        self._heads.learn(rest)
-        if rest := {lane: run for lane, run in rest.items() if lane not in self._blocked}:
-            self._round(rest)
+        rest = rest if self._learn(rest) else {}
+        while rest := {lane: run for lane, run in rest.items() if lane not in self._blocked}:
+            rest = self._round(rest)
 
     def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
         self._throttled.update(event.lane for event in events)
@@ -467,9 +496,9 @@ class Copier:
         lane = part[0].lane
         if lane not in self._blocked:
             self._heads.forget(lane)
-            self._heads.learn([lane])
-            if lane not in self._blocked:
-                self._round({lane: part})
+            left = {lane: part} if self._learn([lane]) and lane not in self._blocked else {}
+            while left:
+                left = self._round(left)
 
     def _compare(self, events: Sequence[Event]) -> None:
         """Compare events whose position is taken at the peer: the same event is a no-op, a different one is a fork."""

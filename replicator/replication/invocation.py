@@ -23,10 +23,10 @@ from replicator.runtime.time_left import Fits
 
 log = structlog.get_logger()
 
-GAP_SECONDS = 1.0
+GAP_SECONDS = 2.0
 """Seconds for which events wait for those before them, which a concurrent invocation may be copying."""
 _ADOPT_SECONDS = 20.0
-_PATIENCE = 2.0
+_PATIENCE = 2.0 + GAP_SECONDS
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from operator import attrgetter
@@ -14,6 +14,7 @@ from replicator.domain.names import LaneId
 from replicator.eventstore.storage import LaneStorage, Position
 
 _KEPT = 200_000
+_LONG_RUN = 4
 _sequence = attrgetter("sequence")
 
 
@@ -46,29 +47,43 @@ class Heads:
         head = self._heads.pop(event.lane, None)  # moved to the end: the least recently used lane is evicted first
         self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
 
-    def meet(self, lanes: Mapping[LaneId, Sequence[Event]]) -> None:
-        """Read the heads of these lanes where the remembered ones do not come right before their events. Raises
-        RegionUnavailable.
+    def meet(self, lanes: Mapping[LaneId, Sequence[Event]], alone: bool = True) -> None:
+        """Read the heads of these lanes as far as their events need it. A process that is `alone` reads those that it does
+        not remember, others also those that do not come right before the events. Raises RegionUnavailable.
 
-        Many lanes are asked for with one request: whether the peer holds the event that they follow. That may be read
-        eventually consistent, as an event that was found is there for good. A process that remembers nothing also asks for
-        the last of the events: another one may have copied them.
+        Many lanes are asked for with one request: whether the peer holds the event that they follow, and the last of them,
+        where it may: to a process that is alone or remembers nothing events may be delivered again, and a long run would be
+        dear. These reads are eventually consistent, as an event that was found is there for good.
         """
-        ends, fresh = dict[LaneId, tuple[Position, Position]](), not self._heads
+        asked, fresh = dict[LaneId, tuple[Position, ...]](), not self._heads
         for lane, events in lanes.items():
-            first = min(map(_sequence, events))
-            if first > self.of(lane).sequence + 1:  # a lane that begins here needs no read: the insert reports what is there
-                self.forget(lane)
-                ends[lane] = (lane, max(map(_sequence, events))), (lane, first - 1)
-        if not ends:
+            first, head = min(map(_sequence, events)), self._heads.get(lane)
+            if first == 1 or (head is not None and (alone or first <= head.sequence + 1)):
+                continue  # a lane that begins needs no read: the insert reports a first event that the peer holds
+            last = [(lane, max(map(_sequence, events)))] if alone or fresh or len(events) > _LONG_RUN else []
+            asked[lane] = (*last, (lane, first - 1))
+        if not asked:
             return
+        unknown = dict.fromkeys(asked)
         with suppress(DamagedEvent):  # then each lane is read alone
-            wanted = {position for both in ends.values() for position in (both if fresh else both[1:])}
-            held = self._peer.get(wanted, consistent=False)
-            for lane, (last_of, before) in ends.items():
-                if (event := held.get(last_of) or held.get(before)) is not None:
-                    self._heads[lane] = Head.of(event)
-        self.learn(ends)  # neither was found: the lane has a gap before them, or they arrived just now
+            held = self._peer.get({position for positions in asked.values() for position in positions}, consistent=False)
+            for lane, positions in asked.items():
+                if found := [held[position] for position in positions if position in held]:
+                    self._heads[lane] = Head.of(found[0])
+                    del unknown[lane]
+        self.confirm(unknown)  # neither was found: the lane has a gap before them, or they arrived just now
+
+    def confirm(self, lanes: Collection[LaneId]) -> None:
+        """Make sure of the ends of these lanes: of those that are remembered with one request for the events behind them, of
+        the others by reading each. Raises RegionUnavailable."""
+        behind = {lane: (lane, self._heads[lane].sequence + 1) for lane in lanes if lane in self._heads}
+        longer = set(behind)
+        with suppress(DamagedEvent):
+            held = self._peer.get(behind.values()) if behind else {}
+            longer = {lane for lane, position in behind.items() if position in held}
+        for lane in longer:
+            self.forget(lane)
+        self.learn(lanes)
 
     def arrived(self, lanes: Mapping[LaneId, int]) -> set[LaneId]:
         """Return those of these lanes that the peer holds up to the given sequence now, and remember their heads."""

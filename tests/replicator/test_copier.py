@@ -105,13 +105,31 @@ def test_a_gap_is_pulled_from_home(bench: Bench) -> None:
     assert bench.equal()
 
 
-def test_a_gap_of_more_than_a_page_is_left_to_the_backlog(bench: Bench) -> None:
+def test_a_gap_is_pulled_whole_by_a_worker_and_a_page_of_it_by_one_of_many_copiers(bench: Bench) -> None:
     events = bench.at_home(A, 320)
     bench.copier.copy(events[:1])
-    assert bench.copier.copy([events[-1], *bench.at_home(B, 1)]) == [events[-1]], "a batch has no time for it"
-    assert {lane: len(held) for lane, held in everything(bench.peer).items()} == {A: 1, B: 1}
-    assert bench.copier.catch_up([A]) == set()
+    bench.copier.patience = 0.01
+    assert bench.copier.copy([events[-1], *bench.at_home(B, 1)]) == [events[-1]], "a batch has no time for more"
+    assert {lane: len(held) for lane, held in everything(bench.peer).items()} == {A: 101, B: 1}
+    bench.copier.patience = 0.0
+    assert bench.copier.copy([events[-1]]) == []
     assert bench.equal()
+
+
+@pytest.mark.parametrize("wrong", ["a hole", "damage", "a fork"])
+def test_a_lane_that_is_wrong_behind_a_long_gap_is_refused_and_not_deferred_for_ever(bench: Bench, wrong: str) -> None:
+    events = bench.at_home(A, 320)
+    bench.copier.patience = 0.01
+    bench.peer.insert(events[:5] if wrong != "a fork" else [*events[:4], *chain(A, 1, events[:4], by="another")])
+    if wrong == "a hole":
+        bench.home._lanes[A] = {event.sequence: event for event in [*events[:40], *events[160:]]}
+    elif wrong == "damage":
+        bench.home.damaged = {(A, 50)}
+    left = bench.copier.copy(events[-1:])
+    bench.copier.catch_up([event.lane for event in left])
+    bench.copier.look_again()
+    assert bench.copier.copy(events[-1:]) == []
+    assert len(bench.refused()) == 1
 
 
 def test_whole_lanes_are_caught_up_from_home(bench: Bench) -> None:

@@ -105,7 +105,7 @@ def test_the_head_is_not_read_where_the_remembered_one_comes_right_before(sandbo
 
 def test_what_another_one_is_copying_is_waited_for_and_not_written_twice(sandboxes: Sandboxes) -> None:
     events = sandboxes.at_home(6)
-    odd, even = sandboxes.copier(), sandboxes.copier(patience=0.0)
+    odd, even = sandboxes.copier(), sandboxes.copier()
     left = [events[1:2], events[3:4], events[5:6]]
     sandboxes.meanwhile = lambda: even.copy(left.pop(0)) if left and len(sandboxes.waits) % 2 else None
     assert odd.copy([events[0], events[2], events[4]]) == []
