@@ -165,6 +165,17 @@ def test_a_few_events_of_many_lanes_are_caught_up_whatever_the_peer_holds_of_the
         assert set(before[lane]) <= set(after) if lane in forked else after == list(bench.home.read(lane))
 
 
+@pytest.mark.parametrize("waiting", [(1, 1), (1, 3), (2, 3), (3, 3)])
+def test_a_fork_among_a_few_events_is_refused(bench: Bench, waiting: tuple[int, int]) -> None:
+    bench.at_home(A, waiting[1])
+    theirs = chain(A, waiting[1], by="another")
+    bench.peer.insert_each(theirs)
+    throttled, others = bench.copier.catch_up_few({A: waiting})
+    assert (throttled, bench.copier.catch_up(list(others))) == (set(), set())
+    assert len(bench.refused()) == 1
+    assert everything(bench.peer)[A] == theirs
+
+
 def test_few_lanes_cost_three_requests_however_many_they_are(bench: Bench) -> None:
     lanes = [lane_of(f"l{n}") for n in range(50)]
     events = {lane: bench.at_home(lane, 4) for lane in lanes}
