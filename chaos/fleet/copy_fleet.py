@@ -62,11 +62,10 @@ class CopyFleet:
 
     def catch_up(self) -> Copied:
         """Append the load at home while the peer is away, put it on the backlog, and let one cold sandbox drain that."""
-        lanes = {lane: (last + 1, last + 1) for lane, last in self._at_home.lanes()}
+        before = dict(self._at_home.lanes())
         Mapping(replace(self._load, rate=1e9), VirtualTime(), lambda: lambda events: ()).run(self._at_home)
-        ends = dict(self._at_home.lanes())
         link = self._link()
-        link.defer_lanes({lane: (first, ends[lane]) for lane, (first, _) in lanes.items() if ends[lane] >= first})
+        link.defer_lanes({lane: (before[lane] + 1, last) for lane, last in self._at_home.lanes() if last > before[lane]})
         self._time.spawn(lambda: link.drain(lambda: True))
         return self._found(self._time.run())
 

@@ -24,10 +24,6 @@ from replicator.eventstore.storage import Insert, Position
 R = TypeVar("R")
 
 _WRITE_BYTES, _READ_BYTES = 1024, 4096
-_PARTITION_WRITES = 1000.0
-"""Write units a second that one partition key takes. AWS, "Burst and adaptive capacity"."""
-_BURST_SECONDS = 300.0
-"""Seconds of unused capacity that a partition may take at once: the same page."""
 _BATCH, _KEYS, _AT_ONCE = 25, 100, 40
 """Statements of a BatchExecuteStatement, keys of a BatchGetItem (API reference), requests that Meridian has in flight."""
 _PAGE_BYTES = 1_000_000
@@ -45,13 +41,12 @@ class Bill:
 class MeteredTable:
     """LaneStorage on a table that others use, too, `round_trip` seconds away. Only one thread runs at a time."""
 
-    def __init__(self, table: MemoryStorage, time: VirtualTime, round_trip: float, throttles: bool = False) -> None:
+    def __init__(self, table: MemoryStorage, time: VirtualTime, round_trip: float) -> None:
         self.table = table
         self.bill = Bill()
         self._time = time
         self._round_trip = round_trip
         self._ends: dict[LaneId, int] = {}
-        self._partitions: dict[LaneId, tuple[float, float]] | None = {} if throttles else None
 
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
         def once() -> bool:
@@ -62,12 +57,9 @@ class MeteredTable:
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
         def once() -> list[Insert]:
-            taken = [self._takes(event) for event in events]
-            given = [event for event, free in zip(events, taken, strict=True) if free]
-            self.bill.write_units += sum(map(_write_units, given))
-            outcomes = iter(self.table.insert_each(given))
-            self._note(True, given)
-            return [next(outcomes) if free else Insert.NOT_NOW for free in taken]
+            self.bill.write_units += sum(map(_write_units, events))
+            self._note(True, events)
+            return self.table.insert_each(events)
 
         return self._ask("BatchExecuteStatement", math.ceil(len(events) / _BATCH), once)
 
@@ -119,18 +111,6 @@ class MeteredTable:
         for event in events if added else ():
             self._ends[event.lane] = max(self._ends.get(event.lane, 0), event.sequence)
         return added
-
-    def _takes(self, event: Event) -> bool:
-        """Return whether the event's partition has units left now, and take them."""
-        if self._partitions is None:
-            return True
-        now = self._time.now()
-        left, at = self._partitions.get(event.lane, (_PARTITION_WRITES * _BURST_SECONDS, now))
-        left = min(left + (now - at) * _PARTITION_WRITES, _PARTITION_WRITES * _BURST_SECONDS) - _write_units(event)
-        if left < 0:
-            return False
-        self._partitions[event.lane] = left, now
-        return True
 
     def _ask(self, operation: str, requests: int, once: Callable[[], R]) -> R:
         """Meter requests that are sent together, and let the time of their round trips pass: they take effect half way."""

@@ -25,7 +25,7 @@ from replicator.domain.names import DELIMITER, LaneId, sequence_key
 from replicator.eventstore.storage import MAX_TRANSACTION, Insert, LaneStorage, Position
 from replicator.eventstore.store_errors import LaneTaken, OutcomeUnknown
 from replicator.replication.copy_plan import Plan, follow, plan
-from replicator.replication.lane_heads import Heads
+from replicator.replication.lane_heads import LONG_RUN, Heads
 from replicator.replication.link_state import LinkState
 
 _sequence = attrgetter("sequence")
@@ -35,9 +35,6 @@ _READ_BYTES = 1_000_000
 _SAME_PEER_SECONDS = 5.0
 _BACKWARDS = 8
 """Number of events per step when a lane is filled backwards: as many of the largest size as fit into one transaction."""
-_LONG_RUN = 4
-"""Longest run of a lane that is inserted one event per round trip; longer ones go as transactions (two write units an
-event)."""
 FEW = 4
 """Maximum number of events of a lane that are caught up without reading the lane: such lanes go many at once."""
 _FEW_BYTES = 30_000_000
@@ -403,8 +400,8 @@ class Copier:
         return again
 
     def _insert(self, runs: list[tuple[LaneId, list[Event]]]) -> None:
-        self._insert_long({lane: run for lane, run in runs if len(run) > _LONG_RUN})
-        runs = [(lane, run) for lane, run in runs if len(run) <= _LONG_RUN]
+        self._insert_long({lane: run for lane, run in runs if len(run) > LONG_RUN})
+        runs = [(lane, run) for lane, run in runs if len(run) <= LONG_RUN]
         turn, rest = 0, dict[LaneId, list[Event]]()
         while runs:  # one event of each lane at a time: the peer's lane never has a gap, wherever this stops
             wave = [run[turn] for _, run in runs]

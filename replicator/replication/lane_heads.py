@@ -14,7 +14,9 @@ from replicator.domain.names import LaneId
 from replicator.eventstore.storage import LaneStorage, Position
 
 _KEPT = 200_000
-_LONG_RUN = 4
+LONG_RUN = 4
+"""Longest run of a lane that is inserted one event per round trip; longer ones go as transactions (two write units an
+event)."""
 _sequence = attrgetter("sequence")
 
 
@@ -60,7 +62,7 @@ class Heads:
             first, head = min(map(_sequence, events)), self._heads.get(lane)
             if first == 1 or (head is not None and (alone or first <= head.sequence + 1)):
                 continue  # a lane that begins needs no read: the insert reports a first event that the peer holds
-            last = [(lane, max(map(_sequence, events)))] if alone or fresh or len(events) > _LONG_RUN else []
+            last = [(lane, max(map(_sequence, events)))] if alone or fresh or len(events) > LONG_RUN else []
             asked[lane] = (*last, (lane, first - 1))
         if not asked:
             return
