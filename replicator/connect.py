@@ -97,7 +97,7 @@ def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fen
         control,
         CheckIn(
             lambda: {"events": own.identity(), "control": control.identity()},
-            lambda: _ask_all(settings.hasty),
+            lambda lanes: _ask_all(settings.hasty, lanes),
             lambda: require_inserts_shown(settings),
         ),
         settings.fence_checked,
@@ -105,21 +105,21 @@ def connect_fence(settings: Settings, storage: LaneStorage | None = None) -> Fen
     )
 
 
-def _ask_all(hasty: Settings) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
+def _ask_all(hasty: Settings, lanes: bool) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
     with ThreadPoolExecutor(max(len(hasty.peers), 1), thread_name_prefix="check-in") as pool:
-        answers = dict(zip(hasty.peers, pool.map(lambda peer: _ask(hasty, peer), hasty.peers), strict=True))
+        answers = dict(zip(hasty.peers, pool.map(lambda peer: _ask(hasty, peer, lanes), hasty.peers), strict=True))
     heard = {peer: answer for peer, answer in answers.items() if answer is not None}
     return heard, tuple(peer for peer in hasty.peers if peer not in heard)
 
 
-def _ask(hasty: Settings, peer: str) -> Heard | None:
+def _ask(hasty: Settings, peer: str, lanes: bool) -> Heard | None:
     from replicator.aws import clients
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
     from replicator.fencing.check_in import Heard, ask
 
     try:
-        return ask(DynamoControl(hasty.at(peer)), DynamoStorage(hasty, peer), hasty.region)
+        return ask(DynamoControl(hasty.at(peer)), DynamoStorage(hasty, peer), hasty.region, lanes)
     except RegionRefuses as error:
         if error.code == clients.NO_SUCH_TABLE:
             return Heard(None, False)  # it has no tables yet

@@ -196,9 +196,9 @@ def _throttled_is_done() -> Iterator[None]:
 def _after_unknown(then: Callable[[OutcomeUnknown], Exception]) -> Callable[..., None]:
     insert = Appender._insert
 
-    def told(self: Appender, events: Any, guards: Any, lanes: Any) -> None:
+    def told(self: Appender, events: Any, *rest: Any) -> None:
         try:
-            insert(self, events, guards, lanes)
+            insert(self, events, *rest)
         except OutcomeUnknown as error:
             raise then(error) from None
 
@@ -232,9 +232,9 @@ def _settles_by_a_look() -> Iterator[None]:
 def _torn_transactions() -> Iterator[None]:
     insert = Appender._insert
 
-    def parts(self: Appender, events: Any, guards: Any, lanes: Any) -> None:
+    def parts(self: Appender, events: Any, *rest: Any) -> None:
         for lane in dict.fromkeys(event.lane for event in events):
-            insert(self, tuple(event for event in events if event.lane == lane), guards, lanes)
+            insert(self, tuple(event for event in events if event.lane == lane), *rest)
 
     with _instead(Appender, "_insert", parts):
         yield

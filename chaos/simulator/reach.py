@@ -10,7 +10,7 @@ from chaos.simulator.environment import Environment
 from chaos.simulator.simulated_network import Mishap, Unanswered
 from chaos.simulator.simulated_region import Region
 from chaos.simulator.stores import Control, Table
-from replicator.control.control_storage import Guard, Value
+from replicator.control.control_storage import Guard, Place, Value
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
@@ -18,6 +18,7 @@ from replicator.eventstore.storage import Insert, Position
 from replicator.eventstore.store_errors import OutcomeUnknown
 
 T = TypeVar("T")
+_STATEMENTS = 25
 
 
 @dataclass(slots=True)
@@ -125,6 +126,18 @@ class ReachedControl:
 
     def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
         return self._write(lambda control: control.swap(scope, key, before, after))
+
+    def swap_each(self, changes: Mapping[Place, tuple[Value | None, Value]]) -> None:
+        each = list(changes.items())
+        for start in range(0, len(each), _STATEMENTS):  # a process may be killed between any two requests
+            some = dict(each[start : start + _STATEMENTS])
+            self._write(lambda control, some=some: control.swap_each(some))  # type: ignore[misc]
+
+    def get(self, scope: str, key: str) -> Value | None:
+        return self._ask(lambda control: control.get(scope, key))
+
+    def get_scopes(self, scopes: Collection[str]) -> dict[str, dict[str, Value]]:
+        return self._ask(lambda control: control.get_scopes(scopes))
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         return self._ask(lambda control: control.get_all(scope, limit, after))

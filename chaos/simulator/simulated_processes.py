@@ -83,12 +83,12 @@ def fence_of(world: Regions, there: Region) -> Fence:
     name = there.name
     control, table = ReachedControl(world, name, there), Reached(world, name, there)
 
-    def ask_all() -> tuple[Mapping[str, Heard], tuple[str, ...]]:
+    def ask_all(lanes: bool) -> tuple[Mapping[str, Heard], tuple[str, ...]]:
         heard: dict[str, Heard] = {}
         for peer in world.regions.values():
             if peer is not there:
                 try:
-                    heard[peer.name] = ask(ReachedControl(world, name, peer), Reached(world, name, peer), name)
+                    heard[peer.name] = ask(ReachedControl(world, name, peer), Reached(world, name, peer), name, lanes)
                 except RegionUnavailable:
                     continue
         return heard, tuple(peer for peer in world.regions if peer != name and peer not in heard)

@@ -154,7 +154,12 @@ def error_code(error: BaseException | None) -> str:
 
 def cancellation_reasons(error: BaseException | None) -> set[str]:
     """Return the reasons of a cancelled transaction: the error codes of its failed statements. Empty for any other error."""
-    return {str(code) for each in _reasons(error) if (code := each.get("Code")) not in (None, "None")}
+    return set(reasons_in_order(error)) - {""}
+
+
+def reasons_in_order(error: BaseException | None) -> list[str]:
+    """Return for each statement of a cancelled transaction its error code, or an empty text."""
+    return ["" if (code := each.get("Code")) in (None, "None") else str(code) for each in _reasons(error)]
 
 
 def _reasons(error: BaseException | None) -> list[dict[str, Any]]:

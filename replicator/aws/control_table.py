@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from replicator.aws import clients
-from replicator.control.control_storage import Value, control_text
+from replicator.control.control_storage import Place, Value, control_text
 from replicator.domain.errors import RegionRefuses, RegionUnavailable
 from replicator.runtime.retries import Transient
 from replicator.runtime.settings import Settings
@@ -17,6 +17,8 @@ from replicator.runtime.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+_AT_ONCE = 16
+"""Maximum number of concurrent requests."""
 _DELETED = ("", clients.UNMET, clients.NOT_NOW)
 """Accepted results of a deletion: done, the value has changed, or left to the next deletion."""
 
@@ -28,7 +30,7 @@ class DynamoControl:
         self._settings = settings
         self._region = settings.region
         self._table = settings.control_table
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="control")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="control")
 
     @cached_property
     def client(self) -> DynamoDBClient:
@@ -52,18 +54,29 @@ class DynamoControl:
 
         clients.call(self._settings, self._region, once)
 
-    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+    def _change(self, scope: str, key: str, before: Value | None, after: Value) -> Any:
         place, new = [{"S": scope}, {"S": key}], {"S": control_text(after)}
         if before is None:
             statement = f"INSERT INTO \"{self._table}\" VALUE {{'pk': ?, 'sk': ?, 'value': ?}}"
-            parameters: list[Any] = [*place, new]
-        else:
-            statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
-            parameters = [new, *place, {"S": control_text(before)}]
-        request: Any = [{"Statement": statement, "Parameters": parameters}]
+            return {"Statement": statement, "Parameters": [*place, new]}
+        statement = f'UPDATE "{self._table}" SET "value" = ? WHERE "pk" = ? AND "sk" = ? AND "value" = ?'
+        return {"Statement": statement, "Parameters": [new, *place, {"S": control_text(before)}]}
+
+    def _execute(self, statements: list[Any]) -> list[str]:
+        return clients.execute_batch(clients.sending(self.client, self._pool), self._settings, self._region, statements)
+
+    def swap_each(self, changes: Mapping[Place, tuple[Value | None, Value]]) -> None:
+        codes = self._execute([self._change(*place, *change) for place, change in changes.items()])
+        for (scope, key), code in zip(changes, codes, strict=True):
+            if code == clients.NOT_NOW:
+                raise RegionUnavailable(f"{self._region} does not take writes; pending work for it is kept")
+            if code not in ("", clients.UNMET):
+                raise self._refused(f"change {scope} {key}", code)
+
+    def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
         refused: RegionRefuses | None = None
         try:
-            (code,) = clients.execute_batch(clients.sending(self.client, self._pool), self._settings, self._region, request)
+            (code,) = self._execute([self._change(scope, key, before, after)])
             if code not in ("", clients.UNMET):
                 refused = self._refused(f"change {scope} {key}", code)
         except RegionRefuses as error:
@@ -73,7 +86,7 @@ class DynamoControl:
         # A request that was repeated after its response was lost fails on its own write, and engines differ in how they
         # report a failed condition. So the stored value decides.
         try:
-            found = next((value for held, value in self.get_all(scope) if held == key), None)
+            found = self.get(scope, key)
         except RegionUnavailable as error:
             raise refused or error from error
         if refused is not None and found == before != after:
@@ -83,16 +96,25 @@ class DynamoControl:
     def _refused(self, what: str, code: str) -> RegionRefuses:
         return RegionRefuses(f"{self._region} did not {what}: {code[:300]}", code.partition(":")[0], "BatchExecuteStatement")
 
-    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
-        request: dict[str, Any] = {
+    def get(self, scope: str, key: str) -> Value | None:
+        page = clients.call(self._settings, self._region, self._query(self._keys(scope, "=", key)))
+        return next((json.loads(item["value"]["S"]) for item in page["Items"]), None)
+
+    def get_scopes(self, scopes: Collection[str]) -> dict[str, dict[str, Value]]:
+        return dict(zip(scopes, self._pool.map(lambda scope: dict(self.get_all(scope)), scopes), strict=True))
+
+    def _keys(self, scope: str, comparison: str, key: str) -> dict[str, Any]:
+        """Return the request for the keys of a scope that compare so with `key`; for all of them if it is empty."""
+        behind = f" AND sk {comparison} :key" if key else ""
+        return {
             "TableName": self._table,
-            "KeyConditionExpression": "pk = :scope",
-            "ExpressionAttributeValues": {":scope": {"S": scope}},
+            "KeyConditionExpression": f"pk = :scope{behind}",
+            "ExpressionAttributeValues": {":scope": {"S": scope}, **({":key": {"S": key}} if key else {})},
             "ConsistentRead": True,
         }
-        if after:
-            request["KeyConditionExpression"] += " AND sk > :after"
-            request["ExpressionAttributeValues"][":after"] = {"S": after}
+
+    def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
+        request = self._keys(scope, ">", after)
         if limit is not None:
             request["Limit"] = limit
         seen = 0
@@ -122,9 +144,8 @@ class DynamoControl:
             {"Statement": statement, "Parameters": [{"S": scope}, {"S": key}, {"S": control_text(value)}]}
             for key, value in values.items()
         ]
-        codes = clients.execute_batch(clients.sending(self.client, self._pool), self._settings, self._region, statements)
+        codes = self._execute(statements)
         strange = {key: code for key, code in zip(values, codes, strict=True) if code not in _DELETED}
-        held = dict(self.get_all(scope)) if strange else {}
         for key, code in strange.items():
-            if held.get(key) == values[key]:
+            if self.get(scope, key) == values[key]:
                 raise self._refused(f"remove {scope} {key}", code)

@@ -18,7 +18,7 @@ from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.eventstore.event_items import from_item, insert_statement, parameters
 from replicator.eventstore.models import INDEX_PARTS, LANES_INDEX, index_key
 from replicator.eventstore.storage import Insert, Position, check_transaction
-from replicator.eventstore.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
+from replicator.eventstore.store_errors import GuardBusy, GuardFailed, LaneTaken, OutcomeUnknown
 from replicator.runtime.retries import Transient, transient
 from replicator.runtime.settings import Settings
 
@@ -36,6 +36,14 @@ class _Unmet(Exception):
     def __init__(self, refusal: RegionRefuses | None = None, certain: bool = True) -> None:
         self.refusal = refusal
         self.certain = certain
+
+
+class _Busy(Transient):
+    """Internal: nothing but guards of a transaction could not be used."""
+
+    def __init__(self, guards: Sequence[Guard], reason: str) -> None:
+        super().__init__(reason, sent=False)
+        self.guards = guards
 
 
 class DynamoStorage:
@@ -63,6 +71,8 @@ class DynamoStorage:
             try:
                 self._put(events, guards)
             except Transient as failure:
+                if isinstance(failure, _Busy) and not perhaps_sent:
+                    raise GuardBusy(failure.guards, str(failure)) from failure
                 perhaps_sent = perhaps_sent or failure.sent
                 raise
 
@@ -96,14 +106,18 @@ class DynamoStorage:
             else:
                 self.wire.send("ExecuteTransaction", f'{{"TransactStatements":[{",".join(statements)}]}}')
         except (BotoCoreError, ClientError) as error:
-            raise self._failed(error) from error
+            raise self._failed(error, len(events), guards) from error
 
-    def _failed(self, error: Exception) -> _Unmet | Transient:
-        """Classify the error of a write."""
+    def _failed(self, error: Exception, events: int, guards: Sequence[Guard]) -> _Unmet | Transient:
+        """Classify the error of a write of so many events with these guards."""
         reasons = clients.cancellation_reasons(error)
         if clients.condition_failed(clients.error_code(error), *reasons):
             return _Unmet()
         if reasons & clients.THROTTLES:
+            codes = clients.reasons_in_order(error)
+            if not any(codes[:events]) and len(codes) == events + len(guards):
+                busy = [guard for guard, code in zip(guards, codes[events:], strict=True) if code]
+                return _Busy(busy, ", ".join(sorted(reasons)))
             return Transient(", ".join(sorted(reasons)), sent=False)
         passing = clients.sort_error(error)
         return passing or _Unmet(clients.refusal(self._settings, self.region, error), clients.from_engine(error))

@@ -4,12 +4,14 @@ holds a payload, and losing it costs only work: comparing lanes finds everything
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
 Value = dict[str, Any]
+Place = tuple[str, str]
+"""A scope and a key in it."""
 
 _MAX_KEY_BYTES = 1024
 """Maximum bytes of a DynamoDB sort key. A lane's key may be longer, and a key that was written by hand longer still."""
@@ -49,6 +51,16 @@ class ControlStorage(Protocol):
     def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
         """Replace `before` (None: no value yet) by `after`. Returns True when `after` is stored now, whichever process wrote
         it; False when another value is. Raises RegionUnavailable."""
+
+    def swap_each(self, changes: Mapping[Place, tuple[Value | None, Value]]) -> None:
+        """Replace each value that is still the first one of its pair (None: no value yet) by the second; others stay. Not
+        atomic together. Raises RegionUnavailable."""
+
+    def get(self, scope: str, key: str) -> Value | None:
+        """Return one value, consistently read, or None if there is none."""
+
+    def get_scopes(self, scopes: Collection[str]) -> dict[str, dict[str, Value]]:
+        """Return all of these scopes, read at the same time, each consistently."""
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         """Return the scope's keys behind `after`, in order, with their values, consistently read."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
-from replicator.control.control_storage import Guard, Value, control_text
+from replicator.control.control_storage import Guard, Place, Value, control_text
 
 
 class MemoryControl:
@@ -31,6 +31,18 @@ class MemoryControl:
             if held.get(key) == (None if before is None else control_text(before)):
                 held[key] = control_text(after)
             return held.get(key) == control_text(after)
+
+    def swap_each(self, changes: Mapping[Place, tuple[Value | None, Value]]) -> None:
+        for (scope, key), (before, after) in changes.items():
+            self.swap(scope, key, before, after)
+
+    def get(self, scope: str, key: str) -> Value | None:
+        with self._lock:
+            text = self._scopes.get(scope, {}).get(key)
+        return None if text is None else json.loads(text)
+
+    def get_scopes(self, scopes: Collection[str]) -> dict[str, dict[str, Value]]:
+        return {scope: dict(self.get_all(scope)) for scope in scopes}
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         with self._lock:

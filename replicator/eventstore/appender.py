@@ -19,9 +19,10 @@ from replicator.domain.errors import InvalidEvent, InvalidOperation, RegionUnava
 from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
 from replicator.eventstore.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, LaneStorage
-from replicator.eventstore.store_errors import AppendContention, GuardFailed, LaneTaken, OutcomeUnknown, Sent
+from replicator.eventstore.store_errors import AppendContention, GuardBusy, GuardFailed, LaneTaken, OutcomeUnknown, Sent
 
 _HEADS_KEPT = 100_000
+_GUARD_ATTEMPTS = 10
 _AROUND_TEXTS = 10_000
 """Maximum bytes of an event beside its payload and metadata: names have bounds, and a vector has one entry per region."""
 
@@ -54,6 +55,16 @@ def contention(attempts: int = 10) -> Retrying:
         retry=retry_if_exception_type(LaneTaken),
         stop=stop_after_attempt(attempts),
         wait=wait_random_exponential(multiplier=0.01, max=0.5),
+        reraise=True,
+    )
+
+
+def busy_guards() -> Retrying:
+    """Return the retry policy for a write whose guards were busy: soon again, as it may have other ones then."""
+    return Retrying(
+        retry=retry_if_exception_type(GuardBusy),
+        stop=stop_after_attempt(_GUARD_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.001, max=0.1),
         reraise=True,
     )
 
@@ -126,10 +137,10 @@ class Appender:
             with self._busy.hold(lanes):
                 for attempt in contention(self.attempts):
                     with attempt:
-                        self._let_through(streams)  # before any read: with another epoch the tables may be others
+                        _, epoch = self._let_through(streams)  # before any read: with another the tables may be others
                         sealed = self._seal(prepare())
                         if sealed:
-                            self._insert(sealed, guards, lanes)
+                            self._insert(sealed, guards, lanes, epoch)
         except LaneTaken as error:
             raise AppendContention(
                 f"gave up after {self.attempts} attempts: {error}. Spread the writes over more streams, or try again"
@@ -165,21 +176,29 @@ class Appender:
         held = self._storage.get(before)
         return all(position in held and held[position].digest == prev for position, prev in before.items())
 
-    def _let_through(self, streams: Collection[StreamId]) -> tuple[Guard, ...]:
-        """Return the condition checks for a write to these streams. Raises RegionFenced."""
+    def _let_through(self, streams: Collection[StreamId]) -> tuple[tuple[Guard, ...], int]:
+        """Return the condition checks for a write to these streams, and the epoch. Raises RegionFenced."""
         if self._fence is None:
-            return ()
+            return (), 0
         guards = self._fence.guards({stream.type for stream in streams})
         epoch = self._fence.epoch()
         if epoch != self._epoch:
             with self._lock:
                 self._heads.clear()  # between two epochs the lanes may have been restored from elsewhere
             self._epoch = epoch
-        return guards
+        return guards, epoch
 
-    def _insert(self, events: tuple[Event, ...], guards: Sequence[Guard], lanes: Collection[LaneId]) -> None:
-        fence = self._let_through({event.stream for event in events})
+    def _insert(self, events: tuple[Event, ...], guards: Sequence[Guard], lanes: Collection[LaneId], epoch: int) -> None:
         _check_size(events)
+        for attempt in busy_guards():
+            with attempt:
+                self._try(events, guards, lanes, epoch)
+        self._remember(events)
+
+    def _try(self, events: tuple[Event, ...], guards: Sequence[Guard], lanes: Collection[LaneId], epoch: int) -> None:
+        fence, now = self._let_through({event.stream for event in events})
+        if now != epoch:
+            raise _FenceMoved(events)
         try:
             self._storage.insert(events, (*guards, *fence))
         except LaneTaken as error:
@@ -195,10 +214,11 @@ class Appender:
             error.events = Sent(events, (*guards, *fence))  # whatever sequence type the storage gave
             self._doubt()
             raise
+        except GuardBusy:
+            raise
         except RegionUnavailable:
             self._doubt()
             raise
-        self._remember(events)
 
     def _doubt(self) -> None:
         """Report a refused write to the fence: the region's role may change before it accepts writes again."""

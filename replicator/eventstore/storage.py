@@ -55,7 +55,8 @@ class LaneStorage(Protocol):
         """Add up to 100 events and guards, all or none. Adding the same events again is a no-op and returns False.
 
         Raises LaneTaken when a different event holds one of the positions and GuardFailed when a guard does not hold
-        (nothing was written), RegionUnavailable when nothing was written, and OutcomeUnknown when the outcome is not known.
+        (nothing was written), GuardBusy when items that guards check could not be used, RegionUnavailable when nothing was
+        written, and OutcomeUnknown when the outcome is not known.
         """
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 from replicator.control.control_storage import Guard
-from replicator.domain.errors import MeridianError
+from replicator.domain.errors import MeridianError, RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import StreamId
 from replicator.domain.vector import VersionVector
@@ -44,6 +44,14 @@ class GuardFailed(MeridianError):
     def __init__(self, guards: Sequence[Guard]) -> None:
         self.guards = tuple(guards)
         super().__init__(f"{'; '.join(str(guard) for guard in guards)}: no longer true; nothing was written")
+
+
+class GuardBusy(RegionUnavailable):
+    """Other transactions use an item that this write's guards check, or it is throttled. Nothing was written; try again, if
+    possible with other guards."""
+
+    def __init__(self, guards: Sequence[Guard], why: str) -> None:
+        super().__init__(f"{'; '.join(str(guard) for guard in guards)}: {why}; nothing was written, try again")
 
 
 class AppendContention(MeridianError):

@@ -10,7 +10,7 @@ import structlog
 
 from replicator.control.control_storage import ControlStorage
 from replicator.domain.errors import MeridianError, RegionRefuses
-from replicator.fencing.roles import Role, RoleChanged, change_role, known_roles, read_role, set_stripes
+from replicator.fencing.roles import Role, RoleChanged, change_role, known_role, read_role, set_stripes
 
 log = structlog.get_logger()
 
@@ -26,6 +26,8 @@ class Adopter:
     control: ControlStorage
     peers: Mapping[str, ControlStorage]
     first: Callable[[], object]
+    _whole: Role | None = None
+    """Role that every stripe repeats."""
     _refused: set[str] = field(default_factory=set)
 
     def adopt(self) -> None:
@@ -33,7 +35,7 @@ class Adopter:
         told: list[Role] = []
         for peer, control in self.peers.items():
             try:
-                role = known_roles(control).get(self.region)
+                role = known_role(control, self.region)
             except MeridianError as error:
                 if isinstance(error, RegionRefuses) and peer not in self._refused:
                     self._refused.add(peer)
@@ -47,7 +49,9 @@ class Adopter:
             self.first()
             return
         if latest is None or own.epoch >= latest.epoch:
-            set_stripes(self.control, own)  # the process that changed the role may have been killed before these
+            if own != self._whole:  # the process that changed the role may have been killed before these
+                set_stripes(self.control, own)
+                self._whole = own
             return
         try:
             change_role(self.control, own, replace(latest, tables=own.tables))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from replicator.control.control_storage import ControlStorage
 from replicator.eventstore.storage import LaneStorage
-from replicator.fencing.roles import ACTIVE, REBUILDING, Role, known_roles
+from replicator.fencing.roles import ACTIVE, REBUILDING, Role, known_role
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,19 @@ class Heard:
 @dataclass(frozen=True, slots=True)
 class CheckIn:
     """Queries of a region's process before its first append. `tables` returns the identities of the region's own tables;
-    `ask` returns what each peer that answers knows of it, and the peers that do not answer; `check` raises if nothing may be
-    written, and is called before a new region accepts its first append."""
+    `ask` returns what each peer that answers knows of it, and the peers that do not answer; with True, whether they hold any
+    of its lanes, too. `check` raises if nothing may be written, and is called before a new region accepts its first
+    append."""
 
     tables: Callable[[], Mapping[str, str]]
-    ask: Callable[[], tuple[Mapping[str, Heard], tuple[str, ...]]]
+    ask: Callable[[bool], tuple[Mapping[str, Heard], tuple[str, ...]]]
     check: Callable[[], None] = lambda: None
 
 
-def ask(control: ControlStorage, storage: LaneStorage, region: str) -> Heard:
-    """Return what a peer with these tables knows of `region`. Raises RegionUnavailable."""
-    return Heard(known_roles(control).get(region), next(storage.index(region), None) is not None)
+def ask(control: ControlStorage, storage: LaneStorage, region: str, lanes: bool = True) -> Heard:
+    """Return what a peer with these tables knows of `region`: the role, by one read, and with `lanes` whether it holds any
+    of its lanes. Raises RegionUnavailable."""
+    return Heard(known_role(control, region), lanes and next(storage.index(region), None) is not None)
 
 
 def decide(

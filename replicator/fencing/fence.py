@@ -2,15 +2,15 @@
 
 Two strengths, by stream type. Leased: the role is read at most `lease` seconds before a write begins; costs a small read
 every `lease` seconds. Checked: the write's own transaction includes a condition check of the fence, so that no write after
-the fence was closed can land; costs the write twice its capacity.
+the fence was closed can land; costs the write twice its units, and two for the check.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Collection
-from itertools import count
 from threading import Lock
 
 import structlog
@@ -18,7 +18,7 @@ import structlog
 from replicator.control.control_storage import ControlStorage, Guard
 from replicator.domain.errors import RegionUnavailable
 from replicator.fencing.check_in import CheckIn, decide
-from replicator.fencing.roles import FENCE_SCOPE, REBUILDING, ROLE_KEY, ROLE_SCOPE, Role, read_role, set_stripes
+from replicator.fencing.roles import REBUILDING, ROLE_KEY, ROLE_SCOPE, STRIPES, Role, read_role, set_stripes
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class RegionFenced(RegionUnavailable):
 class Fence:
     """Permits appends of one region while it is active. Safe to share between threads.
 
-    `wall` is in milliseconds since the epoch, `monotonic` and `lease` are seconds.
+    `wall` is in milliseconds since the epoch, `monotonic` and `lease` are seconds; `pick` chooses one of so many stripes.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Fence:
         *,
         wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
+        pick: Callable[[int], int] = random.randrange,
     ) -> None:
         self.lease = lease
         self._region = region
@@ -73,7 +74,7 @@ class Fence:
         self._role: Role | None = None
         self._read_at = 0.0
         self._known: Role | None = None
-        self._stripes = count()
+        self._pick = pick
 
     def role(self) -> Role:
         """Return the region's role, read at most `lease` seconds ago. Raises RegionUnavailable."""
@@ -93,19 +94,19 @@ class Fence:
         if not role.active:
             raise RegionFenced(self._region, role)
         if EVERY_TYPE in self._checked or not self._checked.isdisjoint(types):
-            return (role.guard(next(self._stripes)),)
+            return (role.guard(self._pick(STRIPES)),)
         return ()
 
     def holds(self, guards: Collection[Guard]) -> bool:
         """Return whether the conditions from `guards` still hold. If not, the role is read again before the next write."""
         if not guards:
             return True
-        held = dict(self._control.get_all(FENCE_SCOPE))
-        if all(held.get(guard.key) == guard.value for guard in guards):
+        held = [self._control.get(guard.scope, guard.key) for guard in guards]
+        if held == [guard.value for guard in guards]:
             return True
         self.failed()
         own = read_role(self._control)
-        if own is not None and any(guard.key not in held for guard in guards):
+        if own is not None and None in held:
             set_stripes(self._control, own)  # the process that changed the role was killed before these
         return False
 
@@ -126,7 +127,7 @@ class Fence:
 
     def _check_in(self, own: Role | None) -> Role:
         tables = dict(self._around.tables())
-        heard, silent = self._around.ask()
+        heard, silent = self._around.ask(own is None)
         if own is None:  # another process may have begun meanwhile; peers then have its events
             own = read_role(self._control)
         role = decide(self._region, own, tables, heard, silent, self._wall())

@@ -2,8 +2,10 @@
 theirs, so that a region which was unreachable when it was fenced learns of it when it comes back.
 
 An epoch, the fencing token, belongs to one change of role and only grows. Changes are decided on the role record (compare
-and set); the stripes repeat it for writes that check the fence in their own transaction: a single item that all of them
-check would be a hot one.
+and set); the stripes repeat it for writes that check the fence in their own transaction. Transactions that check the same
+item at the same time conflict, and each takes two write units of the 1,000 that a partition has ("Amazon DynamoDB
+Transactions: How it works" and "Partitions and data distribution", developer guide): so there are many stripes, under many
+partition keys.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ ACTIVE, DRAINING, FENCED, REBUILDING = "active", "draining", "fenced", "rebuildi
 ROLE_SCOPE, ROLE_KEY = "role", "self"
 KNOWN_SCOPE = "roles"
 FENCE_SCOPE = "fence"
-STRIPES = 8
+_PARTITION_KEYS, _SORT_KEYS = 16, 16
+STRIPES = _PARTITION_KEYS * _SORT_KEYS
+FENCE_SCOPES = (FENCE_SCOPE, *(f"{FENCE_SCOPE}#{part:x}" for part in range(1, _PARTITION_KEYS)))
+"""Partition keys of the stripes. The first one holds those of versions before 0.3.0, too."""
 
 
 class RoleChanged(MeridianError):
@@ -62,7 +67,8 @@ class Role:
 
     def guard(self, stripe: int) -> Guard:
         """Return the condition check that holds while the region is active in this epoch."""
-        return Guard(FENCE_SCOPE, f"{stripe % STRIPES:x}", self._stripe)
+        part, key = divmod(stripe % STRIPES, _SORT_KEYS)
+        return Guard(FENCE_SCOPES[part], f"{key:x}", self._stripe)
 
     @property
     def _stripe(self) -> dict[str, Any]:
@@ -75,7 +81,7 @@ class Role:
 
 def read_role(control: ControlStorage) -> Role | None:
     """Read a region's role from its own control state, or None if it has none yet."""
-    value = next((value for key, value in control.get_all(ROLE_SCOPE) if key == ROLE_KEY), None)
+    value = control.get(ROLE_SCOPE, ROLE_KEY)
     return None if value is None else Role.parse(value)
 
 
@@ -92,14 +98,20 @@ def change_role(control: ControlStorage, before: Role | None, after: Role) -> No
 
 def set_stripes(control: ControlStorage, role: Role) -> None:
     """Make every stripe repeat the role, unless it has a later epoch."""
-    wanted = {f"{stripe:x}" for stripe in range(STRIPES)}
     while True:
-        held = {key: value for key, value in control.get_all(FENCE_SCOPE) if key in wanted}
-        stale = [key for key in sorted(wanted) if key not in held or held[key]["epoch"] < role.epoch]
+        held = control.get_scopes(FENCE_SCOPES)
+        guards = [role.guard(stripe) for stripe in range(STRIPES)]
+        found = {(guard.scope, guard.key): held[guard.scope].get(guard.key) for guard in guards}
+        stale = {place: value for place, value in found.items() if value is None or value["epoch"] < role.epoch}
         if not stale:
             return
-        for key in stale:
-            control.swap(FENCE_SCOPE, key, held.get(key), role._stripe)
+        control.swap_each({place: (value, role._stripe) for place, value in stale.items()})
+
+
+def known_role(control: ControlStorage, region: str) -> Role | None:
+    """Return what a region has recorded of another one's role; None if nothing."""
+    value = control.get(KNOWN_SCOPE, region)
+    return None if value is None else Role.parse(value)
 
 
 def known_roles(control: ControlStorage) -> dict[str, Role]:
@@ -111,7 +123,7 @@ def tell_role(controls: Iterable[ControlStorage], region: str, role: Role) -> No
     """Record in these regions the role of `region`, unless they know a later one."""
     for control in controls:
         while True:
-            before = next((value for key, value in control.get_all(KNOWN_SCOPE) if key == region), None)
+            before = control.get(KNOWN_SCOPE, region)
             if before is not None and int(before["epoch"]) >= role.epoch:
                 break
             if control.swap(KNOWN_SCOPE, region, before, role.value):

@@ -168,6 +168,10 @@ class Control(MemoryControl):
         swap = super().swap
         return bool(self.axe.swing(lambda: swap(scope, key, before, after)))
 
+    def get(self, scope: str, key: str) -> Value | None:
+        self._up()
+        return super().get(scope, key)
+
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Any:
         self._up()
         return super().get_all(scope, limit, after)
@@ -214,11 +218,11 @@ class Memories:
         table, control = self.tables[region], self.controls[region]
         others = [other for other in self.regions if other != region]
 
-        def ask_all() -> Any:
+        def ask_all(lanes: bool) -> Any:
             heard = {}
             for other in others:
                 if not self.controls[other].down:
-                    heard[other] = ask(self.controls[other], self.tables[other], region)
+                    heard[other] = ask(self.controls[other], self.tables[other], region, lanes)
             return heard, tuple(other for other in others if other not in heard)
 
         fence = Fence(

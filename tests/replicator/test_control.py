@@ -57,6 +57,28 @@ def test_a_value_is_swapped_only_for_the_one_that_was_read(control: ControlStora
     assert list(control.get_all("homes")) == [("claims", {"epoch": 2})]
 
 
+def test_scopes_are_read_together_and_values_one_by_one(control: ControlStorage) -> None:
+    control.put("one", {"a": {"n": 1}, "b": {"n": 2}})
+    control.put("other", {"a": {"n": 3}})
+    assert control.get_scopes(["one", "other", "neither"]) == {
+        "one": {"a": {"n": 1}, "b": {"n": 2}}, "other": {"a": {"n": 3}}, "neither": {}
+    }  # fmt: skip
+    assert control.get_scopes([]) == {}
+    assert control.get("one", "b") == {"n": 2}
+    assert control.get("one", "c") is control.get("neither", "a") is None
+
+
+def test_values_are_swapped_together_each_on_its_own_condition(control: ControlStorage) -> None:
+    many = {("one", f"k{n:03d}"): (None, {"n": n}) for n in range(60)}
+    control.swap_each(many)
+    control.swap_each({**many, ("other", "a"): (None, {"n": -1}), ("one", "k003"): ({"n": 3}, {"n": 30})})
+    control.swap_each({("one", "k004"): ({"n": 40}, {"n": 0}), ("one", "none"): ({"n": 1}, {"n": 0})})
+    control.swap_each({})
+    held = control.get_scopes(["one", "other"])
+    assert held["one"] == {f"k{n:03d}": {"n": n} for n in range(60)} | {"k003": {"n": 30}}
+    assert held["other"] == {"a": {"n": -1}}
+
+
 def test_a_swap_whose_answer_was_lost_knows_its_own_value(control: ControlStorage) -> None:
     assert control.swap("homes", "claims", None, {"epoch": 1})
     assert control.swap("homes", "claims", None, {"epoch": 1})  # sent again, it fails on what it wrote itself

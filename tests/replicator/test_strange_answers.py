@@ -21,7 +21,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.vector import EMPTY
 from replicator.eventstore.event_items import to_item
 from replicator.eventstore.storage import Insert
-from replicator.eventstore.store_errors import GuardFailed, LaneTaken, OutcomeUnknown
+from replicator.eventstore.store_errors import GuardBusy, GuardFailed, LaneTaken, OutcomeUnknown
 from replicator.runtime.settings import Settings
 from tests.replicator.servers import Engine, Reply, serving
 
@@ -76,16 +76,17 @@ ANSWERS: dict[str, Reply] = {
 
 
 class Strange(Engine):
-    """Answers writes by `write`, and reads by what it holds, or by `read` where that is given."""
+    """Answers writes by `once`, then by `write`, and reads by what it holds, or by `read` where that is given."""
 
     write: Reply = (200, b"{}")
     read: Reply | None = None
+    once: list[Reply] = []  # noqa: RUF012
     events: tuple[Event, ...] = ()
     guard: Guard | None = None
 
     def reply(self, operation: str, body: bytes) -> Reply:
         if operation not in READS:
-            return self.write
+            return self.once.pop(0) if self.once else self.write
         if self.read is not None:
             return self.read
         if operation == "BatchGetItem":
@@ -250,6 +251,34 @@ def test_a_swap_is_settled_by_what_is_there(engine: Strange, control: DynamoCont
     assert not control.swap("scope", "one", None, {"a": 3})
     with pytest.raises(RegionUnavailable):
         control.swap("scope", "one", {"a": 2}, {"a": 3})
+
+
+@pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError"])
+def test_busy_guards_are_named_at_once_and_a_busy_event_is_sent_again(
+    engine: Strange, settings: Settings, code: str
+) -> None:
+    storage, other = DynamoStorage(replace(settings, attempts=3)), Guard("fences", "other", {"open": True})
+    engine.write, before = cancelled([{"Code": "None"}, {"Code": code}, {"Code": "None"}]), engine.asked
+    with pytest.raises(GuardBusy, match=f"fences one is .*{code}") as busy:
+        storage.insert(chain(1), [GUARD, other])
+    assert other.key not in str(busy.value)
+    assert engine.asked == before + 1
+    engine.write = cancelled([{"Code": code}, {"Code": code}])
+    with pytest.raises(RegionUnavailable, match=code) as failed:
+        storage.insert(chain(1), [GUARD])
+    assert not isinstance(failed.value, GuardBusy)
+    assert engine.asked == before + 4
+
+
+def test_a_guard_that_is_busy_behind_a_lost_answer_leaves_the_outcome_unknown(engine: Strange, settings: Settings) -> None:
+    storage = DynamoStorage(replace(settings, attempts=2))
+    engine.once, engine.write = (
+        [ANSWERS["InternalServerError"]],
+        cancelled([{"Code": "None"}, {"Code": "TransactionConflict"}]),
+    )
+    with pytest.raises(OutcomeUnknown):
+        storage.insert(chain(1), [GUARD])
+    assert not engine.once
 
 
 # -- reads that are answered in part ---------------------------------------------------------------------------------

@@ -215,6 +215,7 @@ def test_an_operator_brings_back_events_of_any_region(plan: Plan, keys: str) -> 
 BEGINS = {
     "a role": (["role"], "Allow"),
     "a fence": (["fence"], "Allow"),
+    "a part of it": (["fence#a"], "Allow"),
     "both": (["role", "fence"], "Allow"),
     "more than that": (["role", "checkpoint#replicator"], "ImplicitDeny"),
     "what only begins alike": (["role#2"], "ImplicitDeny"),

@@ -14,7 +14,7 @@ locals {
 
   # Roles and fences of a region: what its writers take part in.
   role_and_fence = merge(
-    { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["role", "fence"] } },
+    { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["role", "fence", "fence#*"] } },
     local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
   )
 

@@ -3,15 +3,24 @@ emptied or restored does not write before it has been brought up."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 
+from replicator.control.control_storage import Guard
 from replicator.domain.errors import RegionUnavailable
-from replicator.domain.event import NewEvent
-from replicator.eventstore.store_errors import AppendContention, OutcomeUnknown
+from replicator.domain.event import Event, NewEvent
+from replicator.domain.names import LaneId
+from replicator.eventstore.store_errors import AppendContention, GuardBusy, OutcomeUnknown
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import (
     ACTIVE,
+    FENCE_SCOPES,
     FENCED,
+    STRIPES,
     Role,
     RoleChanged,
     change_role,
@@ -117,6 +126,74 @@ def test_peers_keep_what_they_were_told_last() -> None:
     for epoch in (2, 5, 3):
         tell_role(controls, EAST, Role(epoch, FENCED))
     assert [known_roles(control)[EAST].epoch for control in controls] == [5, 5]
+
+
+def test_a_write_whose_stripe_is_busy_takes_another_one() -> None:
+    memories = Memories()
+    store, table = memories.store(EAST, ["*"]), memories.tables[EAST]
+    store.append("user/homer", NEW)
+    tried: list[Guard] = []
+    insert = table.insert
+
+    def busy(events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        tried.extend(guards)
+        if len(tried) < 5:
+            raise GuardBusy(guards, "TransactionConflict")
+        return bool(insert(events, guards))
+
+    table.insert = busy  # type: ignore[method-assign]
+    store.append("user/homer", NEW)
+    assert len(set(map(str, tried))) > 1
+    assert len({guard.scope for guard in tried}) > 1
+    tried.clear()
+    table.insert = Mock(side_effect=GuardBusy(tried, "TransactionConflict"))  # type: ignore[method-assign]
+    with pytest.raises(RegionUnavailable, match=r"TransactionConflict; nothing was written"):
+        store.append("user/homer", NEW)
+    assert table.insert.call_count == 10
+
+
+def test_an_append_never_follows_events_of_another_epoch() -> None:
+    """While a write waits for its guard the region may have been fenced, restored and opened again."""
+    memories = Memories()
+    store, table, control = memories.store(EAST, ["*"]), memories.tables[EAST], memories.controls[EAST]
+    store.append("user/homer", NEW)
+    insert, opened = table.insert, read_role(control)
+    assert opened is not None
+
+    def busy(events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        table.insert = insert  # type: ignore[method-assign]
+        change_role(control, opened, replace(opened, epoch=3))
+        table.take_out(LaneId.from_key("us-east-1#user#homer"), 1)
+        memories.now += 2.0
+        raise GuardBusy(guards, "TransactionConflict")
+
+    table.insert = busy  # type: ignore[method-assign]
+    store.append("user/homer", NEW)
+    assert [event.sequence for event in store.read("user/homer")] == [1]
+
+
+def test_stripes_spread_evenly_over_partition_keys() -> None:
+    guards = [Role(1, ACTIVE).guard(stripe) for stripe in range(STRIPES)]
+    assert len({(guard.scope, guard.key) for guard in guards}) == STRIPES == 256
+    assert set(Counter(guard.scope for guard in guards).values()) == {16}
+    assert all(scope == "fence" or scope.startswith("fence#") for scope in FENCE_SCOPES)  # what policies allow
+
+
+def test_the_first_append_of_a_process_reads_one_item_at_each_peer() -> None:
+    memories = Memories()
+    load(memories, streams=3, events=2)
+    memories.copy_all()
+    fence_off(memories, WEST)  # so that the peers have recorded something
+    told: list[str] = []
+    for peer in (WEST, SOUTH):
+        control, table = memories.controls[peer], memories.tables[peer]
+        control.get = lambda scope, key, get=control.get: told.append(scope) or get(scope, key)  # type: ignore[method-assign, misc]
+        for spied in ("get_all", "get_scopes"):
+            setattr(control, spied, Mock(side_effect=AssertionError(f"{peer} is asked for more")))
+        for spied in ("index", "get", "read", "lanes"):
+            setattr(table, spied, Mock(side_effect=AssertionError(f"{peer} is asked for events")))
+    memories.store(EAST).append("user/0", NEW)
+    assert told == ["roles"] * 2
 
 
 # -- regions that come back --------------------------------------------------------------------------------------------
