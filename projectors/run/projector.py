@@ -17,7 +17,7 @@ import structlog
 
 from projectors.engine.engine import Engine
 from projectors.engine.failures import Failure
-from projectors.run.feed import SLICE, Feed, Folded, whole
+from projectors.run.feed import Feed, Folded, whole
 from projectors.run.view_quarantine import Poison, entries
 from replicator.claims.settler import Settler
 from replicator.control.backlog import Part
@@ -58,7 +58,6 @@ class Projector:
         self._settler = settler
         self._wall, self._monotonic = wall, monotonic
         self._looked = -math.inf
-        self._tried_to: LaneId | None = None
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -158,18 +157,16 @@ class Projector:
         self._looked = self._monotonic()
         for feed in self.feeds:
             feed.rounds.behind = True
+        self._poison.meet(self.store.regions)
         if self._mend():
             self._refusals.report(now=True)
 
     def _mend(self, lanes: Collection[LaneId] | None = None) -> bool:
         """Try lanes in quarantine again in every sink, these or some of all, and release the records of what is folded.
         Returns whether there were any."""
-        listed = self._poison.lanes(self.store.regions, self.feeds[0].engine.knows, replayed=lanes is not None)
-        names = sorted((lane for lane in listed if lanes is None or lane in lanes), key=lambda lane: lane.key)
-        if lanes is None:
-            behind = [lane for lane in names if self._tried_to is None or lane.key > self._tried_to.key]
-            names = (behind or names)[:SLICE]
-            self._tried_to = names[-1] if names else None
+        knows = self.feeds[0].engine.knows
+        listed = self._poison.next(knows) if lanes is None else self._poison.of_lanes(lanes, knows)
+        names = sorted(listed, key=lambda lane: lane.key)
         if not names:
             return False
         ends = {lane: self._last(lane, max(sequences_of(listed[lane]), default=1)) for lane in names}

@@ -11,13 +11,15 @@ import structlog
 from projectors.engine.failures import Failure, named, stranger
 from replicator.control.control_storage import Value
 from replicator.control.pointers import Pointers, Spans
-from replicator.control.quarantine import Quarantine, lane_of, projection_of
+from replicator.control.quarantine import Quarantine, by_lane, projection_of
 from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, sequence_key
 from replicator.replication.stream_records import Refused
 from replicator.runtime.wall_clock import wall_clock
 
 log = structlog.get_logger()
 
+SLICE = 50
+"""Number of lanes that are tried again at once."""
 _RECORD = "record"
 """Marker in place of a projection: a record of the stream was no event."""
 
@@ -57,40 +59,44 @@ class Poison:
         self._link = link
         self._letters = letters
         self._wall = wall
+        self._tried_to = ""
 
     def record(self, found: Sequence[Entry], replayed: Collection[LaneId] = ()) -> None:
         """Record each once, and send each once to the dead letters (again if killed between the two). Entries that were
         replayed from there and failed go back there. Raises RegionUnavailable when that cannot be done."""
         if not found:
             return
-        known = dict(self._quarantine.records())
         for each in found:
-            new = each.key not in known
+            new = self._quarantine.held(each.key) is None
             if self._letters is not None and each.lanes and (new or not each.lanes.keys().isdisjoint(replayed)):
                 cause = {"event": each.key, "error": each.reason}
                 self._letters(str(Pointers(self._link, each.lanes, self._wall(), cause=cause)))
             if new:
                 log.error("projector.quarantined", item=each.key, reason=each.reason)
-                known[each.key] = self._quarantine.add(each.key, each.reason)
+                self._quarantine.add(each.key, each.reason)
 
-    def lanes(
-        self, regions: Iterable[str], knows: Callable[[str], bool], replayed: bool = False
-    ) -> dict[LaneId, dict[str, Value]]:  # fmt: skip
-        """Return the records by lane. Records of regions that were unknown, and are known now, are released. A stream record
-        that was sent to the dead letters stands until it is replayed from there. A record of a projection that this process
-        does not know, as another one has newer code, stands until a process that `knows` it has tried again."""
-        known, found = {stranger(region) for region in regions}, dict[LaneId, dict[str, Value]]()
-        records = dict(self._quarantine.records())
-        for key, value in records.items():
-            version = projection_of(key)
-            if not version or knows(version):  # a projection may be called `record`, too
-                waits = False
-            else:
-                waits = version != _RECORD or (self._letters is not None and not replayed)
-            if (lane := lane_of(key)) is not None and not waits:
-                found.setdefault(lane, {})[key] = value
-        self.release({key: value for key, value in records.items() if key in known})
+    def of_lanes(self, lanes: Collection[LaneId], knows: Callable[[str], bool]) -> dict[LaneId, dict[str, Value]]:
+        """Return all records of these lanes. A record of a projection that this process does not know, as another one has
+        newer code, stands until a process that `knows` it has tried again."""
+        records = {key: value for key, value in self._quarantine.records() if self._retried(key, knows, replayed=True)}
+        return {lane: found for lane, found in by_lane(records).items() if lane in lanes}
+
+    def next(self, knows: Callable[[str], bool]) -> dict[LaneId, dict[str, Value]]:
+        """Return records to try again, as `of_lanes`, of some lanes after those of the last call. A stream record that was
+        sent to the dead letters stands until it is replayed from there."""
+        found, self._tried_to = self._quarantine.some(self._tried_to, SLICE, lambda key: self._retried(key, knows))
         return found
+
+    def meet(self, regions: Iterable[str]) -> None:
+        """Release the records of regions that were unknown, and are known now."""
+        held = {key: self._quarantine.held(key) for key in map(stranger, regions)}
+        self.release({key: value for key, value in held.items() if value is not None})
+
+    def _retried(self, key: str, knows: Callable[[str], bool], replayed: bool = False) -> bool:
+        version = projection_of(key)
+        if not version or knows(version):  # a projection may be called `record`, too
+            return True
+        return version == _RECORD and (self._letters is None or replayed)
 
     def release(self, records: Mapping[str, Value]) -> None:
         """Release these records, which have been dealt with."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from replicator.control.control_storage import ControlStorage, Value, fitting
@@ -11,6 +11,8 @@ from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key
 
 _MAX_REASON = 2_000
 _MAX_ITEM = 5_000
+PAGE = 200
+"""Number of records that are looked at in one go."""
 
 
 class Quarantine:
@@ -37,13 +39,29 @@ class Quarantine:
         """Return (event id, {reason, held, refused}) of everything that was refused and not released since."""
         return [(value.get("item", key), value) for key, value in self._control.get_all(self._scope)]
 
-    def lanes(self) -> dict[LaneId, dict[str, Value]]:
-        """Return the records of events and heads by lane. Records without a lane are left out."""
+    def some(
+        self, after: str, lanes: int, wanted: Callable[[str], bool] = lambda key: True
+    ) -> tuple[dict[LaneId, dict[str, Value]], str]:
+        """Return records of at most so many lanes, by lane, and the key of the last record that was looked at: a bounded
+        number, in the order of their keys behind `after`, and from the beginning again at the end. Records without a lane,
+        and those not `wanted`, are left out."""
+        page = list(self._control.get_all(self._scope, PAGE, fitting(after) if after else ""))
+        if not page and after:
+            page, after = list(self._control.get_all(self._scope, PAGE)), ""
         found: dict[LaneId, dict[str, Value]] = {}
-        for key, value in self.records():
-            if (lane := lane_of(key)) is not None:
+        for held, value in page:
+            key = value.get("item", held)
+            lane = lane_of(key) if wanted(key) else None
+            if lane is not None:
+                if lane not in found and len(found) == lanes:
+                    break
                 found.setdefault(lane, {})[key] = value
-        return found
+            after = key
+        return found, after
+
+    def held(self, event_id: str) -> Value | None:
+        """Return the record of one event; None if there is none."""
+        return self._control.get(self._scope, fitting(event_id))
 
     def count(self) -> int:
         """Count the refused events: one that several projections refused counts once."""
@@ -52,6 +70,15 @@ class Quarantine:
     def release(self, records: Mapping[str, Value]) -> None:
         """Remove these records, unless they were renewed meanwhile: their cause has been resolved."""
         self._control.delete(self._scope, {fitting(key): value for key, value in records.items()})
+
+
+def by_lane(records: Mapping[str, Value]) -> dict[LaneId, dict[str, Value]]:
+    """Return the records of events and heads by lane. Records without a lane are left out."""
+    found: dict[LaneId, dict[str, Value]] = {}
+    for key, value in records.items():
+        if (lane := lane_of(key)) is not None:
+            found.setdefault(lane, {})[key] = value
+    return found
 
 
 def event_of(key: str) -> str:

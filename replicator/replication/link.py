@@ -72,7 +72,7 @@ class Link:
         self._rounds = Rounds(backlog, FEW_SLICE, copier.monotonic, PAUSE_SECONDS)
         self._log = structlog.get_logger().bind(region=source, link=self.name)
         self._down_at = self._slow_until = self._looked = -math.inf
-        self._mended_to: LaneId | None = None
+        self._mended_to = ""
         self._busy = threading.Lock()
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -272,13 +272,10 @@ class Link:
 
     def _mend(self) -> None:
         """Retry lanes in quarantine, some at a time, and release those that are complete at the peer."""
-        listed = {lane: records for lane, records in self.copier.quarantine.lanes().items() if lane.region == self._source}
-        names = sorted(listed, key=lambda lane: lane.key)
-        behind = [lane for lane in names if self._mended_to is None or lane.key > self._mended_to.key]
-        chosen = (behind or names)[:SLICE]
+        listed, self._mended_to = self.copier.quarantine.some(self._mended_to, SLICE)
+        chosen = [lane for lane in listed if lane.region == self._source]
         if not chosen:
             return
-        self._mended_to = chosen[-1]
         self.copier.look_again()
         left = self.copier.catch_up(chosen)
         caught_up = [lane for lane in chosen if lane not in left and lane not in self.copier.stopped]

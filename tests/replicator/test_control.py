@@ -11,7 +11,7 @@ from replicator.control.backlog import TableBacklog
 from replicator.control.checkpoints import Checkpoints
 from replicator.control.control_storage import ControlStorage, fitting
 from replicator.control.memory_control import MemoryControl
-from replicator.control.quarantine import Quarantine, select
+from replicator.control.quarantine import PAGE, Quarantine, by_lane, select
 from replicator.domain.errors import InvalidName, RegionUnavailable
 from replicator.domain.names import LaneId, StreamId
 from replicator.runtime.settings import Settings
@@ -137,7 +137,7 @@ def test_an_event_that_many_projections_refuse_is_counted_once(control: ControlS
 
 
 def test_records_are_found_by_lane(control: ControlStorage) -> None:
-    found = refuse(control, *LISTED).lanes()
+    found = by_lane(dict(refuse(control, *LISTED).records()))
     assert {lane.key: sorted(records) for lane, records in found.items()} == {
         HOMER: sorted(LISTED[:4]),
         LISA: sorted(LISTED[4:6]),
@@ -160,6 +160,28 @@ def test_records_are_found_by_lane(control: ControlStorage) -> None:
 def test_an_event_a_lane_or_a_projection_names_its_records(what: str, chosen: list[str]) -> None:
     records = dict(refuse(MemoryControl(), *LISTED).records())
     assert sorted(select(records, what)) == sorted(chosen)
+
+
+def test_quarantine_is_gone_through_some_lanes_at_a_time_and_from_the_beginning_again() -> None:
+    keys = [f"us-east-1#user#u{lane:03d}#{sequence:016d}" for lane in range(300) for sequence in (1, 2, 3)]
+    quarantine = refuse(MemoryControl(), *keys, "us-east-1>eu-west-1")
+    after, seen = "", []
+    for _ in range(21):
+        found, after = quarantine.some(after, 50)
+        assert len(found) <= 50
+        seen += [key for records in found.values() for key in records]
+    assert sorted(seen[: len(keys)]) == keys, "each once"
+    assert seen[len(keys) : len(keys) + 6] == keys[:6], "and again"
+    first, end = quarantine.some("", 1000, lambda key: key.endswith("3"))
+    assert all(list(records) == [key] and key.endswith("3") for records in first.values() for key in records)
+    assert end == keys[PAGE - 1], "however few of them are wanted, no more are read"
+    assert quarantine.some(keys[-1], 2)[0].keys() == {
+        LaneId.from_key("us-east-1#user#u000"),
+        LaneId.from_key("us-east-1#user#u001"),
+    }
+    assert refuse(MemoryControl()).some("a", 2) == ({}, "")
+    assert quarantine.held(keys[7])
+    assert quarantine.held("us-east-1#user#u000#0000000000000009") is None
 
 
 def test_what_a_sort_key_cannot_hold_is_kept_all_the_same(control: ControlStorage) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from chaos.fleet.virtual_time import VirtualPool, VirtualTime
 from replicator.control.memory_control import MemoryControl
-from replicator.control.quarantine import Quarantine
+from replicator.control.quarantine import Quarantine, by_lane
 from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
@@ -164,7 +164,7 @@ class World:
             except RegionUnavailable:
                 left = batch
             self.longest = max(self.longest, self.time.now() - began)
-            stopped = self.quarantine.lanes()
+            stopped = by_lane(dict(self.quarantine.records()))
             for event in batch:
                 if event not in left and event.lane not in stopped:
                     held = self.peer.get([(event.lane, event.sequence)])
@@ -206,7 +206,7 @@ class World:
         waiting = set[LaneId]()
         self.time.spawn(lambda: waiting.update(self.copier(0.0).catch_up(sorted(set(self.backlog), key=str))))
         self.time.run()
-        stopped, after = self.quarantine.lanes(), everything(self.peer)
+        stopped, after = by_lane(dict(self.quarantine.records())), everything(self.peer)
         for lane, held in self.before.items():
             assert after[lane][: len(held)] == held, "nothing was overwritten"
         for lane in set(self.lanes) - set(stopped):

@@ -213,6 +213,26 @@ def test_refusals_count_every_scope_that_the_region_has(east: Region) -> None:
     assert east.metric("Quarantined") == [111]
 
 
+def test_of_many_processes_one_counts_in_half_a_minute_and_the_others_read_what_it_counted(east: Region) -> None:
+    def report(now: bool = False) -> float:
+        told: list[float] = []
+        Refusals(EAST, east.control, [EAST], lambda _, v: told.append(v["Quarantined"]), lambda: east.now).report(now)
+        return told[0]
+
+    Quarantine(east.control, EAST).add("e0", "why")
+    assert report() == 1
+    Quarantine(east.control, EAST).add("e1", "why")
+    east.now += 29_999
+    assert report() == 1
+    assert report(now=True) == report() == 2, "who has refused something counts, for the others, too"
+    Quarantine(east.control, EAST).add("e2", "why")
+    east.now += 30_000
+    assert report() == 3
+    east.now -= 60_000  # a clock that is behind the one that counted
+    Quarantine(east.control, EAST).add("e3", "why")
+    assert report() == 4
+
+
 @pytest.mark.parametrize(("external", "count"), [("", 0), ("accounts:Accounts", 1)])
 def test_refusals_count_what_cannot_be_published_where_external_events_are(external: str, count: int) -> None:
     told: list[float] = []
