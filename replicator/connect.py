@@ -211,13 +211,15 @@ def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
 def connect_redrive(settings: Settings) -> Redrive:
     """Return the redrive, which recovers stream batches of the settings' region that an event source mapping gave up."""
     from replicator.aws import clients
+    from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
     from replicator.aws.redrive import Redrive
     from replicator.aws.sqs import QueueBacklog
     from replicator.control.backlog import VIEWS
 
     backlogs = {target: QueueBacklog.connect(settings, target) for target in (*settings.peers, VIEWS)}
-    return Redrive(settings.region, DynamoStorage(settings), clients.streams(settings, settings.region), backlogs)
+    home, streams = DynamoStorage(settings), clients.streams(settings, settings.region)
+    return Redrive(settings.region, settings.regions, home, DynamoControl(settings), streams, backlogs)
 
 
 # -- external events ---------------------------------------------------------------------------------------------------

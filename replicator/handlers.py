@@ -42,7 +42,7 @@ def publish(event: Message, context: Any) -> Answer:
 
 def redrive(event: Message, context: Any) -> Answer:
     """Handle stream batches that an event source mapping gave up: put pointers to their events on the backlogs."""
-    return _redrive().redrive(event["Records"])
+    return _redrive().redrive(event["Records"], time_left(context))
 
 
 @cache

@@ -81,8 +81,8 @@ class MeteredTable:
             page, more = self._ask("Query", 1, lambda: self._page(events))
             yield from page
 
-    def index(self, region: str) -> Iterator[LaneId]:
-        return self.table.index(region)
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
+        return self.table.index(region, after)
 
     def identity(self) -> str:
         return self._ask("DescribeTable", 1, self.table.identity)

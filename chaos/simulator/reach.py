@@ -74,8 +74,8 @@ class Reached:
     ) -> Iterator[Event]:
         return self._ask(lambda table: table.read(lane, first, last, limit=limit, reverse=reverse))
 
-    def index(self, region: str) -> Iterator[LaneId]:
-        return self._ask(lambda table: table.index(region))
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
+        return self._ask(lambda table: table.index(region, after))
 
     def identity(self) -> str:
         return self._ask(lambda table: table.identity())

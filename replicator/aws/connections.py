@@ -14,10 +14,11 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ from urllib3.util import wait_for_read
 
 from replicator.aws.clients import Failed
 
+_reading_certificates = Lock()
 _KEPT = 50
 """Maximum number of idle connections that are kept open."""
 
@@ -99,14 +101,16 @@ class Direct:
         else:
             self._make = lambda: http.client.HTTPConnection(host, port, timeout=connect_timeout)
         self._idle: deque[http.client.HTTPConnection] = deque()
+        # One after the other, forty connections to a region 200 ms away would take sixteen seconds.
+        self._opening = ThreadPoolExecutor(_KEPT, thread_name_prefix="connect")
 
     def post(self, posts: Iterable[Post | Failed], at_once: int = 1) -> Iterator[Answer | Failed]:
-        begun: deque[_Sent | Failed] = deque()
+        begun: deque[_Sent | Failed | Future[_Sent | Failed]] = deque()
         silent = 0  # number of consecutive requests without a response in time
 
         def finish() -> Answer | Failed:
             nonlocal silent
-            answer = self._finish(begun.popleft())
+            answer = self._finish(_result(begun.popleft()))
             silent = silent + 1 if isinstance(answer, ReadTimeoutError | ConnectTimeoutError) else 0
             return answer
 
@@ -118,28 +122,35 @@ class Direct:
                     begun.append(each)
                 elif silent >= at_once or any(isinstance(other, ConnectTimeoutError) for other in begun):
                     begun.append(ConnectTimeoutError(endpoint_url=self._url, error="no response: not sent"))
+                elif (kept := self._kept()) is not None:
+                    begun.append(self._send(kept, each))
+                elif at_once == 1:
+                    begun.append(self._open(each))
                 else:
-                    begun.append(self._begin(each))
+                    begun.append(self._opening.submit(self._open, each))
             while begun:
                 yield finish()
         finally:  # their responses are no longer read
             for left in begun:
-                if isinstance(left, _Sent):
-                    left.connection.close()
+                if isinstance(left, Future):
+                    left.add_done_callback(lambda opened: _drop(opened.result()))
+                else:
+                    _drop(left)
 
-    def _begin(self, post: Post) -> _Sent | Failed:
-        """Send a request."""
-        connection = self._kept()
-        if connection is None:
-            try:
-                connection = self._make()
-            except Exception as error:  # no certificates at the configured path
-                return self._unreached(error)
-            try:
-                connection.connect()
-            except Exception as error:
-                connection.close()
-                return self._unreached(error)
+    def _open(self, post: Post) -> _Sent | Failed:
+        """Open a connection and send a request."""
+        try:
+            connection = self._make()
+        except Exception as error:  # no certificates at the configured path
+            return self._unreached(error)
+        try:
+            connection.connect()
+        except Exception as error:
+            connection.close()
+            return self._unreached(error)
+        return self._send(connection, post)
+
+    def _send(self, connection: http.client.HTTPConnection, post: Post) -> _Sent | Failed:
         deadline = time.monotonic() + self._read_timeout
         try:
             connection.sock.settimeout(self._read_timeout)
@@ -203,10 +214,24 @@ class Direct:
         return HTTPClientError(error=error)
 
 
-@cache
+def _result(sent: _Sent | Failed | Future[_Sent | Failed]) -> _Sent | Failed:
+    return sent.result() if isinstance(sent, Future) else sent
+
+
+def _drop(sent: _Sent | Failed) -> None:
+    if isinstance(sent, _Sent):
+        sent.connection.close()
+
+
 def _trusting(verify: str | None) -> ssl.SSLContext:
     """Return the TLS context, as strict as botocore's. Reading all certificates takes 20 ms: done once, for the first
     connection."""
+    with _reading_certificates:
+        return _trusted(verify)
+
+
+@cache
+def _trusted(verify: str | None) -> ssl.SSLContext:
     trusted = ssl.create_default_context(cafile=verify or os.environ.get("REQUESTS_CA_BUNDLE") or get_cert_path(True))
     trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
     trusted.set_alpn_protocols(["http/1.1"])

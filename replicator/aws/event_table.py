@@ -16,7 +16,7 @@ from replicator.domain.errors import InvalidName, RegionRefuses, RegionUnavailab
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId, parse_sequence_key, sequence_key
 from replicator.eventstore.event_items import from_item, insert_statement, parameters
-from replicator.eventstore.models import INDEX_PARTS, LANES_INDEX, index_key
+from replicator.eventstore.models import INDEX_PARTS, LANES_INDEX, index_key, index_part
 from replicator.eventstore.storage import Insert, Position, check_transaction
 from replicator.eventstore.store_errors import GuardBusy, GuardFailed, LaneTaken, OutcomeUnknown
 from replicator.runtime.retries import Transient, transient
@@ -268,14 +268,18 @@ class DynamoStorage:
         if key is not None:
             yield from _lane_end(key, sequence)
 
-    def index(self, region: str) -> Iterator[LaneId]:
-        for part in range(INDEX_PARTS):
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
+        begun = 0 if after is None else index_part(after)
+        for part in range(begun, INDEX_PARTS):
+            behind = after is not None and part == begun
             request: dict[str, Any] = {
                 "TableName": self._table,
                 "IndexName": LANES_INDEX,
-                "KeyConditionExpression": "begins = :part",
+                "KeyConditionExpression": f"begins = :part{' AND pk > :after' if behind else ''}",
                 "ExpressionAttributeValues": {":part": {"S": index_key(region, part)}},
             }
+            if after is not None and behind:
+                request["ExpressionAttributeValues"][":after"] = {"S": after.key}
             while True:
                 page = self._read("Query", request, "Items")
                 for item in page["Items"]:

@@ -60,10 +60,10 @@ class MemoryStorage:
         chosen = [e for s, e in events if s >= first and (last is None or s <= last)]
         yield from chosen[:limit]
 
-    def index(self, region: str) -> Iterator[LaneId]:
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
         with self._lock:
             found = [lane for lane, events in sorted(self._lanes.items()) if lane.region == region and 1 in events]
-        yield from found
+        yield from (lane for lane in found if after is None or lane > after)
 
     def identity(self) -> str:
         return self._identity

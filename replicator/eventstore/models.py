@@ -63,9 +63,14 @@ def index_key(region: str, part: int) -> str:
     return f"{region}#{part:x}"
 
 
+def index_part(lane: LaneId) -> int:
+    """Return the partition of the index that a lane is in."""
+    return sha256(lane.key.encode()).digest()[0] % INDEX_PARTS
+
+
 def begins(event: Event) -> str:
     """Return the index key of a lane that begins with this event."""
-    return index_key(event.region, sha256(event.lane.key.encode()).digest()[0] % INDEX_PARTS)
+    return index_key(event.region, index_part(event.lane))
 
 
 class LanesIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call]

@@ -74,9 +74,9 @@ class LaneStorage(Protocol):
     ) -> Iterator[Event]:
         """Read the lane's events from `first` to `last`, both included, strongly consistent, a page at a time."""
 
-    def index(self, region: str) -> Iterator[LaneId]:
-        """Return `region`'s lanes that have their first event here. Reads one key per lane; lanes begun within the last
-        second may be missing."""
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
+        """Return `region`'s lanes that have their first event here, in an order that stays, behind the lane `after`. Reads
+        one key per lane; lanes begun within the last second may be missing."""
 
     def identity(self) -> str:
         """Return a text that stays the same for the lifetime of the table: a table that was recreated or restored from a

@@ -102,9 +102,9 @@ class Table(MemoryStorage):
         self.reads += len(positions)
         return {position: _checked(event) for position, event in super().get(positions).items()}
 
-    def index(self, region: str) -> Any:
+    def index(self, region: str, after: LaneId | None = None) -> Any:
         self._up()
-        return super().index(region)
+        return super().index(region, after)
 
     def take_out(self, lane: LaneId, sequence: int, noticed: bool = True) -> None:
         """Remove an event, which nobody may."""

@@ -29,7 +29,7 @@ from botocore.exceptions import (
 )
 
 from replicator.aws import clients
-from replicator.aws.connections import Answer, Direct, Post, ThroughBotocore, _trusting
+from replicator.aws.connections import Answer, Direct, Post, ThroughBotocore, _trusted
 from replicator.aws.dynamodb_api import Wire
 from replicator.runtime.settings import Settings
 from tests.processes import wait_until
@@ -230,7 +230,44 @@ def test_who_takes_no_connection_in_time_is_tried_once_a_window(monkeypatch: pyt
     monkeypatch.setattr(socket, "create_connection", connect)
     answers = post(direct(9), *[b"x"] * 40)
     assert {type(answer) for answer in answers} == {ConnectTimeoutError}
-    assert len(tried) == 1
+    assert len(tried) <= 4
+
+
+def test_connections_are_opened_at_the_same_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a region 200 ms away forty of them, one after the other, would take eight seconds, and twice that with TLS."""
+    together, connect = threading.Barrier(4), socket.create_connection
+
+    def connecting(*given: Any, **more: Any) -> socket.socket:
+        together.wait(timeout=30)  # broken if one of them has to wait for another
+        return connect(*given, **more)
+
+    monkeypatch.setattr(socket, "create_connection", connecting)
+    bodies = [b"1", b"2", b"3", b"4"]
+    assert [answer.content for answer in post(direct(server.port), *bodies) if isinstance(answer, Answer)] == bodies
+
+
+def test_a_connection_that_opens_when_nobody_waits_for_it_any_more_is_closed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens, connect, lock = threading.Event(), socket.create_connection, threading.Lock()
+    opened = []
+
+    def connecting(*given: Any, **more: Any) -> socket.socket:
+        with lock:
+            opened.append(1)
+            late = len(opened) > 1
+        if late:
+            opens.wait(timeout=30)
+        return connect(*given, **more)
+
+    monkeypatch.setattr(socket, "create_connection", connecting)
+    answers = direct(server.port).post([Post({}, b"x"), Post({}, b"x")], 2)
+    closing = threading.Thread(target=lambda: (next(answers), answers.close()))  # type: ignore[attr-defined]
+    closing.start()
+    wait_until(lambda: len(opened) == 2, "both are being opened")
+    opens.set()
+    closing.join()
+    wait_until(lambda: server.seen.connections == 2 and server.seen.closed >= 1, "the second one is closed")
 
 
 def test_one_slow_answer_among_good_ones_is_waited_for_alone(server: Server) -> None:
@@ -357,13 +394,13 @@ def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(
         monkeypatch.delenv(name, raising=False)
     for name, value in (("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), (bundle, str(path))):
         monkeypatch.setenv(name, value)
-    _trusting.cache_clear()
+    _trusted.cache_clear()
     with fresh_session(), secured(path) as server:
         settings = Settings(REGION, endpoints={REGION: f"https://127.0.0.1:{server.port}"})
         with pytest.raises(HTTPClientError, match="not a JSON object"):  # it came, and the server says the same back: a list
             Wire(clients.dynamodb(settings, REGION), settings).send("ListTables", "[]")
         assert server.seen.bodies == [b"[]"]
-    _trusting.cache_clear()
+    _trusted.cache_clear()
 
 
 # -- proxies --------------------------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ class Network:
     def identity(self) -> str:
         return self._ask(self.table.identity)
 
-    def index(self, region: str) -> Iterator[LaneId]:
-        return self.table.index(region)
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
+        return self.table.index(region, after)
 
     def lanes(self) -> Iterator[tuple[LaneId, int]]:
         return self.table.lanes()

@@ -274,6 +274,18 @@ def test_lanes_names_every_lane_with_its_last_sequence(storage: LaneStorage) -> 
     assert len(list(storage.lanes())) == len(lanes)
 
 
+def test_the_index_lists_a_region_s_lanes_from_any_of_them_on(storage: LaneStorage) -> None:
+    lanes = [LaneId("us-east-1", StreamId("user", f"u{n}")) for n in range(60)]
+    storage.insert_each([event for lane in lanes for event in chain(lane, 1)])
+    storage.insert_each(chain(LaneId("eu-west-1", StreamId("user", "u1")), 1))
+    storage.insert_each(chain(lanes[0], 2)[1:])
+    listed = list(storage.index("us-east-1"))
+    assert sorted(listed) == sorted(lanes)
+    for after in (0, 7, 30, 58, 59):
+        assert list(storage.index("us-east-1", listed[after])) == listed[after + 1 :]
+    assert list(storage.index("sa-east-1")) == list(storage.index("sa-east-1", lanes[3])) == []
+
+
 @pytest.mark.parametrize("copied", [False, True], ids=["insert", "insert_each"])
 def test_what_was_stored_reads_back_byte_for_byte(storage: LaneStorage, copied: bool) -> None:
     observed = VersionVector({"us-east-1": 3, "eu-west-1": 9_999_999_999_999_999})

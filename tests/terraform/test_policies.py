@@ -327,7 +327,8 @@ NEEDS = {
     ],
     "redrive": [
         ("dynamodb:GetShardIterator", f"{events(OWN)}/stream/2026"),
-        *((f"dynamodb:{action}", resource) for action in ("Query", "Scan") for resource in (events(OWN), lanes())),
+        *(("dynamodb:Query", resource) for resource in (lanes(), table("control"))),
+        ("dynamodb:BatchWriteItem", table("control")),
         ("sqs:ReceiveMessage", queue("failed-batches")),
         ("sqs:SendMessage", queue("backlog-views")),
         ("sqs:SendMessage", queue("backlog-eu-west-1")),

@@ -98,8 +98,8 @@ class Paced:
     ) -> Iterator[Event]:
         return self._storage.read(lane, first, last, limit=limit, reverse=reverse)
 
-    def index(self, region: str) -> Iterator[LaneId]:
-        return self._storage.index(region)
+    def index(self, region: str, after: LaneId | None = None) -> Iterator[LaneId]:
+        return self._storage.index(region, after)
 
     def identity(self) -> str:
         return self._storage.identity()

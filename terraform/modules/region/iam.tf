@@ -64,13 +64,7 @@ locals {
       Action   = ["dynamodb:Query"]
       Resource = [local.table_arns.events]
     }
-    scan_events = {
-      Sid      = "FindLanes"
-      Effect   = "Allow"
-      Action   = ["dynamodb:Query", "dynamodb:Scan"]
-      Resource = [local.table_arns.events, local.lanes_arn]
-    }
-    # All lanes of the region are compared with a peer whose table was replaced.
+    # All lanes are compared: with a peer whose table was replaced, or when the stream has lost records.
     list_own_lanes = {
       Sid      = "ListOwnLanes"
       Effect   = "Allow"
@@ -355,7 +349,8 @@ locals {
       local.can.defer_to_peers, local.can.consume_peers,
     ]
     redrive = [
-      local.can.read_stream, local.can.scan_events, local.can.consume_failed_batches, local.can.defer_to_all,
+      local.can.read_stream, local.can.list_own_lanes, local.can.keep_control, local.can.consume_failed_batches,
+      local.can.defer_to_all,
     ]
     publish = [
       local.can.read_bus, local.can.list_streams, local.can.query_events, local.can.keep_control, local.can.publish,
