@@ -19,6 +19,7 @@ from replicator.replication.invocation import GAP_SECONDS
 from replicator.replication.link import Link
 from replicator.replication.link_state import LinkState
 from replicator.replication.peer_tables import PeerTables
+from replicator.runtime.metrics import embedded
 
 _POOL = 8
 """Threads of a function's pool."""
@@ -35,6 +36,11 @@ class Copied:
     lost: int
     longest: float
     """Seconds of the longest invocation."""
+    busy: float = 0.0
+    """Seconds of all invocations."""
+    invocations: int = 0
+    log_bytes: int = 0
+    """Bytes of metrics."""
 
 
 class CopyFleet:
@@ -48,17 +54,21 @@ class CopyFleet:
         self._home = MeteredTable(self._at_home, self._time, 0.005)
         self._peer = MeteredTable(self._at_peer, self._time, round_trip)
         self._control = MemoryControl()
+        self._logged = 0
         for storage in (self._at_home, self._at_peer):
             storage.insert_each(begun(load.lanes))
 
     def run(self) -> Copied:
         """Copy the load. Raises what a sandbox raised."""
         mapping = Mapping(self._load, self._time, self._sandbox)
-        return self._found(mapping.run(self._at_home), mapping.longest)
+        found = self._found(mapping.run(self._at_home))
+        return replace(found, longest=mapping.longest, busy=mapping.busy, invocations=mapping.invocations)
 
-    def _found(self, seconds: float, longest: float = 0.0) -> Copied:
+    def _found(self, seconds: float) -> Copied:
         here, there = (sum(last for _, last in storage.lanes()) for storage in (self._at_home, self._at_peer))
-        return Copied(self._load.events, self._peer.bill, self._home.bill, seconds, here - there, longest)
+        return Copied(
+            self._load.events, self._peer.bill, self._home.bill, seconds, here - there, 0.0, log_bytes=self._logged
+        )
 
     def catch_up(self) -> Copied:
         """Append the load at home while the peer is away, put it on the backlog, and let one cold sandbox drain that."""
@@ -80,8 +90,7 @@ class CopyFleet:
         copier = Copier(self._home, self._peer, quarantine, pool, LinkState(), log, time.now, time.sleep, self._patience)
         backlog = TableBacklog(self._control, name, time.wall)
         peers = PeerTables(self._control, time.wall, owner=name)
-        return Link(HOME, PEER, copier, backlog, peers, _nowhere, time.wall)
+        return Link(HOME, PEER, copier, backlog, peers, self._emit, time.wall)
 
-
-def _nowhere(dimensions: Any, values: Any) -> None:
-    """Emit no metric."""
+    def _emit(self, dimensions: Any, values: Any) -> None:
+        self._logged += len(embedded(dimensions, values)) + 1

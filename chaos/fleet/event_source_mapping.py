@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from zlib import crc32
 
 from chaos.fleet.virtual_time import VirtualTime
@@ -37,7 +38,8 @@ class Load:
 
     `rate` is in events a second, for all lanes together; a sandbox is replaced by a new one after `life` batches. With
     `in_turn` each lane gets one event after another, so that a batch has at most one of each; otherwise lanes are chosen by
-    chance, the first one for the share `hot` of all events.
+    chance, the first one for the share `hot` of all events. A batch is handed out `window` seconds after its first record or
+    when it is full. An invocation takes `overhead` seconds of processor time, and `processor` for each event.
     """
 
     lanes: int
@@ -50,6 +52,9 @@ class Load:
     life: int = 200
     in_turn: bool = False
     hot: float = 0.0
+    window: float = 0.0
+    overhead: float = 0.0
+    processor: float = 0.0
     seed: int = 1
 
 
@@ -61,6 +66,10 @@ class _Records:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def waiting(self, size: int, now: float) -> int:
+        """Return the number of records that are there now: none, some (1) or `size` or more (2)."""
+        return sum(at <= now for place in (0, size - 1) for at, _ in islice(self._records, place, place + 1))
 
     def add(self, at: float, event: Event) -> None:
         self._records.append((at, event))
@@ -74,14 +83,15 @@ class _Records:
 
 class Mapping:
     """Event source mapping of the home region's stream: it hands the load out to sandboxes. `start` makes a cold one.
-    `longest` is the longest invocation, in seconds."""
+    `longest` is the longest invocation and `busy` the sum of all `invocations`, in seconds."""
 
     def __init__(self, load: Load, time: VirtualTime, start: Callable[[], Sandbox]) -> None:
         self.load = load
         self.time = time
         self._start = start
         self._random = random.Random(load.seed)
-        self.longest = 0.0
+        self.longest = self.busy = 0.0
+        self.invocations = 0
         self._idle = [(start(), load.life) for _ in range(load.sandboxes)]
 
     def run(self, home: MemoryStorage) -> float:
@@ -112,6 +122,8 @@ class Mapping:
 
     def _poll(self, records: _Records) -> None:
         while records:
+            if self.load.window and records.waiting(self.load.batch, self.time.now()) == 1:
+                self.time.sleep(self.load.window)
             batch: Sequence[Event] = records.batch(self.load.batch, self.time.now())
             if not batch:
                 self.time.sleep(_POLL_SECONDS)
@@ -124,8 +136,10 @@ class Mapping:
             self.time.sleep(0.01)
         sandbox, life = self._idle.pop(self._random.randrange(len(self._idle)))
         began = self.time.now()
+        self.time.sleep(self.load.overhead + self.load.processor * len(events))
         left = sandbox(events)
-        self.longest = max(self.longest, self.time.now() - began)
+        took = self.time.now() - began
+        self.longest, self.busy, self.invocations = max(self.longest, took), self.busy + took, self.invocations + 1
         self._idle.append((sandbox, life - 1) if life > 1 else (self._start(), self.load.life))
         return left
 
@@ -138,5 +152,9 @@ def begun(lanes: int) -> list[Event]:
 def _next(lane: LaneId, last: Event | None) -> Event:
     """Return an event of about 400 bytes behind `last`."""
     sequence, prev = (last.sequence + 1, last.digest) if last is not None else (1, GENESIS)
-    payload = {"amount": sequence, "note": "x" * 120}
-    return seal(lane, sequence, Hlc(1_700_000_000_000 + sequence, 0), NewEvent("posted", payload), EMPTY, prev)
+    return seal(lane, sequence, Hlc(1_700_000_000_000 + sequence, 0), NewEvent("posted", payload(sequence)), EMPTY, prev)
+
+
+def payload(amount: int) -> dict[str, int | str]:
+    """Return the payload of an event of about 400 bytes."""
+    return {"amount": amount, "note": "x" * 120}

@@ -1,9 +1,10 @@
 """Events table that meters every request as DynamoDB bills it, and takes the time of a round trip.
 
 Units: a write takes one per KB of its item, twice that in a transaction, also when its condition fails; the first event of a
-lane takes one more for the index of lanes. A read takes one per 4 KB of each item (of a query: of the whole page), half of
-that if it is eventually consistent, and as much as for an item of 4 KB where there is none. Source: AWS, "DynamoDB read and
-write operations" and "Managing complex workflows with DynamoDB transactions" (developer guide).
+lane takes one more for the index of lanes; a condition check takes two. A read takes one per 4 KB of each item (of a query:
+of the whole page), half of that if it is eventually consistent, and as much as for an item of 4 KB where there is none.
+Source: AWS, "DynamoDB read and write operations" and "Managing complex workflows with DynamoDB transactions" (developer
+guide).
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import TypeVar
 
+from chaos.fleet.partitions import Key, Partitions
 from chaos.fleet.virtual_time import VirtualTime
 from replicator.control.control_storage import Guard
+from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event, size_of
-from replicator.domain.names import LaneId
+from replicator.domain.names import LaneId, sequence_key
+from replicator.eventstore.event_items import parameters
 from replicator.eventstore.memory_storage import MemoryStorage
 from replicator.eventstore.storage import Insert, Position
+from replicator.eventstore.store_errors import GuardBusy
 
 R = TypeVar("R")
 
@@ -27,45 +33,106 @@ _WRITE_BYTES, _READ_BYTES = 1024, 4096
 _BATCH, _KEYS, _AT_ONCE = 25, 100, 40
 """Statements of a BatchExecuteStatement, keys of a BatchGetItem (API reference), requests that Meridian has in flight."""
 _PAGE_BYTES = 1_000_000
+_STATEMENT_BYTES, _KEY_BYTES = 250, 120
+"""Bytes of a statement without its parameters, and of a key in a batch read."""
+_ATTEMPTS = 3
+_CHECK = 2.0
+"""Write units of a condition check."""
+_TRANSACTION_SECONDS = 0.012
+"""Seconds for which a transaction holds its items: a prepare and a commit within the region. An assumption."""
 
 
 @dataclass(slots=True)
 class Bill:
-    """Requests to a table so far, and the units that they took."""
+    """Requests to a table so far, the units that they took, and the bytes of bodies, both ways."""
 
     write_units: float = 0.0
     read_units: float = 0.0
     requests: Counter[str] = field(default_factory=Counter)
+    body_bytes: int = 0
 
 
 class MeteredTable:
-    """LaneStorage on a table that others use, too, `round_trip` seconds away. Only one thread runs at a time."""
+    """LaneStorage on a table that others use, too, `round_trip` seconds away. Only one thread runs at a time.
 
-    def __init__(self, table: MemoryStorage, time: VirtualTime, round_trip: float) -> None:
+    With `partitions` (the events') and `checks` (the control table's), writes are throttled and transactions conflict. They
+    are tried again as DynamoStorage does, with waits that `random` chooses.
+    """
+
+    def __init__(
+        self, table: MemoryStorage, time: VirtualTime, round_trip: float,
+        partitions: Partitions | None = None, checks: Partitions | None = None,
+    ) -> None:  # fmt: skip
         self.table = table
         self.bill = Bill()
         self._time = time
         self._round_trip = round_trip
+        self._partitions, self._checks = partitions, checks
+        self._random = Random(1)
         self._ends: dict[LaneId, int] = {}
 
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
-        def once() -> bool:
-            self.bill.write_units += 2 * sum(map(_write_units, events))
-            return self._note(self.table.insert(events, guards), events)
+        """As LaneStorage. A single INSERT without guards is no transaction."""
+        together = 2 if len(events) + len(guards) > 1 else 1
+        operation = "ExecuteTransaction" if together == 2 else "ExecuteStatement"
+        units = {_key(event): together * _write_units(event) for event in events}
+        checked = {(guard.scope, guard.key): guard for guard in guards}
+        self.bill.body_bytes += sum(map(_body, events))
 
-        return self._ask("ExecuteTransaction", 1, once)
+        def once() -> bool | None:
+            """Return None for what has to be tried again."""
+            self.bill.write_units += sum(units.values()) + _CHECK * len(guards)
+            busy = [checked[key] for key in checked if self._checks and not _usable(self._checks, key, _CHECK)]
+            if self._partitions and [key for key, each in units.items() if not _usable(self._partitions, key, each)]:
+                return None
+            if busy:
+                raise GuardBusy(busy, "TransactionConflict")
+            begun = [(self._partitions, list(units)), (self._checks, list(checked))] if together == 2 else []
+            for partitions, keys in begun:
+                if partitions:
+                    partitions.begin(keys)
+            try:
+                self._time.sleep(_TRANSACTION_SECONDS if begun else 0.0)
+                return self._note(self.table.insert(events, guards), events)
+            finally:
+                for partitions, keys in begun:
+                    if partitions:
+                        partitions.end(keys)
+
+        for attempt in range(_ATTEMPTS):
+            if (answer := self._ask(operation, 1, once)) is not None:
+                return answer
+            self._rest(attempt)
+        raise RegionUnavailable("the table does not take writes (throttled); nothing was written")
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
-        def once() -> list[Insert]:
-            self.bill.write_units += sum(map(_write_units, events))
-            self._note(True, events)
-            return self.table.insert_each(events)
+        outcomes = dict.fromkeys(events, Insert.NOT_NOW)
+        self.bill.body_bytes += sum(map(_body, events))
+        for attempt in range(_ATTEMPTS):
+            waiting = [event for event, outcome in outcomes.items() if outcome is Insert.NOT_NOW]
 
-        return self._ask("BatchExecuteStatement", math.ceil(len(events) / _BATCH), once)
+            def once(waiting: Sequence[Event] = waiting) -> None:
+                self.bill.write_units += sum(map(_write_units, waiting))
+                limits = self._partitions
+                taken = [e for e in waiting if limits is None or _usable(limits, _key(e), _write_units(e))]
+                self._note(True, taken)
+                outcomes.update(zip(taken, self.table.insert_each(taken), strict=True))
+
+            self._ask("BatchExecuteStatement", math.ceil(len(waiting) / _BATCH), once)
+            if Insert.NOT_NOW not in outcomes.values():
+                break
+            self._rest(attempt)
+        if events and all(outcome is Insert.NOT_NOW for outcome in outcomes.values()):
+            raise RegionUnavailable("the table does not take writes (throttled)")
+        return list(outcomes.values())
+
+    def _rest(self, attempt: int) -> None:
+        self._time.sleep(self._random.uniform(0, 0.05 * 2**attempt))
 
     def get(self, positions: Collection[Position], *, consistent: bool = True) -> Mapping[Position, Event]:
         def once() -> Mapping[Position, Event]:
             found = self.table.get(positions)
+            self.bill.body_bytes += sum(map(_body, found.values())) + _KEY_BYTES * len(positions)
             units = sum(math.ceil(size_of(event) / _READ_BYTES) for event in found.values())
             self.bill.read_units += (units + len(set(positions)) - len(found)) * (1.0 if consistent else 0.5)
             return found
@@ -105,6 +172,7 @@ class MeteredTable:
             if size > _PAGE_BYTES:
                 break
         self.bill.read_units += max(1, math.ceil(size / _READ_BYTES))
+        self.bill.body_bytes += sum(map(_body, page))
         return page, size > _PAGE_BYTES
 
     def _note(self, added: bool, events: Sequence[Event]) -> bool:
@@ -124,3 +192,16 @@ class MeteredTable:
 
 def _write_units(event: Event) -> int:
     return math.ceil(size_of(event) / _WRITE_BYTES) + (event.sequence == 1)
+
+
+def _key(event: Event) -> Key:
+    return event.lane.key, sequence_key(event.sequence)
+
+
+def _usable(partitions: Partitions, key: Key, units: float) -> bool:
+    return not partitions.conflict(key) and partitions.write(key, units)
+
+
+def _body(event: Event) -> int:
+    """Return the bytes of an event in a request or a response: its INSERT."""
+    return len(parameters(event)) + _STATEMENT_BYTES

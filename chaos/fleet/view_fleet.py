@@ -34,6 +34,9 @@ class Projected:
     home: Bill
     seconds: float
     behind: int
+    busy: float
+    """Seconds of all invocations."""
+    invocations: int
 
 
 class ViewFleet:
@@ -51,10 +54,12 @@ class ViewFleet:
 
     def run(self) -> Projected:
         """Project the load. Raises what a sandbox raised."""
-        seconds = Mapping(self._load, self._time, self._sandbox).run(self._at_home)
+        mapping = Mapping(self._load, self._time, self._sandbox)
+        seconds = mapping.run(self._at_home)
         ends = {str(lane.stream): last for lane, last in self._at_home.lanes()}
         behind = sum(view.vector.get(HOME) < ends[view.key] for view in self._sink.views("accounts"))
-        return Projected(self._load.events, self._sink.bill, self._home.bill, seconds, behind)
+        bills = self._sink.bill, self._home.bill
+        return Projected(self._load.events, *bills, seconds, behind, mapping.busy, mapping.invocations)
 
     def _sandbox(self) -> Sandbox:
         """Return a cold sandbox: an engine that remembers nothing."""

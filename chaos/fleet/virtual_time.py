@@ -9,8 +9,14 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
+from random import Random
+from types import SimpleNamespace
 from typing import Any, TypeVar
+
+import tenacity.nap
+import tenacity.wait
 
 R = TypeVar("R")
 
@@ -93,6 +99,23 @@ class VirtualTime:
         for each in actor.waiting:
             self._wake(each, self._now)
         self._scheduler.release()
+
+
+@contextmanager
+def virtual_waits(time: VirtualTime, seed: int) -> Iterator[None]:
+    """Let retries wait in virtual time, with waits that `seed` chooses."""
+    places: list[tuple[Any, str, Any]] = [
+        (tenacity.nap, "time", SimpleNamespace(sleep=time.sleep)),
+        (tenacity.wait, "random", Random(seed)),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in places]
+    for module, name, value in places:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 class VirtualPool:

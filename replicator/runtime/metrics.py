@@ -26,6 +26,13 @@ Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
 
 def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     """Print one set of metrics under exactly these dimensions."""
+    line = embedded(dimensions, values)
+    sys.stdout.write(f"{line}\n")  # one write: threads could put two on a line, and CloudWatch would read neither
+    sys.stdout.flush()
+
+
+def embedded(dimensions: Mapping[str, str], values: Mapping[str, float]) -> str:
+    """Return one set of metrics in the embedded metric format: a line of JSON."""
     from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # half of a cold start: events are copied first
 
     metrics = EphemeralMetrics(namespace=NAMESPACE, service="")  # not from the environment: it would be one more dimension
@@ -33,9 +40,7 @@ def emit(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
         metrics.add_metric(name, MetricUnit(UNITS.get(name, "Count")), value)
     for name, text in dimensions.items():
         metrics.add_dimension(name, text)
-    line = json.dumps(metrics.serialize_metric_set(), separators=(",", ":"))
-    sys.stdout.write(f"{line}\n")  # one write: threads could put two on a line, and CloudWatch would read neither
-    sys.stdout.flush()
+    return json.dumps(metrics.serialize_metric_set(), separators=(",", ":"))
 
 
 def log_metrics(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
