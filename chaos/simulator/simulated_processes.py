@@ -71,6 +71,11 @@ class Views:
         self._world.axe.look()
         return self._sink().load(keys)
 
+    def glance(self, keys: Sequence[ViewKey]) -> Mapping[ViewKey, View]:
+        """As LoadsCheaply: every third time from a replica that is behind."""
+        self._world.requests += 1
+        return self.load(keys) if self._world.requests % 3 else self._sink().glance(keys)
+
     def save(self, changes: Sequence[Change]) -> list[bool]:
         return self._world.axe.swing(lambda: self._sink().save(changes))
 

@@ -25,7 +25,7 @@ from projectors.engine.cells import Spread, load_each, spread
 from projectors.engine.conflicts import Recent
 from projectors.engine.failures import Failure, LanesWait, Report, unknown
 from projectors.engine.folding import Pass, Wanted, fold_lanes, reader
-from projectors.engine.sink import BROKEN, Change, Sink, ViewRefused
+from projectors.engine.sink import BROKEN, Change, LoadsCheaply, Sink, ViewRefused
 from projectors.model.projection import REMEDY, Projection, ProjectionFailed, failed, forgotten_in, without
 from projectors.model.view import MAX_VIEW_BYTES, View, ViewKey
 from replicator.domain.errors import DamagedEvent, InvalidConfig, InvalidEvent, RegionUnavailable, place
@@ -145,6 +145,8 @@ class Engine:
             if projection.reads(stream)
         }
 
+        first = True
+
         @retry(
             retry=retry_if_result(bool),
             stop=stop_after_attempt(20),
@@ -152,7 +154,9 @@ class Engine:
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
         def attempt() -> bool:
-            lost = self._attempt(waiting, wanted, report)
+            nonlocal first
+            lost = self._attempt(waiting, wanted, report, glance=first)
+            first = False
             for key in lost:
                 self._views.pop(key, None)  # another projector moved this view: read it again
             for key in [key for key in waiting if key not in lost]:
@@ -167,6 +171,7 @@ class Engine:
         waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]],
         wanted: Mapping[StreamId, Wanted],
         report: Report,
+        glance: bool,
     ) -> set[ViewKey]:
         for key, (projection, stream) in waiting.items():
             if (view := self._views.get(key)) is None:
@@ -176,6 +181,8 @@ class Engine:
                 self._reread[key] = view.vector  # once: a view that stands still is not read with every batch
         for key in waiting.keys() & self._views.keys():
             self._views.move_to_end(key)  # what is loaded now must not drive it out
+        if glance:
+            self._glance([key for key in waiting if key not in self._views], waiting, wanted)
         damaged, misfits = self._load([key for key in waiting if key not in self._views], waiting)
         self._begin({waiting[key][1] for key in waiting if key not in self._views and key not in damaged}, wanted)
         changes: list[Change] = []
@@ -368,6 +375,26 @@ class Engine:
                 self._destroy(event)
         except DamagedEvent as error:
             log.error("erasure.unreadable", lane=lane.key, error=str(error))
+
+    def _glance(
+        self,
+        keys: Sequence[ViewKey],
+        waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]],
+        wanted: Mapping[StreamId, Wanted],
+    ) -> None:
+        """Fetch views by reads that cost half. One that is behind the events at hand is left to be loaded; of any other one
+        that was changed meanwhile, the save tells."""
+        if not isinstance(self.sink, LoadsCheaply):
+            return
+        likely = [key for key in keys if wanted[waiting[key][1]].events and not waiting[key][0].rows]
+        try:
+            found = self.sink.glance(likely) if likely else {}
+        except (DamagedEvent, ViewRefused, *BROKEN):
+            return
+        for key, view in found.items():
+            projection, stream = waiting[key]
+            if wanted[stream].follow(view.vector) and not projection.misfit(view):
+                self._remember(key, view)
 
     def _load(
         self, keys: Sequence[ViewKey], waiting: Mapping[ViewKey, tuple[type[Projection], StreamId]]

@@ -16,11 +16,18 @@ class MemorySink:
     def __init__(self) -> None:
         self._views: dict[ViewKey, View] = {}
         self._rows: dict[tuple[str, int, str], dict[str, View]] = {}
+        self._before: dict[ViewKey, View | None] = {}
         self._lock = threading.Lock()
 
     def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
         with self._lock:
             return {key: self._views[key] for key in keys if key in self._views}
+
+    def glance(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
+        """As LoadsCheaply: every view as it was before its last change."""
+        with self._lock:
+            found = {key: self._before.get(key) for key in keys}
+        return {key: view for key, view in found.items() if view is not None}
 
     def save(self, changes: Sequence[Change]) -> list[bool]:
         with self._lock:
@@ -31,6 +38,7 @@ class MemorySink:
         if change.before != (stored.vector if stored else None):
             return stored == change.view
         view = change.view
+        self._before[view.id] = stored
         self._views[view.id] = view
         if view.row:
             self._rows.setdefault((view.projection, view.version, view.row), {})[view.key] = view

@@ -36,6 +36,14 @@ class ReadDirectly(Protocol):
         """Show this version from now on. Idempotent. Raises RegionUnavailable."""
 
 
+@runtime_checkable
+class LoadsCheaply(Protocol):
+    """Sink with a read that costs half, and may be some changes behind."""
+
+    def glance(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
+        """Return the views under these keys as `load` does, each as it is or as it was a moment ago."""
+
+
 class Sink(Protocol):
     """Store of views. A view's row and its version vector change together or not at all.
 

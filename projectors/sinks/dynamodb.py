@@ -60,16 +60,23 @@ class DynamoSink:
         return create_missing(model, self._settings)
 
     def load(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
-        views = map(_from_item, self._get(keys))
+        return self._load(keys, consistent=True)
+
+    def glance(self, keys: Collection[ViewKey]) -> Mapping[ViewKey, View]:
+        """Implement LoadsCheaply.glance: eventually consistent."""
+        return self._load(keys, consistent=False)
+
+    def _load(self, keys: Collection[ViewKey], consistent: bool) -> Mapping[ViewKey, View]:
+        views = map(_from_item, self._get(keys, consistent))
         return {view.id: view for view in views}
 
-    def _get(self, keys: Collection[ViewKey]) -> Iterator[dict[str, Any]]:
+    def _get(self, keys: Collection[ViewKey], consistent: bool) -> Iterator[dict[str, Any]]:
         wanted = [_key(key) for key in set(keys)]
         for start in range(0, len(wanted), 100):
-            yield from self._batch(wanted[start : start + 100], self._get_some)
+            yield from self._batch(wanted[start : start + 100], partial(self._get_some, consistent))
 
-    def _get_some(self, keys: list[Any]) -> tuple[list[Any], list[Any]]:
-        request: Any = {self._table: {"Keys": keys, "ConsistentRead": True}}
+    def _get_some(self, consistent: bool, keys: list[Any]) -> tuple[list[Any], list[Any]]:
+        request: Any = {self._table: {"Keys": keys, "ConsistentRead": consistent}}
         answer: Any = self._client.batch_get_item(RequestItems=request)
         return (
             clients.part(answer, "Responses").get(self._table, []),
@@ -103,7 +110,10 @@ class DynamoSink:
         # A request that was sent again after its answer was lost reports a conflict with itself. And engines differ in how
         # they name one, so the stored view decides.
         doubtful = [change.view.id for change, code in zip(changes, codes, strict=True) if code not in ("", clients.NOT_NOW)]
-        stored = {_view_key(item): (_field(item, "vector"), _field(item, "digest")) for item in self._get(doubtful)}
+        stored = {
+            _view_key(item): (_field(item, "vector"), _field(item, "digest"))
+            for item in self._get(doubtful, consistent=True)
+        }
         return [self._outcome(change, code, stored) for change, code in zip(changes, codes, strict=True)]
 
     def _outcome(self, change: Change, code: str, stored: Mapping[ViewKey, tuple[Any, Any]]) -> bool:

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from chaos.fleet.append_fleet import AppendFleet
 from chaos.fleet.copy_fleet import Copied, CopyFleet
 from chaos.fleet.event_source_mapping import Load
 from chaos.fleet.view_fleet import Projected, ViewFleet
 from projectors.engine.folding import Wanted
+from replicator.eventstore import appender
+from replicator.fencing.roles import Role
 from replicator.replication.lane_heads import Heads
 
 HOT = Load(lanes=200, events=2000)
@@ -35,6 +38,19 @@ def test_an_event_is_copied_with_one_write_whichever_sandboxes_get_its_lane(load
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_view_is_written_once_whichever_sandboxes_get_its_stream(seed: int) -> None:
     assert units(ViewFleet(replace(VIEWS, seed=seed)).run()) <= 1.03
+
+
+def test_a_view_is_read_at_half_the_price_before_it_is_written() -> None:
+    found = ViewFleet(replace(VIEWS, lanes=2000)).run()
+    assert units(found) <= 1.03
+    assert found.sink.read_units / found.events <= 0.55
+
+
+def test_checked_appends_find_another_stripe_when_theirs_is_busy() -> None:
+    found = AppendFleet(appends=3000).run()
+    assert found.failed == 0
+    assert found.conflicts > 100, "thirty transactions are under way at any time"
+    assert found.bill.write_units / found.events < 6.5, "half of these events are the first of their lanes"
 
 
 def test_a_run_is_the_same_each_time() -> None:
@@ -71,3 +87,15 @@ def test_without_a_wait_concurrent_batches_write_the_same_events() -> None:
 def test_a_view_that_is_trusted_between_invocations_costs_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Wanted, "follow", lambda self, seen: True)
     assert units(ViewFleet(VIEWS).run()) > 1.15
+
+
+def test_few_stripes_under_one_key_fail_appends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in 0.2.0: eight items, whose partition takes 500 checks a second."""
+    stripe = Role.guard
+    monkeypatch.setattr(Role, "guard", lambda self, number: stripe(self, number % 8))
+    assert AppendFleet(appends=3000).run().failed > 300
+
+
+def test_a_write_that_insists_on_its_stripe_fails_appends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appender, "_GUARD_ATTEMPTS", 1)
+    assert AppendFleet(appends=3000).run().failed > 100
