@@ -18,7 +18,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.connecting import first_requests
+from benchmarks.cost.month import DEFAULTS, DOCUMENTED, Setup, bill, total
+from benchmarks.cost.page import LARGE
 from chaos.cli.progress import Bars
+from chaos.fleet.append_fleet import AppendFleet
 from chaos.fleet.copy_fleet import CopyFleet
 from chaos.fleet.event_source_mapping import Load
 from chaos.fleet.metered_table import Bill
@@ -88,6 +92,23 @@ def projected(load: Load) -> Callable[[int], Ran]:
     return run
 
 
+@cache
+def appended(seed: int) -> Ran:
+    """Run a fleet whose appends check the fence."""
+    found = AppendFleet(seed=seed).run()
+    return Ran(found.events, found.bill, found.seconds, found.failed)
+
+
+def connected(seed: int) -> Ran:
+    """Send the first requests to four peers 200 ms away: in real time."""
+    return Ran(4, Bill(), first_requests(), 0)
+
+
+def month(setup: Setup) -> Callable[[int], Ran]:
+    """Return a run of the large system of docs/cost.md. Its seconds are the dollars of a month without storage."""
+    return lambda seed: Ran(1, Bill(), total(bill(LARGE, setup)), 0)
+
+
 def writes(found: Ran) -> float:
     return found.bill.write_units / found.events
 
@@ -101,6 +122,10 @@ def seconds(found: Ran) -> float:
     return 2000 * found.seconds / found.events
 
 
+def failures(found: Ran) -> float:
+    return found.missing
+
+
 def all_there(found: Ran) -> float:
     return found.seconds
 
@@ -109,7 +134,7 @@ def longest(found: Ran) -> float:
     return found.longest
 
 
-_WRITES, _READS = "write units an event", "read units an event"
+_WRITES, _READS, _DOLLARS = "write units an event", "read units an event", "dollars a month"
 _HOT = copied(Load(lanes=200, events=8000))
 _SPLIT = copied(Load(lanes=50, events=8000, sandboxes=16, parallelization=2))
 _BUSY = copied(Load(lanes=100, events=2400, sandboxes=16, parallelization=2, batch=500, rate=40, hot=0.5), 0.2)
@@ -132,6 +157,11 @@ ROWS = (
     Row("catch up after an outage, 200 ms away, one function", _AWAY, seconds, "seconds for 2,000 lanes", 1.0),
     Row("the same", _AWAY, writes, _WRITES, 1.02),
     Row("project, 8 sandboxes, 200 streams, one event a batch and stream", _VIEWS, writes, _WRITES, 1.03),
+    Row("append with a checked fence, 2,000 a second, 25 processes", appended, failures, "RegionUnavailable", 0),
+    Row("the same", appended, writes, _WRITES, 5.0),
+    Row("20 first requests each to four peers, 200 ms away", connected, all_there, "real seconds", 0.8),
+    Row("1,000 events/s, three regions, recommended settings", month(DOCUMENTED), all_there, _DOLLARS, 7000),
+    Row("the same, defaults", month(DEFAULTS), all_there, _DOLLARS, 11_000),
 )
 
 

@@ -12,7 +12,7 @@ from projectors.sinks.address import DYNAMODB
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
 from replicator.connect import connect_store, given_personal_data
-from replicator.runtime.metrics import Emit, emit, log_metrics
+from replicator.runtime.metrics import Emit, log_metrics, to_cloudwatch
 from replicator.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def connect_projector_worker(
     return ProjectorWorker(reader, projector, settings.poll_interval)
 
 
-def connect_inbound(settings: Settings, projections: Sequence[type[Projection]], report: Emit = emit) -> Inbound:
+def connect_inbound(settings: Settings, projections: Sequence[type[Projection]], emit: Emit | None = None) -> Inbound:
     """Return the projector of the settings' region, driven by invocations. Views are kept in DynamoDB first, and in every
     other sink that is named."""
     from projectors.run.invocation import Inbound
@@ -88,8 +88,8 @@ def connect_inbound(settings: Settings, projections: Sequence[type[Projection]],
     queue, letters = Queue(settings, f"backlog-{VIEWS}"), dead_letters(settings)
     sinks = [DYNAMODB, *(each for each in read_sinks() if each != DYNAMODB)]
     projector = connect_projector(
-        settings, projections, sinks, DynamoControl(settings), lambda link: QueueBacklog(link, queue), report,
-        letters.send, pause=0.0,
+        settings, projections, sinks, DynamoControl(settings), lambda link: QueueBacklog(link, queue),
+        emit or to_cloudwatch(), letters.send, pause=0.0,
     )  # fmt: skip
     return Inbound(projector, partial_batches(settings))
 

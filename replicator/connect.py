@@ -195,9 +195,9 @@ def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:
     from replicator.replication.invocation import GAP_SECONDS, Outbound
     from replicator.replication.lambda_batches import partial_batches
     from replicator.replication.refusals import Refusals
-    from replicator.runtime.metrics import emit as to_cloudwatch
+    from replicator.runtime.metrics import to_cloudwatch
 
-    report, home, control = emit or to_cloudwatch, DynamoStorage(settings), DynamoControl(settings)
+    report, home, control = emit or to_cloudwatch(), DynamoStorage(settings), DynamoControl(settings)
     pool = ThreadPoolExecutor(8, thread_name_prefix="copier")
     links = [
         connect_link(settings, peer, home, control, QueueBacklog.connect(settings, peer), pool, report, GAP_SECONDS)
@@ -261,9 +261,9 @@ def connect_publish_batches(settings: Settings, emit: Emit | None = None) -> Pub
     """Return the publisher of the settings' region, driven by invocations."""
     from replicator.external.publish_batches import PublishBatches
     from replicator.replication.lambda_batches import partial_batches
-    from replicator.runtime.metrics import emit as to_cloudwatch
+    from replicator.runtime.metrics import to_cloudwatch
 
-    report = emit or to_cloudwatch
+    report = emit or to_cloudwatch()
     return PublishBatches(connect_publisher(settings), settings.events_table, report, partial_batches(settings))
 
 

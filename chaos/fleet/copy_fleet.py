@@ -19,7 +19,7 @@ from replicator.replication.invocation import GAP_SECONDS
 from replicator.replication.link import Link
 from replicator.replication.link_state import LinkState
 from replicator.replication.peer_tables import PeerTables
-from replicator.runtime.metrics import embedded
+from replicator.runtime.metrics import Held, embedded
 
 _POOL = 8
 """Threads of a function's pool."""
@@ -90,7 +90,7 @@ class CopyFleet:
         copier = Copier(self._home, self._peer, quarantine, pool, LinkState(), log, time.now, time.sleep, self._patience)
         backlog = TableBacklog(self._control, name, time.wall)
         peers = PeerTables(self._control, time.wall, owner=name)
-        return Link(HOME, PEER, copier, backlog, peers, self._emit, time.wall)
+        return Link(HOME, PEER, copier, backlog, peers, Held(self._emit, monotonic=time.now), time.wall)
 
     def _emit(self, dimensions: Any, values: Any) -> None:
         self._logged += len(embedded(dimensions, values)) + 1

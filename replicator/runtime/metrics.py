@@ -6,8 +6,11 @@ Terraform's alarms and dashboard use these names and dimensions: terraform/modul
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 import structlog
 
@@ -19,6 +22,12 @@ UNITS = {
     "BacklogAge": "Seconds",
 }
 """Units of the metrics that are not counts."""
+
+_ADDED = {
+    "EventsCopied", "EventsKnown", "EventsDeferred", "EventsProjected", "EventsPublished", "ConflictsMerged",
+    "ConflictsDiscarded",
+}  # fmt: skip
+"""Counts of everyday work."""
 
 Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
 """Callable that takes dimensions, and values by metric name."""
@@ -41,6 +50,43 @@ def embedded(dimensions: Mapping[str, str], values: Mapping[str, float]) -> str:
     for name, text in dimensions.items():
         metrics.add_dimension(name, text)
     return json.dumps(metrics.serialize_metric_set(), separators=(",", ":"))
+
+
+class Held:
+    """Emits a function's metrics at most once in `seconds` for the same dimensions: counts are added up, and of all else the
+    largest value counts. What is refused or failed goes out at once, and so does what is in quarantine. A sandbox that is
+    not used again keeps less than `seconds` of its counts to itself.
+
+    A busy function would print several lines for each of its invocations, dozens of which take place in a second.
+    """
+
+    def __init__(self, emit: Emit, seconds: float = 1.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._emit = emit
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._held: dict[frozenset[tuple[str, str]], dict[str, float]] = {}
+        self._told: dict[frozenset[tuple[str, str]], float] = {}
+        self._lock = Lock()
+
+    def __call__(self, dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
+        key, now = frozenset(dimensions.items()), self._monotonic()
+        with self._lock:
+            held = self._held.setdefault(key, {})
+            for name, value in values.items():
+                before = held.get(name, 0.0)
+                held[name] = before + value if name in _ADDED else max(before, value) if name in UNITS else value
+            rest = values.keys() - _ADDED - UNITS.keys()
+            urgent = "Quarantined" in rest or any(values[name] for name in rest)
+            if not urgent and now - self._told.get(key, -math.inf) < self._seconds:
+                return
+            self._told[key] = now
+            del self._held[key]
+        self._emit(dimensions, held)
+
+
+def to_cloudwatch() -> Emit:
+    """Return what a function reports its metrics to."""
+    return Held(emit)
 
 
 def log_metrics(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from replicator.runtime.metrics import UNITS, emit
+from replicator.runtime.metrics import UNITS, Held, emit
 from tests.embedded_metrics import embedded
 
 
@@ -52,3 +52,32 @@ def test_the_environment_of_powertools_adds_no_dimension(
     emit({"region": "us-east-1"}, {"Quarantined": 1})
     ((namespace, data),) = embedded(capsys.readouterr().out)
     assert (namespace, [each["Name"] for each in data["Dimensions"]]) == ("Meridian", ["region"])
+
+
+def test_a_busy_function_tells_once_a_second_what_it_has_done() -> None:
+    now, told = [0.0], list[tuple[str, dict[str, float]]]()
+    held = Held(lambda where, values: told.append((where["link"], dict(values))), 1.0, lambda: now[0])
+    for tenth in range(25):
+        now[0] = tenth / 10
+        held({"link": "a"}, {"EventsCopied": 3, "ReplicationLag": 100 + tenth % 7, "EventsDeferred": 0})
+    held({"link": "b"}, {"EventsCopied": 1})
+    assert told == [
+        ("a", {"EventsCopied": 3, "ReplicationLag": 100, "EventsDeferred": 0}),
+        ("a", {"EventsCopied": 30, "ReplicationLag": 106, "EventsDeferred": 0}),
+        ("a", {"EventsCopied": 30, "ReplicationLag": 106, "EventsDeferred": 0}),
+        ("b", {"EventsCopied": 1}),
+    ]
+    assert sum(values["EventsCopied"] for _, values in told[:3]) == 3 * 21, "what is left goes out with the next"
+
+
+@pytest.mark.parametrize("name", ["EventsRefused", "EventsChanged", "ProjectionFailures", "Quarantined"])
+def test_what_an_alarm_waits_for_is_not_held(name: str) -> None:
+    told: list[dict[str, float]] = []
+    held = Held(lambda _, values: told.append(dict(values)), 1.0, lambda: 0.0)
+    held({}, {"EventsProjected": 1})
+    held({}, {"EventsProjected": 2, "ProjectionFailures": 0})
+    assert told == [{"EventsProjected": 1}]
+    held({}, {name: 1})
+    assert told[1:] == [{"EventsProjected": 2, "ProjectionFailures": 0} | {name: 1}]
+    held({}, {"Quarantined": 0})
+    assert told[2:] == [{"Quarantined": 0}], "the alarm stays until it is told 0"
