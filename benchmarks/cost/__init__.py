@@ -1,1 +1,1 @@
-"""What a system costs a month, by what the fleet's tables meter and AWS's list prices: `python -m benchmarks.cost`."""
+"""Bill of a system for a month, by the fleet's meter and AWS's list prices: `python -m benchmarks.cost`."""

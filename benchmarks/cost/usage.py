@@ -1,4 +1,4 @@
-"""What one event uses, as the fleet meters it: Meridian's own link, copier and engine in sandboxes, in simulated time."""
+"""Usage of one event as the fleet meters it: Meridian's link, copier and engine in sandboxes, in simulated time."""
 
 from __future__ import annotations
 
