@@ -45,7 +45,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What an event uses: of a copy at a peer, and of the functions and views of a region, each per event that it gets."""
+    """Usage of an event: of a copy at a peer, and of the functions and views of a region, each per event that it gets."""
 
     copy_writes: float
     copy_reads: float
