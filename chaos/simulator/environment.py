@@ -26,7 +26,8 @@ STEP_SECONDS = 0.05
 class Options:
     """Size of a world. `checked` are the stream types whose appends check the fence in their own transaction; `page` is how
     many records are read at once (few, so that batches of a shard queue up), `queue` how many events a link takes before it
-    uses the backlog; `watched` is whether projectors count the conflicts that they meet."""
+    uses the backlog; `watched` is whether projectors count the conflicts that they meet, `functions` whether regions have
+    functions in place of workers."""
 
     regions: int = 3
     streams: int = 8
@@ -35,6 +36,7 @@ class Options:
     page: int = 25
     queue: int = 60
     watched: bool = False
+    functions: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.regions <= len(NAMES):

@@ -33,7 +33,6 @@ from chaos.simulator.simulated_world import World
 from chaos.workload import model
 from replicator.domain.event import Event
 from replicator.eventstore.appender import Write
-from replicator.replication.worker import LinkThread
 
 T = TypeVar("T")
 Turn = Callable[[], float]
@@ -187,8 +186,8 @@ def _write(world: _Growing, region: Region, streams: Iterator[int], wanted: int,
     return _AT_ONCE * len(world.regions) / A_SECOND
 
 
-def _link(world: _Growing, link: LinkThread) -> float:
-    return max(link.turn(), world.network.crossed * REQUEST_SECONDS)
+def _link(world: _Growing, link: Any) -> float:
+    return max(float(link.turn()), world.network.crossed * REQUEST_SECONDS)
 
 
 def _trim(region: Region) -> float:

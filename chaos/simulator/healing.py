@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from chaos.simulator.simulated_functions import bring_what_was_lost
 from chaos.simulator.simulated_operator import Order
-from chaos.simulator.simulated_processes import projector_of, replicator_of
+from chaos.simulator.simulated_processes import ReplicatorFunctions, projector_of, replicator_of
+from replicator.control.backlog import VIEWS
 
 if TYPE_CHECKING:
     from chaos.simulator.simulated_region import Region
@@ -44,7 +46,10 @@ def _repair(world: World, number: int) -> Iterator[str]:
     """Let regions learn their roles, and let the operator finish what it has begun or has to bring back. Yields what is
     left."""
     for region in world.regions.values():
-        replicator_of(world, region).adopter.adopt()
+        process = replicator_of(world, region)
+        process.adopter.adopt()
+        if isinstance(process, ReplicatorFunctions):
+            bring_what_was_lost(world, region, process.home, [*process.peers, VIEWS])
     stopped = [told for order in world.operator.open() if not (told := world.operator.run(order)).endswith("done")]
     if number and stopped:  # two runbooks that block each other
         world.operator.abandon_all()
@@ -86,5 +91,6 @@ def _turn(world: World, region: Region) -> bool:
 def _waiting(world: World) -> Iterator[str]:
     for region in world.regions.values():
         waiting = [f"{scope} {key}" for scope, key in region.control.under("backlog#")]
+        waiting += [f"{queue.name} {text}" for queue in region.queues.values() for _, text in queue.messages.values()]
         if waiting:
             yield f"{region.name}: {len(waiting)} pointers wait, the first: {waiting[0]}"

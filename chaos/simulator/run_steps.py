@@ -44,8 +44,8 @@ class Outcome:
 
 def options_of(seed: int, options: Options) -> Options:
     """Return the seed's own options: every other one checks the fence in the appends' own transactions; in every fourth
-    projectors count conflicts, which changes nothing that is judged."""
-    return replace(options, checked=(TYPE,) if seed % 2 else (), watched=seed % 4 == 0)
+    projectors count conflicts, which changes nothing that is judged; in every third regions have functions, not workers."""
+    return replace(options, checked=(TYPE,) if seed % 2 else (), watched=seed % 4 == 0, functions=seed % 3 == 2)
 
 
 def run_seed(seed: int, count: int, options: Options) -> Outcome:

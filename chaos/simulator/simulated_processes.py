@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from random import Random
 from typing import Any
 
 import structlog
 
 from chaos.simulator.crash_points import Killed
 from chaos.simulator.reach import Reached, ReachedControl
+from chaos.simulator.simulated_functions import (
+    QueueMapping,
+    Sandboxes,
+    StreamMapping,
+    backlog_of,
+    queue_of,
+    redrive_of,
+)
 from chaos.simulator.simulated_region import APPS, Region, Regions
 from chaos.simulator.simulated_time import Pool
 from chaos.workload.model import Thing
@@ -20,12 +30,13 @@ from projectors.engine.sink import Change
 from projectors.model.view import View, ViewKey
 from projectors.reads.queries import Query
 from projectors.run.feed import Feed
+from projectors.run.invocation import Inbound
 from projectors.run.projector import Projector
 from projectors.run.view_quarantine import Poison
 from projectors.run.worker import READER as PROJECTOR
 from projectors.run.worker import ProjectorWorker
 from replicator.aws.dynamodb_streams import DynamoStreamReader
-from replicator.control.backlog import TableBacklog
+from replicator.control.backlog import VIEWS, Backlog, TableBacklog
 from replicator.control.checkpoints import Checkpoints
 from replicator.control.quarantine import Quarantine
 from replicator.domain.clock import HybridLogicalClock
@@ -36,6 +47,7 @@ from replicator.fencing.adoption import Adopter
 from replicator.fencing.check_in import CheckIn, Heard, ask
 from replicator.fencing.fence import Fence
 from replicator.replication.copier import Copier
+from replicator.replication.invocation import GAP_SECONDS, Outbound
 from replicator.replication.link import Link
 from replicator.replication.link_state import LinkState
 from replicator.replication.peer_tables import PeerTables
@@ -120,6 +132,103 @@ class App:
         self.query = Query(Thing, self.store, _sink(Views(world, there)))
 
 
+@dataclass(slots=True)
+class _FunctionLink:
+    """Backlog of a link that a function drains, with the interface of a link that a thread drives."""
+
+    mapping: QueueMapping
+    states: Callable[[], Iterable[LinkState]]
+
+    def turn(self) -> float:
+        return self.mapping.turn()
+
+    @property
+    def state(self) -> LinkState:
+        found = LinkState()
+        for each in self.states():
+            found.copied, found.known = found.copied + each.copied, found.known + each.known
+        return found
+
+
+class _Turns:
+    """Mappings that have their turns together."""
+
+    def __init__(self, *mappings: StreamMapping | QueueMapping) -> None:
+        self._mappings = mappings
+
+    def turn(self) -> float:
+        return min([each.turn() for each in self._mappings])
+
+
+class ReplicatorFunctions:
+    """Functions that replicate, with the interface of ReplicatorProcess."""
+
+    def __init__(self, world: Regions, there: Region) -> None:
+        name = there.name
+        self._world, self._there = world, there
+        self.control, self.home = ReachedControl(world, name, there), Reached(world, name, there)
+        chance = Random(f"{name} {REPLICATOR}")
+        self.peers = [peer.name for peer in world.regions.values() if peer is not there]
+        self.adopter = _adopter(world, there, self.control)
+        sandboxes = Sandboxes(self._sandbox, chance)
+        self.links = {
+            peer: _FunctionLink(
+                QueueMapping(
+                    queue_of(world, there, f"backlog-{peer}"),
+                    lambda messages: sandboxes.invoke(lambda function: function.catch_up(messages, lambda: True)),
+                    lambda: there.up,
+                ),
+                lambda peer=peer: [each.links[f"{name}>{peer}"].state for each in sandboxes.all],  # type: ignore[misc]
+            )
+            for peer in self.peers
+        }
+        stream = StreamMapping(
+            world, there, REPLICATOR, lambda records: sandboxes.invoke(lambda function: function.replicate(records)), chance
+        )
+        self.worker = _Turns(stream, redrive_of(world, there, self.home, self.control, [*self.peers, VIEWS]))
+
+    def _sandbox(self) -> Outbound:
+        world, there, name = self._world, self._there, self._there.name
+        wall = partial(_wall, world)
+
+        def link(peer: str) -> Link:
+            way = f"{name}>{peer}"
+            pool: Any = Pool()
+            copier = Copier(
+                self.home, Reached(world, name, world.regions[peer], name), Quarantine(self.control, way), pool, LinkState(),
+                structlog.get_logger(), lambda: world.now, world.wait, GAP_SECONDS,
+            )  # fmt: skip
+            peers = PeerTables(self.control, wall, world.nonce())
+            return Link(name, peer, copier, backlog_of(world, there, peer), peers, _told, wall)
+
+        refusals = Refusals(name, self.control, (), _told, wall)
+        links = {f"{name}>{peer}": link(peer) for peer in self.peers}
+        return Outbound(name, links, refusals, True, lambda: self.adopter, lambda: world.now)
+
+
+class ProjectorFunctions:
+    """Functions that project, with the interface of ProjectorProcess."""
+
+    def __init__(self, world: Regions, there: Region) -> None:
+        self._world, self._there = world, there
+        chance = Random(f"{there.name} {PROJECTOR}")
+        sandboxes = Sandboxes(self._sandbox, chance)
+        backlog = QueueMapping(
+            queue_of(world, there, f"backlog-{VIEWS}"),
+            lambda messages: sandboxes.invoke(lambda function: function.catch_up(messages, lambda: True)),
+            lambda: there.up,
+        )
+        stream = StreamMapping(
+            world, there, PROJECTOR, lambda records: sandboxes.invoke(lambda function: function.project(records)), chance
+        )
+        self.worker = _Turns(stream, backlog)
+
+    def _sandbox(self) -> Inbound:
+        link = f"{self._there.name}>{VIEWS}"
+        backlog = backlog_of(self._world, self._there, VIEWS)
+        return Inbound(_projector(self._world, self._there, backlog, link))
+
+
 class ReplicatorProcess:
     """Replicator with its links. `turn` and `drain` give them their turns."""
 
@@ -145,26 +254,33 @@ class ReplicatorProcess:
         reader = _reader(world, there, Checkpoints(control, REPLICATOR))
         refusals = Refusals(name, control, (), _told, wall)
         self.worker = Replicator(name, reader, home, list(self.links.values()), refusals, POLL_SECONDS)
-        peers = {peer.name: ReachedControl(world, name, peer) for peer in world.regions.values() if peer is not there}
-        self.adopter = Adopter(name, control, peers, fence_of(world, there).role)
+        self.adopter = _adopter(world, there, control)
 
 
 class ProjectorProcess:
     """Projector of a region."""
 
     def __init__(self, world: Regions, there: Region) -> None:
-        name = there.name
-        control, table = ReachedControl(world, name, there), Reached(world, name, there)
-        store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
+        control, link = ReachedControl(world, there.name, there), f"{there.name}>{VIEWS}"
         reader = _reader(world, there, Checkpoints(control, PROJECTOR))
-        self.engine = Engine([Thing], store, _sink(Views(world, there)), watch=world.options.watched)
-        link, wall = f"{name}>views", partial(_wall, world)
-        feed = Feed(self.engine, TableBacklog(control, link, wall), monotonic=lambda: world.now)
-        refusals = Refusals(name, control, (), _told, wall)
-        projector = Projector(
-            store, [feed], Poison(Quarantine(control, link), link), refusals, wall=wall, monotonic=lambda: world.now
-        )
+        projector = _projector(world, there, TableBacklog(control, link, partial(_wall, world)), link)
         self.worker = ProjectorWorker(reader, projector, POLL_SECONDS)
+
+
+def _projector(world: Regions, there: Region, backlog: Backlog, link: str) -> Projector:
+    name, wall = there.name, partial(_wall, world)
+    control, table = ReachedControl(world, name, there), Reached(world, name, there)
+    store = EventStore(table, name, tuple(world.regions), HybridLogicalClock(lambda: int(world.now * 1000)))
+    engine = Engine([Thing], store, _sink(Views(world, there)), watch=world.options.watched)
+    feed = Feed(engine, backlog, monotonic=lambda: world.now)
+    refusals = Refusals(name, control, (), _told, wall)
+    poison = Poison(Quarantine(control, link), link)
+    return Projector(store, [feed], poison, refusals, wall=wall, monotonic=lambda: world.now)
+
+
+def _adopter(world: Regions, there: Region, control: ReachedControl) -> Adopter:
+    peers = {peer.name: ReachedControl(world, there.name, peer) for peer in world.regions.values() if peer is not there}
+    return Adopter(there.name, control, peers, fence_of(world, there).role)
 
 
 def app_of(world: Regions, there: Region, number: int) -> App:
@@ -181,19 +297,21 @@ def app_name(number: int) -> str:
     return f"app {number % APPS}"
 
 
-def replicator_of(world: Regions, there: Region) -> ReplicatorProcess:
+def replicator_of(world: Regions, there: Region) -> ReplicatorProcess | ReplicatorFunctions:
     """Return the replicator of a region; a new one where the last was killed."""
     if REPLICATOR not in there.running:
-        there.running[REPLICATOR] = ReplicatorProcess(world, there)
-    process: ReplicatorProcess = there.running[REPLICATOR]
+        made = ReplicatorFunctions if world.options.functions else ReplicatorProcess
+        there.running[REPLICATOR] = made(world, there)
+    process: ReplicatorProcess | ReplicatorFunctions = there.running[REPLICATOR]
     return process
 
 
-def projector_of(world: Regions, there: Region) -> ProjectorProcess:
+def projector_of(world: Regions, there: Region) -> ProjectorProcess | ProjectorFunctions:
     """Return the projector of a region; a new one where the last was killed."""
     if PROJECTOR not in there.running:
-        there.running[PROJECTOR] = ProjectorProcess(world, there)
-    process: ProjectorProcess = there.running[PROJECTOR]
+        made = ProjectorFunctions if world.options.functions else ProjectorProcess
+        there.running[PROJECTOR] = made(world, there)
+    process: ProjectorProcess | ProjectorFunctions = there.running[PROJECTOR]
     return process
 
 

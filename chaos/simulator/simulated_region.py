@@ -58,6 +58,8 @@ class Region:
         self.table = Table(name, self.control, self._added, self.world.broken)
         self.sink = MemorySink()
         self.late = []
+        self.mappings: dict[str, Any] = {}
+        self.queues: dict[str, Any] = {}
         if backup is not None:
             self.table.restore(backup.lanes)
             self.control.restore(backup.control)

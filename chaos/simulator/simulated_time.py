@@ -31,6 +31,7 @@ import replicator.ops.audit.comparison
 import replicator.ops.audit.threads
 import replicator.ops.runbooks.steps
 import replicator.ops.system
+import replicator.replication.invocation
 import replicator.replication.stream_records
 import replicator.runtime.retries
 from chaos.simulator.stream import Image
@@ -181,6 +182,7 @@ def simulated(world: Timed) -> Iterator[None]:
             for module in (
                 replicator.eventstore.read_repair, replicator.ops.system, replicator.ops.audit.anti_entropy,
                 replicator.ops.audit.comparison, replicator.ops.runbooks.steps, replicator.connect,
+                replicator.replication.invocation,
             )
         ),
         (replicator.ops.audit.threads, "threading", _Threading),

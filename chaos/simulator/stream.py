@@ -157,9 +157,9 @@ class TableStream:
         at = bisect_left(shard.records, SequenceNumber, key=_number)
         if at == len(shard.records) or _number(shard.records[at]) != SequenceNumber:
             raise _error("TrimmedDataAccessException", "GetShardIterator")
-        return self._iterator(shard, shard.first + at + 1)
+        return self._iterator(shard, shard.first + at + (ShardIteratorType != "AT_SEQUENCE_NUMBER"))
 
-    def get_records(self, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803
+    def get_records(self, ShardIterator: str, Limit: int = 1000) -> dict[str, Any]:  # noqa: N803
         arn, name, start, until = ShardIterator.split("|")
         self._check(arn, "GetRecords")
         if self.now() > float(until):
