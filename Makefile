@@ -95,8 +95,8 @@ docs: build/docs/.ready  ## The site, built strictly: build/site/index.html
 wheel:  ## The wheel, installed alone and with each extra in empty environments: commands and the README's example run
 	PYTHON=$(PYTHON) .ci/wheel
 
-lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" your projections, ERASURE=arm64 for personal data)
-	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(if $(ERASURE),--erasure $(ERASURE))
+lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" your projections, SERVICES="s3 …" that they call, ERASURE=arm64 for personal data)
+	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(foreach name,$(SERVICES),--service $(name)) $(if $(ERASURE),--erasure $(ERASURE))
 
 terraform-test:  ## Terraform's format, validity, and its own tests with a mocked provider
 	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }
