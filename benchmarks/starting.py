@@ -1,8 +1,8 @@
 """Cold start of the replicator function, as far as it is ours: a fresh Python that imports the handler from the unzipped
 package and makes its clients, against one that imports boto3 and makes one client.
 
-As on Lambda there is nothing to import but the package, which brings its own boto3 and its bytecode. The baseline imports the
-runtime's boto3, which is compiled as well.
+As on Lambda there is nothing to import but the package, which brings its own boto3 and its bytecode. The baseline imports
+the runtime's boto3, which is compiled as well.
 """
 
 from __future__ import annotations

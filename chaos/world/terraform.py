@@ -183,7 +183,7 @@ class TerraformWorld(World):
             service,  # type: ignore[call-overload]
             region_name=region,
             endpoint_url=self.settings(region).endpoint(region),
-            config=Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 2}),
+            config=Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 2, "mode": "standard"}),
         )
 
     def stop_workers(self) -> None:
