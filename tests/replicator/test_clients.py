@@ -1,5 +1,5 @@
-"""Every client tries a request as often as Meridian says, whatever botocore's defaults are: those of 1.44 are others than those
-of 1.43. Run with both, by `make test` and `make newest`."""
+"""Every client tries a request as often as Meridian says, whatever botocore's defaults are: they changed with botocore 1.44.
+Run with both, by `make test` and `make newest`."""
 
 from __future__ import annotations
 
