@@ -58,6 +58,10 @@ class Terraform:
         """Run `terraform destroy` for one region. Raises TerraformFailed."""
         self._act("destroy", settings, variables, "-auto-approve")
 
+    def move(self, settings: Settings, source: str, target: str) -> None:
+        """Run `terraform state mv` for one region: a resource gets another address."""
+        self._run(["state", "mv", source, target], self._environment(settings))
+
     def plan(self, settings: Settings, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what a plan would do now: Terraform's `resource_changes`, without the unchanged ones."""
         plan = self._directory / f"{settings.region}.plan"

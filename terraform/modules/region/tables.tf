@@ -165,7 +165,7 @@ resource "aws_dynamodb_table" "protected_autoscaled_events" {
 
   lifecycle {
     prevent_destroy = true
-    ignore_changes  = [read_capacity, write_capacity, global_secondary_index]
+    ignore_changes  = [read_capacity, write_capacity, on_demand_throughput, global_secondary_index]
   }
 }
 
@@ -211,7 +211,7 @@ resource "aws_dynamodb_table" "unprotected_autoscaled_events" {
   }
 
   lifecycle {
-    ignore_changes = [read_capacity, write_capacity, global_secondary_index]
+    ignore_changes = [read_capacity, write_capacity, on_demand_throughput, global_secondary_index]
   }
 }
 

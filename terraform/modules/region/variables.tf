@@ -303,7 +303,7 @@ variable "tables" {
   description = <<-EOT
     How the tables are paid for, and how much they take. `lanes` is the index of the events table, and has the table's
     billing mode. On demand (`PAY_PER_REQUEST`), `max_read_units` and `max_write_units` cap what a second may use; null is
-    no cap, and -1 lifts one that was set. With `PROVISIONED`, autoscaling keeps `read_capacity` and `write_capacity`
+    no cap. -1 lifts a cap that was set, and then stays: the provider cannot take it out. With `PROVISIONED`, autoscaling keeps `read_capacity` and `write_capacity`
     between `min` and `max` units, so that `utilization` percent are used. The table of keys is always on demand.
   EOT
 
