@@ -19,7 +19,7 @@ PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(8, 2 * (os.cpu_count() o
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format docs wheel lambda terraform-test deploy-test policy clean
+.PHONY: help demo example-identity test soak contend views verify-scale drills scenarios bench lint format docs wheel lambda package-test newest terraform-test deploy-test policy clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -95,8 +95,14 @@ docs: build/docs/.ready  ## The site, built strictly: build/site/index.html
 wheel:  ## The wheel, installed alone and with each extra in empty environments: commands and the README's example run
 	PYTHON=$(PYTHON) .ci/wheel
 
-lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" your projections, ERASURE=arm64 for personal data)
-	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(if $(ERASURE),--erasure $(ERASURE))
+lambda: $(READY)  ## The Lambda package: dist/meridian-lambda.zip (INCLUDE="path …" your projections, SERVICES="s3 …" that they call, ERASURE=arm64 for personal data)
+	$(BIN)/python terraform/lambda/build.py $(foreach path,$(INCLUDE),--include $(path)) $(foreach name,$(SERVICES),--service $(name)) $(if $(ERASURE),--erasure $(ERASURE))
+
+package-test:  ## The Lambda package on each Python that functions may run and that is here: built, unpacked, one event copied by it
+	.ci/package
+
+newest:  ## Clients, retries, errors and engines with the newest boto3, botocore and urllib3 (in an environment of its own)
+	PYTHON=$(PYTHON) PROCESSES=$(PROCESSES) .ci/newest
 
 terraform-test:  ## Terraform's format, validity, and its own tests with a mocked provider
 	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }

@@ -49,6 +49,7 @@ module "region" {
   writer_principals  = var.writer_principals
   function           = var.function
   mapping            = var.mapping
+  tables             = var.tables
   bus                = var.bus
   external           = var.external
   claims             = var.claims

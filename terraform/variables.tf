@@ -65,6 +65,9 @@ variable "protect_events" {
         terraform state rm 'module.region.aws_dynamodb_table.protected_events[0]' module.region.aws_dynamodb_resource_policy.events 'module.region.aws_kms_key.protected[0]'
         terraform destroy -var-file=regions/<region>.tfvars
 
+    Where the events table is provisioned (`tables.events.billing_mode`), its addresses are `protected_autoscaled_events`
+    and `unprotected_autoscaled_events`.
+
     The table of keys of personal data, where there is one, is protected with the events, but must not stay when they do:
     take its deletion protection off with AWS's own tools before the last command.
   EOT
@@ -126,7 +129,53 @@ variable "mapping" {
     max_receives         = optional(number)
   })
   default     = {}
-  description = "How functions are fed. From the stream: up to 500 records a batch, without waiting, 2 batches of a shard at once, 100 retries, records up to 6 hours old, failing batches halved. From a backlog: 10 messages a batch, 2 at once, and 10 attempts before the dead letters."
+  description = "How functions are fed. From the stream: up to 500 records a batch, without waiting, 1 batch of a shard at once, 100 retries, records up to 6 hours old, failing batches halved. From a backlog: 10 messages a batch, 2 at once, and 10 attempts before the dead letters. `window_seconds` above 0 saves invocations and delays events by as much; `parallelization` above 1 gives events of one lane to concurrent batches, which wait for each other (docs/operating.md)."
+}
+
+variable "tables" {
+  type = object({
+    events = optional(object({
+      billing_mode    = optional(string)
+      table_class     = optional(string)
+      read_capacity   = optional(object({ min = number, max = number }))
+      write_capacity  = optional(object({ min = number, max = number }))
+      utilization     = optional(number)
+      max_read_units  = optional(number)
+      max_write_units = optional(number)
+    }))
+    lanes = optional(object({
+      read_capacity   = optional(object({ min = number, max = number }))
+      write_capacity  = optional(object({ min = number, max = number }))
+      utilization     = optional(number)
+      max_read_units  = optional(number)
+      max_write_units = optional(number)
+    }))
+    control = optional(object({
+      billing_mode    = optional(string)
+      table_class     = optional(string)
+      read_capacity   = optional(object({ min = number, max = number }))
+      write_capacity  = optional(object({ min = number, max = number }))
+      utilization     = optional(number)
+      max_read_units  = optional(number)
+      max_write_units = optional(number)
+    }))
+    views = optional(object({
+      billing_mode           = optional(string)
+      table_class            = optional(string)
+      read_capacity          = optional(object({ min = number, max = number }))
+      write_capacity         = optional(object({ min = number, max = number }))
+      utilization            = optional(number)
+      max_read_units         = optional(number)
+      max_write_units        = optional(number)
+      point_in_time_recovery = optional(bool)
+    }))
+  })
+  default     = {}
+  description = <<-EOT
+    How the tables are paid for, and how much they take: `events`, its index `lanes`, `control` and `views`. The defaults are
+    `PAY_PER_REQUEST` without a cap, `STANDARD`, 70 percent, and no point-in-time recovery of views. Before you set
+    `billing_mode`, read "Capacity of the tables" in docs/operating.md: the events table moves to another address.
+  EOT
 }
 
 variable "bus" {
@@ -135,7 +184,7 @@ variable "bus" {
     retention_hours = optional(number)
   })
   default     = {}
-  description = "The event bus: a Kinesis stream that DynamoDB itself feeds with every new event. The defaults are on, and 24 hours."
+  description = "The event bus: a Kinesis stream that DynamoDB itself feeds with every new event. By default it is on exactly where `external` is set; `enabled = true` turns it on for consumers of your own. It keeps events for 24 hours."
 }
 
 variable "external" {
@@ -145,7 +194,7 @@ variable "external" {
     retention_hours = optional(number)
   })
   default     = null
-  description = "External events: the class that declares them, as `module:Class` (it must be in the package); which lanes are published here, `all` that arrive or this region's `own`; and how long the stream keeps them. The defaults are `all`, and the bus's hours. Null publishes nothing. Needs the bus."
+  description = "External events: the class that declares them, as `module:Class` (it must be in the package); which lanes are published here, `all` that arrive or this region's `own`; and how long the stream keeps them. The defaults are `all`, and the bus's hours. Null publishes nothing. Turns the bus on."
 }
 
 variable "claims" {
@@ -192,10 +241,11 @@ variable "thresholds" {
     backlog_age_seconds   = optional(number)
     backlog_stuck_seconds = optional(number)
     iterator_age_seconds  = optional(number)
+    bus_age_seconds       = optional(number)
     throttles_per_minute  = optional(number)
   })
   default     = {}
-  description = "When alarms go off: lag of a link (60 seconds), lag of external events (60), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), throttled requests of the events table (10 a minute)."
+  description = "When alarms go off: lag of a link (60 seconds), lag of external events (60), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), age of an event that DynamoDB has not put on the bus (300), throttled requests of the events table (10 a minute)."
 }
 
 variable "emulator" {

@@ -183,7 +183,7 @@ def await_endpoint(settings: Settings, emulator: Process | None) -> None:
         "dynamodb",
         region_name=settings.region,
         endpoint_url=settings.endpoint(settings.region),
-        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}),
+        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1, "mode": "standard"}),
     )
     end = time.monotonic() + _START_SECONDS
     while True:

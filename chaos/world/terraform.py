@@ -58,6 +58,10 @@ class Terraform:
         """Run `terraform destroy` for one region. Raises TerraformFailed."""
         self._act("destroy", settings, variables, "-auto-approve")
 
+    def move(self, settings: Settings, source: str, target: str) -> None:
+        """Run `terraform state mv` for one region: a resource gets another address."""
+        self._run(["state", "mv", source, target], self._environment(settings))
+
     def plan(self, settings: Settings, variables: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what a plan would do now: Terraform's `resource_changes`, without the unchanged ones."""
         plan = self._directory / f"{settings.region}.plan"
@@ -183,7 +187,7 @@ class TerraformWorld(World):
             service,  # type: ignore[call-overload]
             region_name=region,
             endpoint_url=self.settings(region).endpoint(region),
-            config=Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 2}),
+            config=Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 2, "mode": "standard"}),
         )
 
     def stop_workers(self) -> None:

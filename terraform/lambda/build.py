@@ -1,11 +1,15 @@
 """Build the Lambda package: one zip for all functions, the same bytes from the same tree by the same Python.
 
-    python terraform/lambda/build.py [--out dist/meridian-lambda.zip] [--include PATH …] [--erasure ARCH] [--cache DIR]
+    python terraform/lambda/build.py [--out dist/meridian-lambda.zip] [--include PATH …] [--service NAME …]
+        [--erasure ARCH] [--cache DIR]
 
 The zip holds `replicator`, `projectors`, what requirements.txt pins, and whatever --include adds: packages or modules
 with your projections and your external events. Names are sorted, times and modes are fixed. No machine code goes in, but
 for --erasure: personal data needs `cryptography`, a binary wheel of the functions' architecture (erasure-ARCH.txt). Needs
 pip and a package index the first time; wheels are kept in the cache and checked by hash each time.
+
+Of botocore goes in what Meridian asks: the models of its own services. If your modules ask others, name each with --service,
+as boto3 calls it: `--service s3`. (All models are 14 MB, and no function needs them.)
 
 Beside each module stands its bytecode, for the Python that runs this: functions of that version start in two thirds of the
 time, as Lambda cannot keep what it compiles. Others compile the modules as they would without it.
@@ -31,6 +35,9 @@ REQUIREMENTS = HERE / "requirements.txt"
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 """Lambda's names of architectures, and the wheels'."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+SERVICES = ("dynamodb", "dynamodbstreams", "kinesis", "kms", "sqs", "sts")
+"""The services whose models go in: those that functions have clients of, and the one that gives credentials."""
+MODEL = re.compile(r"^boto(?:core|3)/data/([^/]+)/")
 EPOCH = (1980, 1, 1, 0, 0, 0)
 LEFT_OUT = re.compile(
     r"(^|/)__pycache__/|\.py[co]$|\.pyi$|\.dist-info/(RECORD|INSTALLER|REQUESTED|WHEEL|direct_url\.json)$"
@@ -40,6 +47,8 @@ LEFT_OUT = re.compile(
     r"|^(replicator|projectors)/cli/"
     # Of the web framework, what tests, serves files and renders pages; another event loop; a server for pytest.
     r"|^starlette/(testclient|templating|staticfiles|schemas)\.py$|^anyio/(_backends/_trio|pytest_plugin)\.py$"
+    # Of boto3, what only its documentation shows; and a version of DynamoDB's API from before 2012.
+    r"|^boto3/examples/|^botocore/data/.*/examples-1\.json$|^botocore/data/dynamodb/2011-12-05/"
     # cryptography loads cffi's compiled half, _cffi_backend. The other half compiles C, and nothing here does.
     r"|^cffi/"
 )
@@ -49,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "dist" / "meridian-lambda.zip")
     parser.add_argument("--include", type=Path, action="append", default=[], help="a package directory or a module")
+    parser.add_argument("--service", action="append", default=[], help="an AWS service that your modules have a client of")
     parser.add_argument("--erasure", choices=MACHINES, help="add cryptography for this architecture")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "wheels")
     given = parser.parse_args()
@@ -59,7 +69,10 @@ def main() -> int:
     if given.erasure:
         platform = ["--platform", f"manylinux2014_{MACHINES[given.erasure]}", "--implementation", "cp", "--python-version"]
         wheels += _wheels(given.cache, HERE / f"erasure-{given.erasure}.txt", [[*platform, each] for each in PYTHONS])
-    files = dict(_files(given.include, wheels))
+    files = dict(_files(given.include, wheels, {*SERVICES, *given.service}))
+    models = {found[1] for name in files if (found := MODEL.match(name))}
+    if unknown := sorted(set(given.service) - models):
+        parser.error(f"--service {', '.join(unknown)}: botocore has no such service; give names that boto3.client takes")
     files |= _bytecode(files)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     write(given.out, files)
@@ -85,11 +98,12 @@ def write(out: Path, files: dict[str, bytes]) -> None:
     part.replace(out)
 
 
-def _files(include: list[Path], wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
+def _files(include: list[Path], wheels: list[Path], services: set[str]) -> Iterator[tuple[str, bytes]]:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
-                if not name.endswith("/") and not LEFT_OUT.search(name):
+                model = MODEL.match(name)
+                if not name.endswith("/") and not LEFT_OUT.search(name) and (model is None or model[1] in services):
                     yield name, archive.read(name)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     name, version = project["name"], project["version"]  # what importlib.metadata says of the code: the API's document asks

@@ -179,10 +179,188 @@ run "tables" {
   }
   assert {
     condition = alltrue([
-      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.control, aws_dynamodb_table.views] :
-      table.point_in_time_recovery[0].enabled && table.server_side_encryption[0].enabled
+      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.control, aws_dynamodb_table.views] : table.server_side_encryption[0].enabled
     ])
-    error_message = "a table lacks point-in-time recovery or encryption"
+    error_message = "a table lacks encryption"
+  }
+  assert {
+    condition = (
+      aws_dynamodb_table.protected_events[0].point_in_time_recovery[0].enabled && aws_dynamodb_table.control.point_in_time_recovery[0].enabled &&
+      !aws_dynamodb_table.views.point_in_time_recovery[0].enabled
+    )
+    error_message = "events or control lack point-in-time recovery, or views, which can be rebuilt, have it"
+  }
+}
+
+# What `tables` leaves out changes nothing: on demand, without a cap, of the standard class.
+run "tables_are_on_demand" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition = alltrue([
+      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.control, aws_dynamodb_table.views] :
+      table.billing_mode == "PAY_PER_REQUEST" && table.table_class == "STANDARD" && length(table.on_demand_throughput) == 0
+    ])
+    error_message = "a table is not on demand, is capped, or is of another class"
+  }
+  assert {
+    condition     = alltrue([for index in aws_dynamodb_table.protected_events[0].global_secondary_index : length(index.on_demand_throughput) == 0])
+    error_message = "the index of lanes is capped"
+  }
+  assert {
+    condition     = length(aws_dynamodb_table.protected_autoscaled_events) == 0 && length(aws_dynamodb_table.unprotected_autoscaled_events) == 0 && length(aws_appautoscaling_target.table) == 0 && length(aws_appautoscaling_policy.table) == 0
+    error_message = "something is scaled that is on demand"
+  }
+}
+
+run "tables_take_caps_classes_and_recovery" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = {
+      events  = { max_read_units = 4000, max_write_units = 2000, table_class = "STANDARD_INFREQUENT_ACCESS" }
+      lanes   = { max_write_units = 500 }
+      control = { max_read_units = -1 }
+      views   = { max_write_units = 1000, point_in_time_recovery = true }
+    }
+  }
+
+  assert {
+    condition = (
+      aws_dynamodb_table.protected_events[0].on_demand_throughput[0].max_read_request_units == 4000 &&
+      aws_dynamodb_table.protected_events[0].on_demand_throughput[0].max_write_request_units == 2000 &&
+      one([for index in aws_dynamodb_table.protected_events[0].global_secondary_index : index.on_demand_throughput[0].max_write_request_units]) == 500 &&
+      aws_dynamodb_table.control.on_demand_throughput[0].max_read_request_units == -1 &&
+      aws_dynamodb_table.views.on_demand_throughput[0].max_write_request_units == 1000
+    )
+    error_message = "a table or the index does not take its maxima"
+  }
+  assert {
+    condition     = aws_dynamodb_table.protected_events[0].table_class == "STANDARD_INFREQUENT_ACCESS" && aws_dynamodb_table.views.table_class == "STANDARD"
+    error_message = "a table does not take its class, or takes another's"
+  }
+  assert {
+    condition     = aws_dynamodb_table.views.point_in_time_recovery[0].enabled
+    error_message = "views do not take point-in-time recovery"
+  }
+}
+
+run "tables_are_autoscaled" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = {
+      events = { billing_mode = "PROVISIONED", read_capacity = { min = 50, max = 1000 }, write_capacity = { min = 60, max = 2000 }, utilization = 60 }
+      lanes  = { read_capacity = { min = 5, max = 100 }, write_capacity = { min = 10, max = 500 } }
+      views  = { billing_mode = "PROVISIONED", read_capacity = { min = 20, max = 400 }, write_capacity = { min = 30, max = 600 } }
+    }
+  }
+
+  assert {
+    condition = (
+      length(aws_dynamodb_table.protected_events) == 0 && length(aws_dynamodb_table.unprotected_events) == 0 && length(aws_dynamodb_table.unprotected_autoscaled_events) == 0 &&
+      aws_dynamodb_table.protected_autoscaled_events[0].billing_mode == "PROVISIONED" && aws_dynamodb_table.protected_autoscaled_events[0].deletion_protection_enabled &&
+      aws_dynamodb_table.protected_autoscaled_events[0].read_capacity == 50 && aws_dynamodb_table.protected_autoscaled_events[0].write_capacity == 60
+    )
+    error_message = "the events table is not provisioned, or not protected"
+  }
+  assert {
+    condition = [for index in aws_dynamodb_table.protected_autoscaled_events[0].global_secondary_index : [index.name, index.hash_key, index.range_key, index.projection_type, index.read_capacity, index.write_capacity]] == [
+      ["lanes", "begins", "pk", "KEYS_ONLY", 5, 10]
+    ]
+    error_message = "the index of lanes is not as the code expects it, or does not take its capacities"
+  }
+  assert {
+    condition = (
+      aws_dynamodb_table.protected_autoscaled_events[0].stream_enabled && aws_dynamodb_table.protected_autoscaled_events[0].stream_view_type == "NEW_IMAGE" &&
+      aws_dynamodb_table.protected_autoscaled_events[0].point_in_time_recovery[0].enabled && aws_dynamodb_table.protected_autoscaled_events[0].server_side_encryption[0].enabled &&
+      aws_dynamodb_table.protected_autoscaled_events[0].hash_key == "pk" && aws_dynamodb_table.protected_autoscaled_events[0].range_key == "sk"
+    )
+    error_message = "a provisioned events table is another than one on demand"
+  }
+  assert {
+    condition     = aws_dynamodb_table.views.billing_mode == "PROVISIONED" && aws_dynamodb_table.views.write_capacity == 30 && aws_dynamodb_table.control.billing_mode == "PAY_PER_REQUEST"
+    error_message = "views are not provisioned, or control is"
+  }
+  assert {
+    condition = { for name, target in aws_appautoscaling_target.table : name => "${target.resource_id} ${target.scalable_dimension} ${target.min_capacity} ${target.max_capacity}" } == {
+      events-read  = "table/meridian-events dynamodb:table:ReadCapacityUnits 50 1000"
+      events-write = "table/meridian-events dynamodb:table:WriteCapacityUnits 60 2000"
+      lanes-read   = "table/meridian-events/index/lanes dynamodb:index:ReadCapacityUnits 5 100"
+      lanes-write  = "table/meridian-events/index/lanes dynamodb:index:WriteCapacityUnits 10 500"
+      views-read   = "table/meridian-views dynamodb:table:ReadCapacityUnits 20 400"
+      views-write  = "table/meridian-views dynamodb:table:WriteCapacityUnits 30 600"
+    }
+    error_message = "not everything that is provisioned is scaled, or within other bounds"
+  }
+  assert {
+    condition = {
+      for name, policy in aws_appautoscaling_policy.table : name =>
+      "${policy.target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].predefined_metric_type} ${policy.target_tracking_scaling_policy_configuration[0].target_value}"
+      } == {
+      events-read  = "DynamoDBReadCapacityUtilization 60"
+      events-write = "DynamoDBWriteCapacityUtilization 60"
+      lanes-read   = "DynamoDBReadCapacityUtilization 70"
+      lanes-write  = "DynamoDBWriteCapacityUtilization 70"
+      views-read   = "DynamoDBReadCapacityUtilization 70"
+      views-write  = "DynamoDBWriteCapacityUtilization 70"
+    }
+    error_message = "autoscaling aims at another utilization"
+  }
+}
+
+run "tables_are_autoscaled_unprotected" {
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    protect_events = false
+    tables = {
+      events  = { billing_mode = "PROVISIONED", read_capacity = { min = 5, max = 10 }, write_capacity = { min = 6, max = 10 } }
+      lanes   = { read_capacity = { min = 5, max = 10 }, write_capacity = { min = 6, max = 10 } }
+      control = { billing_mode = "PROVISIONED", read_capacity = { min = 7, max = 10 }, write_capacity = { min = 8, max = 10 } }
+    }
+  }
+
+  assert {
+    condition     = aws_dynamodb_table.unprotected_autoscaled_events[0].read_capacity == 5 && !aws_dynamodb_table.unprotected_autoscaled_events[0].deletion_protection_enabled
+    error_message = "protect_events = false does not take the protection off a provisioned table"
+  }
+}
+
+# What autoscaling has set, an apply leaves alone. Bounds change autoscaling's targets only.
+run "an_apply_leaves_capacities_to_autoscaling" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    protect_events = false
+    tables = {
+      events  = { billing_mode = "PROVISIONED", read_capacity = { min = 50, max = 100 }, write_capacity = { min = 60, max = 100 } }
+      lanes   = { read_capacity = { min = 50, max = 100 }, write_capacity = { min = 60, max = 100 } }
+      control = { billing_mode = "PROVISIONED", read_capacity = { min = 70, max = 100 }, write_capacity = { min = 80, max = 100 } }
+    }
+  }
+
+  assert {
+    condition = (
+      aws_dynamodb_table.unprotected_autoscaled_events[0].read_capacity == 5 && aws_dynamodb_table.unprotected_autoscaled_events[0].write_capacity == 6 &&
+      aws_dynamodb_table.control.read_capacity == 7 && aws_dynamodb_table.control.write_capacity == 8 &&
+      alltrue([for index in aws_dynamodb_table.unprotected_autoscaled_events[0].global_secondary_index : index.read_capacity == 5 && index.write_capacity == 6])
+    )
+    error_message = "an apply would set capacities that are autoscaling's"
+  }
+  assert {
+    condition     = aws_appautoscaling_target.table["lanes-write"].min_capacity == 60 && aws_appautoscaling_target.table["control-read"].min_capacity == 70
+    error_message = "autoscaling does not take new bounds"
   }
 }
 
@@ -219,7 +397,7 @@ run "mappings" {
       aws_lambda_event_source_mapping.stream["replicator"].starting_position == "TRIM_HORIZON" &&
       aws_lambda_event_source_mapping.stream["replicator"].batch_size == 500 &&
       aws_lambda_event_source_mapping.stream["replicator"].maximum_batching_window_in_seconds == 0 &&
-      aws_lambda_event_source_mapping.stream["replicator"].parallelization_factor == 2 &&
+      aws_lambda_event_source_mapping.stream["replicator"].parallelization_factor == 1 &&
       aws_lambda_event_source_mapping.stream["replicator"].bisect_batch_on_function_error &&
       aws_lambda_event_source_mapping.stream["replicator"].maximum_retry_attempts == 100 &&
       aws_lambda_event_source_mapping.stream["replicator"].maximum_record_age_in_seconds == 21600 &&
@@ -427,6 +605,10 @@ run "extras_are_off" {
     error_message = "external events are not off by default"
   }
   assert {
+    condition     = length(aws_kinesis_stream.bus) == 0 && length(aws_dynamodb_kinesis_streaming_destination.bus) == 0 && output.bus_arn == null
+    error_message = "there is a bus that nobody reads"
+  }
+  assert {
     condition     = length(aws_dynamodb_table.keys) == 0 && length(local.table_arns) == 4 && keys(output.tables) == ["control", "events", "views"]
     error_message = "there is a table of keys that nobody asked for"
   }
@@ -454,7 +636,7 @@ run "extras_are_off" {
     error_message = "a role may use what is off"
   }
   assert {
-    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api", name))]) == 0 && length(local.widgets) == 14
+    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api|bus", name))]) == 0 && length(local.widgets) == 14
     error_message = "there are alarms or widgets of what is off"
   }
 }
@@ -487,7 +669,7 @@ run "external_events" {
       aws_lambda_event_source_mapping.bus[0].function_response_types == toset(["ReportBatchItemFailures"]) &&
       aws_lambda_event_source_mapping.bus[0].maximum_retry_attempts == -1 &&
       aws_lambda_event_source_mapping.bus[0].maximum_record_age_in_seconds == -1 &&
-      aws_lambda_event_source_mapping.bus[0].parallelization_factor == 2
+      aws_lambda_event_source_mapping.bus[0].parallelization_factor == 1
     )
     error_message = "the publisher gives records up, or begins too late"
   }
@@ -503,7 +685,7 @@ run "external_events" {
     error_message = "the consumers' policy or the publisher's role is not as named"
   }
   assert {
-    condition     = alltrue([for name in ["publish-lag", "iterator-age-publish", "errors-publish", "throttled-publish"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)])
+    condition     = alltrue([for name in ["publish-lag", "iterator-age-publish", "errors-publish", "throttled-publish", "bus-age"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)])
     error_message = "the publisher lacks one of its alarms"
   }
   assert {
@@ -514,8 +696,8 @@ run "external_events" {
     error_message = "the alarm on external events' lag does not look at it"
   }
   assert {
-    condition     = length(local.widgets) == 16
-    error_message = "the dashboard does not show external events"
+    condition     = length(local.widgets) == 17
+    error_message = "the dashboard does not show external events and their bus"
   }
 }
 
@@ -859,17 +1041,73 @@ run "bus_can_be_off" {
   }
 }
 
-run "bus_is_on" {
+run "bus_is_on_where_it_is_said" {
   command = plan
   module {
     source = "./modules/region"
   }
+  variables {
+    bus        = { enabled = true }
+    thresholds = { bus_age_seconds = 30 }
+  }
   assert {
     condition = (
-      aws_kinesis_stream.bus[0].name == "meridian-events" && aws_kinesis_stream.bus[0].encryption_type == "KMS" &&
+      aws_kinesis_stream.bus[0].name == "meridian-events" && aws_kinesis_stream.bus[0].encryption_type == "KMS" && aws_kinesis_stream.bus[0].retention_period == 24 &&
       aws_kinesis_stream.bus[0].stream_mode_details[0].stream_mode == "ON_DEMAND" && length(aws_dynamodb_kinesis_streaming_destination.bus) == 1
     )
     error_message = "the bus is not as documented"
+  }
+  assert {
+    condition     = length(aws_kinesis_stream.external) == 0 && length(aws_lambda_event_source_mapping.bus) == 0 && length(aws_kinesis_resource_policy.bus) == 0 && !contains(keys(aws_lambda_function.function), "publish")
+    error_message = "the bus alone makes a publisher"
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.alarm["bus-age"].threshold == 30000 && aws_cloudwatch_metric_alarm.alarm["bus-age"].metric_name == null &&
+      [for query in aws_cloudwatch_metric_alarm.alarm["bus-age"].metric_query : [query.expression, query.period, query.return_data]] == [[
+        "SELECT MAX(AgeOfOldestUnreplicatedRecord) FROM SCHEMA(\"AWS/DynamoDB\", DelegatedOperation, TableName) WHERE TableName = 'meridian-events'", 60, true,
+      ]]
+    )
+    error_message = "the alarm on the bus's age does not look at it"
+  }
+  assert {
+    condition     = length(local.widgets) == 15
+    error_message = "the dashboard does not show the bus"
+  }
+}
+
+run "bus_is_on_where_external_events_are" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    external = { transformation = "shop.external:Orders" }
+  }
+  assert {
+    condition     = length(aws_kinesis_stream.bus) == 1 && length(aws_dynamodb_kinesis_streaming_destination.bus) == 1 && length(aws_lambda_event_source_mapping.bus) == 1 && contains(keys(aws_cloudwatch_metric_alarm.alarm), "bus-age")
+    error_message = "external events have no bus"
+  }
+}
+
+# 1,024 characters are what CloudWatch takes for a description.
+run "alarms_say_what_to_do" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    external    = { transformation = "shop.external:Orders" }
+    api         = { enabled = true }
+  }
+  assert {
+    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.alarm) : length(alarm.alarm_description) <= 1024])
+    error_message = "an alarm says more than CloudWatch takes"
+  }
+  assert {
+    condition     = alltrue([for name in ["replicator", "projector", "publish"] : strcontains(aws_cloudwatch_metric_alarm.alarm["iterator-age-${name}"].alarm_description, "Look at its errors, its throttles, and its duration") && strcontains(aws_cloudwatch_metric_alarm.alarm["iterator-age-${name}"].alarm_description, "concurrent batches, which wait for each other")])
+    error_message = "who is behind is told to read more at once before anything else, or not what that costs"
   }
 }
 

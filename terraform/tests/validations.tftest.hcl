@@ -433,6 +433,171 @@ run "message_is_never_received" {
   expect_failures = [var.mapping]
 }
 
+run "billing_mode_is_unknown" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { events = { billing_mode = "ON_DEMAND" } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "table_class_is_unknown" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { table_class = "COLD" } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "provisioned_without_capacities" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { control = { billing_mode = "PROVISIONED" } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "provisioned_with_one_capacity" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { billing_mode = "PROVISIONED", read_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "provisioned_without_the_indexs_capacities" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { events = { billing_mode = "PROVISIONED", read_capacity = { min = 5, max = 10 }, write_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "capacities_on_demand" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { read_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "capacities_of_an_index_on_demand" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { lanes = { write_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "capacity_has_its_bounds_reversed" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { billing_mode = "PROVISIONED", read_capacity = { min = 10, max = 5 }, write_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "capacity_is_none" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { billing_mode = "PROVISIONED", read_capacity = { min = 0, max = 5 }, write_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "capacity_is_not_whole" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { billing_mode = "PROVISIONED", read_capacity = { min = 1.5, max = 5 }, write_capacity = { min = 5, max = 10 } } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "utilization_is_too_low" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { control = { utilization = 19 } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "utilization_is_too_high" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { lanes = { utilization = 91 } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "maximum_is_none" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { events = { max_write_units = 0 } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "maximum_is_not_whole" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { lanes = { max_read_units = 1.5 } }
+  }
+  expect_failures = [var.tables]
+}
+
+run "maximum_of_a_provisioned_table" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tables = { views = { billing_mode = "PROVISIONED", read_capacity = { min = 5, max = 10 }, write_capacity = { min = 5, max = 10 }, max_read_units = 10 } }
+  }
+  expect_failures = [var.tables]
+}
+
 run "bus_forgets_too_soon" {
   command = plan
   module {

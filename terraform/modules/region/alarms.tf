@@ -4,6 +4,9 @@ locals {
   namespace = "Meridian"
   links     = { for peer in local.peers : peer => "${var.region}>${peer}" }
 
+  # The last resort of a reader that is behind, and its price: docs/decisions/0035-memory-is-a-hint.md.
+  more_batches = "If it is only busy, mapping.parallelization gives it more batches at once; order is kept for each item's key alone, so events of one lane then go to concurrent batches, which wait for each other."
+
   # The common shape: the largest value in each minute, three minutes of five. `missing` is what silence means.
   usual = { statistic = "Maximum", period = 60, evaluate = 5, breach = 3, missing = "notBreaching", expression = null }
 
@@ -77,14 +80,17 @@ locals {
     },
     {
       throttles = merge(local.usual, {
-        namespace   = "AWS/DynamoDB"
-        metric      = null
-        expression  = "FILL(reads, 0) + FILL(writes, 0)"
-        metrics     = { reads = "ReadThrottleEvents", writes = "WriteThrottleEvents" }
-        dimensions  = { TableName = local.tables.events }
+        namespace  = "AWS/DynamoDB"
+        metric     = null
+        expression = "FILL(reads, 0) + FILL(writes, 0) + FILL(lanes, 0)"
+        metrics = { # a table's metrics leave its indexes out
+          reads  = { name = "ReadThrottleEvents", dimensions = { TableName = local.tables.events } }
+          writes = { name = "WriteThrottleEvents", dimensions = { TableName = local.tables.events } }
+          lanes  = { name = "WriteThrottleEvents", dimensions = { TableName = local.tables.events, GlobalSecondaryIndexName = local.lanes.name } }
+        }
         statistic   = "Sum"
         threshold   = var.thresholds.throttles_per_minute
-        description = "DynamoDB throttles requests to ${local.tables.events}. Appends and copies are tried again and slow down; if it lasts, look for a lane that is too hot, or raise the account's table limits."
+        description = "DynamoDB throttles requests to ${local.tables.events}, or writes to its index ${local.lanes.name}. Appends and copies are tried again and slow down; if it lasts, look for a lane that is too hot, and raise the maxima in `tables`, where there are any, or the account's table limits."
       })
     },
     {
@@ -115,9 +121,22 @@ locals {
           metric      = "IteratorAge"
           dimensions  = { FunctionName = "${var.prefix}-publish" }
           threshold   = var.thresholds.iterator_age_seconds * 1000
-          description = "The publisher reads the bus more than ${var.thresholds.iterator_age_seconds} s behind. Look at its errors, throttles and duration, and raise mapping.parallelization if it is only busy; the bus keeps ${var.bus.retention_hours} hours, and what it drops goes out with the next event of its lane."
+          description = "The publisher reads the bus more than ${var.thresholds.iterator_age_seconds} s behind. Look at its errors, its throttles, and its duration: a throttled stream of external events (publish-lag) or too little memory (function.memory_mb) makes it slow. ${local.more_batches} The bus keeps ${var.bus.retention_hours} hours, and what it drops goes out with the next event of its lane."
         })
       } : name => alarm if local.external
+    },
+    {
+      for name, alarm in {
+        bus-age = merge(local.usual, {
+          # The metric has a second dimension, whose value AWS does not document, so a query names the table alone.
+          # docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html#AgeOfOldestUnreplicatedRecord
+          metric      = null
+          expression  = "SELECT MAX(AgeOfOldestUnreplicatedRecord) FROM SCHEMA(\"AWS/DynamoDB\", DelegatedOperation, TableName) WHERE TableName = '${local.tables.events}'"
+          metrics     = {}
+          threshold   = var.thresholds.bus_age_seconds * 1000
+          description = "DynamoDB has not put events on the bus ${local.streams.bus} for more than ${var.thresholds.bus_age_seconds} s; normally it takes milliseconds. Look at whether the stream throttles writes, whether somebody changed its policy or its key, and at FailedToReplicateRecordCount of ${local.tables.events}. Replication to peers does not take this way.${local.external ? " An event that never reaches the bus is published with the next event of its lane." : ""}"
+        })
+      } : name => alarm if local.bus
     },
     {
       for name in local.stream_readers : "iterator-age-${name}" => merge(local.usual, {
@@ -125,7 +144,7 @@ locals {
         metric      = "IteratorAge"
         dimensions  = { FunctionName = local.functions[name].name }
         threshold   = var.thresholds.iterator_age_seconds * 1000
-        description = "The ${name} reads the stream more than ${var.thresholds.iterator_age_seconds} s behind. Look at its errors, throttles and duration, and raise mapping.parallelization if it is only busy; the stream keeps 24 hours."
+        description = "The ${name} reads the stream more than ${var.thresholds.iterator_age_seconds} s behind. Look at its errors, its throttles, and its duration: ${name == "replicator" ? "a slow peer (replication-lag, backlog-age)" : "throttled views"} or too little memory (function.memory_mb) makes it slow. ${local.more_batches} The stream keeps 24 hours."
       })
     },
     {
@@ -218,6 +237,7 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
       id          = metric_query.key
       label       = each.key
       expression  = metric_query.value
+      period      = length(each.value.metrics) == 0 ? each.value.period : null # a query has one of its own; mathematics has its metrics'
       return_data = true
     }
   }
@@ -230,8 +250,8 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
 
       metric {
         namespace   = each.value.namespace
-        metric_name = metric_query.value
-        dimensions  = each.value.dimensions
+        metric_name = metric_query.value.name
+        dimensions  = metric_query.value.dimensions
         stat        = each.value.statistic
         period      = each.value.period
       }

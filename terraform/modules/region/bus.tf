@@ -1,8 +1,13 @@
-# The event bus, for consumers outside Meridian. DynamoDB feeds it; no code of ours is in between, and it takes none of
-# the stream's two readers.
+# The event bus, for the publisher of external events and for consumers outside Meridian. DynamoDB feeds it; no code of ours
+# is in between, and it takes none of the stream's two readers. An on-demand stream costs by the hour, read or not, so there
+# is none unless somebody reads it.
+
+locals {
+  bus = coalesce(var.bus.enabled, local.external)
+}
 
 resource "aws_kinesis_stream" "bus" {
-  count = var.bus.enabled ? 1 : 0
+  count = local.bus ? 1 : 0
 
   name             = local.streams.bus
   retention_period = var.bus.retention_hours
@@ -15,7 +20,7 @@ resource "aws_kinesis_stream" "bus" {
 }
 
 resource "aws_dynamodb_kinesis_streaming_destination" "bus" {
-  count = var.bus.enabled ? 1 : 0
+  count = local.bus ? 1 : 0
 
   table_name = local.events.name
   stream_arn = aws_kinesis_stream.bus[0].arn

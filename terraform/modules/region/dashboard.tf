@@ -54,7 +54,12 @@ locals {
     { title = "Conflicts: what a rule has discarded", stat = "Sum", metrics = [
       [{ id = "discarded", expression = "SEARCH('{${local.namespace},projection,region,rule} region=\"${var.region}\" MetricName=\"ConflictsDiscarded\"', 'Sum')" }],
     ] },
-    ], local.external ? [
+    ], local.bus ? [
+    { title = "Event bus: age of what is not on it yet (ms), and records that failed", stat = "Maximum", metrics = [
+      for name, stat in { AgeOfOldestUnreplicatedRecord = "Maximum", FailedToReplicateRecordCount = "Sum" } :
+      [{ id = lower(name), expression = "SEARCH('{AWS/DynamoDB,DelegatedOperation,TableName} TableName=\"${local.tables.events}\" MetricName=\"${name}\"', '${stat}')" }]
+    ] },
+    ] : [], local.external ? [
     { title = "External events: lag (ms)", stat = "Maximum", metrics = [
       [local.namespace, "PublishLag", "region", var.region, { label = var.region }],
     ] },

@@ -200,7 +200,7 @@ variable "mapping" {
   type = object({
     batch_size           = optional(number, 500)
     window_seconds       = optional(number, 0)
-    parallelization      = optional(number, 2)
+    parallelization      = optional(number, 1)
     retries              = optional(number, 100)
     record_age_seconds   = optional(number, 21600)
     bisect               = optional(bool, true)
@@ -211,11 +211,12 @@ variable "mapping" {
   nullable    = false
   default     = {}
   description = <<-EOT
-    How functions are fed. From the stream: `batch_size` records at most, waiting up to `window_seconds` for them,
-    `parallelization` batches of one shard at once, failing batches halved (`bisect`) and tried again `retries` times
-    while their records are younger than `record_age_seconds`; -1 means without a limit. From a backlog:
-    `catch_up_batch_size` messages, `catch_up_concurrency` batches at once, and `max_receives` attempts before a message
-    goes to the dead letters.
+    How functions are fed. From the stream: `batch_size` records at most, waiting up to `window_seconds` for them (more
+    seconds: fewer invocations, later events), `parallelization` batches of one shard at once, failing batches halved
+    (`bisect`) and tried again `retries` times while their records are younger than `record_age_seconds`; -1 means without
+    a limit. With `parallelization` above 1, events of one lane go to concurrent batches, which wait for each other. From a
+    backlog: `catch_up_batch_size` messages, `catch_up_concurrency` batches at once, and `max_receives` attempts before a
+    message goes to the dead letters.
   EOT
 
   validation {
@@ -259,14 +260,106 @@ variable "mapping" {
   }
 }
 
+variable "tables" {
+  type = object({
+    events = optional(object({
+      billing_mode    = optional(string, "PAY_PER_REQUEST")
+      table_class     = optional(string, "STANDARD")
+      read_capacity   = optional(object({ min = number, max = number }))
+      write_capacity  = optional(object({ min = number, max = number }))
+      utilization     = optional(number, 70)
+      max_read_units  = optional(number)
+      max_write_units = optional(number)
+    }), {})
+    lanes = optional(object({
+      read_capacity   = optional(object({ min = number, max = number }))
+      write_capacity  = optional(object({ min = number, max = number }))
+      utilization     = optional(number, 70)
+      max_read_units  = optional(number)
+      max_write_units = optional(number)
+    }), {})
+    control = optional(object({
+      billing_mode    = optional(string, "PAY_PER_REQUEST")
+      table_class     = optional(string, "STANDARD")
+      read_capacity   = optional(object({ min = number, max = number }))
+      write_capacity  = optional(object({ min = number, max = number }))
+      utilization     = optional(number, 70)
+      max_read_units  = optional(number)
+      max_write_units = optional(number)
+    }), {})
+    views = optional(object({
+      billing_mode           = optional(string, "PAY_PER_REQUEST")
+      table_class            = optional(string, "STANDARD")
+      read_capacity          = optional(object({ min = number, max = number }))
+      write_capacity         = optional(object({ min = number, max = number }))
+      utilization            = optional(number, 70)
+      max_read_units         = optional(number)
+      max_write_units        = optional(number)
+      point_in_time_recovery = optional(bool, false)
+    }), {})
+  })
+  nullable    = false
+  default     = {}
+  description = <<-EOT
+    How the tables are paid for, and how much they take. `lanes` is the index of the events table, and has the table's
+    billing mode. On demand (`PAY_PER_REQUEST`), `max_read_units` and `max_write_units` cap what a second may use; null is
+    no cap. -1 lifts a cap that was set, and then stays: the provider cannot take it out. With `PROVISIONED`, autoscaling keeps `read_capacity` and `write_capacity`
+    between `min` and `max` units, so that `utilization` percent are used. The table of keys is always on demand.
+  EOT
+
+  validation {
+    condition     = alltrue([for name, table in var.tables : contains(["PAY_PER_REQUEST", "PROVISIONED"], try(table.billing_mode, "PROVISIONED"))])
+    error_message = "There is no billing mode ${join(", ", [for name, table in var.tables : "${table.billing_mode} (tables.${name})" if !contains(["PAY_PER_REQUEST", "PROVISIONED"], try(table.billing_mode, "PROVISIONED"))])}; set billing_mode to PAY_PER_REQUEST or PROVISIONED."
+  }
+
+  validation {
+    condition     = alltrue([for name, table in var.tables : contains(["STANDARD", "STANDARD_INFREQUENT_ACCESS"], try(table.table_class, "STANDARD"))])
+    error_message = "There is no table class ${join(", ", [for name, table in var.tables : "${table.table_class} (tables.${name})" if !contains(["STANDARD", "STANDARD_INFREQUENT_ACCESS"], try(table.table_class, "STANDARD"))])}; set table_class to STANDARD or STANDARD_INFREQUENT_ACCESS."
+  }
+
+  validation {
+    condition     = alltrue([for name, table in var.tables : try(table.billing_mode, var.tables.events.billing_mode) != "PROVISIONED" || (table.read_capacity != null && table.write_capacity != null)])
+    error_message = "Billing mode PROVISIONED lacks capacities of ${join(", ", [for name, table in var.tables : "tables.${name}" if try(table.billing_mode, var.tables.events.billing_mode) == "PROVISIONED" && (table.read_capacity == null || table.write_capacity == null)])}; set read_capacity and write_capacity there, for example to { min = 5, max = 100 }."
+  }
+
+  validation {
+    condition     = alltrue([for name, table in var.tables : try(table.billing_mode, var.tables.events.billing_mode) == "PROVISIONED" || (table.read_capacity == null && table.write_capacity == null)])
+    error_message = "Capacities are given to ${join(", ", [for name, table in var.tables : "tables.${name}" if try(table.billing_mode, var.tables.events.billing_mode) != "PROVISIONED" && (table.read_capacity != null || table.write_capacity != null)])}, which is on demand; set billing_mode to PROVISIONED (of tables.events for the index lanes), or leave read_capacity and write_capacity out."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for name, table in var.tables : [for capacity in [table.read_capacity, table.write_capacity] : try(capacity.min >= 1 && capacity.max >= capacity.min && floor(capacity.min) == capacity.min && floor(capacity.max) == capacity.max, capacity == null)]]))
+    error_message = "Capacities ${join(", ", flatten([for name, table in var.tables : [for capacity in [table.read_capacity, table.write_capacity] : "min = ${capacity.min}, max = ${capacity.max} (tables.${name})" if !try(capacity.min >= 1 && capacity.max >= capacity.min && floor(capacity.min) == capacity.min && floor(capacity.max) == capacity.max, capacity == null)]]))} are not a range; set min to a whole number from 1, and max to one that is no less."
+  }
+
+  # From 20 to 90 percent: docs.aws.amazon.com/amazondynamodb/latest/developerguide/AutoScaling.html
+  validation {
+    condition     = alltrue([for name, table in var.tables : table.utilization >= 20 && table.utilization <= 90])
+    error_message = "Autoscaling cannot aim at ${join(", ", [for name, table in var.tables : "${table.utilization} percent (tables.${name})" if table.utilization < 20 || table.utilization > 90])}; set utilization from 20 to 90."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for name, table in var.tables : [for units in [table.max_read_units, table.max_write_units] : units == null ? true : (units == -1 || units >= 1) && floor(units) == units]]))
+    error_message = "A maximum cannot be ${join(", ", flatten([for name, table in var.tables : [for units in [table.max_read_units, table.max_write_units] : "${coalesce(units, 0)} units a second (tables.${name})" if !(units == null ? true : (units == -1 || units >= 1) && floor(units) == units)]]))}; set max_read_units and max_write_units to whole numbers from 1, or to -1 to lift one that was set."
+  }
+
+  validation {
+    condition     = alltrue([for name, table in var.tables : try(table.billing_mode, var.tables.events.billing_mode) != "PROVISIONED" || (table.max_read_units == null && table.max_write_units == null)])
+    error_message = "Maximum units are given to ${join(", ", [for name, table in var.tables : "tables.${name}" if try(table.billing_mode, var.tables.events.billing_mode) == "PROVISIONED" && (table.max_read_units != null || table.max_write_units != null)])}, which is provisioned; set the max of read_capacity and write_capacity instead."
+  }
+}
+
 variable "bus" {
   type = object({
-    enabled         = optional(bool, true)
+    enabled         = optional(bool)
     retention_hours = optional(number, 24)
   })
   nullable    = false
   default     = {}
-  description = "The event bus: a Kinesis stream that DynamoDB itself feeds with every new event."
+  description = <<-EOT
+    The event bus: a Kinesis stream that DynamoDB itself feeds with every new event. Without `enabled` it is on where
+    somebody reads it: where `external` is set. `true` turns it on for consumers of your own.
+  EOT
 
   validation {
     condition     = var.bus.retention_hours >= 24 && var.bus.retention_hours <= 8760
@@ -284,7 +377,7 @@ variable "external" {
   description = <<-EOT
     External events: the class that declares them (`transformation`, as `module:Class`), which lanes are published here
     (`lanes`: `all` that arrive, or this region's `own`), and how long the stream keeps them (by default as long as the
-    bus). Null publishes nothing. Needs the bus.
+    bus). Null publishes nothing. Turns the bus on.
   EOT
 
   validation {
@@ -303,8 +396,8 @@ variable "external" {
   }
 
   validation {
-    condition     = var.external == null || var.bus.enabled
-    error_message = "External events are published from the event bus, and bus.enabled is false; set bus.enabled to true, or leave `external` out."
+    condition     = var.external == null || coalesce(var.bus.enabled, true)
+    error_message = "External events are published from the event bus, and bus.enabled is false; leave bus.enabled out, or leave `external` out."
   }
 }
 
@@ -425,6 +518,7 @@ variable "thresholds" {
     backlog_age_seconds   = optional(number, 300)
     backlog_stuck_seconds = optional(number, 1800)
     iterator_age_seconds  = optional(number, 300)
+    bus_age_seconds       = optional(number, 300)
     throttles_per_minute  = optional(number, 10)
   })
   nullable    = false
