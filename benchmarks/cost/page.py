@@ -13,11 +13,23 @@ SIZES = (Size("small", 1, 1_000), Size("medium", 50, 20_000), Size("large", 1_00
 LARGE = SIZES[2]
 _CHANGES: Sequence[tuple[str, str, Setup]] = (
     ("batches wait a second", "`mapping = { window_seconds = 1 }`", replace(DEFAULTS, window=1.0)),
-    ("capacity provisioned, autoscaled at 70 %", "billing mode `PROVISIONED`", replace(DEFAULTS, provisioned=True)),
+    (
+        "capacity provisioned, autoscaled at 70 %",
+        '`tables = { events = { billing_mode = "PROVISIONED" … } … }`',
+        replace(DEFAULTS, provisioned=True),
+    ),
     ("both of these: the recommended settings for a steady load", "", DOCUMENTED),
-    ("table class Standard-IA for events", "", replace(DEFAULTS, infrequent=True)),
+    (
+        "table class Standard-IA for events",
+        '`tables = { events = { table_class = "STANDARD_INFREQUENT_ACCESS" } }`',
+        replace(DEFAULTS, infrequent=True),
+    ),
     ("event buses", "`bus = { enabled = true }`", replace(DEFAULTS, bus=True)),
-    ("backups of views (of 20,000 of 1 KB)", "", replace(DEFAULTS, views_backup=True)),
+    (
+        "backups of views (of 20,000 of 1 KB)",
+        "`tables = { views = { point_in_time_recovery = true } }`",
+        replace(DEFAULTS, views_backup=True),
+    ),
     ("two batches of a shard at once", "`mapping = { parallelization = 2 }`", replace(DEFAULTS, parallelization=2)),
     ("checked fences for all streams", '`fences = { checked = ["*"] }`', replace(DEFAULTS, checked=True)),
     ("no views", "no `projections`", replace(DEFAULTS, views=False)),

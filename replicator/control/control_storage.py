@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
+from replicator.domain.errors import RegionUnavailable
+
 Value = dict[str, Any]
 Place = tuple[str, str]
 """A scope and a key in it."""
 
+_TRIES = 20
 _MAX_KEY_BYTES = 1024
 """Maximum bytes of a DynamoDB sort key. A lane's key may be longer, and a key that was written by hand longer still."""
 
@@ -40,6 +43,16 @@ def fitting(key: str) -> str:
     and its SHA-256 behind a `#`, with which no lane's key begins."""
     raw = key.encode("utf-8", "backslashreplace")
     return raw.decode() if len(raw) <= _MAX_KEY_BYTES else f"#{raw.decode()[:200]}… {sha256(raw).hexdigest()}"
+
+
+def tries(what: str) -> Iterator[int]:
+    """Yield a bounded number of tries to change control state that others change, too. Raises RegionUnavailable behind the
+    last: the table is contended, or does not return what it acknowledged."""
+    yield from range(_TRIES)
+    raise RegionUnavailable(
+        f"{what} was tried {_TRIES} times, and the control table holds something else each time; try again, and check which "
+        "engine answers there if that does not help"
+    )
 
 
 class ControlStorage(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from replicator.control.control_storage import ControlStorage, Guard
+from replicator.control.control_storage import ControlStorage, Guard, tries
 from replicator.domain.errors import MeridianError
 
 ACTIVE, DRAINING, FENCED, REBUILDING = "active", "draining", "fenced", "rebuilding"
@@ -98,7 +98,7 @@ def change_role(control: ControlStorage, before: Role | None, after: Role) -> No
 
 def set_stripes(control: ControlStorage, role: Role) -> None:
     """Make every stripe repeat the role, unless it has a later epoch."""
-    while True:
+    for _ in tries("setting the fence"):
         held = control.get_scopes(FENCE_SCOPES)
         guards = [role.guard(stripe) for stripe in range(STRIPES)]
         found = {(guard.scope, guard.key): held[guard.scope].get(guard.key) for guard in guards}
@@ -122,7 +122,7 @@ def known_roles(control: ControlStorage) -> dict[str, Role]:
 def tell_role(controls: Iterable[ControlStorage], region: str, role: Role) -> None:
     """Record in these regions the role of `region`, unless they know a later one."""
     for control in controls:
-        while True:
+        for _ in tries(f"recording the role of {region}"):
             before = control.get(KNOWN_SCOPE, region)
             if before is not None and int(before["epoch"]) >= role.epoch:
                 break

@@ -6,7 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from replicator.control.control_storage import ControlStorage, Value
+from replicator.control.control_storage import ControlStorage, Value, tries
 from replicator.runtime.wall_clock import wall_clock
 
 _SCOPE = "peers"
@@ -47,7 +47,10 @@ class PeerTables:
     def keep(self, peer: str, identity: str) -> None:
         """Record that all lanes are on their way to this table, whichever process put them there. Raises
         RegionUnavailable."""
-        while (kept := self._read().get(peer, {})).get("table") != identity:
+        for _ in tries(f"recording the table of {peer}"):
+            kept = self._read().get(peer, {})
+            if kept.get("table") == identity:
+                return
             self._control.swap(_SCOPE, peer, kept or None, {"table": identity})
 
     def _known(self) -> dict[str, Value]:

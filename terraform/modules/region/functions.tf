@@ -117,4 +117,9 @@ resource "aws_lambda_event_source_mapping" "failed_batches" {
   event_source_arn        = aws_sqs_queue.failed_batches.arn
   batch_size              = 1
   function_response_types = ["ReportBatchItemFailures"]
+
+  # One pass over the lanes serves every batch that failed before it; many at once would make the same one.
+  scaling_config {
+    maximum_concurrency = 2
+  }
 }

@@ -10,7 +10,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from replicator.control.control_storage import Guard
+from replicator.control.control_storage import Guard, Value
+from replicator.control.memory_control import MemoryControl
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId
@@ -30,6 +31,7 @@ from replicator.fencing.roles import (
     tell_role,
 )
 from replicator.ops.runbooks.steps import set_role
+from replicator.replication.peer_tables import PeerTables
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
 
 NEW = NewEvent("set", {})
@@ -295,3 +297,15 @@ def test_every_region_can_be_written_to_by_default() -> None:
     load(memories, streams=1, events=1)
     memories.copy_all()
     assert {role.name for region in REGIONS if (role := read_role(memories.controls[region]))} == {ACTIVE}
+
+
+def test_a_control_table_that_does_not_return_what_it_acknowledged_is_given_up() -> None:
+    class Forgetful(MemoryControl):
+        def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
+            return True
+
+    control = Forgetful()
+    with pytest.raises(RegionUnavailable, match="setting the fence was tried 20 times"):
+        set_stripes(control, Role(1, ACTIVE))
+    with pytest.raises(RegionUnavailable, match="recording the table of eu-west-1 was tried 20 times"):
+        PeerTables(control).keep(WEST, "another")
