@@ -27,7 +27,7 @@ class Options:
     """Size of a world. `checked` are the stream types whose appends check the fence in their own transaction; `page` is how
     many records are read at once (few, so that batches of a shard queue up), `queue` how many events a link takes before it
     uses the backlog; `watched` is whether projectors count the conflicts that they meet, `functions` whether regions have
-    functions in place of workers."""
+    functions in place of workers, and `unsent` how often their queues take no message."""
 
     regions: int = 3
     streams: int = 8
@@ -37,6 +37,7 @@ class Options:
     queue: int = 60
     watched: bool = False
     functions: bool = False
+    unsent: float = 0.05
 
     def __post_init__(self) -> None:
         if not 2 <= self.regions <= len(NAMES):
@@ -64,6 +65,7 @@ class Environment:
         self.attempted: tuple[Event, ...] = ()
         """Events of the write that a mishap was meant for."""
         self.copies = self.events = self.requests = 0
+        self.healing = False
         self.disasters = 0
         """Number of times that a region lost its data."""
         self._nonces = count()

@@ -15,8 +15,12 @@ from typing import Any
 from projectors.crdt import Assign, LwwRegister, OrSet, PnCounter, Remove
 from projectors.engine import engine
 from projectors.engine.folding import Wanted, fold_lanes
+from projectors.engine.memory_sink import MemorySink
+from replicator.aws import redrive
 from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.redrive import Redrive
 from replicator.aws.shard_reader import Shard
+from replicator.aws.sqs import QueueBacklog
 from replicator.control.backlog import TableBacklog
 from replicator.domain.clock import ZERO, HybridLogicalClock
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
@@ -27,9 +31,10 @@ from replicator.eventstore.store_errors import OutcomeUnknown
 from replicator.eventstore.stream_reader import StreamReader
 from replicator.fencing.fence import Fence
 from replicator.ops.runbooks import Failback
-from replicator.replication import copier, link, worker
+from replicator.replication import copier, invocation, link, worker
 from replicator.replication.copy_plan import Plan, plan
-from replicator.replication.stream_records import read_records
+from replicator.replication.lambda_batches import Answer, item_failures
+from replicator.replication.stream_records import position, read_records
 
 Plant = Callable[[], AbstractContextManager[object]]
 
@@ -329,4 +334,64 @@ def _remove_wins() -> Iterator[None]:
         return {**changed, "adds": {who: tags for who, tags in changed["adds"].items() if who != operation.element}}
 
     with _instead(OrSet, "apply", all_of):
+        yield
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+@_mutant("a function's answer does not name what it could neither copy nor defer", "lost", range(2, 60, 3))
+def _partial_failure_lost() -> Iterator[None]:
+    with _instead(invocation, "stream_answer", lambda records, lost, partial: item_failures([])):
+        yield
+
+
+@_mutant("an answer names the first record although all is done: the mapping stands still", "lost", range(2, 30, 3))
+def _mapping_stands_still() -> Iterator[None]:
+    def first(records: Sequence[Any], lost: Sequence[Event], partial: bool) -> Answer:
+        return item_failures([position(records[0])])
+
+    with _instead(invocation, "stream_answer", first):
+        yield
+
+
+@_mutant("batches that the stream has trimmed are not redriven", "lost", range(2, 60, 3))
+def _trimmed_not_redriven() -> Iterator[None]:
+    with _instead(Redrive, "_every_lane", lambda *_: True):
+        yield
+
+
+@_mutant("what the projector gave up goes to the peers", "views_complete", range(2, 60, 3))
+def _redriven_elsewhere() -> Iterator[None]:
+    with _instead(redrive, "VIEWS", "nowhere"):
+        yield
+
+
+@_mutant("a message is removed although its lanes wait on", "lost", range(2, 30, 3))
+def _message_removed() -> Iterator[None]:
+    with _instead(QueueBacklog, "done", lambda *_: None):
+        yield
+
+
+@_mutant("events whose predecessors another batch is copying are dropped", "lost", range(2, 30, 3))
+def _waiting_dropped() -> Iterator[None]:
+    wait = copier.Copier._wait_for_others
+
+    def briefly(self: copier.Copier, lanes: Any, patience: float) -> Any:
+        wait(self, lanes, patience)
+        return {}
+
+    with _instead(copier.Copier, "_wait_for_others", briefly):
+        yield
+
+
+@_mutant("a view that a sandbox remembers is saved over whatever is there", "counters views_complete", range(2, 30, 3))
+def _remembered_view_saved() -> Iterator[None]:
+    save = MemorySink._save
+
+    def over(self: MemorySink, change: Any) -> bool:
+        stored = self._views.get(change.view.id)
+        return save(self, replace(change, before=stored.vector if stored else None))
+
+    with _instead(MemorySink, "_save", over):
         yield

@@ -53,10 +53,13 @@ class SimulatedQueue:
         self._world = world
         self._there = there
         self._numbers = count()
+        self._chance = Random(f"{there.name} {name}")
 
     def send(self, text: str, delay: int = 0) -> None:
-        """As Queue.send."""
+        """As Queue.send. Now and then the service does not answer."""
         self._there.answering()
+        if self._chance.random() < self._world.options.unsent and not self._world.healing:
+            raise RegionUnavailable(f"{self.name} does not answer")
         self._world.axe.swing(lambda: self.put(text, delay))
 
     def put(self, text: str, delay: int = 0) -> None:

@@ -16,7 +16,11 @@ from projectors.run.worker import READER as PROJECTOR
 from replicator.replication.worker import READER as REPLICATOR
 
 if TYPE_CHECKING:
+    from chaos.simulator.simulated_region import Region
     from chaos.simulator.simulated_world import World
+
+_MAPPINGS_SECONDS, _MAPPINGS_TURNS = 60.0, 50
+"""Seconds of a wait in which functions have turns, and how many."""
 
 
 class Step(Protocol):
@@ -222,6 +226,8 @@ class Wait:
     def do(self, world: World) -> str:
         world.wait(self.seconds)
         for region in world.regions.values():
+            if world.options.functions and self.seconds >= _MAPPINGS_SECONDS:
+                _let_mappings_work(world, region)
             region.stream.trim()
         return ""
 
@@ -363,6 +369,14 @@ class FailBack:
 
     def __str__(self) -> str:
         return f"fail-back of region {self.region}{_kill(self.kill, self.after)}"
+
+
+def _let_mappings_work(world: World, region: Region) -> None:
+    """Let the region's functions do what they can: mappings poll all the time, unlike workers that nobody has started."""
+    for mapping in (replicator_of(world, region).worker, projector_of(world, region).worker):
+        for _ in range(_MAPPINGS_TURNS):
+            if mapping.turn():
+                break
 
 
 def _rested(seconds: float) -> str:
