@@ -158,7 +158,7 @@ class Projector:
         self._looked = self._monotonic()
         for feed in self.feeds:
             feed.rounds.behind = True
-        if self._mend():
+        if self.feeds[0].backlog.mine and self._mend():
             self._refusals.report(now=True)
 
     def _mend(self, lanes: Collection[LaneId] | None = None) -> bool:
