@@ -134,11 +134,13 @@ class ShardReader(ABC):
         now = self.monotonic()
         self._note_mark(now)
         self.unread, self.date = {}, ""
-        if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
-            self._look()
-            self._looked = self._saw = now
-        if self.leases is not None:
-            self._share(self.leases, now)
+        try:
+            if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
+                self._look()
+                self._looked = self._saw = now
+        finally:  # what is done once a region goes on without the stream
+            if self.leases is not None:
+                self._share(self.leases, now)
         batches: list[Batch] = []
         failure: RegionUnavailable | None = None
         for name, shard in list(self._shards.items()):
@@ -204,7 +206,7 @@ class ShardReader(ABC):
         self._share_again = now + _SHARE_AGAIN_SECONDS
         parents = {name: shard.parents for name, shard in self._shards.items() if not shard.vanished}
         try:
-            leases.look(self.stream_arn, parents, {name: shard.floor for name, shard in self._shards.items()})
+            leases.look(self.stream_arn, parents, self._saw, {name: shard.floor for name, shard in self._shards.items()})
         except RegionUnavailable as error:
             if not leases.valid:
                 raise
@@ -220,7 +222,6 @@ class ShardReader(ABC):
                 closed = record.get("stream") == self.stream_arn and record["closed"]
                 kept = Shard(shard.parents, since=shard.since, finished=closed, vanished=shard.vanished, floor=shard.floor)
                 self._shards[name] = kept
-                self._owed.pop(name, None)
             elif held.term != shard.term:
                 self._begin(leases, name, held)
         self._unsaved = self._shards.keys() - {
@@ -267,11 +268,6 @@ class ShardReader(ABC):
             for name in self._shards:
                 self._shards[name].floor = max(self._shards[name].floor, leases.floor(self.stream_arn, name))
         self._note_mark(self.monotonic())
-
-    def _may_compare(self, shard: Shard) -> bool | None:
-        """Return whether a batch of this shard may ask for a comparison of all lanes: None while another worker does that
-        one, False when it has done so."""
-        return True if self.leases is None else self.leases.compare(self.stream_arn, self._told, not shard.pages)
 
     # -- what is read ------------------------------------------------------------------------------------------------------
 
@@ -379,7 +375,7 @@ class ShardReader(ABC):
         if shard.iterator is None:
             old = began - shard.since >= _SURE_SECONDS or self._told - shard.floor >= _SURE_SECONDS
             shard.trimmed |= shard.vanished or (shard.position is None and old)
-        if shard.trimmed and not self._compares(name, shard):
+        if shard.trimmed and not self._compares(name, shard, claim=shard.vanished):
             return None
         if shard.vanished:
             return self._ended(name, shard)
@@ -399,9 +395,10 @@ class ShardReader(ABC):
             else:
                 log.warning("stream.trimmed", shard=name, after=shard.resumed)
                 shard.trimmed = True
-                if not self._compares(name, shard):
-                    shard.iterator = None
-                    return None
+        if shard.trimmed and not self._compares(name, shard):
+            shard.iterator = None  # the same page, later
+            return None
+        if records:
             shard.resumed = None
         shard.pages += 1
         shard.iterator = page.get("NextShardIterator")
@@ -419,9 +416,12 @@ class ShardReader(ABC):
             self._owed[name] = _seconds(self.date)
         return Batch(name, tuple(records), shard.position, shard.finished, trimmed, self.stream_arn, shard.term)
 
-    def _compares(self, name: str, shard: Shard) -> bool:
-        """Return whether to read a shard that has lost records, and settle whether its batch asks for a comparison."""
-        answer = self._may_compare(shard)
+    def _compares(self, name: str, shard: Shard, claim: bool = True) -> bool:
+        """Return whether a shard that has lost records goes on now, and settle whether its batch asks for a comparison of
+        all lanes. Another worker may be at one, which is waited for. Claim a comparison only with the batch at hand."""
+        if self.leases is None:
+            return True
+        answer = self.leases.compare(self.stream_arn, self._told, fresh=not shard.pages, claim=claim)
         if answer is None:
             self.unread[name] = WAITING
         elif not answer:

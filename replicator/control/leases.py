@@ -29,7 +29,10 @@ log = structlog.get_logger()
 WORKER, CHORE, COMPARED = "@worker ", "@chore ", "@compared"
 """Keys beside those of shards, or how they begin: a heartbeat, work that is done once a region, the comparison of lanes."""
 _ABSENT_SECONDS = 60.0
-"""A shard is gone from its stream when no description has shown it for so long: another worker may know it first."""
+"""A shard is gone from its stream if a description this much later than its record does not show it. Another worker may know
+a new shard first."""
+_STALE_SECONDS = 30.0
+"""A worker whose description of the stream is older gets no more shards: it cannot know the new ones."""
 _SAME_LOSS_SECONDS = 300.0
 """Records that were lost before a worker came to a shard were lost before a comparison that began so shortly before."""
 
@@ -145,19 +148,22 @@ class Leases:
     def _heartbeat(self, beats: int) -> Value:
         return {"beat": beats, "look": self._looks}
 
-    def look(self, stream: str, parents: Mapping[str, Collection[str]], floors: Mapping[str, float]) -> None:
+    def look(
+        self, stream: str, parents: Mapping[str, Collection[str]], described: float, floors: Mapping[str, float]
+    ) -> None:
         """Read the leases, take free ones and decide which to release, so that all workers hold about as many.
 
-        `parents` are the stream's shards with their parents, `floors` low watermarks for shards that have no record yet.
-        Raises RegionUnavailable.
+        `parents` are the stream's shards with their parents, as it was `described` at that time by the monotonic clock.
+        `floors` are low watermarks for shards that have no record yet. Raises RegionUnavailable.
         """
-        self._looks += 1
+        if self.monotonic() - described < _STALE_SECONDS:
+            self._looks += 1
         self.beat()
         lapses, began = self._lapses, self.monotonic()
         records = dict(self.control.get_all(scope_of(self.reader)))
         self.records = records
         alive, active = self._watch(records, began)
-        self._find_absent(records, stream, parents)
+        self._find_absent(records, stream, parents, described)
         self._check(records, stream)
         self._verified = lapses
         self._looked = began
@@ -220,10 +226,10 @@ class Leases:
 
     # -- comparisons of all lanes --------------------------------------------------------------------------------------
 
-    def compare(self, stream: str, now: float, fresh: bool) -> bool | None:
-        """Ask whether to compare all lanes, as a shard has lost records: True when this worker is to do it, None while
-        another one does it, False when it was done. `now` is the service's time, in seconds since the epoch; `fresh` says
-        that nothing was read of the shard since its lease was taken. Raises RegionUnavailable."""
+    def compare(self, stream: str, now: float, fresh: bool, claim: bool = True) -> bool | None:
+        """Ask whether to compare all lanes, as a shard has lost records: True when this worker is to do it, and with `claim`
+        must; None while another one does it, False when it was done. `now` is the service's time, in seconds since the
+        epoch; `fresh` says that nothing was read of the shard since its lease was taken. Raises RegionUnavailable."""
         found = self.records.get(COMPARED, {})
         known = found if found.get("of") == stream else {}
         if known.get("done"):
@@ -233,6 +239,8 @@ class Leases:
             return True
         elif known and self._lives(known["owner"]):
             return None
+        if not claim:
+            return True
         at = {"at": int(now)} if math.isfinite(now) else {}
         mine = {"of": stream, "owner": self.owner, "done": False, **at}
         if not self.control.swap(scope_of(self.reader), COMPARED, found or None, mine):
@@ -282,13 +290,15 @@ class Leases:
         seen = self._workers.get(owner)
         return seen is not None and self.monotonic() - seen.beat_at < self.seconds and not self.gone(owner)
 
-    def _find_absent(self, records: Mapping[str, Value], stream: str, parents: Mapping[str, Collection[str]]) -> None:
+    def _find_absent(
+        self, records: Mapping[str, Value], stream: str, parents: Mapping[str, Collection[str]], described: float
+    ) -> None:
         """Find shards that are gone from the stream: the closed ones are forgotten, the others have lost records."""
         now = self.monotonic()
         absent = {name for name, value in records.items() if value.get("stream") == stream and name not in parents}
         absent.discard(WHOLE)
         self._absent = {name: self._absent.get(name, now) for name in absent}
-        gone = {name for name, since in self._absent.items() if now - since >= _ABSENT_SECONDS}
+        gone = {name for name, since in self._absent.items() if described - since >= _ABSENT_SECONDS}
         self.vanished = {name for name in gone if not records[name]["closed"]}
         needed = {parent for shard in parents.values() for parent in shard}  # else their children seem to be orphans
         if old := {name: records[name] for name in gone - needed - self.vanished}:

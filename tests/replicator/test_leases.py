@@ -14,6 +14,7 @@ import pytest
 
 from replicator.aws import shard_reader
 from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.succession import Source, Succession
 from replicator.control.checkpoints import Checkpoints
 from replicator.control.control_storage import Value
 from replicator.control.leases import COMPARED, WORKER, Held, Leases, shares
@@ -21,7 +22,7 @@ from replicator.control.memory_control import MemoryControl
 from replicator.domain.errors import RegionUnavailable
 from replicator.replication.batch_reader import Batch
 from replicator.runtime.settings import Settings
-from tests.replicator.test_streams import ARN, FakeStreams, Shard, numbers
+from tests.replicator.test_streams import ARN, FakeStreams, Shard, error, numbers
 
 SECONDS = 9.0
 SCOPE = "checkpoint#replicator"
@@ -365,6 +366,69 @@ def test_a_shard_that_is_gone_with_unread_records_is_reported_once_and_closed() 
     assert one.compared + two.compared == compared + 1
 
 
+@dataclass
+class Undescribed:
+    """The stream as one sees it whose requests for its shards fail."""
+
+    fake: FakeStreams
+
+    def describe_stream(self, **request: Any) -> Any:
+        raise error("InternalServerError")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.fake, name)
+
+
+def test_a_shard_that_only_others_know_yet_is_not_taken_for_one_that_is_gone() -> None:
+    there = world(1)
+    one, two = there.worker(), there.worker()
+    there.pass_by(2 * SECONDS)
+    two.reader.client = Undescribed(there.fake)
+    there.fake.shards["s1"] = Shard([101])
+    there.pass_by(60)
+    assert there.owners()["s1"] == one.name
+    there.kill(one)
+    there.fake.shards["s1"].records.append(102)
+    there.pass_by(200)
+    assert not there.records()["s1"]["closed"], "what it knows of the stream is old"
+    two.reader.client = there.fake
+    there.pass_by(3 * SECONDS)
+    assert there.processed == {"s0": [1, 2, 3], "s1": [101, 102]}
+
+
+def test_a_comparison_is_claimed_with_the_batch_that_asks_for_it_and_not_before() -> None:
+    there = world(2)
+    one, two = there.worker(), there.worker()
+    one.leases.beat(), two.leases.beat()
+    there.fake.failures = {name: ["ThrottlingException"] for name in there.fake.shards}
+    one.poll()
+    assert not one.pending
+    assert COMPARED not in there.records()
+    two.poll()
+    there.pass_by(1)
+    assert there.records()[COMPARED]["done"]
+    assert (one.compared > 0) != (two.compared > 0)
+
+
+def test_workers_leave_a_replaced_stream_and_share_the_one_that_is_there_now() -> None:
+    there = world(2)
+    workers = [there.worker(), there.worker()]
+    source = Source(ARN, "table")
+    for worker in workers:
+        worker.reader.succession = Succession(lambda: source, "table")
+    there.pass_by(2 * SECONDS)
+    source = Source("new", "another table")
+    there.fake.shards = {name: Shard([7000 + n]) for n, name in enumerate(("s0", "s1", "s2"))}
+    there.pass_by(4 * SECONDS)
+    assert {name: numbers[-1:] for name, numbers in there.processed.items()} == {"s0": [7000], "s1": [7001], "s2": [7002]}
+    values = [value for name, value in there.records().items() if name in there.fake.shards]
+    assert [(value["stream"], value["closed"]) for value in values] == [("new", False)] * 3
+    assert len(set(there.owners().values())) == 2
+    compared = sum(worker.compared for worker in workers)
+    there.pass_by(4 * SECONDS)
+    assert sum(worker.compared for worker in workers) == compared
+
+
 def test_checkpoints_of_earlier_versions_are_read_and_old_closed_ones_are_removed() -> None:
     there = world(2)
     checkpoints = Checkpoints(there.control, "replicator")
@@ -613,8 +677,8 @@ def _from_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _child_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     look = Leases.look
 
-    def orphans(self: Leases, stream: str, parents: Mapping[str, Any], floors: Mapping[str, float]) -> None:
-        look(self, stream, dict.fromkeys(parents, ()), floors)
+    def orphans(self: Leases, stream: str, parents: Mapping[str, Any], *more: Any) -> None:
+        look(self, stream, dict.fromkeys(parents, ()), *more)
 
     monkeypatch.setattr(Leases, "look", orphans)
     monkeypatch.setattr(shard_reader.ShardReader, "_parents_finished", lambda self, shard: True)
