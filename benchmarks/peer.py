@@ -101,7 +101,7 @@ class Peer:
 
 
 class Server(Protocol):
-    """What answers requests."""
+    """Interface of a stub that answers requests."""
 
     def answer(self, target: str, body: bytes) -> bytes: ...
 
