@@ -15,7 +15,7 @@ def process_name() -> str:
     """Return a name that no other process has: host, place, process id and its time of start, and a random part.
 
     The place is the boot of the machine and the namespace of process ids, in which an id means one process at a time. It is
-    empty where the system does not report them: then it cannot be told whether the process has ended.
+    empty where the system does not report them: then whether the process has ended is unknown.
     """
     host = socket.gethostname().replace(" ", "-") or "unknown"
     return f"{host} {_place()} {os.getpid()}.{_start(os.getpid())} {secrets.token_hex(4)}"
