@@ -26,8 +26,8 @@ from tests.replicator.test_streams import ARN, FakeStreams, Shard, error, number
 
 SECONDS = 9.0
 LONGEST = SECONDS * 5 / 3 + 3
-"""Seconds until a killed worker is followed: a lease, a third of it until its last heartbeat is seen and as much until the next
-look, and the time of some polls."""
+"""Seconds until a killed worker is followed: a lease, a third of it until its last heartbeat is seen and as much until the
+next look, and the time of some polls."""
 SCOPE = "checkpoint#replicator"
 EPOCH = 1_800_000_000.0
 
