@@ -173,9 +173,11 @@ class Leases:
             for name in {**parents, **dict.fromkeys(self.vanished)}
             if name not in closed and all(p in closed or p not in parents for p in parents.get(name, ()))
         ]
-        take, spare = self._divide(ready, records, alive, active)
+        take, leave, spare = self._divide(ready, records, alive, active)
         for name in take:
             self._take(name, stream, records.get(name), floors.get(name, -math.inf))
+        for name in leave:
+            self._set_free(name, records)
         held = sorted(self.shards.keys() & set(ready), key=lambda name: (name not in self.leaving, name))
         self.leaving = set(held[:spare])
         self._share_chores(records, alive, active)
@@ -323,14 +325,20 @@ class Leases:
 
     def _divide(
         self, ready: Collection[str], records: Mapping[str, Value], alive: Collection[str], active: Collection[str]
-    ) -> tuple[list[str], int]:
-        """Return the free leases that are for this worker, and the number of those that it holds and others are to have."""
+    ) -> tuple[list[str], list[str], int]:
+        """Return the free leases that are for this worker, those that are for others, and the number of those that it holds
+        and others are to have."""
         owners = {name: str(owner) for name in ready if (owner := records.get(name, {}).get("owner")) in alive}
         owners |= dict.fromkeys(self.shards.keys() & set(ready), self.owner)
         free = [name for name in ready if name not in owners]
         count, spare = shares(self.owner, _count(owners, active), active, len(free))
         order = sorted(free, key=lambda name: crc32(f"{self.owner}{name}".encode()))  # each worker tries another one first
-        return order[:count], spare
+        return order[:count], order[count:], spare
+
+    def _set_free(self, key: str, records: Mapping[str, Value]) -> None:
+        """Free what a dead worker held, for another one that may have begun just now and would wait for it."""
+        if "owner" in (value := records.get(key, {})):
+            self.control.swap(scope_of(self.reader), key, value, _free(value))
 
     def _take(self, name: str, stream: str, before: Value | None, floor: float) -> None:
         known = before if before is not None and before.get("stream") == stream else {}
@@ -350,6 +358,8 @@ class Leases:
         for name in free[:count]:
             if self.control.swap(scope, CHORE + name, records.get(CHORE + name), {"owner": self.owner}):
                 doing.add(name)
+        for name in free[count:]:
+            self._set_free(CHORE + name, records)
         for name in sorted(doing)[:spare]:  # a part that it is at may still end: done by two is harmless
             doing.discard(name)
             self.control.swap(scope, CHORE + name, {"owner": self.owner}, {})

@@ -25,9 +25,9 @@ from replicator.runtime.settings import Settings
 from tests.replicator.test_streams import ARN, FakeStreams, Shard, error, numbers
 
 SECONDS = 9.0
-LONGEST = SECONDS * 5 / 3 + 3
-"""Seconds until a killed worker is followed: a lease, a third of it until its last heartbeat is seen and as much until the
-next look, and the time of some polls."""
+LONGEST = 2 * SECONDS + 3
+"""Seconds until a killed worker is followed: a lease, and a third of it each until its last heartbeat is seen, until the
+next look, and until that of the worker that is to have the shard; and the time of some polls."""
 SCOPE = "checkpoint#replicator"
 EPOCH = 1_800_000_000.0
 
