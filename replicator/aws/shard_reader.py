@@ -59,7 +59,7 @@ class Shard:
     vanished: bool = False
     """Whether it is gone from the stream and was not read to its end."""
     pages: int = 0
-    """Number of pages read since the iterator's first one, under this lease."""
+    """Number of pages read under this lease."""
     idle: bool = True
     """Whether all that was read has been committed."""
     floor: float = -math.inf

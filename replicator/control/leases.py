@@ -31,6 +31,7 @@ WORKER, CHORE, COMPARED = "@worker ", "@chore ", "@compared"
 _ABSENT_SECONDS = 60.0
 """A shard is gone from its stream if a description this much later than its record does not show it. Another worker may know
 a new shard first."""
+_END_SECONDS = 2.0
 _STALE_SECONDS = 30.0
 """A worker whose description of the stream is older gets no more shards: it cannot know the new ones."""
 _SAME_LOSS_SECONDS = 300.0
@@ -121,7 +122,7 @@ class Leases:
             yield
         finally:
             end.set()
-            thread.join(self.seconds)
+            thread.join(_END_SECONDS)
             self.close()
 
     def _keep(self, end: threading.Event) -> None:
@@ -207,12 +208,12 @@ class Leases:
 
     def release_all(self) -> None:
         """Give up the leases of all shards, as far as the region answers; others are free when this worker has ended."""
-        for shard in list(self.shards):
-            try:
+        try:
+            for shard in list(self.shards):
                 self.release(shard)
-            except RegionUnavailable as error:
-                log.warning("leases.not_released", reader=self.reader, shard=shard, error=str(error))
-                self._drop(shard)
+        except RegionUnavailable as error:
+            log.warning("leases.not_released", reader=self.reader, shards=len(self.shards), error=str(error))
+        self.shards, self.leaving = {}, set()
 
     def close(self) -> None:
         """Give up everything: others go on at once."""
