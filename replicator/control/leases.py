@@ -329,8 +329,9 @@ class Leases:
     ) -> tuple[list[str], list[str], int]:
         """Return the free leases that are for this worker, those that are for others, and the number of those that it holds
         and others are to have."""
-        owners = {name: str(owner) for name in ready if (owner := records.get(name, {}).get("owner")) in alive}
-        owners |= dict.fromkeys(self.shards.keys() & set(ready), self.owner)
+        shards = {name: value for name, value in records.items() if "stream" in value}  # also those that others know first
+        owners = {name: str(owner) for name, value in shards.items() if (owner := value.get("owner")) in alive}
+        owners |= dict.fromkeys(self.shards, self.owner)
         free = [name for name in ready if name not in owners]
         count, spare = shares(self.owner, _count(owners, active), active, len(free))
         order = sorted(free, key=lambda name: crc32(f"{self.owner}{name}".encode()))  # each worker tries another one first
