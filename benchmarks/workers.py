@@ -51,7 +51,7 @@ class Found:
 @app.command()
 def workers(
     rounds: Annotated[int, typer.Option(help="How often each side is measured, alternately.")] = 5,
-    away: Annotated[float, typer.Option(help="Milliseconds after which the peer, or the table of views, answers.")] = 150.0,
+    away: Annotated[float, typer.Option(help="Milliseconds after which the peer, or the table of views, answers.")] = 200.0,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Measure two workers of a region against one."""
