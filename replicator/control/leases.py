@@ -126,7 +126,7 @@ class Leases:
             self.close()
 
     def _keep(self, end: threading.Event) -> None:
-        while not end.wait(self.seconds / 3):
+        while not end.wait(self.seconds / 10):
             if self.monotonic() - self._beaten < self.seconds / 3:
                 continue
             try:
