@@ -395,11 +395,10 @@ class ShardReader(ABC):
             else:
                 log.warning("stream.trimmed", shard=name, after=shard.resumed)
                 shard.trimmed = True
+            shard.resumed = None
         if shard.trimmed and not self._compares(name, shard):
             shard.iterator = None  # the same page, later
             return None
-        if records:
-            shard.resumed = None
         shard.pages += 1
         shard.iterator = page.get("NextShardIterator")
         shard.finished = shard.iterator is None
