@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from chaos.child_processes import Process, free_ports
 
@@ -73,6 +73,10 @@ class Peer:
             return b'{"Responses":[%s]}' % b",".join([b"{}"] * body.count(b'"Statement"'))
         return b"{}"
 
+    def delay_of(self, target: str, body: bytes) -> float:
+        """Return the seconds after which this request is answered."""
+        return self.delay
+
     def note(self, body: bytes) -> None:
         """Record how late the events in a request are, now that it is answered."""
         now = time.time() * 1000
@@ -96,10 +100,20 @@ class Peer:
             self._heads[item["pk"]["S"]] = item
 
 
-class _Connection(asyncio.Protocol):
+class Server(Protocol):
+    """Interface of a stub that answers requests."""
+
+    def answer(self, target: str, body: bytes) -> bytes: ...
+
+    def delay_of(self, target: str, body: bytes) -> float: ...
+
+    def note(self, body: bytes) -> None: ...
+
+
+class Connection(asyncio.Protocol):
     """Minimal HTTP server: just what clients of DynamoDB use."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Server) -> None:
         self._peer = peer
         self._got = bytearray()
 
@@ -128,15 +142,14 @@ class _Connection(asyncio.Protocol):
             self._peer.note(body)
             self._transport.write(head + said)
 
-        if self._peer.delay:
-            asyncio.get_running_loop().call_later(self._peer.delay, send)
+        if delay := self._peer.delay_of(target, body):
+            asyncio.get_running_loop().call_later(delay, send)
         else:
             send()
 
 
-async def serve(port: int, delay: float, heads: bool) -> None:
-    peer = Peer(delay, heads)
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(peer), "127.0.0.1", port)
+async def serve(port: int, peer: Server) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(peer), "127.0.0.1", port)
     async with server:
         await server.serve_forever()
 
@@ -144,11 +157,18 @@ async def serve(port: int, delay: float, heads: bool) -> None:
 @contextmanager
 def peer(delay_ms: float = 0.0, heads: bool = False) -> Iterator[str]:
     """Run such a peer for the block. Yields its URL."""
+    with served("benchmarks.peer", str(delay_ms), *(["heads"] if heads else [])) as url:
+        yield url
+
+
+@contextmanager
+def served(module: str, *words: str) -> Iterator[str]:
+    """Run a module that serves the port that is its first argument. Yields its URL."""
     with tempfile.TemporaryDirectory(prefix="meridian-peer-") as folder:
         (port,) = free_ports(1)
         log = Path(folder) / "peer.log"
-        words = [sys.executable, "-m", "benchmarks.peer", str(port), str(delay_ms), *(["heads"] if heads else [])]
-        process = Process("peer", words, {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}, log)
+        line = [sys.executable, "-m", module, str(port), *words]
+        process = Process("peer", line, {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}, log)
         url = f"http://127.0.0.1:{port}"
         try:
             process.start()
@@ -164,20 +184,20 @@ def peer(delay_ms: float = 0.0, heads: bool = False) -> Iterator[str]:
 
 def tell(url: str) -> list[float]:
     """Return the milliseconds by which each event since the last call was late."""
-    return [float(late) for late in json.loads(_ask(url, TELL, b"{}"))]
+    return [float(late) for late in json.loads(ask(url, TELL, b"{}"))]
 
 
 def page(url: str, body: bytes) -> None:
     """Make it answer GetRecords with this body from now on."""
-    _ask(url, PAGE, body)
+    ask(url, PAGE, body)
 
 
 def delay(url: str, ms: float) -> None:
     """Make it answer after `ms` milliseconds from now on."""
-    _ask(url, DELAY, f"{ms}".encode())
+    ask(url, DELAY, f"{ms}".encode())
 
 
-def _ask(url: str, target: str, body: bytes) -> bytes:
+def ask(url: str, target: str, body: bytes) -> bytes:
     with urllib.request.urlopen(urllib.request.Request(url, body, {"X-Amz-Target": target}), timeout=30) as answer:
         return bytes(answer.read())
 
@@ -190,4 +210,4 @@ def _up(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2]) / 1000, "heads" in sys.argv[3:]))
+    asyncio.run(serve(int(sys.argv[1]), Peer(float(sys.argv[2]) / 1000, "heads" in sys.argv[3:])))

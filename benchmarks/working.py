@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from replicator.aws.dynamodb_streams import DynamoStreamReader
@@ -31,6 +32,9 @@ class MadeUp:
         self._take = take
         self._given = 0
         self.done = 0
+
+    def session(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def poll(self) -> list[Batch]:
         records = self._take()

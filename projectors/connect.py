@@ -11,7 +11,7 @@ from projectors.settings import read_sinks, sink_id
 from projectors.sinks.address import DYNAMODB
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
-from replicator.connect import connect_store, given_personal_data
+from replicator.connect import connect_leases, connect_store, given_personal_data
 from replicator.runtime.metrics import Emit, log_metrics, to_cloudwatch
 from replicator.runtime.settings import Settings
 
@@ -72,8 +72,13 @@ def connect_projector_worker(
     control = DynamoControl(settings)
     if settings.personal_key:
         clients.require_table(settings, settings.region, settings.keys_table)
-    reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER))
-    projector = connect_projector(settings, projections, sinks, control, lambda link: TableBacklog(control, link), emit)
+    leases = connect_leases(settings, control, READER)
+    reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER), leases)
+
+    def backlog(link: str) -> TableBacklog:
+        return TableBacklog(control, link, mine=leases.chore(link))
+
+    projector = connect_projector(settings, projections, sinks, control, backlog, emit)
     return ProjectorWorker(reader, projector, settings.poll_interval)
 
 

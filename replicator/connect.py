@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replicator.claims.homed import HomedClaims
     from replicator.control.backlog import Backlog
     from replicator.control.control_storage import ControlStorage
+    from replicator.control.leases import Leases
     from replicator.domain.clock import HybridLogicalClock
     from replicator.erasure.keys import KeyStorage
     from replicator.erasure.personal import PersonalData
@@ -141,11 +142,20 @@ def connect_adopter(settings: Settings, storage: LaneStorage) -> Adopter:
 # -- replication -------------------------------------------------------------------------------------------------------
 
 
+def connect_leases(settings: Settings, control: ControlStorage, reader: str) -> Leases:
+    """Return the leases of this process among the workers of a reader."""
+    from replicator.control.leases import Leases
+    from replicator.runtime.process_name import has_ended, process_name
+
+    return Leases(control, reader, process_name(), settings.shard_lease, gone=has_ended)
+
+
 def connect_link(
     settings: Settings, peer: str, home: LaneStorage, control: ControlStorage, backlog: Backlog,
     pool: ThreadPoolExecutor, emit: Emit, patience: float = 0.0,
 ) -> Link:  # fmt: skip
-    """Return the link of the settings' region to a peer, which need not be up. `patience` as Copier's, in seconds."""
+    """Return the link of the settings' region to a peer, which need not be up. `patience` as Copier's, in seconds; a worker
+    has none."""
     from replicator.aws.event_table import DynamoStorage
     from replicator.control.quarantine import Quarantine
     from replicator.replication.copier import Copier
@@ -156,7 +166,7 @@ def connect_link(
     name = f"{settings.region}>{peer}"
     bound = log.bind(region=settings.region, link=name)
     target, quarantine = DynamoStorage(settings, peer), Quarantine(control, name)
-    copier = Copier(home, target, quarantine, pool, LinkState(), bound, patience=patience)
+    copier = Copier(home, target, quarantine, pool, LinkState(), bound, patience=patience, shared=not patience)
     return Link(settings.region, peer, copier, backlog, PeerTables(control), emit)
 
 
@@ -172,12 +182,14 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
     from replicator.runtime.metrics import log_metrics
 
     report, control = emit or log_metrics, DynamoControl(settings)
-    reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER))
+    leases = connect_leases(settings, control, READER)
+    reader = DynamoStreamReader.connect(settings, Checkpoints(control, READER), leases)
     home = DynamoStorage(settings)
 
     def link(peer: str) -> LinkThread:
         pool = ThreadPoolExecutor(4, thread_name_prefix=f"link-{peer}")
-        backlog = TableBacklog(control, f"{settings.region}>{peer}")
+        name = f"{settings.region}>{peer}"
+        backlog = TableBacklog(control, name, mine=leases.chore(name))
         return LinkThread(connect_link(settings, peer, home, control, backlog, pool, report))
 
     links = [link(peer) for peer in settings.peers]

@@ -38,6 +38,7 @@ from projectors.run.worker import ProjectorWorker
 from replicator.aws.dynamodb_streams import DynamoStreamReader
 from replicator.control.backlog import VIEWS, Backlog, TableBacklog
 from replicator.control.checkpoints import Checkpoints
+from replicator.control.leases import Leases
 from replicator.control.quarantine import Quarantine
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.errors import RegionUnavailable
@@ -251,7 +252,7 @@ class ReplicatorProcess:
         self.links = {peer.name: link(peer) for peer in world.regions.values() if peer is not there}
         for each in self.links.values():
             each._stop = _Waiting()
-        reader = _reader(world, there, Checkpoints(control, REPLICATOR))
+        reader = _reader(world, there, control, REPLICATOR)
         refusals = Refusals(name, control, (), _told, wall)
         self.worker = Replicator(name, reader, home, list(self.links.values()), refusals, POLL_SECONDS)
         self.adopter = _adopter(world, there, control)
@@ -262,7 +263,7 @@ class ProjectorProcess:
 
     def __init__(self, world: Regions, there: Region) -> None:
         control, link = ReachedControl(world, there.name, there), f"{there.name}>{VIEWS}"
-        reader = _reader(world, there, Checkpoints(control, PROJECTOR))
+        reader = _reader(world, there, control, PROJECTOR)
         projector = _projector(world, there, TableBacklog(control, link, partial(_wall, world)), link)
         self.worker = ProjectorWorker(reader, projector, POLL_SECONDS)
 
@@ -323,10 +324,13 @@ def _told(dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
     """Discard metrics: they are not read here."""
 
 
-def _reader(world: Regions, there: Region, checkpoints: Checkpoints) -> DynamoStreamReader:
+def _reader(world: Regions, there: Region, control: ReachedControl, name: str) -> DynamoStreamReader:
     client: Any = there.stream
-    settings = settings_of(there.name, world.options.page)
-    return DynamoStreamReader(client, there.stream.arn, checkpoints, settings, lambda: world.now)
+    settings, owner = settings_of(there.name, world.options.page), f"{name} {world.now!r} {there.stream.requests}"
+    leases = Leases(control, name, owner, monotonic=lambda: world.now, gone=lambda other: other != owner)
+    return DynamoStreamReader(
+        client, there.stream.arn, Checkpoints(control, name), settings, lambda: world.now, leases=leases
+    )  # fmt: skip
 
 
 def _sink(views: Views) -> Any:

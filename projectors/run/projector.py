@@ -157,6 +157,8 @@ class Projector:
         self._looked = self._monotonic()
         for feed in self.feeds:
             feed.rounds.behind = True
+        if not self.feeds[0].backlog.mine:
+            return
         self._poison.meet(self.store.regions)
         if self._mend():
             self._refusals.report(now=True)

@@ -30,9 +30,10 @@ class ProjectorWorker:
     def run(self, stop: threading.Event) -> None:
         """Project until `stop` is set. Outages of the region are waited out; nothing else ends it."""
         self._log.info("projector.started")
-        while not stop.is_set():
-            if rest := self.turn():
-                stop.wait(rest)
+        with self._reader.session():
+            while not stop.is_set():
+                if rest := self.turn():
+                    stop.wait(rest)
         self._log.info("projector.stopped")
 
     def turn(self) -> float:

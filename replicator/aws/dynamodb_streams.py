@@ -12,6 +12,7 @@ from replicator.aws.dynamodb_api import Wire
 from replicator.aws.shard_reader import Shard, ShardReader
 from replicator.aws.succession import NO_STREAM, Source, Succession
 from replicator.control.checkpoints import Checkpoints
+from replicator.control.leases import Leases
 from replicator.domain.errors import InvalidConfig, RegionRefuses
 from replicator.replication.batch_reader import Batch
 from replicator.runtime.settings import Settings
@@ -56,8 +57,9 @@ class DynamoStreamReader(ShardReader):
     client: DynamoDBStreamsClient | _Client
 
     @classmethod
-    def connect(cls, settings: Settings, checkpoints: Checkpoints) -> DynamoStreamReader:
-        """Return a reader of the own region's events table. Raises InvalidConfig when the table has no stream."""
+    def connect(cls, settings: Settings, checkpoints: Checkpoints, leases: Leases | None = None) -> DynamoStreamReader:
+        """Return a reader of the own region's events table: of all shards, or of those that it has `leases` of. Raises
+        InvalidConfig when the table has no stream."""
         clients.require_table(settings, settings.region, settings.events_table)
         find = partial(_find, clients.dynamodb(settings, settings.region), settings)
         try:
@@ -65,7 +67,7 @@ class DynamoStreamReader(ShardReader):
         except RegionRefuses as error:
             raise InvalidConfig(str(error)) from None
         client = _Client(clients.streams(settings, settings.region), settings)
-        return cls(client, arn, checkpoints, settings, succession=Succession(find, table))
+        return cls(client, arn, checkpoints, settings, succession=Succession(find, table), leases=leases)
 
     def _describe(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}

@@ -4,6 +4,9 @@ Kinesis differ in their requests only.
 Trimmed records cannot be read. The reader never skips them silently: the next batch has `trimmed` set, and its consumer then
 compares lanes, which hold all events permanently. A stream that is replaced by another one ends in the same way:
 docs/decisions/0029.
+
+With leases, several workers share the shards, and each reads those that it holds: docs/decisions/0036. Without, a reader
+reads all of them alone.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
@@ -21,6 +25,7 @@ import structlog
 from replicator.aws import clients
 from replicator.aws.succession import Source, Succession
 from replicator.control.checkpoints import Checkpoints
+from replicator.control.leases import Held, Leases
 from replicator.domain.errors import RegionRefuses, RegionUnavailable
 from replicator.replication.batch_reader import AGAIN, FAILED, WAITING, Batch
 from replicator.runtime.settings import Settings
@@ -28,6 +33,7 @@ from replicator.runtime.settings import Settings
 log = structlog.get_logger()
 
 _LOOK_FOR_SHARDS_SECONDS = 10.0
+_SHARE_AGAIN_SECONDS = 1.0
 _MARK_SECONDS = 3600.0
 _MARK_AGAIN_SECONDS = 60.0
 _SURE_SECONDS = 23 * 3600.0
@@ -48,6 +54,14 @@ class Shard:
     there is no position, from which a stream can tell what it has trimmed."""
     resumed: str | None = None
     """Record that the next page must begin with, for a stream that does not report that it was trimmed."""
+    term: int = 0
+    """Number of the lease under which it is read."""
+    vanished: bool = False
+    """Whether it is gone from the stream and was not read to its end."""
+    pages: int = 0
+    """Number of pages read under this lease."""
+    idle: bool = True
+    """Whether all that was read has been committed."""
     floor: float = -math.inf
     """Low watermark, in seconds since the epoch by the service's clock: while the shard has no checkpoint, no waiting record
     is older."""
@@ -87,8 +101,11 @@ class ShardReader(ABC):
     """Service's own time of its last response to the last poll, as an HTTP date (empty: none was given)."""
     succession: Succession = field(default_factory=Succession)
     """Finds the stream to read now."""
+    leases: Leases | None = None
+    """Leases of the shards, if other workers read the same stream for the same reader."""
     _quiet: bool = False
     """Whether the last poll found nothing."""
+    _share_again: float = -math.inf
 
     trimmed_codes: ClassVar[tuple[str, ...]] = ("TrimmedDataAccessException", "ResourceNotFoundException")
     """Error codes that mean: the requested records are gone from the stream."""
@@ -117,16 +134,19 @@ class ShardReader(ABC):
         now = self.monotonic()
         self._note_mark(now)
         self.unread, self.date = {}, ""
-        if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
-            self._look()
-            self._looked = self._saw = now
+        try:
+            if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
+                self._look()
+                self._looked = self._saw = now
+        finally:  # what is done once a region goes on without the stream
+            if self.leases is not None:
+                self._share(self.leases, now)
         batches: list[Batch] = []
         failure: RegionUnavailable | None = None
         for name, shard in list(self._shards.items()):
-            parents = [self._shards[parent] for parent in shard.parents if parent in self._shards]
-            if shard.finished:
+            if shard.finished or not self._holds(name, shard):
                 continue
-            if not all(parent.finished for parent in parents):
+            if not self._parents_finished(shard):
                 self.unread[name] = WAITING
                 continue
             try:
@@ -136,6 +156,7 @@ class ShardReader(ABC):
                 self.unread[name] = FAILED
                 continue
             if batch is not None:
+                shard.idle = False
                 batches.append(batch)
         self._quiet = not batches and (failure is None or isinstance(failure, RegionRefuses))
         failure = failure or self.succession.missing
@@ -147,6 +168,9 @@ class ShardReader(ABC):
         """Record that `batch` has been processed."""
         if batch.stream not in ("", self.stream_arn):
             return  # of a previous stream: shards of the current one may have the same names
+        if self.leases is not None:
+            self._commit_leased(self.leases, batch)
+            return
         if batch.position is not None or batch.closed:
             self.checkpoints.save(self.stream_arn, batch.shard, batch.position, batch.closed)
             self._unsaved.discard(batch.shard)
@@ -158,6 +182,94 @@ class ShardReader(ABC):
                 self.checkpoints.save(self.stream_arn, shard, None, True)
             self._vanished = set()
         self._note_mark(self.monotonic())
+
+    def session(self) -> AbstractContextManager[None]:
+        """Return a context in which this process reads: at its end, the leases that it holds are free."""
+        return nullcontext() if self.leases is None else self.leases.session()
+
+    # -- with leases -------------------------------------------------------------------------------------------------------
+
+    def _holds(self, name: str, shard: Shard) -> bool:
+        """Return whether to read this shard now."""
+        if self.leases is None:
+            return True
+        held = self.leases.shards.get(name)
+        return held is not None and held.term == shard.term and name not in self.leases.leaving and self.leases.valid
+
+    def _parents_finished(self, shard: Shard) -> bool:
+        return all(self._shards[parent].finished for parent in shard.parents if parent in self._shards)
+
+    def _share(self, leases: Leases, now: float) -> None:
+        """Take and give up leases, if it is time. A shard begins where its checkpoint is, whatever was read of it before."""
+        if not self._shards or not (leases.due or not leases.valid) or (now < self._share_again and leases.valid):
+            return
+        self._share_again = now + _SHARE_AGAIN_SECONDS
+        parents = {name: shard.parents for name, shard in self._shards.items() if not shard.vanished}
+        try:
+            leases.look(self.stream_arn, parents, self._saw, {name: shard.floor for name, shard in self._shards.items()})
+        except RegionUnavailable as error:
+            if not leases.valid:
+                raise
+            log.warning("leases.not_looked_at", error=str(error))
+        else:
+            self._share_again = -math.inf
+        for name in leases.leaving & self._shards.keys():
+            self._leave(leases, name)
+        self._shards |= {name: Shard(vanished=True) for name in leases.vanished - self._shards.keys()}
+        for name, shard in list(self._shards.items()):
+            held, record = leases.shards.get(name), leases.records.get(name, {})
+            if held is None:
+                closed = record.get("stream") == self.stream_arn and record["closed"]
+                kept = Shard(shard.parents, since=shard.since, finished=closed, vanished=shard.vanished, floor=shard.floor)
+                self._shards[name] = kept
+            elif held.term != shard.term:
+                self._begin(leases, name, held)
+        self._unsaved = self._shards.keys() - {
+            name for name, v in leases.records.items() if v.get("stream") == self.stream_arn
+        }
+        self._unsaved -= leases.shards.keys()
+
+    def _begin(self, leases: Leases, name: str, held: Held) -> None:
+        """Begin to read a shard whose lease was taken."""
+        before, floor = self._shards[name], leases.floor(self.stream_arn, name)
+        shard = Shard(before.parents, held.value["position"], since=before.since, term=held.term, vanished=before.vanished)
+        if shard.position is None:
+            shard.floor = max(before.floor, floor)
+            if math.isfinite(floor) and math.isfinite(self._told):
+                shard.since = max(shard.since, self.monotonic() - max(0.0, self._told - floor))
+            known = leases.records.keys() | self._shards.keys()
+            shard.trimmed = not known.issuperset(shard.parents)  # a parent expired before anybody knew it
+        self._shards[name] = shard
+
+    def _leave(self, leases: Leases, name: str) -> None:
+        """Release a shard that another worker is to have, once all that was read of it is committed."""
+        shard = self._shards[name]
+        if shard.idle:
+            try:
+                leases.release(name)
+            except RegionUnavailable as error:
+                log.warning("lease.not_released", shard=name, error=str(error))
+            else:
+                log.info("lease.released", shard=name)
+
+    def _commit_leased(self, leases: Leases, batch: Batch) -> None:
+        held, shard = leases.shards.get(batch.shard), self._shards.get(batch.shard)
+        if held is None or shard is None or not held.term == shard.term == batch.term:
+            log.info("lease.not_held", shard=batch.shard, position=batch.position)  # who holds it reads these records again
+        elif batch.position is None and not batch.closed:
+            shard.idle |= shard.position is None
+        elif leases.save(batch.shard, batch.position, batch.closed):
+            shard.idle = (batch.position, batch.closed) == (shard.position, shard.finished)
+            if batch.shard in leases.leaving:
+                self._leave(leases, batch.shard)
+        if batch.trimmed:
+            self._owed.pop(batch.shard, None)
+            leases.compared(self.stream_arn)
+            for name in self._shards:
+                self._shards[name].floor = max(self._shards[name].floor, leases.floor(self.stream_arn, name))
+        self._note_mark(self.monotonic())
+
+    # -- what is read ------------------------------------------------------------------------------------------------------
 
     def _note_mark(self, now: float) -> None:
         """Once an hour, record the low watermark of known and future shards without a checkpoint. A reader that starts again
@@ -195,6 +307,9 @@ class ShardReader(ABC):
         """Switch to this stream, as to one that was never read: checkpoints of another one do not count, and records may
         have been lost between the two."""
         new = source.table != self.succession.table
+        if self.leases is not None:
+            self.leases.release_all()
+            self.leases.soon()
         log.warning("stream.replaced", stream=source.stream, before=self.stream_arn, new_table=new)
         self.stream_arn = source.stream
         self.succession.table, self.succession.next = source.table, None
@@ -207,6 +322,9 @@ class ShardReader(ABC):
         if not found and not self._resumed:
             return  # the stream is being created
         self._described = self._told
+        if self.leases is not None:
+            self._meet(found)
+            return
         if not self._resumed:
             self._resume(found)
             return
@@ -218,6 +336,20 @@ class ShardReader(ABC):
         if lost:  # a shard expired before it was read to its end
             for shard in self._shards.values():
                 shard.trimmed = not shard.finished
+
+    def _meet(self, found: dict[str, Shard]) -> None:
+        """Note the shards that the stream has now. Their leases say where to begin."""
+        if not self._resumed:
+            self._mark = self.checkpoints.marked(self.stream_arn)
+            known = math.isfinite(self._told) and math.isfinite(self._mark)
+            away = max(0.0, self._told - self._mark) if known else math.inf
+            for shard in found.values():
+                shard.since, shard.floor = self.monotonic() - away, self._mark
+            self._resumed = True
+        self._unsaved |= found.keys() - self._shards.keys()
+        before = {name: shard for name, shard in self._shards.items() if shard.vanished == (name not in found)}
+        gone = {name: shard for name, shard in before.items() if shard.vanished and not shard.finished}
+        self._shards = {name: before.get(name, shard) for name, shard in found.items()} | gone
 
     def _resume(self, found: dict[str, Shard]) -> None:
         saved = self.checkpoints.load(self.stream_arn)
@@ -240,10 +372,15 @@ class ShardReader(ABC):
 
     def _read(self, name: str, shard: Shard) -> Batch | None:
         began = self.monotonic()
+        if shard.iterator is None:
+            old = began - shard.since >= _SURE_SECONDS or self._told - shard.floor >= _SURE_SECONDS
+            shard.trimmed |= shard.vanished or (shard.position is None and old)
+        if shard.trimmed and not self._compares(name, shard, claim=shard.vanished):
+            return None
+        if shard.vanished:
+            return self._ended(name, shard)
         try:
             if shard.iterator is None:
-                old = began - shard.since >= _SURE_SECONDS or self._told - shard.floor >= _SURE_SECONDS
-                shard.trimmed |= shard.position is None and old
                 shard.iterator = self._iterator(name, shard)
             iterator = shard.iterator
             page = self._call(lambda: self._page(iterator))
@@ -259,6 +396,10 @@ class ShardReader(ABC):
                 log.warning("stream.trimmed", shard=name, after=shard.resumed)
                 shard.trimmed = True
             shard.resumed = None
+        if shard.trimmed and not self._compares(name, shard):
+            shard.iterator = None  # the same page, later
+            return None
+        shard.pages += 1
         shard.iterator = page.get("NextShardIterator")
         shard.finished = shard.iterator is None
         if shard.finished:
@@ -272,7 +413,26 @@ class ShardReader(ABC):
         trimmed, shard.trimmed = shard.trimmed, False
         if trimmed:
             self._owed[name] = _seconds(self.date)
-        return Batch(name, tuple(records), shard.position, shard.finished, trimmed, self.stream_arn)
+        return Batch(name, tuple(records), shard.position, shard.finished, trimmed, self.stream_arn, shard.term)
+
+    def _compares(self, name: str, shard: Shard, claim: bool = True) -> bool:
+        """Return whether a shard that has lost records goes on now, and settle whether its batch asks for a comparison of
+        all lanes. Another worker may be at one, which is waited for. Claim a comparison only with the batch at hand."""
+        if self.leases is None:
+            return True
+        answer = self.leases.compare(self.stream_arn, self._told, fresh=not shard.pages, claim=claim)
+        if answer is None:
+            self.unread[name] = WAITING
+        elif not answer:
+            shard.trimmed = False
+        return answer is not None
+
+    def _ended(self, name: str, shard: Shard) -> Batch:
+        """Return the last batch of a shard that is gone."""
+        shard.finished, self._looked = True, None
+        trimmed, shard.trimmed = shard.trimmed, False
+        self._owed[name] = -math.inf
+        return Batch(name, (), None, closed=True, trimmed=trimmed, stream=self.stream_arn, term=shard.term)
 
     def _failed(self, name: str, shard: Shard, error: RegionRefuses) -> Batch | None:
         code = error.code
@@ -285,11 +445,9 @@ class ShardReader(ABC):
             raise error
         log.warning("stream.trimmed", shard=name, code=code)
         shard.position, shard.iterator, shard.resumed, shard.trimmed = None, None, None, True
-        if code != clients.NO_SUCH_TABLE:
+        if code != clients.NO_SUCH_TABLE or not self._compares(name, shard):
             return None
-        shard.finished, self._looked = True, None
-        self._owed[name] = -math.inf
-        return Batch(name, (), None, closed=True, trimmed=True, stream=self.stream_arn)
+        return self._ended(name, shard)
 
     def _call(self, operation: Callable[[], Any]) -> Any:
         answer = clients.call(self.settings, self.settings.region, operation)

@@ -1,1 +1,1 @@
-"""Control state: checkpoints, backlogs and quarantine, on a small key-value port."""
+"""Control state: checkpoints, leases, backlogs and quarantine, on a small key-value port."""

@@ -48,6 +48,10 @@ class Backlog(Protocol):
     def link(self) -> str:
         """Name of the link."""
 
+    @property
+    def mine(self) -> bool:
+        """Whether this process is to take parts. Any process may defer."""
+
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
         """Record that these sequences wait. Deferring again is harmless. Raises RegionUnavailable when nothing was
         recorded."""
@@ -63,14 +67,22 @@ class Backlog(Protocol):
 class TableBacklog:
     """Backlog in the control table: one pointer per lane, however many events wait."""
 
-    def __init__(self, control: ControlStorage, link: str, wall: Callable[[], int] = wall_clock) -> None:
+    def __init__(
+        self, control: ControlStorage, link: str, wall: Callable[[], int] = wall_clock,
+        mine: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
         self.link = link
+        self._mine = mine
         self._control = control
         self._scope = f"backlog#{link}"
         self._wall = wall
         self._since: dict[LaneId, int] = {}
         self._after: LaneId | None = None
         self._ended = False
+
+    @property
+    def mine(self) -> bool:
+        return self._mine()
 
     def defer(self, lanes: Spans, since: int, tries: int = 0, cause: Mapping[str, str] = NO_CAUSE) -> None:
         """Implement Backlog.defer. A renewed pointer keeps its age: a lane with continuous writes waits no longer than any
@@ -147,6 +159,9 @@ class Rounds:
     def step(self, bring: Callable[[Part], Collection[LaneId]]) -> bool:
         """Take the next part and `bring` it, which returns the lanes that were left. Returns whether there may be more to do
         at once."""
+        if not self.backlog.mine:
+            self.behind = True  # by whoever takes parts now
+            return False
         if not self.under_way:
             if not self.behind or self._monotonic() < self._rests_until:
                 return False

@@ -53,7 +53,8 @@ class Copier:
     `home` is the storage that the lanes belong to (gaps are read from there), `peer` the one that they are copied to.
     With `patience`, several copiers work on the same lanes: what this one remembers of the peer is a hint, and events wait
     for those before them, which another one may be copying, so many seconds for all of one `copy`. Then gaps are filled from
-    home.
+    home. A `shared` one is given whole shards of a stream, in order, and another one may have had them since: it asks the
+    peer before it fills a gap, and does not wait.
     """
 
     home: LaneStorage
@@ -65,6 +66,7 @@ class Copier:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     patience: float = 0.0
+    shared: bool = False
     _heads: Heads = field(init=False)
     _blocked: set[LaneId] = field(default_factory=set)
     _refused: set[tuple[str, str]] = field(default_factory=set)
@@ -98,7 +100,7 @@ class Copier:
             lanes.setdefault(event.lane, []).append(event)
         for lane in self._blocked:
             lanes.pop(lane, None)
-        self._heads.meet(lanes, alone=not self.patience)
+        self._heads.meet(lanes, alone=not self.patience, sure=not (self.patience or self.shared))
         self._throttled.clear()
         self._answered, self._failure = False, None
         if patience:

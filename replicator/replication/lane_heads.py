@@ -49,9 +49,9 @@ class Heads:
         head = self._heads.pop(event.lane, None)  # moved to the end: the least recently used lane is evicted first
         self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
 
-    def meet(self, lanes: Mapping[LaneId, Sequence[Event]], alone: bool = True) -> None:
-        """Read the heads of these lanes as far as their events need it. A process that is `alone` reads those that it does
-        not remember, others also those that do not come right before the events. Raises RegionUnavailable.
+    def meet(self, lanes: Mapping[LaneId, Sequence[Event]], alone: bool = True, sure: bool = True) -> None:
+        """Read the heads of these lanes as far as their events need it: those that are not remembered and, unless this
+        process is `sure` that no other one copies, those that do not come right before the events. Raises RegionUnavailable.
 
         Many lanes are asked for with one request: whether the peer holds the event that they follow, and the last of them,
         where it may: to a process that is alone or remembers nothing events may be delivered again, and a long run would be
@@ -60,7 +60,7 @@ class Heads:
         asked, fresh = dict[LaneId, tuple[Position, ...]](), not self._heads
         for lane, events in lanes.items():
             first, head = min(map(_sequence, events)), self._heads.get(lane)
-            if first == 1 or (head is not None and (alone or first <= head.sequence + 1)):
+            if first == 1 or (head is not None and (sure or first <= head.sequence + 1)):
                 continue  # a lane that begins needs no read: the insert reports a first event that the peer holds
             last = [(lane, max(map(_sequence, events)))] if alone or fresh or len(events) > LONG_RUN else []
             asked[lane] = (*last, (lane, first - 1))

@@ -246,7 +246,8 @@ class Link:
             try:
                 self.copier.know_peer()
                 self._meet()
-                self._mend()
+                if self._rounds.backlog.mine:
+                    self._mend()
             except RegionUnavailable:
                 pass  # nothing waits for it, so a peer that is down is no news here
             except Exception:

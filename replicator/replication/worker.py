@@ -192,18 +192,19 @@ class Replicator:
         if self._adopter is not None:
             threading.Thread(target=self._adopt, args=(self._adopter, stop), name="adopt", daemon=True).start()
         self._log.info("replicator.started", peers=[link.name for link in self.links])
-        try:
-            while not stop.is_set():
-                if rest := self.turn():
-                    stop.wait(rest)
-        finally:
-            for link in self.links:
-                link.stop()
+        with self._reader.session():
             try:
-                self._commit()
-            except RegionUnavailable as error:  # records without a checkpoint are delivered again
-                self._log.warning("replicator.not_checkpointed", error=str(error))
-            self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
+                while not stop.is_set():
+                    if rest := self.turn():
+                        stop.wait(rest)
+            finally:
+                for link in self.links:
+                    link.stop()
+                try:
+                    self._commit()
+                except RegionUnavailable as error:  # records without a checkpoint are delivered again
+                    self._log.warning("replicator.not_checkpointed", error=str(error))
+        self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
 
     def _adopt(self, adopter: Adopter, stop: threading.Event) -> None:
         while not stop.is_set():

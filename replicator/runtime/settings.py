@@ -32,7 +32,8 @@ class Settings:
     transformation to external events as `module:Class` (empty: nothing is published), and `external_lanes` selects the lanes
     published here: "all" that arrive, or this region's "own": docs/decisions/0013. `fence_checked` are the stream types
     whose appends check the region's fence in their own transaction ("*": all); others notice a change within `fence_lease`
-    seconds: docs/decisions/0020.
+    seconds: docs/decisions/0020. `shard_lease` is the time after which the shards of a worker that is not heard of are taken
+    over: docs/decisions/0036.
     """
 
     region: str
@@ -53,6 +54,7 @@ class Settings:
     external_lanes: str = "all"
     fence_checked: tuple[str, ...] = ()
     fence_lease: float = 2.0
+    shard_lease: float = 10.0
 
     def __post_init__(self) -> None:
         try:
@@ -75,7 +77,7 @@ class Settings:
                 parts = urlsplit("")
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise InvalidConfig(f"endpoint {url!r} of {region} is not a URL; write 'http://127.0.0.1:4566'")
-        for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease"):
+        for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease", "shard_lease"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
         if self.external_lanes not in EXTERNAL_LANES:
@@ -170,6 +172,7 @@ def read_settings(
         external_lanes=given("MERIDIAN_EXTERNAL_LANES", environment) or "all",
         fence_checked=_list(given("MERIDIAN_FENCE_CHECKED", environment)),
         fence_lease=_number("MERIDIAN_FENCE_LEASE", environment, 2.0),
+        shard_lease=_number("MERIDIAN_SHARD_LEASE", environment, 10.0),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -113,6 +114,9 @@ class Reader:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.committed: list[Batch] = []
+
+    def session(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def poll(self) -> list[Batch]:
         batches, self.batches = self.batches, []

@@ -152,6 +152,26 @@ def test_rounds_go_on_while_lanes_are_left_and_rest_in_between(backlog: Backlog)
     assert (rounds.behind, rounds.under_way) == (False, False)
 
 
+def test_who_is_not_to_take_parts_defers_and_goes_through_all_of_them_when_it_is() -> None:
+    control, mine = MemoryControl(), [False]
+    other = TableBacklog(control, "us-east-1>eu-west-1", mine=lambda: mine[0])
+    rounds = Rounds(other, 2, lambda: 0.0)
+    rounds.defer({LANES[0]: (1, 1)}, 7)
+    assert not rounds.step(lambda part: pytest.fail("another process takes it"))
+    TableBacklog(control, "us-east-1>eu-west-1").defer(dict.fromkeys(LANES[1:], (1, 1)), 7)
+    mine[0] = True
+    brought: list[Any] = []
+
+    def bring(part: Part) -> list[Any]:
+        brought.extend(part.lanes)
+        other.done(part)
+        return []
+
+    while rounds.step(bring):
+        pass
+    assert set(brought) == set(LANES)
+
+
 def test_a_step_brings_one_part_and_leaves_the_rest_to_those_after_it(table: TableBacklog) -> None:
     rounds = Rounds(table, 2, lambda: 0.0)
     rounds.defer(dict.fromkeys(LANES, (1, 1)), 7)

@@ -83,6 +83,21 @@ def test_where_the_lane_has_a_gap_it_asks_where_that_begins(peer: Counted, heads
     assert peer.reads == 2
 
 
+def test_who_is_not_sure_asks_before_a_gap_and_sees_what_another_one_copied(peer: Counted, heads: Heads) -> None:
+    events = chain(LANES[0], 9)
+    peer.insert(events[:3])
+    heads.meet({LANES[0]: events[3:4]})
+    heads.advance(events[3])
+    peer.insert(events[3:8])
+    asked = len(peer.gets)
+    heads.meet({LANES[0]: events[4:5]}, sure=False)
+    assert len(peer.gets) == asked, "what follows needs no look"
+    heads.meet({LANES[0]: events[6:8]})
+    assert heads.of(LANES[0]) == Head.of(events[3]), "who is sure does not ask"
+    heads.meet({LANES[0]: events[6:8]}, sure=False)
+    assert heads.of(LANES[0]) == Head.of(events[7])
+
+
 def test_a_damaged_end_is_told_of_and_the_others_are_learned(peer: Counted, heads: Heads, damaged: list[LaneId]) -> None:
     chains = {lane: chain(lane, 4) for lane in LANES[:3]}
     for events in chains.values():

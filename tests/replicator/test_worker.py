@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -210,6 +210,9 @@ class _Reader:
     def __init__(self, *polls: list[Batch]) -> None:
         self.polls = deque(polls)
         self.committed: list[Batch] = []
+
+    def session(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def poll(self) -> list[Batch]:
         return self.polls.popleft() if self.polls else []

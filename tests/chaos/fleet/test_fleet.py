@@ -76,7 +76,7 @@ def test_after_an_outage_a_far_peer_gets_hundreds_of_lanes_a_second_and_each_eve
 
 def test_a_stale_head_that_is_trusted_costs_many_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     meet = Heads.meet
-    monkeypatch.setattr(Heads, "meet", lambda self, lanes, alone: meet(self, lanes, alone=True))
+    monkeypatch.setattr(Heads, "meet", lambda self, lanes, **_: meet(self, lanes))
     assert units(CopyFleet(HOT, patience=0.0).run()) > 2
 
 

@@ -4,6 +4,7 @@ every kind of sink, folded by a worker and by a function, and what is wrong is i
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import pytest
@@ -248,6 +249,9 @@ class Region:
 class Reader:
     def __init__(self, batches: list[Batch]) -> None:
         self.batches, self.committed = batches, list[Batch]()
+
+    def session(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def poll(self) -> list[Batch]:
         return [self.batches.pop(0)]
