@@ -37,7 +37,7 @@ class Options:
     queue: int = 60
     watched: bool = False
     functions: bool = False
-    unsent: float = 0.05
+    unsent: float = 0.2
 
     def __post_init__(self) -> None:
         if not 2 <= self.regions <= len(NAMES):

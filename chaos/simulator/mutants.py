@@ -90,7 +90,7 @@ def _instead(owner: Any, name: str, value: object) -> Iterator[None]:
 # -- reading a stream --------------------------------------------------------------------------------------------------
 
 
-@_mutant("the replicator drops an event now and then", "lost", range(5, 13))
+@_mutant("the replicator drops an event now and then", "lost", range(21, 28))
 def _drops_events() -> Iterator[None]:
     def some(records: Any, region: str | None = None) -> Any:
         events, refused = read_records(records, region)
@@ -100,7 +100,9 @@ def _drops_events() -> Iterator[None]:
         yield
 
 
-@_mutant("a batch is checkpointed before it is copied, and a killed replicator does not read it again", "lost", range(5, 13))
+@_mutant(
+    "a batch is checkpointed before it is copied, and a killed replicator does not read it again", "lost", range(21, 46, 24)
+)
 def _checkpoints_first() -> Iterator[None]:
     commit = worker.Replicator._commit
 
@@ -128,7 +130,7 @@ def _expired_to_latest() -> Iterator[None]:
         yield
 
 
-@_mutant("records that the stream has trimmed are skipped: lanes are not compared", "lost", range(5, 13))
+@_mutant("records that the stream has trimmed are skipped: lanes are not compared", "lost", range(25, 40))
 def _trimmed_ignored() -> Iterator[None]:
     with _instead(worker.Replicator, "_reconcile", lambda self: None):
         yield
@@ -186,7 +188,7 @@ def _pointers_dropped() -> Iterator[None]:
         yield
 
 
-@_mutant("a write that the peer throttled is treated as done", "lost gap gaps", range(8, 16))
+@_mutant("a write that the peer throttled is treated as done", "lost gap gaps", range(25, 39))
 def _throttled_is_done() -> Iterator[None]:
     class Blind:
         ADDED, TAKEN, NOT_NOW = Insert.ADDED, Insert.TAKEN, None
@@ -340,13 +342,13 @@ def _remove_wins() -> Iterator[None]:
 # -- functions ---------------------------------------------------------------------------------------------------------
 
 
-@_mutant("a function's answer does not name what it could neither copy nor defer", "lost", range(2, 60, 3))
+@_mutant("a function's answer does not name what it could neither copy nor defer", "lost", range(50, 152, 99))
 def _partial_failure_lost() -> Iterator[None]:
     with _instead(invocation, "stream_answer", lambda records, lost, partial: item_failures([])):
         yield
 
 
-@_mutant("an answer names the first record although all is done: the mapping stands still", "lost", range(2, 30, 3))
+@_mutant("an answer names the first record although all is done: the mapping stands still", "lost", range(5, 39, 33))
 def _mapping_stands_still() -> Iterator[None]:
     def first(records: Sequence[Any], lost: Sequence[Event], partial: bool) -> Answer:
         return item_failures([position(records[0])])
@@ -355,25 +357,25 @@ def _mapping_stands_still() -> Iterator[None]:
         yield
 
 
-@_mutant("batches that the stream has trimmed are not redriven", "lost", range(2, 60, 3))
+@_mutant("batches that the stream has trimmed are not redriven", "lost views_complete", range(2, 21, 12))
 def _trimmed_not_redriven() -> Iterator[None]:
     with _instead(Redrive, "_every_lane", lambda *_: True):
         yield
 
 
-@_mutant("what the projector gave up goes to the peers", "views_complete", range(2, 60, 3))
+@_mutant("what the projector gave up goes to the peers", "views_complete", range(2, 21, 12))
 def _redriven_elsewhere() -> Iterator[None]:
     with _instead(redrive, "VIEWS", "nowhere"):
         yield
 
 
-@_mutant("a message is removed although its lanes wait on", "lost", range(2, 30, 3))
+@_mutant("a message is removed although its lanes wait on", "lost", range(14, 39, 24))
 def _message_removed() -> Iterator[None]:
     with _instead(QueueBacklog, "done", lambda *_: None):
         yield
 
 
-@_mutant("events whose predecessors another batch is copying are dropped", "lost", range(2, 30, 3))
+@_mutant("events whose predecessors another batch is copying are dropped", "lost", range(38, 51, 12))
 def _waiting_dropped() -> Iterator[None]:
     wait = copier.Copier._wait_for_others
 
@@ -385,7 +387,7 @@ def _waiting_dropped() -> Iterator[None]:
         yield
 
 
-@_mutant("a view that a sandbox remembers is saved over whatever is there", "counters views_complete", range(2, 30, 3))
+@_mutant("a view that a sandbox remembers is saved over whatever is there", "counters views_complete", range(2, 9, 3))
 def _remembered_view_saved() -> Iterator[None]:
     save = MemorySink._save
 

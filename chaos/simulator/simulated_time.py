@@ -21,6 +21,7 @@ from tenacity import Retrying, wait_none
 import projectors.engine.engine
 import projectors.reads.queries
 import replicator.aws.clients
+import replicator.aws.sqs
 import replicator.connect
 import replicator.eventstore.appender
 import replicator.eventstore.event_items
@@ -71,6 +72,10 @@ class _Chance:
     @staticmethod
     def uniform(low: float, high: float) -> float:
         return (low + high) / 2
+
+    @staticmethod
+    def randint(low: int, high: int) -> int:
+        return (low + high) // 2
 
 
 class Pool:
@@ -176,7 +181,7 @@ def simulated(world: Timed) -> Iterator[None]:
                 tenacity.nap,
             )
         ),
-        *((module, "random", _Chance) for module in (replicator.runtime.retries, tenacity.wait)),
+        *((module, "random", _Chance) for module in (replicator.runtime.retries, replicator.aws.sqs, tenacity.wait)),
         *(
             (module, "ThreadPoolExecutor", Pool)
             for module in (

@@ -341,7 +341,7 @@ class Copier:
                 return left
             if arrived:
                 pause = _FIRST_PAUSE
-                further = self._round({lane: waiting[lane] for lane in arrived}, fill=False)
+                further = self._round({lane: each for lane, each in waiting.items() if lane in arrived}, fill=False)
                 waiting = {lane: events for lane, events in waiting.items() if lane not in arrived} | further
             now = self.monotonic()
         if waiting and waited:
