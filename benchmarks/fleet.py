@@ -26,6 +26,7 @@ from chaos.fleet.append_fleet import AppendFleet
 from chaos.fleet.copy_fleet import CopyFleet
 from chaos.fleet.event_source_mapping import Load
 from chaos.fleet.metered_table import Bill
+from chaos.fleet.partitions import Partitions
 from chaos.fleet.view_fleet import ViewFleet
 from chaos.report.files import check_output, replace_text
 from replicator.cli.console import out, run
@@ -68,6 +69,14 @@ def copied(load: Load, round_trip: float = 0.08) -> Callable[[int], Ran]:
         return Ran(found.events, found.peer, found.seconds, found.lost, found.longest)
 
     return run
+
+
+@cache
+def throttled(seed: int) -> Ran:
+    """Run a fleet that copies faster than the peer's only partition takes."""
+    load = Load(lanes=2000, events=6000, rate=1500.0, batch=200, seed=seed)
+    found = CopyFleet(load, limits=lambda now: (Partitions(now, 1, burst=0.0), Partitions(now, 1))).run()
+    return Ran(found.events, found.peer, found.seconds, found.lost)
 
 
 def caught_up(load: Load) -> Callable[[int], Ran]:
@@ -146,6 +155,7 @@ ROWS = (
     Row("copy, 16 sandboxes, 50 lanes, parallelization 2", _SPLIT, writes, _WRITES, 1.10),
     Row("copy, 8 sandboxes, 2,000 lanes", copied(Load(lanes=2000, events=10_000)), writes, _WRITES, 1.02),
     Row("copy, 8 sandboxes, 20,000 lanes", copied(Load(lanes=20_000, events=10_000)), writes, _WRITES, 1.02),
+    Row("copy 1,500 events/s to a peer that takes 1,000", throttled, writes, _WRITES, 1.02),
     Row(
         "copy 40 events/s for 60 s, half of them in one lane, 200 ms away, parallelization 2",
         _BUSY,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
 from chaos.fleet.event_source_mapping import HOME, PEER, Load, Mapping, Sandbox, begun
 from chaos.fleet.metered_table import Bill, MeteredTable
+from chaos.fleet.partitions import Partitions
 from chaos.fleet.virtual_time import VirtualPool, VirtualTime
 from replicator.control.backlog import TableBacklog
 from replicator.control.memory_control import MemoryControl
@@ -44,25 +47,37 @@ class Copied:
 
 
 class CopyFleet:
-    """World of one run: `round_trip` seconds to the peer, `patience` of a copier as GAP_SECONDS."""
+    """World of one run: `round_trip` seconds to the peer, `patience` of a copier as GAP_SECONDS. `limits` makes the peer's
+    partitions and those of its index of lanes, for a clock; without it they have no limit."""
 
-    def __init__(self, load: Load, round_trip: float = 0.08, patience: float = GAP_SECONDS) -> None:
+    def __init__(
+        self, load: Load, round_trip: float = 0.08, patience: float = GAP_SECONDS,
+        limits: Callable[[Callable[[], float]], tuple[Partitions, Partitions]] | None = None,
+    ) -> None:  # fmt: skip
         self._load = load
         self._patience = patience
         self._time = VirtualTime()
         self._at_home, self._at_peer = MemoryStorage(), MemoryStorage()
         self._home = MeteredTable(self._at_home, self._time, 0.005)
-        self._peer = MeteredTable(self._at_peer, self._time, round_trip)
+        partitions, index = limits(self._time.now) if limits is not None else (None, None)
+        self._peer = MeteredTable(self._at_peer, self._time, round_trip, partitions, index=index)
         self._control = MemoryControl()
         self._logged = 0
         for storage in (self._at_home, self._at_peer):
             storage.insert_each(begun(load.lanes))
 
     def run(self) -> Copied:
-        """Copy the load. Raises what a sandbox raised."""
+        """Copy the load, and then what was put on the backlog on the way. Raises what a sandbox raised."""
         mapping = Mapping(self._load, self._time, self._sandbox)
-        found = self._found(mapping.run(self._at_home))
+        mapping.run(self._at_home)
+        self._time.spawn(partial(self._drain, self._link()))
+        found = self._found(self._time.run())
         return replace(found, longest=mapping.longest, busy=mapping.busy, invocations=mapping.invocations)
+
+    def _drain(self, link: Link) -> None:
+        while any(self._control.get_all(f"backlog#{link.name}", 1)):
+            link.drain(lambda: True)
+            self._time.sleep(1.0)
 
     def _found(self, seconds: float) -> Copied:
         here, there = (sum(last for _, last in storage.lanes()) for storage in (self._at_home, self._at_peer))

@@ -24,6 +24,7 @@ from replicator.domain.event import Event, size_of
 from replicator.domain.names import LaneId, sequence_key
 from replicator.eventstore.event_items import parameters
 from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.models import begins
 from replicator.eventstore.storage import Insert, Position
 from replicator.eventstore.store_errors import GuardBusy
 
@@ -55,19 +56,20 @@ class Bill:
 class MeteredTable:
     """LaneStorage on a table that others use, too, `round_trip` seconds away. Only one thread runs at a time.
 
-    With `partitions` (the events') and `checks` (the control table's), writes are throttled and transactions conflict. They
-    are tried again as DynamoStorage does, with waits that `random` chooses.
+    With `partitions` (the events'), `checks` (the control table's) and `index` (that of lanes), writes are throttled and
+    transactions conflict. They are tried again as DynamoStorage does. An index that is throttled throttles the table: AWS,
+    "Understanding DynamoDB throttling" (developer guide).
     """
 
     def __init__(
         self, table: MemoryStorage, time: VirtualTime, round_trip: float,
-        partitions: Partitions | None = None, checks: Partitions | None = None,
+        partitions: Partitions | None = None, checks: Partitions | None = None, index: Partitions | None = None,
     ) -> None:  # fmt: skip
         self.table = table
         self.bill = Bill()
         self._time = time
         self._round_trip = round_trip
-        self._partitions, self._checks = partitions, checks
+        self._partitions, self._checks, self._index = partitions, checks, index
         self._random = Random(1)
         self._ends: dict[LaneId, int] = {}
 
@@ -83,7 +85,7 @@ class MeteredTable:
             """Return None for what has to be tried again."""
             self.bill.write_units += sum(units.values()) + _CHECK * len(guards)
             busy = [checked[key] for key in checked if self._checks and not _usable(self._checks, key, _CHECK)]
-            if self._partitions and [key for key, each in units.items() if not _usable(self._partitions, key, each)]:
+            if self._partitions and [event for event in events if not self._takes(self._partitions, event, together)]:
                 return None
             if busy:
                 raise GuardBusy(busy, "TransactionConflict")
@@ -112,9 +114,9 @@ class MeteredTable:
             waiting = [event for event, outcome in outcomes.items() if outcome is Insert.NOT_NOW]
 
             def once(waiting: Sequence[Event] = waiting) -> None:
-                self.bill.write_units += sum(map(_write_units, waiting))
                 limits = self._partitions
-                taken = [e for e in waiting if limits is None or _usable(limits, _key(e), _write_units(e))]
+                taken = [event for event in waiting if limits is None or self._takes(limits, event)]
+                self.bill.write_units += sum(map(_write_units, taken))  # what is throttled is not billed
                 self._note(True, taken)
                 outcomes.update(zip(taken, self.table.insert_each(taken), strict=True))
 
@@ -125,6 +127,12 @@ class MeteredTable:
         if events and all(outcome is Insert.NOT_NOW for outcome in outcomes.values()):
             raise RegionUnavailable("the table does not take writes (throttled)")
         return list(outcomes.values())
+
+    def _takes(self, partitions: Partitions, event: Event, together: int = 1) -> bool:
+        """Return whether the table takes this event now, and the index, if it is a lane's first."""
+        if event.sequence == 1 and self._index is not None and not self._index.write((begins(event), event.lane.key), 1):
+            return False
+        return _usable(partitions, _key(event), together * math.ceil(size_of(event) / _WRITE_BYTES))
 
     def _rest(self, attempt: int) -> None:
         self._time.sleep(self._random.uniform(0, 0.05 * 2**attempt))

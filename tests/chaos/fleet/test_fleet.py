@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from chaos.fleet.append_fleet import AppendFleet
 from chaos.fleet.copy_fleet import Copied, CopyFleet
 from chaos.fleet.event_source_mapping import Load
+from chaos.fleet.partitions import Partitions
 from chaos.fleet.view_fleet import Projected, ViewFleet
 from projectors.engine.folding import Wanted
 from replicator.eventstore import appender
@@ -69,6 +71,26 @@ def test_after_an_outage_a_far_peer_gets_hundreds_of_lanes_a_second_and_each_eve
     found = CopyFleet(Load(lanes=4000, events=4000, in_turn=True), round_trip=0.2).catch_up()
     assert units(found) == 1.0
     assert found.events / found.seconds > 1000
+
+
+@pytest.mark.parametrize(
+    ("partitions", "index", "fresh"), [(1, 16, False), (16, 1, True)], ids=["a hot partition", "an index that is behind"]
+)
+def test_a_peer_that_is_throttled_gets_everything_in_the_end(partitions: int, index: int, fresh: bool) -> None:
+    made: list[Partitions] = []
+
+    def limits(now: Callable[[], float]) -> tuple[Partitions, Partitions]:
+        made.extend(Partitions(now, count, burst=0.0) for count in (partitions, index))
+        return made[0], made[1]
+
+    load = Load(lanes=3000, events=4000, rate=9000.0, batch=1000, shards=16, sandboxes=16, in_turn=fresh)
+    fleet = CopyFleet(load, limits=limits)
+    if fresh:  # every lane begins at the peer
+        fleet._at_peer._lanes.clear()
+    found = fleet.run()
+    assert found.lost == 0
+    assert made[1 if fresh else 0].throttled > 300
+    assert found.seconds > 2.0, "as fast as it may be"
 
 
 # -- planted bugs ------------------------------------------------------------------------------------------------------
