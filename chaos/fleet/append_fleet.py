@@ -83,6 +83,7 @@ class AppendFleet:
         tables = {"events": table.identity(), "control": control.identity()}
         fence = Fence(
             HOME, control, CheckIn(lambda: tables, lambda lanes: ({}, ())), [EVERY_TYPE],
-            wall=time.wall, monotonic=time.now, pick=random.randrange,
+            wall=time.wall, monotonic=time.now,
         )  # fmt: skip
+        fence.pick = random.randrange
         return EventStore(table, HOME, [HOME], HybridLogicalClock(time.wall), appends=AppendPolicy(fence=fence))

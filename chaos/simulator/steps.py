@@ -372,7 +372,7 @@ class FailBack:
 
 
 def _let_mappings_work(world: World, region: Region) -> None:
-    """Let the region's functions do what they can: mappings poll all the time, unlike workers that nobody has started."""
+    """Let the region's functions do what they can: mappings poll all the time, unlike workers, which may not run."""
     for mapping in (replicator_of(world, region).worker, projector_of(world, region).worker):
         for _ in range(_MAPPINGS_TURNS):
             if mapping.turn():

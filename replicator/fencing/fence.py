@@ -48,7 +48,7 @@ class RegionFenced(RegionUnavailable):
 class Fence:
     """Permits appends of one region while it is active. Safe to share between threads.
 
-    `wall` is in milliseconds since the epoch, `monotonic` and `lease` are seconds; `pick` chooses one of so many stripes.
+    `wall` is in milliseconds since the epoch, `monotonic` and `lease` are seconds.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class Fence:
         *,
         wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
-        pick: Callable[[int], int] = random.randrange,
     ) -> None:
         self.lease = lease
         self._region = region
@@ -74,7 +73,8 @@ class Fence:
         self._role: Role | None = None
         self._read_at = 0.0
         self._known: Role | None = None
-        self._pick = pick
+        self.pick: Callable[[int], int] = random.randrange
+        """Chooses one of so many stripes."""
 
     def role(self) -> Role:
         """Return the region's role, read at most `lease` seconds ago. Raises RegionUnavailable."""
@@ -94,7 +94,7 @@ class Fence:
         if not role.active:
             raise RegionFenced(self._region, role)
         if EVERY_TYPE in self._checked or not self._checked.isdisjoint(types):
-            return (role.guard(self._pick(STRIPES)),)
+            return (role.guard(self.pick(STRIPES)),)
         return ()
 
     def holds(self, guards: Collection[Guard]) -> bool:

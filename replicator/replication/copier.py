@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -20,28 +19,21 @@ import structlog
 from replicator.control.pointers import Spans
 from replicator.control.quarantine import Quarantine
 from replicator.domain.errors import DamagedEvent, RegionRefuses, RegionUnavailable
-from replicator.domain.event import Event, Head, size_of
-from replicator.domain.names import DELIMITER, LaneId, sequence_key
-from replicator.eventstore.storage import MAX_TRANSACTION, Insert, LaneStorage, Position
+from replicator.domain.event import Event, size_of
+from replicator.domain.names import LaneId
+from replicator.eventstore.storage import MAX_TRANSACTION, Insert, LaneStorage
 from replicator.eventstore.store_errors import LaneTaken, OutcomeUnknown
 from replicator.replication.copy_plan import Plan, follow, plan
+from replicator.replication.divergence import Divergence, id_of
+from replicator.replication.lane_catch_up import CatchUp, home_page
 from replicator.replication.lane_heads import LONG_RUN, Heads
 from replicator.replication.link_state import LinkState
 
 _sequence = attrgetter("sequence")
 _TRANSACTION_BYTES = 3_500_000
-_READ_BYTES = 1_000_000
-"""Bytes of a home lane that are held at once: many lanes are caught up together."""
 _SAME_PEER_SECONDS = 5.0
-_BACKWARDS = 8
-"""Number of events per step when a lane is filled backwards: as many of the largest size as fit into one transaction."""
-FEW = 4
-"""Maximum number of events of a lane that are caught up without reading the lane: such lanes go many at once."""
-_FEW_BYTES = 30_000_000
-"""Bytes of such events that are held at once."""
 _FIRST_PAUSE = 0.05
 """Seconds until the first look for an event that another process may be copying; each further pause is twice as long."""
-_AT_ONCE_LEAST, _AT_ONCE_MOST = 50, 1000
 _HOPELESS_SECONDS, _HOPELESS_KEPT = 30.0, 10_000
 """Seconds without such waits in a lane in which nothing came, and the number of lanes of which that is remembered."""
 
@@ -67,11 +59,10 @@ class Copier:
     sleep: Callable[[float], None] = time.sleep
     patience: float = 0.0
     shared: bool = False
+    _divergence: Divergence = field(init=False)
     _heads: Heads = field(init=False)
-    _blocked: set[LaneId] = field(default_factory=set)
-    _refused: set[tuple[str, str]] = field(default_factory=set)
+    _catch_up: CatchUp = field(init=False)
     _throttled: set[LaneId] = field(default_factory=set)
-    _ahead: set[LaneId] = field(default_factory=set)
     _answered: bool = False
     _failure: RegionUnavailable | None = None
     _identity: str | None = None
@@ -79,10 +70,13 @@ class Copier:
     _denied: bool = False
     _hopeless: dict[LaneId, float] = field(default_factory=dict)
     _filled: Counter[LaneId] = field(default_factory=Counter)
-    _at_once: int = _AT_ONCE_LEAST
 
     def __post_init__(self) -> None:
-        self._heads = Heads(self.peer, self.pool, self._end_damaged)
+        self._divergence = Divergence(
+            self.home, self.peer, self.quarantine, self.state, self.log, lambda lane: self._heads.forget(lane)
+        )
+        self._heads = Heads(self.peer, self.pool, self._divergence.end_damaged)
+        self._catch_up = CatchUp(self._divergence, self._heads, self.pool, self._copy, self._try_insert)
 
     def copy(self, events: Sequence[Event]) -> list[Event]:
         """Make the peer hold these events and everything before them. Safe to repeat.
@@ -98,7 +92,7 @@ class Copier:
         lanes: dict[LaneId, list[Event]] = {}
         for event in events:
             lanes.setdefault(event.lane, []).append(event)
-        for lane in self._blocked:
+        for lane in self._divergence.stopped:
             lanes.pop(lane, None)
         self._heads.meet(lanes, alone=not self.patience, sure=not (self.patience or self.shared))
         self._throttled.clear()
@@ -136,193 +130,30 @@ class Copier:
             identity, self._denied = None, True
         if identity is None or identity != self._identity:
             self._heads.clear()
-            self._blocked.clear()
+            self._divergence.stopped.clear()
         self._identity, self._looked = identity, now
+
+    def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
+        """Bring whole lanes up to date, as CatchUp.whole."""
+        return self._catch_up.whole(lanes)
+
+    def catch_up_few(self, waiting: Spans) -> tuple[set[LaneId], set[LaneId]]:
+        """Bring lanes up to date of which a few events wait, as CatchUp.few."""
+        self.know_peer()
+        return self._catch_up.few(waiting)
+
+    def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
+        """Return whether home and peer hold the same events at these sequences, as CatchUp.agree."""
+        return self._catch_up.agree(lane, sequences)
 
     @property
     def stopped(self) -> Collection[LaneId]:
         """Lanes with a refused event: nothing behind that event is copied."""
-        return self._blocked
+        return self._divergence.stopped
 
     def look_again(self) -> None:
         """Clear the set of stopped lanes: they may have been repaired. An event that is still wrong is refused again."""
-        self._blocked.clear()
-
-    def catch_up(self, lanes: Sequence[LaneId]) -> set[LaneId]:
-        """Bring whole lanes up to date by reading them at home. Returns the lanes that must wait, as the peer throttles them
-        or has more of them than their home; raises as `copy`."""
-        wanted = [lane for lane in lanes if lane not in self._blocked]
-        throttled: set[LaneId] = set()
-        self._ahead.clear()
-        for lane in wanted:  # read anew instead of using known heads: events may have been removed from the peer
-            self._heads.forget(lane)
-        self._heads.learn(wanted)
-        throttled.update(lane for lane in self._without_beginning(wanted) if not self._begin(lane))
-        wanted = [lane for lane in wanted if lane not in self._blocked | throttled]
-        while wanted:
-            pages = list(self.pool.map(self._tail, wanted))
-            throttled.update(event.lane for event in self._copy([event for page, _ in pages for event in page]))
-            throttled |= self._ahead.intersection(wanted)
-            wanted = [
-                lane for lane, (_, more) in zip(wanted, pages, strict=True) if more and lane not in self._blocked | throttled
-            ]
-        return throttled
-
-    def catch_up_few(self, waiting: Spans) -> tuple[set[LaneId], set[LaneId]]:
-        """Bring lanes up to date of which a few events wait, up to FEW each, many lanes with one request. Raises as `copy`.
-
-        Returns the lanes that the peer throttles, and those in which something else was found than an end at both sides
-        right before and right behind these events: for `catch_up`.
-        """
-        self.know_peer()
-        throttled, others = set[LaneId](), set[LaneId]()
-        lanes = deque(lane for lane in waiting if lane not in self._blocked)
-        while lanes:
-            part = {lane: waiting[lane] for lane in (lanes.popleft() for _ in range(min(self._at_once, len(lanes))))}
-            wanted = {(lane, n) for lane, (low, high) in part.items() for n in range(max(low - 1, 1), high + 2)}
-            begins = {(lane, 1) for lane in part}
-            try:
-                ours = self.home.get(wanted)
-                theirs = self.peer.get(begins | {(lane, n) for lane, n in wanted if n <= part[lane][1]})
-            except DamagedEvent:  # each lane is read alone, and the damaged one is refused
-                others.update(part)
-                continue
-            events = list[Event]()
-            for lane, span in part.items():
-                if self._ends_at(lane, span, ours, theirs):
-                    head = self._heads.of(lane).sequence
-                    events += [ours[lane, n] for n in range(head + 1, span[1] + 1)]
-                else:
-                    others.add(lane)
-            throttled.update(event.lane for event in self._copy(events))
-            size = sum(map(size_of, ours.values())) // len(part) + 1
-            self._at_once = max(_AT_ONCE_LEAST, min(_AT_ONCE_MOST, _FEW_BYTES // size))
-        return throttled, others - self._blocked
-
-    def _ends_at(
-        self, lane: LaneId, span: tuple[int, int], ours: Mapping[Position, Event], theirs: Mapping[Position, Event]
-    ) -> bool:
-        """Return whether the lane ends at home with these sequences, and at the peer right before them or among them, with
-        the same events. Then the peer's head is remembered."""
-        low, high = span
-        head = low - 1
-        while head < high and (lane, head + 1) in theirs:
-            head += 1
-        if (lane, high + 1) in ours or any((lane, n) in theirs for n in range(head + 1, high + 1)):
-            return False
-        if any((lane, n) not in ours for n in range(low, high + 1)) or (head and (lane, 1) not in theirs):
-            return False
-        for n in range(max(low - 1, 1), head + 1):
-            if (lane, n) not in ours or (lane, n) not in theirs or ours[lane, n].digest != theirs[lane, n].digest:
-                return False
-        self._heads.forget(lane)
-        if head:
-            self._heads.advance(theirs[lane, head])
-        return True
-
-    def _without_beginning(self, lanes: Sequence[LaneId]) -> list[LaneId]:
-        """Return the lanes whose last event the peer has but not the first. A process that stalled, and took an emptied
-        table for the previous one, continued there behind the old head."""
-        begun = [lane for lane in lanes if self._heads.of(lane).sequence > 1 and lane not in self._blocked]
-        try:
-            held = self.peer.get([(lane, 1) for lane in begun]) if begun else {}
-        except DamagedEvent:  # it exists; the comparison reports what is wrong with it
-            return []
-        return [lane for lane in begun if (lane, 1) not in held]
-
-    def _begin(self, lane: LaneId) -> bool:
-        """Copy what the peer lacks before its first event of this lane, the lane's first event last: after a crash on the
-        way the lane still counts as incomplete. Returns False when the lane must wait."""
-        try:
-            first = next(self.peer.read(lane, limit=1), None)
-        except DamagedEvent:
-            return True  # the events behind it are compared, and refused
-        end = first.sequence - 1 if first is not None else 0
-        while end:
-            low = max(1, end - _BACKWARDS + 1)
-            try:
-                part = list(self.home.read(lane, low, end))
-            except DamagedEvent as error:
-                self._refuse(lane, _id(lane, low), f"damaged at home: {error}")
-                return True
-            if len(part) != end - low + 1:
-                self._refuse(lane, _id(lane, low + len(part)), "missing from its home lane")
-                return True
-            answer = self._try_insert([part])
-            if isinstance(answer, RegionUnavailable):
-                return False
-            if not answer:  # another process is filling it, too
-                outcomes = dict(zip(part, self.peer.insert_each(part), strict=True))
-                self._compare([event for event, outcome in outcomes.items() if outcome is Insert.TAKEN])
-                if lane in self._blocked or Insert.NOT_NOW in outcomes.values():
-                    return lane in self._blocked
-            end = low - 1
-        self._heads.forget(lane)
-        self._heads.learn([lane])
-        return True
-
-    def agree(self, lane: LaneId, sequences: Collection[int]) -> bool:
-        """Return whether home and peer hold the same undamaged events at these sequences of a lane: equal heads do not prove
-        what is stored before them."""
-        positions = {(lane, sequence) for sequence in sequences}
-        try:
-            ours, theirs = self.home.get(positions), self.peer.get(positions)
-        except DamagedEvent:
-            return False
-        return {at: event.digest for at, event in ours.items()} == {at: event.digest for at, event in theirs.items()}
-
-    def _tail(self, lane: LaneId) -> tuple[list[Event], bool]:
-        """Return the events that the peer lacks, after a check that home holds the same event at the peer's head."""
-        head = self._heads.of(lane)
-        found, more = self._home_events(lane, max(head.sequence, 1), None)
-        if not head.sequence or lane in self._blocked:
-            return found, more
-        if not found:
-            self._peer_ahead(lane, head)
-        elif found[0].sequence != head.sequence:
-            self._refuse(lane, _id(lane, head.sequence), "held by the peer and missing from its home lane", head.digest)
-        elif found[0].digest != head.digest:
-            self._fork(found[0], head.digest)
-        elif found[1:] or not more:
-            return found[1:], more
-        else:  # the event behind it is damaged: read alone, it is refused
-            return self._home_events(lane, head.sequence + 1, None)
-        return [], False
-
-    def _peer_ahead(self, lane: LaneId, head: Head) -> None:
-        """Handle a peer that has more of this lane than its home, which was restored or emptied and is not brought up yet:
-        the lane waits. If the events that home has differ, it is a fork all the same."""
-        try:
-            last = next(self.home.read(lane, limit=1, reverse=True), None)
-            held = self.peer.get([(lane, last.sequence)]) if last is not None else {}
-        except DamagedEvent as error:
-            self._refuse(lane, f"{lane.key}#head", f"damaged at home or at the peer: {error}")
-            return
-        other = held.get((lane, last.sequence)) if last is not None else None
-        if last is not None and (other is None or other.digest != last.digest):
-            self._fork(last, other.digest if other is not None else b"")
-            return
-        self._ahead.add(lane)
-        self.log.warning("link.peer_ahead", stream=str(lane.stream), home=last.sequence if last else 0, peer=head.sequence)
-
-    def _home_events(self, lane: LaneId, first: int, last: int | None) -> tuple[list[Event], bool]:
-        """Return up to 100 events and 1 MB of the home lane, and whether more follow.
-
-        Events before a damaged one are returned; a lane whose next event is damaged is stopped.
-        """
-        found: list[Event] = []
-        size = 0
-        try:
-            for event in self.home.read(lane, first, last, limit=MAX_TRANSACTION):
-                found.append(event)
-                size += size_of(event)
-                if size > _READ_BYTES:
-                    return found, True
-        except DamagedEvent as error:
-            if not found:
-                self._refuse(lane, _id(lane, first), f"damaged at home: {error}")
-            return found, bool(found)
-        return found, len(found) == MAX_TRANSACTION
+        self._divergence.stopped.clear()
 
     def _wait_for_others(self, lanes: dict[LaneId, list[Event]], patience: float) -> dict[LaneId, list[Event]]:
         """Copy these events, which have gaps before them, as other copiers fill those, for `patience` seconds in all.
@@ -375,15 +206,21 @@ class Copier:
                 runs.append((lane, found))
             else:
                 plans.append((lane, plan(head, found)))
-        self._compare([event for _, decided in plans for event in decided.known])
-        runs += [(lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._blocked]
+        self._known([event for _, decided in plans for event in decided.known])
+        runs += [
+            (lane, decided.insert) for lane, decided in plans if decided.insert and lane not in self._divergence.stopped
+        ]
         self._insert(runs)
         again: dict[LaneId, list[Event]] = {}
         for lane, decided in plans:
-            if (decided.fork is None and decided.missing is None) or lane in self._blocked or lane in self._throttled:
+            if (
+                (decided.fork is None and decided.missing is None)
+                or lane in self._divergence.stopped
+                or lane in self._throttled
+            ):
                 continue
             if decided.fork is not None:
-                self._fork(decided.fork, self._heads.of(lane).digest)
+                self._divergence.fork(decided.fork, self._heads.of(lane).digest)
             elif decided.missing is not None:
                 first, last = decided.missing
                 left = [event for event in lanes[lane] if event.sequence > last]
@@ -393,12 +230,12 @@ class Copier:
                 if page and self._filled[lane] >= MAX_TRANSACTION:
                     self._throttled.add(lane)
                     continue
-                filler, _ = self._home_events(lane, first, last)
+                filler, _ = home_page(self._divergence, lane, first, last)
                 self._filled[lane] += len(filler)
                 if filler and filler[0].sequence == first:
                     again[lane] = [*filler, *left]
-                elif lane not in self._blocked:
-                    self._refuse(lane, _id(lane, first), "missing from its home lane")
+                elif lane not in self._divergence.stopped:
+                    self._divergence.refuse(lane, id_of(lane, first), "missing from its home lane")
         return again
 
     def _insert(self, runs: list[tuple[LaneId, list[Event]]]) -> None:
@@ -416,9 +253,9 @@ class Copier:
             self._answered = True
             self._throttled.update(event.lane for event, outcome in outcomes if outcome is Insert.NOT_NOW)
             taken = [event for event, outcome in outcomes if outcome is Insert.TAKEN]
-            self._compare(taken)
+            self._known(taken)
             self.state.copied += sum(outcome is Insert.ADDED for _, outcome in outcomes)
-            stopped = self._blocked | self._throttled
+            stopped = self._divergence.stopped | self._throttled
             for event in wave:
                 if not stopped or event.lane not in stopped:
                     self._heads.advance(event)
@@ -429,8 +266,14 @@ class Copier:
         for lane in rest:
             self._heads.forget(lane)
         rest = rest if self._learn(rest) else {}
-        while rest := {lane: run for lane, run in rest.items() if lane not in self._blocked}:
+        while rest := {lane: run for lane, run in rest.items() if lane not in self._divergence.stopped}:
             rest = self._round(rest)
+
+    def _known(self, events: Sequence[Event]) -> None:
+        """Compare events whose position is taken at the peer."""
+        if events:
+            self._divergence.compare(events)
+            self._answered = True
 
     def _not_now(self, events: Sequence[Event], error: RegionUnavailable) -> None:
         self._throttled.update(event.lane for event in events)
@@ -442,7 +285,7 @@ class Copier:
             parts = {lane: _fitting(run) for lane, run in runs.items()}
             for part in self._insert_parts(list(parts.values())):
                 self._insert_again(part)
-            stopped = self._blocked | self._throttled
+            stopped = self._divergence.stopped | self._throttled
             runs = {
                 lane: run[len(parts[lane]) :]
                 for lane, run in runs.items()
@@ -493,75 +336,11 @@ class Copier:
     def _insert_again(self, part: list[Event]) -> None:
         """Read the lane's head, compare what is stored, and continue behind it."""
         lane = part[0].lane
-        if lane not in self._blocked:
+        if lane not in self._divergence.stopped:
             self._heads.forget(lane)
-            left = {lane: part} if self._learn([lane]) and lane not in self._blocked else {}
+            left = {lane: part} if self._learn([lane]) and lane not in self._divergence.stopped else {}
             while left:
                 left = self._round(left)
-
-    def _compare(self, events: Sequence[Event]) -> None:
-        """Compare events whose position is taken at the peer: the same event is a no-op, a different one is a fork."""
-        if not events:
-            return
-        try:
-            held = self.peer.get({(event.lane, event.sequence) for event in events})
-            self._answered = True
-        except DamagedEvent as error:
-            lanes = {event.lane for event in events}
-            for lane in lanes:
-                own = [event for event in events if event.lane == lane]
-                if len(lanes) > 1:
-                    self._compare(own)
-                else:
-                    self._refuse(lane, own[0].id, f"damaged at the peer: {error}", theirs=own[0].digest)
-            return
-        for event in events:
-            other = held.get((event.lane, event.sequence))
-            if other is None:
-                self._refuse(event.lane, event.id, "known at the peer, then gone", theirs=event.digest)
-            elif other.digest != event.digest:
-                self._fork(event, other.digest)
-            else:
-                self.state.known += 1
-
-    def _fork(self, event: Event, held: bytes) -> None:
-        """Refuse the event at which the two histories diverge, which may come before the one that showed it."""
-        with suppress(DamagedEvent):  # if damaged, refuse it where the fork was seen
-            event, held = self._parting(event, held)
-        self._refuse(event.lane, event.id, "fork: the peer holds a different history", held, event.digest)
-
-    def _parting(self, event: Event, held: bytes) -> tuple[Event, bytes]:
-        """Find the first event that differs, by bisection, and the digest that the peer holds there. Digests are chained:
-        equal ones prove that all events before are equal."""
-        low, high = 1, event.sequence
-        while low < high:
-            middle = (low + high) // 2
-            position = {(event.lane, middle)}
-            ours, theirs = self.home.get(position), self.peer.get(position)
-            if ours and theirs and all(theirs[p].digest == ours[p].digest for p in ours):
-                low = middle + 1
-            else:
-                high = middle
-                if ours and theirs:
-                    event, held = ours[(event.lane, middle)], theirs[(event.lane, middle)].digest
-        return event, held
-
-    def _end_damaged(self, lane: LaneId, error: DamagedEvent) -> None:
-        self._refuse(lane, f"{lane.key}#head", f"damaged at the peer: {error}")
-
-    def _refuse(
-        self, lane: LaneId, event_id: str, reason: str, ours: bytes | None = None, theirs: bytes | None = None
-    ) -> None:
-        """Quarantine one event and stop copying its lane on this link; every other lane continues."""
-        if lane in self._blocked:
-            return
-        self.quarantine.add(event_id, reason, ours, theirs)  # first: if it fails, the lane must not stop silently
-        self._blocked.add(lane)
-        self._heads.forget(lane)
-        if (event_id, reason) not in self._refused:  # a stopped lane is retried again and again
-            self._refused.add((event_id, reason))
-            self.state.quarantined += 1
-            self.log.error("link.quarantined", event_id=event_id, reason=reason, stream=str(lane.stream))
 
 
 def _fitting(run: list[Event]) -> list[Event]:
@@ -587,7 +366,3 @@ def _packed(parts: list[list[Event]]) -> Iterator[list[list[Event]]]:
         events, size = events + len(part), size + weight
     if group:
         yield group
-
-
-def _id(lane: LaneId, sequence: int) -> str:
-    return f"{lane.key}{DELIMITER}{sequence_key(sequence)}"

@@ -21,7 +21,8 @@ from replicator.control.quarantine import sequences_of
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.replication.copier import FEW, Copier
+from replicator.replication.copier import Copier
+from replicator.replication.lane_catch_up import FEW
 from replicator.replication.peer_tables import PeerTables
 from replicator.runtime.metrics import Emit
 from replicator.runtime.time_left import Fits

@@ -19,7 +19,8 @@ from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal, size_of
 from replicator.domain.names import LaneId
 from replicator.domain.vector import EMPTY
-from replicator.replication.copier import FEW, Copier
+from replicator.replication.copier import Copier
+from replicator.replication.lane_catch_up import FEW
 from replicator.replication.link_state import LinkState
 from tests.replicator.links import Table, chain, everything, lane_of
 from tests.replicator.memories import Killed
@@ -40,6 +41,10 @@ class Bench:
         self.quarantine = Quarantine(self.control, "l")
         self.state = LinkState()
         self.copier = self.restarted()
+
+    def now_at(self, peer: Table) -> None:
+        """The running copier finds another table under the peer's name."""
+        self.peer = self.copier.peer = self.copier._heads._peer = self.copier._divergence.peer = peer
 
     def restarted(self) -> Copier:
         return Copier(self.home, self.peer, self.quarantine, self.pool, self.state, structlog.get_logger())
@@ -296,7 +301,7 @@ def test_a_peer_that_was_emptied_gets_whole_lanes_not_what_follows_what_it_had(b
     bench.copier.monotonic = lambda: now[0]
     bench.copier.copy(bench.at_home(A, 3))
     emptied = Table()
-    bench.peer = bench.copier.peer = bench.copier._heads._peer = emptied
+    bench.now_at(emptied)
     if noticed == "by a failure":
         emptied.error = RegionUnavailable("down")
         with pytest.raises(RegionUnavailable):
@@ -313,7 +318,7 @@ def test_a_peer_that_may_not_be_looked_at_costs_memory_and_nothing_else(bench: B
         def identity(self) -> str:
             raise PermissionError("not allowed")
 
-    bench.peer = bench.copier.peer = bench.copier._heads._peer = Closed()
+    bench.now_at(Closed())
     bench.copier.copy(bench.at_home(A, 3))
     bench.copier.copy(bench.at_home(A, 1))
     assert bench.equal()

@@ -20,7 +20,8 @@ from replicator.domain.names import LaneId
 from replicator.eventstore.memory_storage import MemoryStorage
 from replicator.eventstore.storage import Insert, Position
 from replicator.eventstore.store_errors import OutcomeUnknown
-from replicator.replication.copier import FEW, Copier
+from replicator.replication.copier import Copier
+from replicator.replication.lane_catch_up import FEW
 from replicator.replication.link_state import LinkState
 from tests.replicator.links import chain, everything, lane_of
 

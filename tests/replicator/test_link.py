@@ -20,7 +20,7 @@ from replicator.control.backlog import Part
 from replicator.control.quarantine import Quarantine
 from replicator.domain.errors import RegionUnavailable
 from replicator.eventstore.memory_storage import MemoryStorage
-from replicator.replication.copier import FEW
+from replicator.replication.lane_catch_up import FEW
 from replicator.replication.link import LOOK_SECONDS, REST_SECONDS
 from replicator.replication.stream_records import read_records
 from replicator.runtime import logs
