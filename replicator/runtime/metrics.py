@@ -77,9 +77,10 @@ class Held:
                 held[name] = before + value if name in _ADDED else max(before, value) if name in UNITS else value
             rest = values.keys() - _ADDED - UNITS.keys()
             urgent = "Quarantined" in rest or any(values[name] for name in rest)
-            if not urgent and now - self._told.get(key, -math.inf) < self._seconds:
-                return
-            self._told[key] = now
+            if not urgent:  # what comes behind an urgent one is not held for it
+                if now - self._told.get(key, -math.inf) < self._seconds:
+                    return
+                self._told[key] = now
             del self._held[key]
         self._emit(dimensions, held)
 

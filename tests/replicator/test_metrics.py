@@ -81,3 +81,14 @@ def test_what_an_alarm_waits_for_is_not_held(name: str) -> None:
     assert told[1:] == [{"EventsProjected": 2, "ProjectionFailures": 0} | {name: 1}]
     held({}, {"Quarantined": 0})
     assert told[2:] == [{"Quarantined": 0}], "the alarm stays until it is told 0"
+
+
+def test_an_invocation_now_and_then_tells_all_that_it_did() -> None:
+    """The first thing that a projector tells is what is in quarantine."""
+    now, told = [0.0], list[dict[str, float]]()
+    held = Held(lambda _, values: told.append(dict(values)), 1.0, lambda: now[0])
+    for hour in range(3):
+        now[0] = hour * 3600.0
+        held({}, {"Quarantined": 0})
+        held({}, {"EventsProjected": 1, "ProjectionLag": 7, "ProjectionFailures": 0})
+    assert told == [{"Quarantined": 0}, {"EventsProjected": 1, "ProjectionLag": 7, "ProjectionFailures": 0}] * 3
