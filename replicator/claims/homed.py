@@ -6,12 +6,14 @@ parts of Meridian continue.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from replicator.claims.homes import Homes, HomesNotMoved
 from replicator.claims.ownership import OWNERSHIP, Claim, Ownership, Release, operations_of
 from replicator.control.control_storage import ControlStorage
+from replicator.control.stripes import COUNT
 from replicator.domain.errors import InvalidConfig, InvalidOperation, RegionUnavailable
 from replicator.domain.names import StreamId
 from replicator.eventstore.operations import GaveUp, Operation, Result, Saved
@@ -38,6 +40,10 @@ class HomedClaims:
         self._controls = controls
         self._stores = stores
         self._homes: Homes | None = None  # those of the last call; the write itself detects a move
+        self._plain: Homes | None = None
+        """Homes that no stripe repeats."""
+        self.pick: Callable[[int], int] = random.randrange
+        """Chooses one of so many stripes."""
 
     def save(self, claims: Sequence[Claim | Release], *operations: Operation, timeout: float = 2.0) -> Result:
         """Execute claims and releases, and operations on other streams, in one transaction in the claims' home region.
@@ -63,7 +69,7 @@ class HomedClaims:
             home = self._home(homes, claims)
             wanted = operations_of(claims, operations, {"epoch": homes.epoch})
             if homes.open:
-                result = self._stores(home).save(*wanted, timeout=timeout, guards=[homes.guard])
+                result = self._save(home, homes, wanted, timeout)
                 if _checked(result) or Homes.read(self._controls(home)) == homes:
                     return result
         except GuardFailed:
@@ -73,6 +79,18 @@ class HomedClaims:
                 raise
         self._homes = self._newest(homes, StreamId.of(claims[0].stream))
         return None
+
+    def _save(self, home: str, homes: Homes, wanted: Sequence[Operation], timeout: float) -> Result:
+        """Save with a check of the homes. Raises GuardFailed when they have changed."""
+        save = self._stores(home).save
+        if self._plain != homes:
+            try:
+                return save(*wanted, timeout=timeout, guards=[homes.stripe(self.pick(COUNT))])
+            except GuardFailed:
+                if Homes.read(self._controls(home)) != homes:
+                    raise
+                self._plain = homes  # set by a version without stripes, or not yet repeated
+        return save(*wanted, timeout=timeout, guards=[homes.guard])
 
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:
         """Return the owner of a claim, read in its home region: nothing can be newer. Raises HomesNotMoved while the homes

@@ -3,7 +3,8 @@
 Homes are chosen by rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998):
 every region computes the same one without communication, and a region that leaves moves its own claims alone. Each region
 keeps the value below in its control state, and every claim is written in one transaction with a condition check that it
-is still stored there, unchanged and open.
+is still stored there, unchanged and open: on one of many stripes that repeat it, as claims that check the same item at the
+same time would fail each other.
 
 An epoch belongs to one move. Before it is opened anywhere, every region records that it is closed for this epoch and where
 it leads to, and a region is opened only from exactly that state. So of several concurrent moves at most one opens anything:
@@ -18,13 +19,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from replicator.control.control_storage import ControlStorage, Guard
+from replicator.control.control_storage import ControlStorage, Guard, Value
+from replicator.control.stripes import Stripes
 from replicator.domain.errors import InvalidConfig, MeridianError
 from replicator.domain.names import LaneId, StreamId, check_region
 from replicator.eventstore.storage import LaneStorage
 from replicator.runtime.retries import arriving
 
 SCOPE, KEY = "homes", "claims"
+STRIPES = Stripes(SCOPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +65,21 @@ class Homes:
 
     @property
     def guard(self) -> Guard:
-        """Condition check that a region's control state is exactly this."""
+        """Condition check that a region's control state is exactly this: on the one record that decides."""
         return Guard(SCOPE, KEY, self.value)
+
+    def stripe(self, number: int) -> Guard:
+        """Condition check of the same on one of the stripes, which claims made at the same time need not share."""
+        return STRIPES.guard(number, self.value)
 
     @classmethod
     def read(cls, control: ControlStorage) -> Homes | None:
         """Read the homes from a region's control state; None before homes are set there."""
-        value = dict(control.get_all(SCOPE)).get(KEY)
-        if value is None:
-            return None
+        value = control.get(SCOPE, KEY)
+        return None if value is None else cls.parse(value)
+
+    @classmethod
+    def parse(cls, value: Value) -> Homes:
         return cls(value["epoch"], tuple(value["regions"]), value["open"], tuple(value["types"]), tuple(value.get("to", ())))
 
 
@@ -169,11 +178,13 @@ class HomeMover:
             if homes != closed:
                 self.step(f"{region}: closed for epoch {closed.epoch}")
                 self._swap(region, asked[region], homes, closed)
+            _repeat(asked[region], closed)  # an earlier run may have been killed before these
 
     def _open(self, asked: Mapping[str, ControlStorage], target: Homes) -> None:
         for region, control in asked.items():
             held = Homes.read(control)
             if held == target:
+                _repeat(control, target)
                 continue
             # Only from the value that this move has closed: any other belongs to another move, which may have granted
             # claims.
@@ -181,6 +192,7 @@ class HomeMover:
                 raise _moved(region)
             self.step(f"{region}: opening epoch {target.epoch}")
             self._swap(region, control, held, target)
+            _repeat(control, target)
 
     @staticmethod
     def _swap(region: str, control: ControlStorage, before: Homes | None, after: Homes) -> None:
@@ -232,3 +244,8 @@ class HomeMover:
 
 def _moved(region: str) -> HomesNotMoved:
     return HomesNotMoved(f"{region}'s homes were changed concurrently; check that no other move is running, and run again")
+
+
+def _repeat(control: ControlStorage, homes: Homes) -> None:
+    """Make every stripe repeat these homes. Raises RegionUnavailable."""
+    STRIPES.set(control, homes.value, lambda held: Homes.parse(held).age < homes.age, "setting the homes of claims")

@@ -16,9 +16,10 @@ from threading import Lock
 import structlog
 
 from replicator.control.control_storage import ControlStorage, Guard
+from replicator.control.stripes import COUNT
 from replicator.domain.errors import RegionUnavailable
 from replicator.fencing.check_in import CheckIn, decide
-from replicator.fencing.roles import REBUILDING, ROLE_KEY, ROLE_SCOPE, STRIPES, Role, read_role, set_stripes
+from replicator.fencing.roles import REBUILDING, ROLE_KEY, ROLE_SCOPE, Role, read_role, set_stripes
 
 log = structlog.get_logger()
 
@@ -94,7 +95,7 @@ class Fence:
         if not role.active:
             raise RegionFenced(self._region, role)
         if EVERY_TYPE in self._checked or not self._checked.isdisjoint(types):
-            return (role.guard(self.pick(STRIPES)),)
+            return (role.guard(self.pick(COUNT)),)
         return ()
 
     def holds(self, guards: Collection[Guard]) -> bool:

@@ -2,10 +2,7 @@
 theirs, so that a region which was unreachable when it was fenced learns of it when it comes back.
 
 An epoch, the fencing token, belongs to one change of role and only grows. Changes are decided on the role record (compare
-and set); the stripes repeat it for writes that check the fence in their own transaction. Transactions that check the same
-item at the same time conflict, and each takes two write units of the 1,000 that a partition has ("Amazon DynamoDB
-Transactions: How it works" and "Partitions and data distribution", developer guide): so there are many stripes, under many
-partition keys.
+and set); stripes (replicator/control/stripes.py) repeat it for writes that check the fence in their own transaction.
 """
 
 from __future__ import annotations
@@ -15,16 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replicator.control.control_storage import ControlStorage, Guard, tries
+from replicator.control.stripes import Stripes
 from replicator.domain.errors import MeridianError
 
 ACTIVE, DRAINING, FENCED, REBUILDING = "active", "draining", "fenced", "rebuilding"
 ROLE_SCOPE, ROLE_KEY = "role", "self"
 KNOWN_SCOPE = "roles"
 FENCE_SCOPE = "fence"
-_PARTITION_KEYS, _SORT_KEYS = 16, 16
-STRIPES = _PARTITION_KEYS * _SORT_KEYS
-FENCE_SCOPES = (FENCE_SCOPE, *(f"{FENCE_SCOPE}#{part:x}" for part in range(1, _PARTITION_KEYS)))
-"""Partition keys of the stripes. The first one holds those of versions before 0.3.0, too."""
+FENCE = Stripes(FENCE_SCOPE)
+"""Stripes of a region's fence. Those of versions before 0.3.0 are among the first."""
 
 
 class RoleChanged(MeridianError):
@@ -67,8 +63,7 @@ class Role:
 
     def guard(self, stripe: int) -> Guard:
         """Return the condition check that holds while the region is active in this epoch."""
-        part, key = divmod(stripe % STRIPES, _SORT_KEYS)
-        return Guard(FENCE_SCOPES[part], f"{key:x}", self._stripe)
+        return FENCE.guard(stripe, self._stripe)
 
     @property
     def _stripe(self) -> dict[str, Any]:
@@ -98,14 +93,7 @@ def change_role(control: ControlStorage, before: Role | None, after: Role) -> No
 
 def set_stripes(control: ControlStorage, role: Role) -> None:
     """Make every stripe repeat the role, unless it has a later epoch."""
-    for _ in tries("setting the fence"):
-        held = control.get_scopes(FENCE_SCOPES)
-        guards = [role.guard(stripe) for stripe in range(STRIPES)]
-        found = {(guard.scope, guard.key): held[guard.scope].get(guard.key) for guard in guards}
-        stale = {place: value for place, value in found.items() if value is None or value["epoch"] < role.epoch}
-        if not stale:
-            return
-        control.swap_each({place: (value, role._stripe) for place, value in stale.items()})
+    FENCE.set(control, role._stripe, lambda held: bool(held["epoch"] < role.epoch), "setting the fence")
 
 
 def known_role(control: ControlStorage, region: str) -> Role | None:

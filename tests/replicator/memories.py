@@ -168,6 +168,14 @@ class Control(MemoryControl):
         swap = super().swap
         return bool(self.axe.swing(lambda: swap(scope, key, before, after)))
 
+    def swap_each(self, changes: Mapping[tuple[str, str], tuple[Value | None, Value]]) -> None:
+        """A process may be killed between any two requests, of 25 statements each."""
+        self._up()
+        each, swap = list(changes.items()), super().swap
+        for start in range(0, len(each), 25):
+            some = each[start : start + 25]
+            self.axe.swing(lambda some=some: [swap(*place, *change) for place, change in some])  # type: ignore[misc]
+
     def get(self, scope: str, key: str) -> Value | None:
         self._up()
         return super().get(scope, key)

@@ -29,7 +29,7 @@ from replicator import (
     StreamId,
 )
 from replicator.claims import Claim, HomedClaims, Homes, Release
-from replicator.claims.homes import HomeMover, HomesNotMoved
+from replicator.claims.homes import STRIPES, HomeMover, HomesNotMoved
 from replicator.control.memory_control import MemoryControl
 from tests.processes import HANGING_SECONDS
 from tests.regions import copy
@@ -120,8 +120,27 @@ class _Control:
         self.system.count()
         return done
 
+    def swap_each(self, changes: Any) -> None:
+        """A process may be killed between any two requests, of 25 statements each."""
+        each = list(changes.items())
+        for start in range(0, len(each), 25):
+            self.system.count()
+            self.control.swap_each(dict(each[start : start + 25]))
+
+    def get(self, *args: Any) -> Any:
+        return self.control.get(*args)
+
+    def get_scopes(self, *args: Any) -> Any:
+        return self.control.get_scopes(*args)
+
     def get_all(self, *args: Any) -> Iterator[Any]:
         return self.control.get_all(*args)
+
+
+def empty(control: MemoryControl) -> None:
+    """Let a region forget its homes."""
+    for scope, values in control.get_scopes(STRIPES.scopes).items():
+        control.delete(scope, values)
 
 
 @given(st.sets(st.sampled_from([f"eu-west-{n}" for n in range(1, 9)]), min_size=2))
@@ -479,7 +498,7 @@ def test_a_region_without_homes_says_so_and_is_told_by_the_next_move() -> None:
 def test_a_home_that_lost_its_control_state_grants_and_answers_nothing_until_homes_are_set_again() -> None:
     system = System.at_home(EAST)
     assert system.claim(system.claims(WEST), EMAILS[0], "user/homer")
-    system.control(EAST).delete("homes", {"claims": homes(1, EAST).value})
+    empty(system.control(EAST))
     client = system.claims(WEST)
     assert isinstance(client.save([Claim(EMAILS[1], "user/homer")]), GaveUp)
     assert isinstance(client.save([Claim(EMAILS[0], "user/homer")]), GaveUp)
@@ -538,7 +557,7 @@ def test_a_home_that_is_gone_is_not_asked_again_once_its_claims_have_moved() -> 
     system.mover().move([WEST], lost=[EAST])
     assert system.claim(client, EMAILS[1], "user/homer")
     gone.clear()  # it is back, rebuilt, and knows of nothing
-    system.control(EAST).delete("homes", {"claims": homes(1, EAST).value})
+    empty(system.control(EAST))
     client._homes = homes(1, EAST)
     assert system.claim(client, EMAILS[2], "user/homer")
 
@@ -585,3 +604,63 @@ class Overtaking(MemoryStorage):
             self._system.release(other, EMAILS[0], "user/homer")
             assert self._system.claim(other, EMAILS[0], "user/lisa")
         return self._of.insert(events, guards)
+
+
+def test_claims_made_at_the_same_time_check_different_items_and_all_of_them_are_closed_before_a_move_drains() -> None:
+    system = System.at_home(EAST)
+    client = system.claims(WEST)
+    seen: list[Any] = []
+    insert = system.held[EAST].insert
+
+    def noting(events: Any, guards: Any = ()) -> bool:
+        seen.extend(guards)
+        return insert(events, guards)
+
+    system.held[EAST].insert = noting  # type: ignore[method-assign]
+    for email in EMAILS:
+        assert system.claim(client, email, "user/homer")
+    assert len({(guard.scope, guard.key) for guard in seen}) > 1
+    assert ("homes", "claims") not in {(guard.scope, guard.key) for guard in seen}
+    steps: list[str] = []
+
+    def step(name: str) -> None:
+        if name.startswith("waiting"):
+            for region in REGIONS:
+                held = system.control(region).get_scopes(STRIPES.scopes)
+                assert {value["open"] for values in held.values() for key, value in values.items() if len(key) == 1} == {
+                    False
+                }
+            steps.append(name)
+
+    system.copy()
+    system.mover(step).move([WEST])
+    assert steps
+
+
+def test_homes_that_were_set_by_a_version_without_stripes_are_checked_where_they_are() -> None:
+    system = System.at_home(EAST)
+    for region in REGIONS:
+        control = system.control(region)
+        for scope, values in control.get_scopes(STRIPES.scopes).items():
+            control.delete(scope, {key: value for key, value in values.items() if key != "claims"})
+    client = system.claims(WEST)
+    assert system.claim(client, EMAILS[0], "user/homer")
+    assert client._plain == homes(1, EAST)
+    system.copy()
+    system.mover().move([WEST])
+    assert system.claim(client, EMAILS[1], "user/homer")
+    assert client._plain != client._homes, "the move has made the stripes"
+
+
+def test_a_move_that_was_killed_before_the_stripes_makes_them_whole_when_it_is_run_again() -> None:
+    system = System.at_home(EAST)
+    system.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(STRIPES), "set", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            system.mover().move([WEST])
+    system.mover().move([WEST])
+    for region in REGIONS:
+        held = system.control(region).get_scopes(STRIPES.scopes)
+        assert {value["epoch"] for values in held.values() for value in values.values()} == {2}
+    assert system.claim(system.claims(SOUTH), EMAILS[0], "user/homer")

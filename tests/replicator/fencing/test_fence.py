@@ -12,6 +12,7 @@ import pytest
 
 from replicator.control.control_storage import Guard, Value
 from replicator.control.memory_control import MemoryControl
+from replicator.control.stripes import COUNT
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event, NewEvent
 from replicator.domain.names import LaneId
@@ -19,9 +20,8 @@ from replicator.eventstore.store_errors import AppendContention, GuardBusy, Outc
 from replicator.fencing.fence import RegionFenced
 from replicator.fencing.roles import (
     ACTIVE,
-    FENCE_SCOPES,
+    FENCE,
     FENCED,
-    STRIPES,
     Role,
     RoleChanged,
     change_role,
@@ -175,10 +175,10 @@ def test_an_append_never_follows_events_of_another_epoch() -> None:
 
 
 def test_stripes_spread_evenly_over_partition_keys() -> None:
-    guards = [Role(1, ACTIVE).guard(stripe) for stripe in range(STRIPES)]
-    assert len({(guard.scope, guard.key) for guard in guards}) == STRIPES == 256
+    guards = [Role(1, ACTIVE).guard(stripe) for stripe in range(COUNT)]
+    assert len({(guard.scope, guard.key) for guard in guards}) == COUNT == 256
     assert set(Counter(guard.scope for guard in guards).values()) == {16}
-    assert all(scope == "fence" or scope.startswith("fence#") for scope in FENCE_SCOPES)  # what policies allow
+    assert all(scope == "fence" or scope.startswith("fence#") for scope in FENCE.scopes)  # what policies allow
 
 
 def test_the_first_append_of_a_process_reads_one_item_at_each_peer() -> None:

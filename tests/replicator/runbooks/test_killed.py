@@ -10,7 +10,7 @@ import pytest
 
 from replicator.claims.homes import HomeMover, Homes
 from replicator.domain.event import NewEvent
-from replicator.fencing.roles import FENCE_SCOPES, known_roles, read_role
+from replicator.fencing.roles import FENCE, known_roles, read_role
 from replicator.ops.audit.comparison import compare
 from replicator.ops.runbooks import Bootstrap, Failback, Failover, Runbook, Summary, Switchover
 from replicator.ops.runbooks.runs import headers
@@ -86,7 +86,7 @@ def end(memories: Memories, steered: Steered, summary: Summary) -> dict[str, Any
         "events": memories.holdings(),
         "roles": {r: (role.epoch, role.name) if (role := read_role(memories.controls[r])) else None for r in REGIONS},
         "known": {r: {o: (role.epoch, role.name) for o, role in known_roles(memories.controls[r]).items()} for r in REGIONS},
-        "stripes": {r: memories.controls[r].get_scopes(FENCE_SCOPES) for r in REGIONS},
+        "stripes": {r: memories.controls[r].get_scopes(FENCE.scopes) for r in REGIONS},
         "homes": {r: Homes.read(memories.controls[r]) for r in REGIONS},
         "runs": sorted((h.kind, h.end) for r in REGIONS for h in headers(memories.controls[r])),
         "steered": dict(steered.at),

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from replicator.claims.homes import HomeMover, Homes
+from replicator.control.stripes import COUNT
 from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.fencing.adoption import Adopter
 from replicator.fencing.fence import RegionFenced
-from replicator.fencing.roles import ACTIVE, FENCE_SCOPES, FENCED, STRIPES, Role, change_role, read_role
+from replicator.fencing.roles import ACTIVE, FENCE, FENCED, Role, change_role, read_role
 from replicator.ops.audit.comparison import compare
 from replicator.ops.runbooks import Bootstrap, Failback, Failover, Runbook, Stopped, Switchover
 from replicator.ops.runbooks.steps import note_rpo, noted_rpo, set_role
@@ -189,7 +190,7 @@ def test_a_role_that_was_given_by_a_process_that_was_killed_before_its_stripes_i
     tables = {"events": memories.tables[EAST].identity(), "control": control.identity()}
     control.swap("role", "self", None, Role(1, ACTIVE, tables).value)
     memories.store(EAST, ["*"]).append("user/0", NEW)
-    assert sum(map(len, control.get_scopes(FENCE_SCOPES).values())) == STRIPES
+    assert sum(map(len, control.get_scopes(FENCE.scopes).values())) == COUNT
 
 
 def test_a_replicator_gives_its_region_the_first_role_and_tells_it_what_peers_know() -> None:
