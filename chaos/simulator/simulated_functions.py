@@ -160,11 +160,12 @@ class StreamMapping:
 
     @property
     def progress(self) -> Progress:
-        """State of the mapping, which the service keeps. A new stream has a new mapping."""
+        """State of the mapping, which the service keeps. A new stream has a new mapping, and what a restored table holds was
+        never in it."""
         arn = self._there.stream.arn
         found: Progress | None = self._there.mappings.get(self._reader)
         if found is None or found.stream != arn:
-            found = self._there.mappings[self._reader] = Progress(arn)
+            found = self._there.mappings[self._reader] = Progress(arn, lost=self._there.generation > 1)
         return found
 
     def _ended(self, progress: Progress, name: str) -> bool:

@@ -991,8 +991,8 @@ run "policies" {
       Action   = ["dynamodb:PartiQLInsert"]
       Resource = ["arn:aws:dynamodb:us-east-1:123456789012:table/meridian-control"]
       Condition = {
-        "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["role", "fence"] }
-        Null                        = { "dynamodb:LeadingKeys" = "false" }
+        "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = ["role", "fence", "fence#*"] }
+        Null                      = { "dynamodb:LeadingKeys" = "false" }
       }
     }]
     error_message = "a writer may write more of the control state than a role and a fence that are not there yet"
