@@ -341,10 +341,11 @@ class ShardReader(ABC):
         """Note the shards that the stream has now. Their leases say where to begin."""
         if not self._resumed:
             self._mark = self.checkpoints.marked(self.stream_arn)
+            saved = self.checkpoints.load(self.stream_arn)  # after the mark, which is one of shards without a record
             known = math.isfinite(self._told) and math.isfinite(self._mark)
             away = max(0.0, self._told - self._mark) if known else math.inf
-            for shard in found.values():
-                shard.since, shard.floor = self.monotonic() - away, self._mark
+            for name in found.keys() - saved.keys():
+                found[name].since, found[name].floor = self.monotonic() - away, self._mark
             self._resumed = True
         self._unsaved |= found.keys() - self._shards.keys()
         before = {name: shard for name, shard in self._shards.items() if shard.vanished == (name not in found)}

@@ -399,6 +399,25 @@ def test_a_shard_that_only_others_know_yet_is_not_taken_for_one_that_is_gone() -
     assert there.processed == {"s0": [1, 2, 3], "s1": [101, 102]}
 
 
+def test_the_mark_of_a_stream_says_nothing_of_a_shard_that_was_taken_and_never_read() -> None:
+    there = world(2, records=0)
+    one = there.worker()
+    there.pass_by(SECONDS)
+    there.fake.failures["s0"] = ["InternalServerError"] * 10_000
+    there.fake.shards["s0"].records += [1, 2, 3]
+    for hour in range(22):
+        there.fake.shards["s1"].records.append(100 + hour)
+        there.pass_by(3600, 60)
+    one.stop()
+    there.now += 4 * 3600
+    there.fake.shards["s0"].trimmed = 2
+    there.fake.failures.clear()
+    two = there.worker()
+    there.pass_by(SECONDS)
+    assert there.processed["s0"] == [3]
+    assert two.compared, "the first two are gone from the stream"
+
+
 def test_a_comparison_is_claimed_with_the_batch_that_asks_for_it_and_not_before() -> None:
     there = world(2)
     one, two = there.worker(), there.worker()
