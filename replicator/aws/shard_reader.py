@@ -201,12 +201,13 @@ class ShardReader(ABC):
 
     def _share(self, leases: Leases, now: float) -> None:
         """Take and give up leases, if it is time. A shard begins where its checkpoint is, whatever was read of it before."""
-        if not self._shards or not (leases.due or not leases.valid) or (now < self._share_again and leases.valid):
+        if not (leases.due or not leases.valid) or (now < self._share_again and leases.valid):
             return
         self._share_again = now + _SHARE_AGAIN_SECONDS
         parents = {name: shard.parents for name, shard in self._shards.items() if not shard.vanished}
+        described = self._saw if self._shards else -math.inf  # no shards are known yet, which says of none that it is gone
         try:
-            leases.look(self.stream_arn, parents, self._saw, {name: shard.floor for name, shard in self._shards.items()})
+            leases.look(self.stream_arn, parents, described, {name: shard.floor for name, shard in self._shards.items()})
         except RegionUnavailable as error:
             if not leases.valid:
                 raise

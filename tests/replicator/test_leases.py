@@ -492,6 +492,51 @@ def test_a_chore_is_one_workers() -> None:
     assert (mine(), other()) == (second is one, second is two)
 
 
+def test_chores_are_done_by_a_worker_that_has_not_seen_the_stream_yet() -> None:
+    there = world(2)
+    one = there.worker()
+    mine = one.leases.chore("us-east-1>eu-west-1")
+    one.reader.client = Undescribed(there.fake)
+    there.pass_by(SECONDS)
+    assert mine()
+    there.pass_by(200)
+    one.reader.client = there.fake
+    there.pass_by(2 * SECONDS)
+    assert mine()
+    assert there.processed == {"s0": [1, 2, 3], "s1": [101, 102, 103]}
+
+
+def test_a_worker_without_the_stream_takes_no_shard_for_one_that_is_gone() -> None:
+    there = world(2)
+    one = there.worker()
+    there.pass_by(SECONDS)
+    there.kill(one)
+    two = there.worker()
+    two.reader.client = Undescribed(there.fake)
+    there.pass_by(200)
+    assert not any(there.records()[name]["closed"] for name in ("s0", "s1"))
+    two.reader.client = there.fake
+    there.pass_by(2 * SECONDS)
+    assert set(there.owners().values()) == {two.name}
+
+
+def test_a_heartbeat_without_an_answer_is_followed_by_another_one() -> None:
+    class Silent(MemoryControl):
+        def put(self, scope: str, values: dict[str, Value]) -> None:
+            super().put(scope, values)
+            if not seen:
+                raise RegionUnavailable("no answer")
+
+    seen: list[Value | None] = []
+    control = Silent()
+    leases = Leases(control, "replicator", "one", SECONDS, lambda: 0.0)
+    for _ in range(2):
+        with suppress(RegionUnavailable):
+            leases.beat()
+        seen.append(control.get(SCOPE, WORKER + "one"))
+    assert seen[0] != seen[1]
+
+
 def test_a_worker_busy_with_one_batch_keeps_its_shards_and_gets_no_more() -> None:
     there = world(4)
     one, two = there.worker(), there.worker()
