@@ -62,6 +62,8 @@ class Shard:
     """Number of pages read under this lease."""
     idle: bool = True
     """Whether all that was read has been committed."""
+    handed: tuple[str | None, bool] = (None, False)
+    """Position of the last batch, and whether it closed the shard. Its own position is lost where records were trimmed."""
     floor: float = -math.inf
     """Low watermark, in seconds since the epoch by the service's clock: while the shard has no checkpoint, no waiting record
     is older."""
@@ -156,7 +158,7 @@ class ShardReader(ABC):
                 self.unread[name] = FAILED
                 continue
             if batch is not None:
-                shard.idle = False
+                shard.idle, shard.handed = False, (batch.position, batch.closed)
                 batches.append(batch)
         self._quiet = not batches and (failure is None or isinstance(failure, RegionRefuses))
         failure = failure or self.succession.missing
@@ -258,9 +260,9 @@ class ShardReader(ABC):
         if held is None or shard is None or not held.term == shard.term == batch.term:
             log.info("lease.not_held", shard=batch.shard, position=batch.position)  # who holds it reads these records again
         elif batch.position is None and not batch.closed:
-            shard.idle |= shard.position is None
+            shard.idle |= shard.handed == (None, False)
         elif leases.save(batch.shard, batch.position, batch.closed):
-            shard.idle = (batch.position, batch.closed) == (shard.position, shard.finished)
+            shard.idle = (batch.position, batch.closed) == shard.handed
             if batch.shard in leases.leaving:
                 self._leave(leases, batch.shard)
         if batch.trimmed:

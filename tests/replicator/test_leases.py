@@ -418,6 +418,27 @@ def test_the_mark_of_a_stream_says_nothing_of_a_shard_that_was_taken_and_never_r
     assert two.compared, "the first two are gone from the stream"
 
 
+def test_a_shard_that_lost_records_while_a_batch_of_it_was_on_its_way_is_released_all_the_same() -> None:
+    there = world(2)
+    one = there.worker()
+    there.pass_by(SECONDS)
+    there.fake.shards["s0"].records += [4, 5]
+    one.poll()
+    assert numbers(one.pending) == [4, 5]
+    there.fake.failures["s0"] = ["TrimmedDataAccessException"]
+    one.poll()
+    two = there.worker()
+    two.work()
+    there.now += SECONDS / 3 + 1
+    one.poll()
+    assert one.leases.leaving == {"s0"}
+    there.pass_by(3 * SECONDS)
+    assert there.owners() == {"s0": two.name, "s1": one.name}
+    there.fake.shards["s0"].records.append(6)
+    there.pass_by(1)
+    assert there.processed["s0"][-1] == 6
+
+
 def test_a_comparison_is_claimed_with_the_batch_that_asks_for_it_and_not_before() -> None:
     there = world(2)
     one, two = there.worker(), there.worker()
