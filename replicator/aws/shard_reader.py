@@ -62,6 +62,8 @@ class Shard:
     """Number of pages read under this lease."""
     idle: bool = True
     """Whether all that was read has been committed."""
+    handed: tuple[str | None, bool] = (None, False)
+    """Position of the last batch, and whether it closed the shard. Its own position is lost where records were trimmed."""
     floor: float = -math.inf
     """Low watermark, in seconds since the epoch by the service's clock: while the shard has no checkpoint, no waiting record
     is older."""
@@ -156,7 +158,7 @@ class ShardReader(ABC):
                 self.unread[name] = FAILED
                 continue
             if batch is not None:
-                shard.idle = False
+                shard.idle, shard.handed = False, (batch.position, batch.closed)
                 batches.append(batch)
         self._quiet = not batches and (failure is None or isinstance(failure, RegionRefuses))
         failure = failure or self.succession.missing
@@ -201,12 +203,13 @@ class ShardReader(ABC):
 
     def _share(self, leases: Leases, now: float) -> None:
         """Take and give up leases, if it is time. A shard begins where its checkpoint is, whatever was read of it before."""
-        if not self._shards or not (leases.due or not leases.valid) or (now < self._share_again and leases.valid):
+        if not (leases.due or not leases.valid) or (now < self._share_again and leases.valid):
             return
         self._share_again = now + _SHARE_AGAIN_SECONDS
         parents = {name: shard.parents for name, shard in self._shards.items() if not shard.vanished}
+        described = self._saw if self._shards else -math.inf  # no shards are known yet, which says of none that it is gone
         try:
-            leases.look(self.stream_arn, parents, self._saw, {name: shard.floor for name, shard in self._shards.items()})
+            leases.look(self.stream_arn, parents, described, {name: shard.floor for name, shard in self._shards.items()})
         except RegionUnavailable as error:
             if not leases.valid:
                 raise
@@ -257,9 +260,9 @@ class ShardReader(ABC):
         if held is None or shard is None or not held.term == shard.term == batch.term:
             log.info("lease.not_held", shard=batch.shard, position=batch.position)  # who holds it reads these records again
         elif batch.position is None and not batch.closed:
-            shard.idle |= shard.position is None
+            shard.idle |= shard.handed == (None, False)
         elif leases.save(batch.shard, batch.position, batch.closed):
-            shard.idle = (batch.position, batch.closed) == (shard.position, shard.finished)
+            shard.idle = (batch.position, batch.closed) == shard.handed
             if batch.shard in leases.leaving:
                 self._leave(leases, batch.shard)
         if batch.trimmed:
@@ -341,10 +344,11 @@ class ShardReader(ABC):
         """Note the shards that the stream has now. Their leases say where to begin."""
         if not self._resumed:
             self._mark = self.checkpoints.marked(self.stream_arn)
+            saved = self.checkpoints.load(self.stream_arn)  # after the mark, which is one of shards without a record
             known = math.isfinite(self._told) and math.isfinite(self._mark)
             away = max(0.0, self._told - self._mark) if known else math.inf
-            for shard in found.values():
-                shard.since, shard.floor = self.monotonic() - away, self._mark
+            for name in found.keys() - saved.keys():
+                found[name].since, found[name].floor = self.monotonic() - away, self._mark
             self._resumed = True
         self._unsaved |= found.keys() - self._shards.keys()
         before = {name: shard for name, shard in self._shards.items() if shard.vanished == (name not in found)}

@@ -140,8 +140,8 @@ class Leases:
         """Write a heartbeat. Raises RegionUnavailable."""
         with self._lock:
             began = self.monotonic()
-            self.control.put(scope_of(self.reader), {WORKER + self.owner: self._heartbeat(self._beats + 1)})
-            self._beats += 1
+            self._beats += 1  # also when there is no answer: others may have seen it, and the next one must differ
+            self.control.put(scope_of(self.reader), {WORKER + self.owner: self._heartbeat(self._beats)})
             if self.monotonic() - self._beaten >= self.seconds:  # others may have taken what it held
                 self._lapses += 1
             self._beaten = began

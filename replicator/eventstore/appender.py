@@ -159,7 +159,9 @@ class Appender:
                 self._let_through({event.stream for event in events})
                 if not self._follow(events):
                     return False
-            self._storage.insert(events, getattr(events, "guards", ()))
+            for attempt in busy_guards():
+                with attempt:
+                    self._storage.insert(events, getattr(events, "guards", ()))
         except (LaneTaken, GuardFailed):
             return False
         finally:

@@ -28,6 +28,8 @@ _ADDED = {
     "ConflictsDiscarded",
 }  # fmt: skip
 """Counts of everyday work."""
+_PERIOD_SECONDS = 60.0
+"""Period of the alarms. A lag or an age that was held for longer is not one of now."""
 
 Emit = Callable[[Mapping[str, str], Mapping[str, float]], None]
 """Callable that takes dimensions, and values by metric name."""
@@ -55,7 +57,8 @@ def embedded(dimensions: Mapping[str, str], values: Mapping[str, float]) -> str:
 class Held:
     """Emits a function's metrics at most once in `seconds` for the same dimensions: counts are added up, and of all else the
     largest value counts. What is refused or failed goes out at once, and so does what is in quarantine. A sandbox that is
-    not used again keeps less than `seconds` of its counts to itself.
+    not used again keeps less than `seconds` of its counts to itself. One that is used again after a minute emits the counts,
+    and no lag or age of then: it would stand at the time of its emission.
 
     A busy function would print several lines for each of its invocations, dozens of which take place in a second.
     """
@@ -66,12 +69,16 @@ class Held:
         self._monotonic = monotonic
         self._held: dict[frozenset[tuple[str, str]], dict[str, float]] = {}
         self._told: dict[frozenset[tuple[str, str]], float] = {}
+        self._since: dict[frozenset[tuple[str, str]], float] = {}
         self._lock = Lock()
 
     def __call__(self, dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
         key, now = frozenset(dimensions.items()), self._monotonic()
         with self._lock:
             held = self._held.setdefault(key, {})
+            if now - self._since.setdefault(key, now) >= _PERIOD_SECONDS:
+                for name in held.keys() & UNITS.keys():
+                    del held[name]
             for name, value in values.items():
                 before = held.get(name, 0.0)
                 held[name] = before + value if name in _ADDED else max(before, value) if name in UNITS else value
@@ -81,7 +88,7 @@ class Held:
                 if now - self._told.get(key, -math.inf) < self._seconds:
                     return
                 self._told[key] = now
-            del self._held[key]
+            del self._held[key], self._since[key]
         self._emit(dimensions, held)
 
 

@@ -399,6 +399,46 @@ def test_a_shard_that_only_others_know_yet_is_not_taken_for_one_that_is_gone() -
     assert there.processed == {"s0": [1, 2, 3], "s1": [101, 102]}
 
 
+def test_the_mark_of_a_stream_says_nothing_of_a_shard_that_was_taken_and_never_read() -> None:
+    there = world(2, records=0)
+    one = there.worker()
+    there.pass_by(SECONDS)
+    there.fake.failures["s0"] = ["InternalServerError"] * 10_000
+    there.fake.shards["s0"].records += [1, 2, 3]
+    for hour in range(22):
+        there.fake.shards["s1"].records.append(100 + hour)
+        there.pass_by(3600, 60)
+    one.stop()
+    there.now += 4 * 3600
+    there.fake.shards["s0"].trimmed = 2
+    there.fake.failures.clear()
+    two = there.worker()
+    there.pass_by(SECONDS)
+    assert there.processed["s0"] == [3]
+    assert two.compared, "the first two are gone from the stream"
+
+
+def test_a_shard_that_lost_records_while_a_batch_of_it_was_on_its_way_is_released_all_the_same() -> None:
+    there = world(2)
+    one = there.worker()
+    there.pass_by(SECONDS)
+    there.fake.shards["s0"].records += [4, 5]
+    one.poll()
+    assert numbers(one.pending) == [4, 5]
+    there.fake.failures["s0"] = ["TrimmedDataAccessException"]
+    one.poll()
+    two = there.worker()
+    two.work()
+    there.now += SECONDS / 3 + 1
+    one.poll()
+    assert one.leases.leaving == {"s0"}
+    there.pass_by(3 * SECONDS)
+    assert there.owners() == {"s0": two.name, "s1": one.name}
+    there.fake.shards["s0"].records.append(6)
+    there.pass_by(1)
+    assert there.processed["s0"][-1] == 6
+
+
 def test_a_comparison_is_claimed_with_the_batch_that_asks_for_it_and_not_before() -> None:
     there = world(2)
     one, two = there.worker(), there.worker()
@@ -471,6 +511,51 @@ def test_a_chore_is_one_workers() -> None:
     first.stop()
     there.pass_by(SECONDS / 2)
     assert (mine(), other()) == (second is one, second is two)
+
+
+def test_chores_are_done_by_a_worker_that_has_not_seen_the_stream_yet() -> None:
+    there = world(2)
+    one = there.worker()
+    mine = one.leases.chore("us-east-1>eu-west-1")
+    one.reader.client = Undescribed(there.fake)
+    there.pass_by(SECONDS)
+    assert mine()
+    there.pass_by(200)
+    one.reader.client = there.fake
+    there.pass_by(2 * SECONDS)
+    assert mine()
+    assert there.processed == {"s0": [1, 2, 3], "s1": [101, 102, 103]}
+
+
+def test_a_worker_without_the_stream_takes_no_shard_for_one_that_is_gone() -> None:
+    there = world(2)
+    one = there.worker()
+    there.pass_by(SECONDS)
+    there.kill(one)
+    two = there.worker()
+    two.reader.client = Undescribed(there.fake)
+    there.pass_by(200)
+    assert not any(there.records()[name]["closed"] for name in ("s0", "s1"))
+    two.reader.client = there.fake
+    there.pass_by(2 * SECONDS)
+    assert set(there.owners().values()) == {two.name}
+
+
+def test_a_heartbeat_without_an_answer_is_followed_by_another_one() -> None:
+    class Silent(MemoryControl):
+        def put(self, scope: str, values: dict[str, Value]) -> None:
+            super().put(scope, values)
+            if not seen:
+                raise RegionUnavailable("no answer")
+
+    seen: list[Value | None] = []
+    control = Silent()
+    leases = Leases(control, "replicator", "one", SECONDS, lambda: 0.0)
+    for _ in range(2):
+        with suppress(RegionUnavailable):
+            leases.beat()
+        seen.append(control.get(SCOPE, WORKER + "one"))
+    assert seen[0] != seen[1]
 
 
 def test_a_worker_busy_with_one_batch_keeps_its_shards_and_gets_no_more() -> None:

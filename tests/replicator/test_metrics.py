@@ -92,3 +92,14 @@ def test_an_invocation_now_and_then_tells_all_that_it_did() -> None:
         held({}, {"Quarantined": 0})
         held({}, {"EventsProjected": 1, "ProjectionLag": 7, "ProjectionFailures": 0})
     assert told == [{"Quarantined": 0}, {"EventsProjected": 1, "ProjectionLag": 7, "ProjectionFailures": 0}] * 3
+
+
+def test_a_lag_of_half_an_hour_ago_is_not_emitted_as_one_of_now() -> None:
+    now, told = [0.0], list[dict[str, float]]()
+    held = Held(lambda _, values: told.append(dict(values)), 1.0, lambda: now[0])
+    held({}, {"EventsCopied": 1, "ReplicationLag": 90})
+    now[0] = 0.5
+    held({}, {"EventsCopied": 5, "ReplicationLag": 900_000, "BacklogAge": 900})
+    now[0] = 1800.0
+    held({}, {"EventsCopied": 1, "ReplicationLag": 80})
+    assert told[1:] == [{"EventsCopied": 6, "ReplicationLag": 80}]

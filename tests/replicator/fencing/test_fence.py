@@ -154,6 +154,30 @@ def test_a_write_whose_stripe_is_busy_takes_another_one() -> None:
     assert table.insert.call_count == 10
 
 
+def test_an_unknown_outcome_is_settled_though_its_stripe_is_busy() -> None:
+    memories = Memories()
+    store, table = memories.store(EAST, ["*"]), memories.tables[EAST]
+    store.append("user/homer", NEW)
+    insert = table.insert
+
+    def silent(events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        raise OutcomeUnknown("no answer", events, guards)
+
+    table.insert = silent  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknown) as raised:
+        store.append("user/homer", NEW)
+    busy = iter(range(3))
+
+    def crowded(events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
+        if next(busy, None) is not None:
+            raise GuardBusy(guards, "TransactionConflict")
+        return bool(insert(events, guards))
+
+    table.insert = crowded  # type: ignore[method-assign]
+    assert store.resolve(raised.value.events)
+    assert [event.sequence for event in store.read("user/homer")] == [1, 2]
+
+
 def test_an_append_never_follows_events_of_another_epoch() -> None:
     """While a write waits for its guard the region may have been fenced, restored and opened again."""
     memories = Memories()
