@@ -226,12 +226,13 @@ def connect_redrive(settings: Settings) -> Redrive:
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
     from replicator.aws.redrive import Redrive
-    from replicator.aws.sqs import QueueBacklog
+    from replicator.aws.sqs import Queue, QueueBacklog
     from replicator.control.backlog import VIEWS
 
     backlogs = {target: QueueBacklog.connect(settings, target) for target in (*settings.peers, VIEWS)}
     home, streams = DynamoStorage(settings), clients.streams(settings, settings.region)
-    return Redrive(settings.region, settings.regions, home, DynamoControl(settings), streams, backlogs)
+    again = Queue(settings, "failed-batches").send
+    return Redrive(settings.region, settings.regions, home, DynamoControl(settings), streams, backlogs, again)
 
 
 # -- external events ---------------------------------------------------------------------------------------------------

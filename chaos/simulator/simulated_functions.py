@@ -258,10 +258,11 @@ class QueueMapping:
 def redrive_of(world: Regions, there: Region, home: Any, control: Any, targets: Sequence[str]) -> QueueMapping:
     """Return the mapping of the queue of failed batches, whose function puts their lanes on the backlogs."""
     backlogs = {target: backlog_of(world, there, target) for target in targets}
+    queue, regions = queue_of(world, there, _FAILED), tuple(world.regions)
     function = Redrive(
-        there.name, tuple(world.regions), home, control, there.stream, backlogs, lambda: int(world.now * 1000)
-    )
-    return QueueMapping(queue_of(world, there, _FAILED), function.redrive, lambda: there.up)
+        there.name, regions, home, control, there.stream, backlogs, queue.send, lambda: int(world.now * 1000)
+    )  # fmt: skip
+    return QueueMapping(queue, function.redrive, lambda: there.up)
 
 
 def bring_what_was_lost(world: Regions, there: Region, home: Any, targets: Sequence[str]) -> None:

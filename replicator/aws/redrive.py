@@ -40,7 +40,8 @@ _GONE = {"TrimmedDataAccessException", "ResourceNotFoundException", "ValidationE
 
 @dataclass(slots=True)
 class Redrive:
-    """Converts positions in the own region's stream back to lanes. `regions` are all that have lanes."""
+    """Converts positions in the own region's stream back to lanes. `regions` are all that have lanes; `again` sends a
+    message of the failed batches' queue anew."""
 
     region: str
     regions: Sequence[str]
@@ -48,6 +49,7 @@ class Redrive:
     control: ControlStorage
     streams: Any
     backlogs: Mapping[str, QueueBacklog]
+    again: Callable[[str], object]
     wall: Callable[[], int] = wall_clock
 
     def redrive(self, messages: Sequence[Message], fits: Fits = lambda: True) -> Answer:
@@ -56,7 +58,7 @@ class Redrive:
         for message in messages:
             try:
                 if not self._redrive(json.loads(message["body"]), fits):
-                    failed.append(message["messageId"])
+                    self.again(message["body"])  # kept as a failure, it would end in the dead letters after some invocations
             except _UNREADABLE as error:
                 log.error("redrive.failed", message_id=message["messageId"], error=f"{type(error).__name__}: {error}")
                 failed.append(message["messageId"])

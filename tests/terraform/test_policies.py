@@ -330,6 +330,7 @@ NEEDS = {
         *(("dynamodb:Query", resource) for resource in (lanes(), table("control"))),
         ("dynamodb:BatchWriteItem", table("control")),
         ("sqs:ReceiveMessage", queue("failed-batches")),
+        ("sqs:SendMessage", queue("failed-batches")),
         ("sqs:SendMessage", queue("backlog-views")),
         ("sqs:SendMessage", queue("backlog-eu-west-1")),
     ],

@@ -350,7 +350,7 @@ locals {
     ]
     redrive = [
       local.can.read_stream, local.can.list_own_lanes, local.can.keep_control, local.can.consume_failed_batches,
-      local.can.defer_to_all,
+      local.can.note_failed_batches, local.can.defer_to_all,
     ]
     publish = [
       local.can.read_bus, local.can.list_streams, local.can.query_events, local.can.keep_control, local.can.publish,
