@@ -80,6 +80,7 @@ class Homes:
 
     @classmethod
     def parse(cls, value: Value) -> Homes:
+        """Return the homes that are stored as this value."""
         return cls(value["epoch"], tuple(value["regions"]), value["open"], tuple(value["types"]), tuple(value.get("to", ())))
 
 
