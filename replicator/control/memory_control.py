@@ -33,8 +33,13 @@ class MemoryControl:
             return held.get(key) == control_text(after)
 
     def swap_each(self, changes: Mapping[Place, tuple[Value | None, Value]]) -> None:
-        for (scope, key), (before, after) in changes.items():
-            self.swap(scope, key, before, after)
+        values = {id(value): value for pair in changes.values() for value in pair if value is not None}
+        texts = {number: control_text(value) for number, value in values.items()}  # most are one and the same
+        with self._lock:
+            for (scope, key), (before, after) in changes.items():
+                held = self._scopes.setdefault(scope, {})
+                if held.get(key) == (None if before is None else texts[id(before)]):
+                    held[key] = texts[id(after)]
 
     def get(self, scope: str, key: str) -> Value | None:
         with self._lock:
@@ -42,7 +47,12 @@ class MemoryControl:
         return None if text is None else json.loads(text)
 
     def get_scopes(self, scopes: Collection[str]) -> dict[str, dict[str, Value]]:
-        return {scope: dict(self.get_all(scope)) for scope in scopes}
+        values: dict[str, Value] = {}  # most texts are the same: each is read once
+        with self._lock:
+            held = {scope: dict(self._scopes.get(scope, {})) for scope in scopes}
+        for text in {text for texts in held.values() for text in texts.values()}:
+            values[text] = json.loads(text)
+        return {scope: {key: dict(values[text]) for key, text in sorted(texts.items())} for scope, texts in held.items()}
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         with self._lock:

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from replicator.control.control_storage import ControlStorage, Guard, Value, tries
 
 _PARTITION_KEYS, _SORT_KEYS = 16, 16
 COUNT = _PARTITION_KEYS * _SORT_KEYS
+
+
+@cache
+def _scopes(scope: str) -> tuple[str, ...]:
+    return (scope, *(f"{scope}#{part:x}" for part in range(1, _PARTITION_KEYS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +30,7 @@ class Stripes:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        return (self.scope, *(f"{self.scope}#{part:x}" for part in range(1, _PARTITION_KEYS)))
+        return _scopes(self.scope)
 
     def guard(self, number: int, value: Value) -> Guard:
         """Return the condition check that holds while the stripe of this number has this value."""

@@ -180,6 +180,10 @@ class Control(MemoryControl):
         self._up()
         return super().get(scope, key)
 
+    def get_scopes(self, scopes: Any) -> Any:
+        self._up()
+        return super().get_scopes(scopes)
+
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Any:
         self._up()
         return super().get_all(scope, limit, after)

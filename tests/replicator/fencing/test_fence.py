@@ -328,6 +328,8 @@ def test_a_control_table_that_does_not_return_what_it_acknowledged_is_given_up()
         def swap(self, scope: str, key: str, before: Value | None, after: Value) -> bool:
             return True
 
+        def swap_each(self, changes: object) -> None: ...
+
     control = Forgetful()
     with pytest.raises(RegionUnavailable, match="setting the fence was tried 20 times"):
         set_stripes(control, Role(1, ACTIVE))
