@@ -44,6 +44,8 @@ class Ran:
     seconds: float
     missing: int
     longest: float = 0.0
+    measured: float = 0.0
+    """Figure of a row that is no fleet's run: real seconds, or dollars."""
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -110,12 +112,12 @@ def appended(seed: int) -> Ran:
 
 def connected(seed: int) -> Ran:
     """Send the first requests to four peers 200 ms away: in real time."""
-    return Ran(4, Bill(), first_requests(), 0)
+    return Ran(4, Bill(), 0.0, 0, measured=first_requests())
 
 
 def month(setup: Setup) -> Callable[[int], Ran]:
-    """Return a run of the large system of docs/cost.md. Its seconds are the dollars of a month without storage."""
-    return lambda seed: Ran(1, Bill(), total(bill(LARGE, setup)), 0)
+    """Return a run of the large system of docs/cost.md. It measures the dollars of a month without storage."""
+    return lambda seed: Ran(1, Bill(), 0.0, 0, measured=total(bill(LARGE, setup)))
 
 
 def writes(found: Ran) -> float:
@@ -137,6 +139,10 @@ def failures(found: Ran) -> float:
 
 def all_there(found: Ran) -> float:
     return found.seconds
+
+
+def measured(found: Ran) -> float:
+    return found.measured
 
 
 def longest(found: Ran) -> float:
@@ -169,9 +175,9 @@ ROWS = (
     Row("project, 8 sandboxes, 200 streams, one event a batch and stream", _VIEWS, writes, _WRITES, 1.03),
     Row("append with a checked fence, 2,000 a second, 25 processes", appended, failures, "RegionUnavailable", 0),
     Row("the same", appended, writes, _WRITES, 5.0),
-    Row("20 first requests each to four peers, 200 ms away", connected, all_there, "real seconds", 0.8),
-    Row("1,000 events/s, three regions, recommended settings", month(DOCUMENTED), all_there, _DOLLARS, 7000),
-    Row("the same, defaults", month(DEFAULTS), all_there, _DOLLARS, 11_000),
+    Row("20 first requests each to four peers, 200 ms away", connected, measured, "real seconds", 0.8),
+    Row("1,000 events/s, three regions, recommended settings", month(DOCUMENTED), measured, _DOLLARS, 7000),
+    Row("the same, defaults", month(DEFAULTS), measured, _DOLLARS, 11_000),
 )
 
 

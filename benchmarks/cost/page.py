@@ -163,7 +163,7 @@ def _peers() -> Iterable[str]:
 
 def _prices() -> Iterable[str]:
     yield _LEFT_OUT
-    yield "## Prices\n\nUS dollars, us-east-1. They change: look them up before you rely on a figure.\n"
+    yield "## Prices\n\nUS dollars, us-east-1, as of 2025. They change: look them up before you rely on a figure.\n"
     yield _row("dollars", "for each", "source")
     yield _row("---:", "---", "---")
     for price in prices.ALL:

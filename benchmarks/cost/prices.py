@@ -1,4 +1,4 @@
-"""List prices of us-east-1 in US dollars, without free tiers. AWS's price pages, as of 2026; yours may differ."""
+"""List prices of us-east-1 in US dollars, without free tiers. As AWS's price pages had them in 2025; yours may differ."""
 
 from __future__ import annotations
 

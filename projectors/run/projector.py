@@ -17,7 +17,7 @@ import structlog
 
 from projectors.engine.engine import Engine
 from projectors.engine.failures import Failure
-from projectors.run.feed import Feed, Folded, whole
+from projectors.run.feed import SLICE, Feed, Folded, whole
 from projectors.run.view_quarantine import Poison, entries
 from replicator.claims.settler import Settler
 from replicator.control.backlog import Part
@@ -167,7 +167,7 @@ class Projector:
         """Try lanes in quarantine again in every sink, these or some of all, and release the records of what is folded.
         Returns whether there were any."""
         knows = self.feeds[0].engine.knows
-        listed = self._poison.next(knows) if lanes is None else self._poison.of_lanes(lanes, knows)
+        listed = self._poison.next(SLICE, knows) if lanes is None else self._poison.of_lanes(lanes, knows)
         names = sorted(listed, key=lambda lane: lane.key)
         if not names:
             return False

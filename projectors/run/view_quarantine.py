@@ -18,8 +18,6 @@ from replicator.runtime.wall_clock import wall_clock
 
 log = structlog.get_logger()
 
-SLICE = 50
-"""Number of lanes that are tried again at once."""
 _RECORD = "record"
 """Marker in place of a projection: a record of the stream was no event."""
 
@@ -81,10 +79,10 @@ class Poison:
         records = {key: value for key, value in self._quarantine.records() if self._retried(key, knows, replayed=True)}
         return {lane: found for lane, found in by_lane(records).items() if lane in lanes}
 
-    def next(self, knows: Callable[[str], bool]) -> dict[LaneId, dict[str, Value]]:
-        """Return records to try again, as `of_lanes`, of some lanes after those of the last call. A stream record that was
-        sent to the dead letters stands until it is replayed from there."""
-        found, self._tried_to = self._quarantine.some(self._tried_to, SLICE, lambda key: self._retried(key, knows))
+    def next(self, lanes: int, knows: Callable[[str], bool]) -> dict[LaneId, dict[str, Value]]:
+        """Return records to try again, as `of_lanes`, of so many lanes after those of the last call. A stream record that
+        was sent to the dead letters stands until it is replayed from there."""
+        found, self._tried_to = self._quarantine.some(self._tried_to, lanes, lambda key: self._retried(key, knows))
         return found
 
     def meet(self, regions: Iterable[str]) -> None:

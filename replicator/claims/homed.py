@@ -84,12 +84,14 @@ class HomedClaims:
         """Save with a check of the homes. Raises GuardFailed when they have changed."""
         save = self._stores(home).save
         if self._plain != homes:
+            stripe, control = homes.stripe(self.pick(COUNT)), self._controls(home)
             try:
-                return save(*wanted, timeout=timeout, guards=[homes.stripe(self.pick(COUNT))])
+                return save(*wanted, timeout=timeout, guards=[stripe])
             except GuardFailed:
-                if Homes.read(self._controls(home)) != homes:
+                if Homes.read(control) != homes:
                     raise
-                self._plain = homes  # set by a version without stripes, or not yet repeated
+                if control.get(stripe.scope, stripe.key) is None:  # else they are only being opened
+                    self._plain = homes
         return save(*wanted, timeout=timeout, guards=[homes.guard])
 
     def owner(self, claim: StreamId | str, timeout: float = 2.0) -> Ownership:

@@ -47,11 +47,9 @@ class MemoryControl:
         return None if text is None else json.loads(text)
 
     def get_scopes(self, scopes: Collection[str]) -> dict[str, dict[str, Value]]:
-        values: dict[str, Value] = {}  # most texts are the same: each is read once
         with self._lock:
             held = {scope: dict(self._scopes.get(scope, {})) for scope in scopes}
-        for text in {text for texts in held.values() for text in texts.values()}:
-            values[text] = json.loads(text)
+        values = {text: json.loads(text) for text in {text for texts in held.values() for text in texts.values()}}
         return {scope: {key: dict(values[text]) for key, text in sorted(texts.items())} for scope, texts in held.items()}
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
