@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from chaos.scenarios.runbook_runner import ClientSteering, Mover
 from chaos.simulator.reach import Reached, ReachedControl
-from chaos.simulator.simulated_processes import settings_of
 from chaos.simulator.simulated_region import Region, Regions
-from replicator.aws.dynamodb_streams import DynamoStreamReader
-from replicator.control.checkpoints import Checkpoints
 from replicator.domain.errors import MeridianError
 from replicator.fencing.roles import read_role
-from replicator.ops.audit.summary_keeper import READER, Changes, Keeper, KeeperOptions
+from replicator.ops.audit.summary_keeper import Keeper, KeeperOptions
 from replicator.ops.runbooks import Failback, Failover
 from replicator.ops.runbooks.runbook import Runbook
 from replicator.ops.runbooks.runs import headers, note_header
@@ -104,14 +100,7 @@ class Operator:
         world, name = self.world, there.name
         control, table = ReachedControl(world, at, there), Reached(world, at, there)
 
-        def changes() -> Changes:
-            client: Any = there.stream
-            checkpoints = Checkpoints(control, READER)
-            return DynamoStreamReader(
-                client, there.stream.arn, checkpoints, settings_of(name, world.options.page), lambda: world.now
-            )
-
         wall: Callable[[], int] = lambda: int(world.now * 1000)  # noqa: E731
         regions = tuple(world.regions)
-        keeper = Keeper(name, regions, table, control, changes, KeeperOptions(world.nonce(), wall, world.wait, 1))
+        keeper = Keeper(name, regions, table, control, KeeperOptions(wall, lambda: world.now, 1))
         return Place(name, table, control, keeper, control.identity)

@@ -191,6 +191,7 @@ class Projector:
     def _record(
         self, found: Folded, refused: Sequence[Refused] = (), replayed: Collection[LaneId] = ()
     ) -> None:  # fmt: skip
+        self._refusals.suspect(refused)
         self._poison.record(list(entries(refused, found.failures, found.strangers)), replayed)
 
     @contextmanager

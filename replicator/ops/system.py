@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +13,13 @@ import structlog
 
 from replicator.aws import clients
 from replicator.aws.control_table import DynamoControl
-from replicator.aws.dynamodb_streams import DynamoStreamReader
 from replicator.aws.event_table import DynamoStorage
-from replicator.control.checkpoints import Checkpoints
 from replicator.control.control_storage import ControlStorage
 from replicator.domain.errors import InvalidConfig, InvalidName, RegionRefuses, RegionUnavailable
 from replicator.domain.names import check_region
 from replicator.eventstore.storage import LaneStorage
 from replicator.ops.audit.read_units import Meter
-from replicator.ops.audit.summary_keeper import READER, Changes, Keeper, KeeperOptions
+from replicator.ops.audit.summary_keeper import Keeper, KeeperOptions
 from replicator.runtime.settings import Settings
 from replicator.runtime.wall_clock import wall_clock
 
@@ -107,11 +104,7 @@ def _place(settings: Settings, meter: Meter | None = None) -> Place:
     if meter is not None:
         storage.wire.count(meter.hear)
         meter.attach(control.client)
-
-    def changes() -> Changes:
-        return DynamoStreamReader.connect(settings, Checkpoints(control, READER))
-
-    keeper = Keeper(settings.region, settings.regions, storage, control, changes, KeeperOptions(secrets.token_hex(8)))
+    keeper = Keeper(settings.region, settings.regions, storage, control, KeeperOptions())
     return Place(settings.region, storage, control, keeper, partial(_probe, settings.hasty))
 
 

@@ -11,6 +11,7 @@ import structlog
 from replicator.control.backlog import EXTERNAL, VIEWS
 from replicator.control.control_storage import ControlStorage
 from replicator.control.quarantine import Quarantine
+from replicator.control.suspects import Suspects
 from replicator.replication.stream_records import Refused
 from replicator.runtime.metrics import Emit
 from replicator.runtime.settings import Settings
@@ -45,7 +46,8 @@ class Refusals:
         return cls(settings.region, control, scopes_of(settings), emit)
 
     def refuse(self, refused: Sequence[Refused]) -> None:
-        """Record these. Raises RegionUnavailable."""
+        """Record these, and their lanes as suspect. Raises RegionUnavailable."""
+        self.suspect(refused)
         quarantine = Quarantine(self.control, self.region)
         for each in refused:
             quarantine.add(each.item, each.reason)
@@ -53,6 +55,10 @@ class Refusals:
         if refused:
             changed = sum(each.changed for each in refused)
             self.emit({"region": self.region}, {"EventsRefused": len(refused), "EventsChanged": changed})
+
+    def suspect(self, refused: Sequence[Refused]) -> None:
+        """Note the lanes of these as suspect: a comparison reads them from their first events. Raises RegionUnavailable."""
+        Suspects(self.control).add({each.lane for each in refused if each.lane is not None}, self.wall())
 
     def report(self, now: bool = False) -> None:
         """Emit the count, at most every half minute unless `now`: the alarm needs no more. One process of a region counts in

@@ -20,6 +20,7 @@ from projectors.model.view import ViewKey
 from replicator import Event, EventStore, HybridLogicalClock, MemoryStorage, NewEvent, RegionUnavailable
 from replicator.aws.sqs import MAX_DELAY
 from replicator.control.backlog import Part
+from replicator.control.suspects import Suspects
 from replicator.domain.clock import Hlc
 from replicator.domain.errors import InvalidConfig
 from replicator.domain.event import GENESIS, seal
@@ -463,6 +464,7 @@ def test_a_change_of_an_event_changes_no_view_and_is_recorded_once(
     assert bench.view("homer", "visits") == {"visits": 3}
     bench.idle()
     assert len(bench.refused()) == 2, "a person has to look at them"
+    assert list(Suspects(bench.control).notes()) == [events[0].lane], "a comparison of regions looks at it"
     assert len(bench.letter()) <= 2
     assert "horse" not in bench.said()
 

@@ -1,4 +1,4 @@
-"""A system in memory: regions whose tables can be damaged, whose changes are followed, and that are killed at any step."""
+"""A system in memory: regions whose tables can be damaged, noticed or not, and that are killed at any step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from replicator.control.control_storage import Guard, Value
 from replicator.control.memory_control import MemoryControl
+from replicator.control.suspects import Suspects
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.event import Event, NewEvent, digest_of
 from replicator.domain.names import LaneId, sequence_key
 from replicator.eventstore.appender import AppendPolicy
-from replicator.eventstore.event_items import to_item
 from replicator.eventstore.memory_storage import MemoryStorage
 from replicator.eventstore.storage import Insert
 from replicator.eventstore.store import EventStore
@@ -22,10 +22,10 @@ from replicator.fencing.check_in import CheckIn, ask
 from replicator.fencing.fence import Fence
 from replicator.ops.audit.summary_keeper import Keeper, KeeperOptions
 from replicator.ops.system import Place, System
-from replicator.replication.batch_reader import Batch
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 REGIONS = (EAST, WEST, SOUTH)
+BEGUN_MS = 1_763_914_981_000
 
 
 class Killed(BaseException):
@@ -51,11 +51,10 @@ class Axe:
 
 
 class Table(MemoryStorage):
-    """An events table with a stream of its changes, and without any protection from whoever alters it."""
+    """An events table without any protection from whoever alters it."""
 
     def __init__(self, control: MemoryControl, axe: Axe) -> None:
         super().__init__(control)
-        self.records: list[dict[str, Any]] = []
         self.down = False
         self.axe = axe
         self.reads = 0
@@ -67,30 +66,13 @@ class Table(MemoryStorage):
     def insert(self, events: Sequence[Event], guards: Sequence[Guard] = ()) -> bool:
         self._up()
 
-        def change() -> bool:
-            held = self.get([(event.lane, event.sequence) for event in events])
-            added = super(Table, self).insert(events, guards)
-            self._note(event for event in events if (event.lane, event.sequence) not in held)
-            return added
-
-        return bool(self.axe.swing(change))
+        insert = super().insert
+        return bool(self.axe.swing(lambda: insert(events, guards)))
 
     def insert_each(self, events: Sequence[Event]) -> list[Insert]:
         self._up()
-
-        def change() -> list[Insert]:
-            outcomes = super(Table, self).insert_each(events)
-            self._note(e for e, outcome in zip(events, outcomes, strict=True) if outcome is Insert.ADDED)
-            return outcomes
-
-        return list(self.axe.swing(change))
-
-    def _note(self, events: Any, name: str = "INSERT") -> None:
-        for event in events:
-            item = to_item(event)
-            number = f"{len(self.records) + 1:021d}"
-            change = {"Keys": {"pk": item["pk"], "sk": item["sk"]}, "NewImage": item, "SequenceNumber": number}
-            self.records.append({"eventName": name, "dynamodb": change})
+        insert_each = super().insert_each
+        return list(self.axe.swing(lambda: insert_each(events)))
 
     def read(self, *args: Any, **named: Any) -> Any:
         self._up()
@@ -108,15 +90,18 @@ class Table(MemoryStorage):
 
     def take_out(self, lane: LaneId, sequence: int, noticed: bool = True) -> None:
         """Remove an event, which nobody may."""
-        event = self._lanes[lane].pop(sequence)
-        if noticed:
-            self._note([event], "REMOVE")
+        self._lanes[lane].pop(sequence)
+        self._notice(lane, noticed)
 
     def alter(self, event: Event, noticed: bool = True) -> None:
         """Put an event in the place of another, which nobody may."""
         self._lanes[event.lane][event.sequence] = event
+        self._notice(event.lane, noticed)
+
+    def _notice(self, lane: LaneId, noticed: bool) -> None:
+        """What a reader of the stream does, as it sees the change."""
         if noticed:
-            self._note([event], "MODIFY")
+            Suspects(self.control).add([lane], BEGUN_MS)
 
 
 def _checked(event: Event) -> Event:
@@ -124,30 +109,6 @@ def _checked(event: Event) -> Event:
     if digest_of(event) != event.digest:
         raise DamagedEvent(f"event {event.id} does not match its digest")
     return event
-
-
-@dataclass
-class TableChanges:
-    """A stream with one shard, that remembers how far it was read in the control state it is given."""
-
-    table: Table
-    control: MemoryControl
-    position: int | None = None
-    unread: Mapping[str, str] = field(default_factory=dict)
-    date: str = ""
-    limit: int = 1000
-
-    def poll(self) -> list[Batch]:
-        trimmed = False
-        if self.position is None:
-            saved = dict(self.control.get_all("checkpoint#ledger")).get(self.table.identity())
-            self.position, trimmed = (saved["at"], False) if saved else (0, True)
-        records = self.table.records[self.position : self.position + self.limit]
-        self.position += len(records)
-        return [Batch("s", tuple(records), f"{self.position}", trimmed=trimmed)] if records or trimmed else []
-
-    def commit(self, batch: Batch) -> None:
-        self.control.put("checkpoint#ledger", {self.table.identity(): {"at": int(batch.position or 0)}})
 
 
 class Control(MemoryControl):
@@ -199,7 +160,7 @@ class Memories:
 
     regions: Sequence[str] = REGIONS
     axe: Axe = field(default_factory=Axe)
-    now: float = 1_763_914_981.0
+    now: float = BEGUN_MS / 1000
 
     def __post_init__(self) -> None:
         self.controls = {region: Control(self.axe) for region in self.regions}
@@ -219,10 +180,7 @@ class Memories:
 
     def _place(self, region: str) -> Place:
         table, control = self.tables[region], self.controls[region]
-        changes = lambda: TableChanges(table, control)  # noqa: E731
-        keeper = Keeper(
-            region, self.regions, table, control, changes, KeeperOptions(f"{next(self._nonces)}", self.wall, lambda _: None)
-        )
+        keeper = Keeper(region, self.regions, table, control, KeeperOptions(self.wall))
         return Place(region, table, control, keeper, lambda: control._up())
 
     def store(self, region: str, checked: Sequence[str] = ()) -> EventStore:

@@ -13,6 +13,7 @@ import structlog
 from replicator.control.memory_control import MemoryControl
 from replicator.control.pointers import Pointers
 from replicator.control.quarantine import Quarantine
+from replicator.control.suspects import Suspects
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.names import LaneId
 from replicator.external.external_quarantine import LINK, Poison
@@ -95,6 +96,7 @@ def test_a_change_of_an_event_is_told_and_does_nothing_to_a_peer(
     ((item, value),) = own(east).records()
     assert item == f"{events[1].lane.key} 0000000000000002"
     assert name in value["reason"]
+    assert list(Suspects(east.control).notes()) == [events[1].lane], "a comparison of regions looks at it"
     assert [values for dimensions, values in east.told if "EventsChanged" in values] == [
         {"EventsRefused": 1, "EventsChanged": 1}
     ] * 3

@@ -234,8 +234,6 @@ class Mender:
             for n in range(RANGES)
             if len({place.keeper.sums[n].digest if n in place.keeper.sums else "" for place in self.places.values()}) > 1
         ]
-        for place in self.places.values():
-            place.keeper.load(numbers)
         for number in numbers:
             held = {region: place.keeper.range(number).lanes for region, place in self.places.items()}
             differing: dict[LaneId, dict[str, Entry]] = {}

@@ -169,8 +169,6 @@ def _differing(places: Mapping[str, Place], sums: Mapping[str, Mapping[int, Sum]
     numbers = [n for n in range(RANGES) if len({found.get(n, Sum()).digest for found in sums.values()}) > 1]
     comparison.differing_ranges = len(numbers)
     lanes: set[LaneId] = set()
-    for place in places.values():
-        place.keeper.load(numbers)
     for number in numbers:
         held = [place.keeper.range(number).lanes for place in places.values()]
         for lane in set().union(*held):

@@ -18,19 +18,17 @@ from replicator.domain.names import LaneId
 RANGES = 1024
 """Number of ranges that lanes are spread over by the hash of their name. A range of 1,000 lanes is an item of about 100
 KB."""
-SUMS = 16
-"""Number of items that hold the digests of all ranges: 64 each, which is 90 KB with the lanes of 20 regions."""
 PART_BYTES = 300_000
 """Maximum bytes of a range that are stored as one item (DynamoDB's limit is 400 KB)."""
 _LINE_BYTES = 80
-"""Maximum bytes of a lane beside its name: its sequence of 16 digits, digest, time, suspect flag, and separators."""
+"""Maximum bytes of a lane beside its name: its sequence of 16 digits, digest, time, and separators."""
 _DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Summary of one lane: its last sequence, that event's digest (the first 16 bytes, in hexadecimal) and its time in
-    milliseconds. `suspect`: a change other than an append touched the lane, so its events must be read."""
+    milliseconds. `suspect`: something other than an append has happened to the lane, so its events must be read."""
 
     sequence: int
     digest: str
@@ -48,16 +46,11 @@ class Entry:
     @property
     def line(self) -> list[Any]:
         """Stored form."""
-        return [self.sequence, self.digest, self.ms, *([1] if self.suspect else [])]
+        return [self.sequence, self.digest, self.ms]
 
     @classmethod
     def parse(cls, line: Sequence[Any]) -> Entry:
-        return cls(line[0], line[1], line[2], bool(line[3:]))
-
-    def join(self, other: Entry) -> Entry:
-        """Return the later of the two; a suspect flag stays until it is cleared."""
-        later = max(self, other, key=lambda entry: entry.sequence)
-        return Entry(later.sequence, later.digest, later.ms, self.suspect or other.suspect)
+        return cls(*line)
 
 
 def short(digest: bytes) -> str:
@@ -84,7 +77,6 @@ class Sum:
     """Summary of a range in one line. `digest` is equal for equal ranges; `homes` is the share of each region's lanes."""
 
     digest: str = ""
-    suspects: int = 0
     homes: Mapping[str, Share] = field(default_factory=dict)
 
     @property
@@ -94,15 +86,6 @@ class Sum:
     @property
     def events(self) -> int:
         return sum(share.events for share in self.homes.values())
-
-    @property
-    def value(self) -> list[Any]:
-        """Stored form."""
-        return [self.digest, self.suspects, {region: list(share) for region, share in self.homes.items()}]
-
-    @classmethod
-    def parse(cls, value: Sequence[Any]) -> Sum:
-        return cls(value[0], value[1], {region: Share(*share) for region, share in value[2].items()})
 
 
 @dataclass(slots=True)
@@ -128,18 +111,17 @@ class Range:
         for lane, entry in self.lanes.items():
             share = homes.get(lane.region, Share())
             homes[lane.region] = Share(share.lanes + 1, share.events + entry.sequence, max(share.newest, entry.ms))
-        return Sum(self.digest, sum(entry.suspect for entry in self.lanes.values()), homes)
+        return Sum(self.digest, homes)
 
     def parts(self, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the stored form, in parts that fit an item each, on top of the parts that are `stored`.
 
         A lane stays permanently in its part (the first one, if two keepers have put it into two), and new lanes go where
-        there is room, by name. So a keeper that writes the parts in their order and is killed between two loses no stored
-        lane.
+        there is room, by name.
         """
         found: dict[str, dict[str, Any]] = {key: {} for key in sorted(stored, key=_part_number)}
         where = {name: key for key in reversed(found) for name in stored[key]}
-        lines = {lane.key: entry.line for lane, entry in self.lanes.items()}
+        lines = {lane.key: entry.line for lane, entry in self.lanes.items() if entry.sequence}
         for name, line in lines.items():
             if name in where:
                 found[where[name]][name] = line
@@ -160,7 +142,7 @@ class Range:
         for value in stored.values():
             for name, line in value.items():
                 lane, entry = LaneId.from_key(name), Entry.parse(line)
-                held.lanes[lane] = entry.join(held.lanes.get(lane, entry))
+                held.lanes[lane] = max(entry, held.lanes.get(lane, entry), key=lambda each: each.sequence)
         return held
 
 

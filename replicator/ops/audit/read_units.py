@@ -15,7 +15,7 @@ class Meter:
     """Counts read units and requests of the clients it is attached to. Safe to share between threads.
 
     Units are those reported by the service, or those computed from the size of what was read, whichever is more:
-    emulators report less than AWS.
+    emulators report less than AWS. An item that is not there costs as much as a small one.
     """
 
     def __init__(self) -> None:
@@ -31,21 +31,22 @@ class Meter:
 
     def hear(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Count a read that was made beneath botocore."""
-        self._count(answer, _consistent(request))
+        self._count(answer, _consistent(request), _keys(request.get("RequestItems")))
 
     def _add(self, parsed: Any, context: Any, **_: Any) -> None:
-        self._count(parsed, bool(context.get("meridian_consistent")))
+        self._count(parsed, bool(context.get("meridian_consistent")), context.get("meridian_keys", 0))
 
-    def _count(self, parsed: Mapping[str, Any], consistent: bool) -> None:
+    def _count(self, parsed: Mapping[str, Any], consistent: bool, keys: int) -> None:
         found = parsed.get("ConsumedCapacity") or []
         said = sum(float(each.get("CapacityUnits", 0)) for each in (found if isinstance(found, list) else [found]))
         with self._lock:
             self.requests += 1
-            self.units += max(said, _units(parsed, consistent))
+            self.units += max(said, _units(parsed, consistent, keys))
 
 
 def _ask(params: Any, context: Any, **_: Any) -> Any:
     context["meridian_consistent"] = _consistent(params)
+    context["meridian_keys"] = _keys(params.get("RequestItems"))
     return {**params, "ReturnConsumedCapacity": "TOTAL"}
 
 
@@ -54,11 +55,16 @@ def _consistent(request: Mapping[str, Any]) -> bool:
     return bool(request.get("ConsistentRead")) or any(each.get("ConsistentRead") for each in tables)
 
 
-def _units(parsed: Mapping[str, Any], consistent: bool) -> float:
+def _keys(requested: Mapping[str, Any] | None) -> int:
+    return sum(len(each["Keys"]) for each in (requested or {}).values())
+
+
+def _units(parsed: Mapping[str, Any], consistent: bool, keys: int) -> float:
     """Compute units by what was returned: a query or scan is rounded up as a whole, other reads per item, to 4 KB; half of
-    that for eventually consistent reads."""
+    that for eventually consistent reads. `keys` are those that a batch asked for."""
     if "Responses" in parsed:
-        units = sum(_rounded([item]) for items in parsed["Responses"].values() for item in items)
+        found = [_rounded([item]) for items in parsed["Responses"].values() for item in items]
+        units = sum(found) + max(keys - _keys(parsed.get("UnprocessedKeys")) - len(found), 0)
     elif "Items" in parsed:
         units = _rounded(parsed["Items"])
     else:

@@ -1,7 +1,8 @@
-"""Summary keeper: maintains a region's Merkle summary by following the changes of its events table, with a checkpoint.
+"""Summary keeper: brings a region's Merkle summary up to date with its events table.
 
-Appends never write the summary: it costs something only when it is brought up to date, in proportion to the changes since.
-Changes that the table's stream no longer holds (24 hours) are read from the table: one event per lane.
+Appends never write the summary, and nothing follows the table's stream for it: a shard bears two readers, the replicator and
+the projector. The stored summary says how far each lane was, so one read a lane shows whether it has gone on. What happened
+inside lanes, the replicator has noted (`replicator/control/suspects.py`). docs/decisions/0038.
 """
 
 from __future__ import annotations
@@ -9,398 +10,239 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import structlog
 
 from replicator.control.control_storage import ControlStorage, Value
+from replicator.control.suspects import Suspects
 from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.names import LaneId
 from replicator.eventstore.storage import LaneStorage
 from replicator.ops.audit.lane_walk import head_of, walk
-from replicator.ops.audit.merkle_summary import RANGES, SUMS, Entry, Range, Sum, by_range, range_of
+from replicator.ops.audit.merkle_summary import Entry, Range, Sum, by_range, range_of
 from replicator.ops.audit.threads import at_once
-from replicator.replication.batch_reader import WAITING, Batch
-from replicator.replication.stream_records import read_records
 from replicator.runtime.wall_clock import wall_clock
 
 log = structlog.get_logger()
 
-READER = "ledger"
-SCOPE = "ledger"
-_LOCK = "lock"
-_LOCK_MS = 60_000
-_QUIET_POLLS = 3
-"""Number of consecutive quiet polls after which a stream counts as read to its end: every shard returned nothing, or only
-records newer than the start of reading. DynamoDB returns empty pages, too."""
-_FEW = 100
-"""Number of records below which the next poll is not urgent."""
-_PATIENCE = 8
-"""Maximum number of consecutive polls that may leave a failing shard unread, with nothing else to read."""
-_WAITS = 200
-"""The same maximum for a shard that waits for its parent, whose pages may be empty."""
-_MARGIN_SECONDS = 1
-"""The service's own time and that of a record are both in whole seconds."""
+_SCOPE = "heads"
+_SCOPES = 16
+"""Number of partition keys that the ranges are stored under: reading a summary takes so many queries, or one a MB."""
+_LANES_AT_ONCE = 500
+"""Number of lanes that one read asks about."""
 _STORE_MS = 60_000
-"""Milliseconds between two stores of a process that refreshes continuously: the next process reads the rest from the
-stream."""
-
-
-class Changes(Protocol):
-    """Changes of an events table: a ShardReader of its stream."""
-
-    @property
-    def unread(self) -> Mapping[str, str]:
-        """Shards that the last poll could not read, with the reasons."""
-
-    @property
-    def date(self) -> str:
-        """Service's own time in the last poll, as an HTTP date; empty if none was given."""
-
-    def poll(self) -> list[Batch]:
-        """Return the new batches, at most one per shard."""
-
-    def commit(self, batch: Batch) -> None:
-        """Record that a batch has been processed."""
-
-
-@dataclass(slots=True)
-class _Seen:
-    """Changes read so far: each lane's first sequence and last entry, lanes touched by something other than an append, and
-    whether the stream may have lost records."""
-
-    lanes: dict[LaneId, tuple[int, Entry]] = field(default_factory=dict)
-    suspects: set[LaneId] = field(default_factory=set)
-    trimmed: bool = False
-    count: int = 0
-
-    def add(self, batch: Batch) -> None:
-        self.count += len(batch.records)
-        self.trimmed = self.trimmed or batch.trimmed
-        events, refused = read_records(batch.records)
-        for event in events:
-            first, entry = self.lanes.get(event.lane, (event.sequence, Entry.of(event)))
-            self.lanes[event.lane] = min(first, event.sequence), entry.join(Entry.of(event))
-        self.suspects |= {each.lane for each in refused if each.lane is not None}
+"""Milliseconds between two stores of a process that refreshes continuously."""
+_FORGET_MS = 3_600_000
+"""Milliseconds after which a summary in memory is read anew: notes of suspect lanes stay for a day only."""
+_LEISURE = 10
+"""Times the last refresh's duration after which a keeper is rested."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperOptions:
-    """Options of a keeper: `nonce` identifies it among others, `wall` is in milliseconds since the epoch, `sleep` takes
-    seconds, and `parallel` is the number of lanes read in parallel."""
+    """Options of a keeper: `wall` is in milliseconds since the epoch, `monotonic` in seconds, and `parallel` is the number
+    of reads in parallel."""
 
-    nonce: str
     wall: Callable[[], int] = wall_clock
-    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
     parallel: int = 8
 
 
 class Keeper:
-    """Merkle summary of one region. `regions` are all that have lanes; `connect` opens the changes on first use."""
+    """Merkle summary of one region. `regions` are all that have lanes."""
 
     def __init__(
-        self,
-        region: str,
-        regions: Sequence[str],
-        storage: LaneStorage,
-        control: ControlStorage,
-        connect: Callable[[], Changes],
-        options: KeeperOptions,
+        self, region: str, regions: Sequence[str], storage: LaneStorage, control: ControlStorage, options: KeeperOptions
     ) -> None:
         self.region = region
         self.damage: dict[LaneId, str] = {}
-        """Defects of suspect lanes, as of the last refresh."""
+        """Defects of lanes, as of the last refresh."""
         self.ticks = 0
         """Grows whenever something is read or stored: a caller that waits for a refresh sees that it makes progress."""
+        self.read_at = 0
+        """When the last refresh began, in milliseconds since the epoch (0: there was none)."""
         self._regions = tuple(regions)
         self._storage = storage
         self._control = control
-        self._connect = connect
+        self._suspects = Suspects(control)
         self._wall = options.wall
-        self._nonce = options.nonce
-        self._sleep = options.sleep
-        self._stored_at: int | None = None
+        self._monotonic = options.monotonic
         self._parallel = options.parallel
         self._busy = threading.Lock()
+        self._stored_at: int | None = None
+        self._seconds = self._ended = 0.0
         self._forget()
 
     def _forget(self) -> None:
-        """Restart from the stored summary: changes that were read and not stored are read again."""
+        """Restart from the stored summary."""
         self.damage = {}
-        self._changes: Changes | None = None
-        self._sums: dict[int, Sum] | None = None
-        self._stored_sums: dict[str, Value] = {}
+        self.read_at = 0
+        self._table: str | None = None
         self._ranges: dict[int, Range] = {}
+        self._sums: dict[int, Sum] = {}
         self._stored: dict[int, dict[str, Value]] = {}
         self._touched: set[int] = set()
-        self._batches: dict[tuple[str, str], Batch] = {}
-        self._stale = False  # whether another keeper has stored what this one lacks
 
     @property
     def sums(self) -> Mapping[int, Sum]:
         """Summary of each range that has lanes, as of the last refresh."""
-        return self._sums or {}
+        return self._sums
 
     def range(self, number: int) -> Range:
         """Return the lanes of a range, as of the last refresh."""
-        if number not in self._ranges:
-            # A range without a sum counts as empty and is not read: entries that storing it finds there are merged then.
-            self._stored[number] = dict(self._control.get_all(_scope(number))) if number in self.sums else {}
-            self._ranges[number] = Range.parse(self._stored[number])
-            self.ticks += 1
-        return self._ranges[number]
+        return self._ranges.setdefault(number, Range())
 
-    def load(self, numbers: Iterable[int]) -> None:
-        """Load these ranges into memory."""
-        at_once(self.range, [number for number in numbers if number not in self._ranges], self._parallel)
+    @property
+    def rested(self) -> bool:
+        """Whether ten times as long has passed as the last refresh took: who looks all the time reads no more often."""
+        return self._monotonic() - self._ended >= _LEISURE * self._seconds
 
-    def refresh(self, tell: Callable[[int], None] = lambda _: None) -> None:
-        """Bring the summary up to date with the table. `tell` is called with the number of changes read so far.
+    def refresh(self, tell: Callable[[int], None] = lambda _: None, consistent: bool = True) -> None:
+        """Bring the summary up to date with the table. `tell` is called with the number of lanes read so far. Eventually
+        consistent reads cost half, and may leave out what was written within the last second.
 
         Raises RegionUnavailable. After a crash or failure at any point, the next refresh reads again what was not stored.
         """
         with self._busy:
+            began = self._monotonic()
             try:
-                self._refresh(tell)
+                self._refresh(tell, consistent)
             except BaseException:
                 self._forget()
                 raise
+            self._ended = self._monotonic()
+            self._seconds = self._ended - began
 
-    def _refresh(self, tell: Callable[[int], None]) -> None:
-        if self._stale:
+    def _refresh(self, tell: Callable[[int], None], consistent: bool) -> None:
+        now, table = self._wall(), self._storage.identity()
+        if table != self._table or now - self.read_at > _FORGET_MS:
             self._forget()
-        if self._sums is None:
-            self._stored_sums = {key: value for key, value in self._control.get_all(SCOPE) if key != _LOCK}
-            self._sums = {int(n): Sum.parse(each) for value in self._stored_sums.values() for n, each in value.items()}
-        if self._changes is None:
-            self._changes = self._connect()
-        seen = self._read(self._changes, tell)
-        now = {lane: entry for lane, (_, entry) in seen.lanes.items()}
-        if seen.trimmed:
-            found = self._from_table({lane for lane, (first, _) in seen.lanes.items() if first == 1})
-            now.update({lane: entry.join(now.get(lane, entry)) for lane, entry in found.items()})
-        self._apply(now, seen.suspects, replace=seen.trimmed)
-        self._look_at_suspects()
-        self._store()
+            self._load(table)
+        self.read_at = now
+        notes = self._suspects.notes()
+        lanes = [lane for held in self._ranges.values() for lane in held.lanes]
+        further = self._gone_on(lanes, consistent, tell)
+        new = [lane for lane in self._listed() if lane not in self.range(range_of(lane)).lanes]
+        tell(len(lanes) + len(new))
+        self._apply(chain(further, new), notes)
+        sound = self._look_at_suspects(notes)
+        self._store(table, sound)
 
-    def _read(self, changes: Changes, tell: Callable[[int], None]) -> _Seen:
-        """Read all changes that existed when this began; later ones are not waited for. Raises RegionUnavailable when a
-        shard cannot be read."""
-        seen, started = _Seen(), self._wall() / 1000
-        dated = False
-        quiet = barren = 0
-        while quiet < _QUIET_POLLS:
-            failure: RegionUnavailable | None = None
-            polled: list[Batch] = []
+    def _load(self, table: str) -> None:
+        """Load what is stored of this table. A summary of another one, before a restore, says nothing of this one."""
+        scopes = [_scope(number) for number in range(_SCOPES)]
+        for stored in at_once(lambda scope: dict(self._control.get_all(scope)), scopes, self._parallel):
+            self.ticks += 1
+            for key, value in stored.items():
+                if value["table"] == table:
+                    number, _, part = key.partition(".")
+                    self._stored.setdefault(int(number, 16), {})[part] = value["lanes"]
+        self._ranges = {number: Range.parse(parts) for number, parts in self._stored.items()}
+        self._sums = {number: held.sum for number, held in self._ranges.items() if held.lanes}
+        self._table = table
+
+    def _gone_on(self, lanes: Sequence[LaneId], consistent: bool, tell: Callable[[int], None]) -> list[LaneId]:
+        """Return those lanes that have an event behind the one that the summary has. Lanes have no gaps: a lane without that
+        event ends where it did."""
+
+        def ask(start: int) -> list[LaneId]:
+            asked = lanes[start : start + _LANES_AT_ONCE]
+            after = {lane: self.range(range_of(lane)).lanes[lane].sequence + 1 for lane in asked}
             try:
-                polled = changes.poll()
-            except RegionUnavailable as error:  # a shard serves two readers, and this is a third one
-                failure = error
-            if changes.date and not dated:  # this machine's clock may be wrong; the records have the service's times
-                started, dated = parsedate_to_datetime(changes.date).timestamp(), True
-            for batch in polled:
-                seen.add(batch)
-                self._keep(batch)
-            if any(batch.closed or _is_before(batch, started) for batch in polled):
-                quiet = barren = 0
-            elif failure is not None or changes.unread:
-                quiet, barren = 0, barren + 1
-                self._have_patience(barren, changes, failure)
-            else:
-                quiet, barren = quiet + 1, 0
-            if polled:
-                self.ticks += 1
-                tell(seen.count)
-            if sum(len(batch.records) for batch in polled) < _FEW:
-                self._sleep(0.05)
-        return seen
+                found = [lane for lane, _ in self._storage.get(list(after.items()), consistent=consistent)]
+            except DamagedEvent:  # of any of them: each is read alone
+                found = list(asked)
+            self.ticks += 1
+            tell(start + len(asked))
+            return found
 
-    def _keep(self, batch: Batch) -> None:
-        """Remember how far a shard was read, for the checkpoint once all of it is stored."""
-        shard = batch.stream, batch.shard
-        before = self._batches.get(shard, batch)
-        position, trimmed = batch.position or before.position, batch.trimmed or before.trimmed
-        self._batches[shard] = Batch(batch.shard, (), position, batch.closed, trimmed, batch.stream)
+        return list(chain(*at_once(ask, range(0, len(lanes), _LANES_AT_ONCE), self._parallel)))
 
-    def _have_patience(self, barren: int, changes: Changes, failure: RegionUnavailable | None) -> None:
-        waits = failure is None and all(why == WAITING for why in changes.unread.values())
-        if barren < (_WAITS if waits else _PATIENCE):
-            self._sleep(0.05 if waits else 0.25 * barren)
-            return
-        shards = ", ".join(f"{shard} {why}" for shard, why in sorted(changes.unread.items())[:3])
-        raise RegionUnavailable(
-            f"the stream of {self.region}'s events table cannot be read to its end ({failure or shards}); try again later"
-        )
-
-    def _from_table(self, known: set[LaneId]) -> dict[LaneId, Entry]:
-        """Read the last event of every lane that the index or the summary has and that is not `known`."""
-        listed: set[LaneId] = set()
-        for region in self._regions:
+    def _listed(self) -> list[LaneId]:
+        def listed(region: str) -> list[LaneId]:
+            found = []
             for lane in self._storage.index(region):
-                listed.add(lane)
+                found.append(lane)
                 self.ticks += 1
-        self.load(self.sums)
-        kept = {lane for number in self.sums for lane in self.range(number).lanes}
-        return dict(self._heads(sorted((listed | kept) - known, key=lambda lane: lane.key)))
+            return found
 
-    def _heads(self, lanes: Sequence[LaneId]) -> Iterable[tuple[LaneId, Entry]]:
-        return zip(lanes, at_once(self._head, lanes, self._parallel), strict=True)
+        return list(chain(*at_once(listed, self._regions, self._parallel)))
+
+    def _apply(self, lanes: Iterable[LaneId], notes: Iterable[LaneId]) -> None:
+        """Read these lanes' heads, and mark the suspect ones."""
+        read = list(lanes)
+        for lane, entry in zip(read, at_once(self._head, read, self._parallel), strict=True):
+            self._set(lane, entry)
+        for lane in notes:
+            self._set(lane, replace(self.range(range_of(lane)).lanes.get(lane, _NOTHING), suspect=True))
+        self._sum(by_range({*read, *notes}))
 
     def _head(self, lane: LaneId) -> Entry:
-        """Return a lane's head in the table."""
+        """Return a lane's head in the table: suspect, and where it was, if that event is damaged."""
         self.ticks += 1
         try:
             return Entry.at(head_of(self._storage, lane))
         except DamagedEvent:
-            return Entry(0, "", 0, suspect=True)
+            return replace(self.range(range_of(lane)).lanes.get(lane, _NOTHING), suspect=True)
 
-    def _apply(self, now: Mapping[LaneId, Entry], suspects: set[LaneId], replace: bool) -> None:
-        """Apply the lanes' current entries, on top of the earlier ones or in their place."""
-        touched = by_range({*now, *suspects})
-        self.load(touched)
-        for number, lanes in touched.items():
-            held = self.range(number).lanes
-            for lane in lanes:
-                before = held.get(lane, Entry(0, "", 0))
-                entry = now.get(lane, before) if replace else now.get(lane, before).join(before)
-                held[lane] = Entry(entry.sequence, entry.digest, entry.ms, entry.suspect or lane in suspects)
-                if not held[lane].sequence and not held[lane].suspect:
-                    del held[lane]
-            self._sum(number)
-        self._touched |= touched.keys()
-
-    def _sum(self, number: int) -> None:
-        assert self._sums is not None
-        if self._ranges[number].lanes:
-            self._sums[number] = self._ranges[number].sum
+    def _set(self, lane: LaneId, entry: Entry) -> None:
+        held = self.range(range_of(lane)).lanes
+        if entry.sequence or entry.suspect:
+            held[lane] = entry
         else:
-            self._sums.pop(number, None)
+            held.pop(lane, None)
 
-    def _look_at_suspects(self) -> None:
-        """Read the lanes that something other than an append has touched. Intact ones take their current entry."""
-        numbers = [number for number, each in self.sums.items() if each.suspects]
-        self.load(numbers)
-        lanes = [lane for number in numbers for lane, entry in self.range(number).lanes.items() if entry.suspect]
-        self.damage = {}
-        at_once(self._look_at, lanes, self._parallel)
+    def _sum(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            self._sum(number)
-        self._touched |= set(numbers)
+            self._touched.add(number)
+            if self.range(number).lanes:
+                self._sums[number] = self._ranges[number].sum
+            else:
+                self._sums.pop(number, None)
 
-    def _look_at(self, lane: LaneId) -> None:
+    def _look_at_suspects(self, notes: Mapping[LaneId, Value]) -> dict[LaneId, Value]:
+        """Read the suspect lanes from their first events. Intact ones take their current entry. Returns their notes."""
+        lanes = [lane for held in self._ranges.values() for lane, entry in held.lanes.items() if entry.suspect]
+        walked = dict(zip(lanes, at_once(self._walk, lanes, self._parallel), strict=True))
+        self.damage = {lane: wrong for lane, (_, wrong) in walked.items() if wrong}
+        for lane, (entry, wrong) in walked.items():
+            if not wrong:
+                self._set(lane, entry)
+        self._sum(by_range(lanes))
+        return {lane: note for lane, note in notes.items() if lane not in self.damage}
+
+    def _walk(self, lane: LaneId) -> tuple[Entry, str]:
         head, wrong = walk(self._storage, lane)
         self.ticks += 1
-        held = self.range(range_of(lane)).lanes
-        if wrong:
-            self.damage[lane] = wrong
-        elif head.sequence:
-            held[lane] = Entry.at(head)
-        else:
-            del held[lane]
+        return Entry.at(head), wrong
 
-    def _store(self) -> None:
-        """Store the changes, unless another keeper holds the lock or they were stored recently. If storing fails, this
-        keeper still has them in memory; the checkpoint is then not stored either."""
+    def _store(self, table: str, sound: Mapping[LaneId, Value]) -> None:
+        """Store the ranges that have changed, unless that was done recently, then clear the notes of sound lanes. What is
+        stored only saves reads: it may be that of a keeper that began earlier."""
         now = self._wall()
-        recently = self._stored_at is not None and 0 <= now - self._stored_at < _STORE_MS
-        if recently or not (self._touched or self._batches):
+        if self._stored_at is not None and 0 <= now - self._stored_at < _STORE_MS:
             return
+        self._stored_at = now  # if it fails, there is no need to retry at every refresh
         try:
-            lock = self._take_lock()
-            if lock is not None:
-                try:
-                    self._store_all()
-                finally:
-                    self._control.delete(SCOPE, {_LOCK: lock})
-                self._stored_at = now
+            at_once(lambda number: self._store_range(number, table), sorted(self._touched), self._parallel)
+            self._suspects.clear(sound, now)
         except RegionUnavailable as error:
             log.warning("ledger.not_stored", region=self.region, error=str(error))
-            self._stored_at = now  # no need to retry at every refresh
 
-    def _store_all(self) -> None:
-        """Store ranges, then their sums, then the checkpoint."""
-        assert self._changes is not None
-        stored = at_once(self._store_range, sorted(self._touched), self._parallel)
-        if all(stored) and self._store_sums(self._touched):
-            for batch in self._batches.values():
-                self._changes.commit(batch)
-            self._touched, self._batches = set(), {}
-        else:
-            self._stale = True
-
-    def _take_lock(self) -> Value | None:
-        """Return the lock, or None while another keeper has it. Everything is compared and set in any case: the lock only
-        saves work, so one with an impossibly late expiry (from a wrong clock) is ignored."""
-        now = self._wall()
-        held = next((value for key, value in self._control.get_all(SCOPE) if key == _LOCK), None)
-        if held is not None and now < held["until"] <= now + _LOCK_MS and held["by"] != self._nonce:
-            return None
-        lock = {"by": self._nonce, "until": now + _LOCK_MS}
-        return lock if self._control.swap(SCOPE, _LOCK, held, lock) else None
-
-    def _store_range(self, number: int) -> bool:
-        """Store a range. Entries stored meanwhile by another keeper, or by one killed before it stored the sums, are merged
-        first."""
-        if self._swap_range(number):
-            return True
-        self._merge(number)
-        return self._swap_range(number)
-
-    def _swap_range(self, number: int) -> bool:
-        stored = self._stored[number]
-        for key, after in self._ranges[number].parts(stored).items():
-            before = stored.get(key)
-            if before != after:
-                if not self._control.swap(_scope(number), key, before, after):
-                    return False
-                stored[key] = after
-                self.ticks += 1
-        return True
-
-    def _merge(self, number: int) -> None:
-        """Merge a range's stored entries into the ones in memory. Where they differ about a lane, the table decides."""
-        self._stored[number] = dict(self._control.get_all(_scope(number)))
-        held = self.range(number).lanes
-        for lane, theirs in Range.parse(self._stored[number]).lanes.items():
-            ours = held.get(lane)
-            if ours != theirs:
-                held[lane] = self._head(lane)
-                if theirs.suspect or held[lane].suspect or (ours is not None and ours.suspect):
-                    held[lane] = replace(held[lane], suspect=True)
-                    self._look_at(lane)
-                elif not held[lane].sequence:
-                    del held[lane]
-        self._sum(number)
-
-    def _store_sums(self, touched: set[int]) -> bool:
-        for rest in sorted({number % SUMS for number in touched}):
-            key = _sum_key(rest)
-            after = {f"{number}": self.sums[number].value for number in range(rest, RANGES, SUMS) if number in self.sums}
-            before = self._stored_sums.get(key)
-            if before != after:
-                if not self._control.swap(SCOPE, key, before, after):
-                    return False
-                self._stored_sums[key] = after
-        return True
+    def _store_range(self, number: int, table: str) -> None:
+        stored = self._stored.setdefault(number, {})
+        changed = {key: part for key, part in self.range(number).parts(stored).items() if part != stored.get(key)}
+        for key, part in changed.items():  # each is as large as a request may be
+            self._control.put(_scope(number % _SCOPES), {f"{number:03x}.{key}": {"table": table, "lanes": part}})
+            stored[key] = part
+        self._touched.discard(number)
+        self.ticks += 1
 
 
-def _is_before(batch: Batch, started: float) -> bool:
-    """Return whether a batch is from before the reading began, as far as known. A shard is in order."""
-    if not batch.records:
-        return False
-    created: Any = batch.records[-1].get("dynamodb", {}).get("ApproximateCreationDateTime")
-    if created is None:
-        return True
-    at = created.timestamp() if isinstance(created, datetime) else float(created)
-    return int(at) <= int(started) + _MARGIN_SECONDS
+_NOTHING = Entry(0, "", 0)
 
 
 def _scope(number: int) -> str:
-    return f"{SCOPE}#{number:03x}"
-
-
-def _sum_key(number: int) -> str:
-    return f"s{number % SUMS:x}"
+    return f"{_SCOPE}#{number:x}"

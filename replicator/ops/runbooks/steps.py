@@ -166,7 +166,6 @@ def newest_homes(system: System) -> Homes | None:
 def note_ends(place: Place, region: str, to: ControlStorage, run: str) -> Found:
     """Record the head of every lane of `region` in a place. Returns {lanes, events, newest} (milliseconds)."""
     place.keeper.refresh()
-    place.keeper.load(place.keeper.sums)
     lanes = events = newest = 0
     for number in sorted(place.keeper.sums):
         held = {lane: entry for lane, entry in place.keeper.range(number).lanes.items() if lane.region == region}
@@ -181,7 +180,6 @@ def note_ends(place: Place, region: str, to: ControlStorage, run: str) -> Found:
 def beyond(place: Place, region: str, ends: Mapping[str, int]) -> Spans:
     """Return the events of `region`'s lanes in a place behind these heads, by lane key."""
     place.keeper.refresh()
-    place.keeper.load(place.keeper.sums)
     found: Spans = {}
     for number in range(RANGES):
         if number in place.keeper.sums:

@@ -1,5 +1,5 @@
-"""Status collection from the Merkle summaries of the regions that answer. Bringing a summary up to date reads the changes
-since; what links lack is then the difference of a few sums."""
+"""Status collection from the Merkle summaries of the regions that answer. Bringing a summary up to date takes a read a lane;
+what links lack is then the difference of a few sums."""
 
 from __future__ import annotations
 
@@ -118,8 +118,14 @@ def gather(system: System, prefix: str, depth: Depth = lambda source, target: No
     """Collect the status of the system now. A region that answers with an error, or not within `seconds`, is down; it delays
     nothing else."""
     asking = _Asking(system.places, seconds, time.monotonic() + seconds)
-    told = asking.ask({region: partial(_tell, region, system, depth) for region in system.places})
-    told = _loaded(asking, told)
+    keepers = {region: place.keeper for region, place in system.places.items()}
+    before = {region: keeper.read_at for region, keeper in keepers.items()}
+    due = all(keeper.rested for keeper in keepers.values())
+    told = asking.ask({region: partial(_tell, region, system, depth, due) for region in system.places})
+    early = [region for region in told if keepers[region].read_at == before[region]]
+    if 0 < len(early) < len(told):  # what links lack is the difference of regions that were read at the same time
+        again = asking.ask({region: partial(_read, keepers[region]) for region in early})
+        told = {region: each for region, each in told.items() if region in again or region not in early}
     links = _links(asking, told, system)
     up = {region: each for region, each in told.items() if region not in asking.down}
     regions = tuple(_region(region, up, asking.down, system) for region in sorted(system.places))
@@ -127,12 +133,17 @@ def gather(system: System, prefix: str, depth: Depth = lambda source, target: No
     return Status(system.wall(), prefix, regions, links, tuple(sorted(runs, key=lambda run: run.begun)))
 
 
-def _tell(region: str, system: System, depth: Depth) -> _Told:
-    """Query one region alone."""
+def _read(keeper: Keeper) -> None:
+    keeper.refresh(consistent=False)
+
+
+def _tell(region: str, system: System, depth: Depth, due: bool) -> _Told:
+    """Query one region alone; read its lanes if that is `due`, or was never done."""
     if region not in system.answering([region]):
         raise _Silent
     place, control = system.places[region], system.places[region].control
-    place.keeper.refresh()
+    if due or not place.keeper.read_at:
+        _read(place.keeper)
     role = read_role(control)
     targets = [other for other in system.places if other != region]
     scopes = [*_quarantines(region, system), *(f"backlog#{region}>{target}" for target in targets)]
@@ -189,18 +200,7 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
         found = decide(region, None, {}, heard, (), system.wall())
         name, why = ("new", "") if found.active else ("rebuilding", found.why)
     lanes, events = sum(s.lanes for s in sums), sum(s.events for s in sums)
-    return RegionStatus(region, True, name, epoch, since, why, lanes, events, quarantined)
-
-
-def _loaded(asking: _Asking, told: Mapping[str, _Told]) -> dict[str, _Told]:
-    """Return the regions, after loading the ranges by which links are behind."""
-    numbers: dict[str, set[int]] = {region: set() for region in told}
-    for source, target in permutations(told, 2):
-        differing = _differing(source, told[source].place.keeper, told[target].place.keeper)
-        numbers[source].update(differing)
-        numbers[target].update(differing)
-    loaded = asking.ask({region: partial(told[region].place.keeper.load, each) for region, each in numbers.items()})
-    return {region: told[region] for region in loaded}
+    return RegionStatus(region, True, name, epoch, since, why, lanes, events, quarantined, told.place.keeper.read_at)
 
 
 def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[LinkStatus, ...]:
@@ -213,7 +213,6 @@ def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[
     lists = {source: [behind[(source, target)] for target in targets[source]] for source in told}
     found = asking.ask({source: partial(at_once, partial(_oldest, told[source].place), lists[source]) for source in told})
     oldest = {(source, target): at for source in found for target, at in zip(targets[source], found[source], strict=True)}
-    now = system.wall()
     up = {region: each for region, each in told.items() if region not in asking.down}
 
     def link(source: str, target: str) -> LinkStatus:
@@ -228,7 +227,7 @@ def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[
             return LinkStatus(source, target, backlog=backlog, last_copied=copied, quarantined=quarantined)
         lacking, at = behind[(source, target)], oldest[(source, target)]
         events = sum(ours.sequence - theirs for _, ours, theirs in lacking)
-        seconds = max((now - at) / 1000, 0.0) if at is not None else 0.0
+        seconds = max((there.place.keeper.read_at - at) / 1000, 0.0) if at is not None else 0.0
         return LinkStatus(source, target, events, len(lacking), seconds, backlog, copied, quarantined)
 
     return tuple(link(source, target) for source, target in permutations(sorted(system.places), 2))

@@ -12,7 +12,8 @@ class RegionStatus:
     False).
 
     `lanes` and `events` count what its events table holds; `quarantined` counts its refused and unreleased events; `since`
-    is when the role began, in milliseconds since the epoch; `why` is the reason that the operator's run gave.
+    is when the role began, and `read` when the lanes were read, both in milliseconds since the epoch; `why` is the reason
+    that the operator's run gave.
     """
 
     region: str
@@ -24,6 +25,7 @@ class RegionStatus:
     lanes: int = 0
     events: int = 0
     quarantined: int = 0
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from replicator.ops.status.html import SIGNS, document, mark, said, table
 from replicator.ops.status.judgement import Concern, Judgement, Level, headline, level_of, worst
 from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Status
 from replicator.ops.status.picture import CLASSES, in_short, picture
-from replicator.ops.status.words import ago, moment, number, plain, span
+from replicator.ops.status.words import ago, as_of, moment, number, plain, span
 
 
 def page(status: Status) -> str:
@@ -18,6 +18,7 @@ def page(status: Status) -> str:
     level = worst(found)
     title = f"{SIGNS[CLASSES[level]]} {plain(status.prefix)}: {headline(status, found)}"
     runs = [run for run in status.runs if run.ended is None]
+    read = as_of((region.read for region in status.regions), status.at)
     parts = [
         f"<h1>{_text(status.prefix)} · {_time(status.at)}</h1>",
         _said(status, found, level),
@@ -26,7 +27,8 @@ def page(status: Status) -> str:
         "</div></div>",
         f"<h2>Open runs</h2>{''.join(_run(run, status.at) for run in runs)}" if runs else "",
         _links(status, judged) if status.links else "",
-        f"<footer>As of {_time(status.at)}. Written by <code>replicator status</code>; it does not refresh itself.</footer>",
+        f"<footer>As of {_time(status.at)}{read}. Written by <code>replicator status</code>; "
+        "it does not refresh itself.</footer>",
     ]
     return document(plain(title), parts)
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from replicator.ops.status.judgement import Concern, Judgement, Level, headline, level_of, worst
 from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Status
-from replicator.ops.status.words import ago, moment, number, plain, span
+from replicator.ops.status.words import ago, as_of, moment, number, plain, span
 
 _STYLES = {Level.WELL: "green", Level.WATCH: "yellow", Level.ACT: "bold red"}
 _MARKS = {Level.WELL: "✓", Level.WATCH: "!", Level.ACT: "✗"}
@@ -31,7 +31,7 @@ def _headline(status: Status, found: list[Concern]) -> RenderableType:
     level = worst(found)
     first = Text.assemble(
         (f"{_MARKS[level]} {headline(status, found)}", _STYLES[level]),
-        (f"   {plain(status.prefix)}, {moment(status.at)}", "dim"),
+        (f"   {plain(status.prefix)}, {moment(status.at)}{_as_of(status)}", "dim"),
     )
     rest = Table.grid(padding=(0, 1, 0, 0))
     for concern in found[:_LISTED]:
@@ -41,6 +41,10 @@ def _headline(status: Status, found: list[Concern]) -> RenderableType:
     if len(found) > _LISTED:
         rest.add_row(Text("  …"), Text(f"and {len(found) - _LISTED} more, marked below", "dim"))
     return Group(first, rest) if found else first
+
+
+def _as_of(status: Status) -> str:
+    return as_of((region.read for region in status.regions), status.at)
 
 
 def _table(*columns: tuple[str, str]) -> Table:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from replicator.domain.clock import time_of
 
 UNKNOWN = "?"
+_OLD_MS = 10_000
 
 
 def number(value: int | None) -> str:
@@ -30,6 +33,13 @@ def span(seconds: float | None) -> str:
 def ago(then: int, now: int) -> str:
     """Format how long `then` is before `now` (both in milliseconds since the epoch); a dash if it never was."""
     return "–" if not then else f"{span((now - then) / 1000)} ago"
+
+
+def as_of(read: Iterable[int], now: int) -> str:
+    """Say how old the oldest of these readings is, once it is some seconds old: `, lanes read 3 min ago`. All in
+    milliseconds since the epoch."""
+    oldest = min((each for each in read if each), default=now)
+    return f", lanes read {ago(oldest, now)}" if now - oldest >= _OLD_MS else ""
 
 
 def moment(at: int) -> str:

@@ -373,7 +373,7 @@ locals {
     ], local.may_append, local.protect)
     reader = [local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views]
     operator = [
-      local.can.read_stream, local.can.read_all_events, local.can.restore_events, local.can.rule_control, local.can.check_control,
+      local.can.read_all_events, local.can.restore_events, local.can.rule_control, local.can.check_control,
       local.can.describe_tables, local.can.measure_queues,
     ]
     consumer = [local.can.read_external]

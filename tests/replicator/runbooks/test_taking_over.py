@@ -149,8 +149,7 @@ def test_a_fork_between_others_does_not_stand_in_the_way() -> None:
     load(false, streams=2)
     wrong = false.store(WEST).append("user/0", NewEvent("false", {}), NewEvent("false", {}))
     for event in wrong:
-        memories.tables[SOUTH]._lanes[lane][event.sequence] = event
-        memories.tables[SOUTH]._note([event], "MODIFY")
+        memories.tables[SOUTH].alter(event)
     Bootstrap(memories.system(), EAST, force=True).run()
     assert [e.type for e in memories.tables[EAST].read(lane, 5)] == ["true"]
     assert [e.type for e in memories.tables[SOUTH].read(lane, 5)] == ["false", "false"]

@@ -71,7 +71,9 @@ def raising(function: Callable[..., Any], error: Exception, when: Callable[..., 
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("scope", ["role", "roles", "runs", f"quarantine#{WEST}", f"backlog#{WEST}>{SOUTH}", "ledger"])
+@pytest.mark.parametrize(
+    "scope", ["role", "roles", "runs", f"quarantine#{WEST}", f"backlog#{WEST}>{SOUTH}", "heads#0", "suspects"]
+)
 def test_a_region_whose_control_state_fails_anywhere_is_down_with_the_reason(scope: str, error: Exception) -> None:
     memories = behind()
     control = memories.controls[WEST]
@@ -83,14 +85,12 @@ def test_a_region_whose_control_state_fails_anywhere_is_down_with_the_reason(sco
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("verb", ["index", "get", "identity", "_connect", "load", "probe"])
-def test_a_region_whose_tables_or_stream_fail_anywhere_is_down_with_the_reason(verb: str, error: Exception) -> None:
+@pytest.mark.parametrize("verb", ["index", "get", "read", "identity", "probe"])
+def test_a_region_whose_tables_fail_anywhere_is_down_with_the_reason(verb: str, error: Exception) -> None:
     memories = behind()
     system = memories.system()
     place = system.at(WEST)
-    holder: Any = place.keeper if verb in ("_connect", "load") else place if verb == "probe" else place.storage
-    if verb == "index":
-        memories.tables[WEST].records.clear()  # so that it is read from the table
+    holder: Any = place if verb == "probe" else place.storage
     setattr(holder, verb, raising(getattr(holder, verb), error, lambda *_: True))
     status = gather(system, "meridian")
     is_cut_off(status, WEST)
@@ -143,24 +143,18 @@ def hanging(function: Callable[..., Any], gate: threading.Event, when: Callable[
     return slow
 
 
-@pytest.mark.parametrize("verb", ["poll", "role", "load", "get"])
+@pytest.mark.parametrize("verb", ["role", "index", "read", "get"])
 def test_a_region_that_hangs_is_down_in_bounded_time_and_leaves_no_threads_behind(verb: str, gate: threading.Event) -> None:
     memories = behind()
     system = memories.system()
     place = system.at(WEST)
     match verb:
-        case "poll":
-            changes = place.keeper._connect()
-            changes.poll = hanging(changes.poll, gate, lambda: True)  # type: ignore[method-assign]
-            place.keeper._connect = lambda: changes
         case "role":
             control = memories.controls[WEST]
             control.get = hanging(control.get, gate, lambda scope, *_: scope == "role")  # type: ignore[method-assign]
-        case "load":
-            place.keeper.load = hanging(place.keeper.load, gate, lambda *_: True)  # type: ignore[method-assign]
         case _:
             table: Any = place.storage
-            table.get = hanging(table.get, gate, lambda *_: True)
+            setattr(table, verb, hanging(getattr(table, verb), gate, lambda *_: True))
     before = threading.active_count()
     threads = []
     for _ in range(4):
@@ -179,7 +173,6 @@ def test_a_first_ledger_that_takes_its_time_is_waited_for_as_long_as_it_grows() 
     load(memories, 40, 1)
     memories.copy_all()
     table = memories.tables[WEST]
-    table.records.clear()
     reading = table.read
 
     def slowly(*args: Any, **named: Any) -> Any:
@@ -201,7 +194,6 @@ from replicator.ops.status.gather import gather
 memories = Memories()
 load(memories, 20, 1)
 memories.copy_all()
-memories.tables[WEST].records.clear()
 memories.tables[WEST].read = lambda *_, **__: threading.Event().wait()
 print([each.up for each in gather(memories.system(), "m", seconds=0.5).regions])
 """
@@ -216,3 +208,34 @@ def test_a_system_of_which_nobody_answers_is_shown_too() -> None:
     status = gather(memories.system(), "meridian")
     assert not any(each.up for each in status.regions)
     assert len(status.links) == 6
+
+
+def test_lanes_are_read_in_all_regions_together_and_no_more_often_than_they_rest() -> None:
+    memories = world()
+    system = memories.system()
+    clock = [0.0]
+    for name in REGIONS:
+        keeper = system.at(name).keeper
+        keeper._monotonic, keeper._seconds = lambda: clock[0], 0.0
+
+    def shown() -> tuple[list[int], dict[tuple[str, str], int | None]]:
+        status = gather(system, "meridian")
+        return [each.events for each in status.regions], {k: link.behind_events for k, link in links(status).items()}
+
+    def appended() -> None:
+        memories.now += 60
+        for name in REGIONS:
+            memories.store(name).append("user/0", NewEvent("late", {}))
+        memories.copy_all()
+
+    none_behind = dict.fromkeys(links(gather(system, "meridian")), 0)
+    for name in REGIONS:
+        system.at(name).keeper._seconds = 30.0  # so many lanes there are
+    appended()
+    assert shown() == ([18] * 3, none_behind), "as of the last reading"
+    assert {each.read for each in gather(system, "meridian").regions} == {memories.wall() - 60_000}
+    clock[0] += 300.0
+    assert shown() == ([21] * 3, none_behind)
+    appended()
+    system.at(WEST).keeper._forget()  # it did not answer, and does again
+    assert shown() == ([24] * 3, none_behind), "no link is behind by what was written between two readings"

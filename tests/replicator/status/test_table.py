@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from replicator.ops.status import LinkStatus, RegionStatus, RunStatus, Status
+from replicator.ops.status.page import page
 from replicator.ops.status.table import show
 from tests.replicator.status.scenes import NOW, SCENES, all_well, one_down, rebuilding
 
@@ -140,3 +141,12 @@ def test_a_region_that_takes_no_writes_is_to_be_watched(role: str, said: str) ->
 def test_a_region_that_refuses_events_says_so_once() -> None:
     lines = shown(rebuilding())
     assert sum("quarantine" in line for line in lines[:8]) == 1
+
+
+def test_lanes_that_were_read_a_while_ago_say_so() -> None:
+    well = all_well()
+    old = replace(well, regions=tuple(replace(each, read=NOW - 185_000) for each in well.regions))
+    assert "lanes read 3 min ago" in shown(old)[0]
+    assert "lanes read 3 min ago" in page(old)
+    fresh = replace(well, regions=tuple(replace(each, read=NOW - 2_000) for each in well.regions))
+    assert "lanes read" not in shown(fresh)[0] + page(fresh) + page(well)
