@@ -36,9 +36,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         lanes = _fill(bench, settings)
         first, again = _verified(settings, len(lanes)), _verified(settings, len(lanes))
         whole = _reading(settings, lanes[:SAMPLE]) * len(lanes) / SAMPLE
-        note = (
-            f"a read a lane: {first:,.0f} units without a ledger, {again:,.0f} with one. {PER_LANE} events a lane"
-        )
+        note = f"a read a lane: {first:,.0f} units without a ledger, {again:,.0f} with one. {PER_LANE} events a lane"
         yield Row(task, count=Pair(again, whole), note=note)
 
 

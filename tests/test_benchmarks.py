@@ -159,7 +159,7 @@ def test_what_was_not_measured_is_no_goal_met() -> None:
     [
         (at_most(Of.CPU, 0.45), "CPU <= 0.45x", 0.45, 0.46),
         (at_least(Of.RATE, 12), "rate >= 12x", 12.0, 11.9),
-        (at_most(Of.COUNT, 0.02), "count <= 0.2x", 0.02, 0.03),
+        (at_most(Of.COUNT, 0.02), "count <= 2%", 0.02, 0.03),
     ],
 )
 def test_a_goal_reads_as_it_judges(goal: Goal, text: str, good: float, bad: float) -> None:
