@@ -19,7 +19,7 @@ from projectors.engine.memory_sink import MemorySink
 from replicator.aws import redrive
 from replicator.aws.dynamodb_streams import DynamoStreamReader
 from replicator.aws.redrive import Redrive
-from replicator.aws.shard_reader import Shard
+from replicator.aws.shards import Shard
 from replicator.aws.sqs import QueueBacklog
 from replicator.control.backlog import TableBacklog
 from replicator.domain.clock import ZERO, HybridLogicalClock

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from replicator.aws import clients
 from replicator.aws.dynamodb_api import Wire
-from replicator.aws.shard_reader import Shard, ShardReader
+from replicator.aws.shard_reader import ShardReader
+from replicator.aws.shards import Shard
 from replicator.aws.succession import NO_STREAM, Source, Succession
 from replicator.control.checkpoints import Checkpoints
 from replicator.control.leases import Leases

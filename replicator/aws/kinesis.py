@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replicator.aws import clients
-from replicator.aws.shard_reader import Shard, ShardReader
+from replicator.aws.shard_reader import ShardReader
+from replicator.aws.shards import Shard
 from replicator.aws.succession import Source, Succession
 from replicator.control.checkpoints import Checkpoints
 from replicator.domain.errors import InvalidConfig, RegionRefuses

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from replicator.aws import shard_reader
 from replicator.aws.dynamodb_streams import DynamoStreamReader
+from replicator.aws.shard_reader import ShardReader
+from replicator.aws.shards import Shards
+from replicator.aws.shards_shared import ShardsShared
 from replicator.aws.succession import Source, Succession
 from replicator.control.checkpoints import Checkpoints
 from replicator.control.control_storage import Value
@@ -156,8 +158,8 @@ class Worker:
     @property
     def held(self) -> set[str]:
         """The shards that it would read now."""
-        shards = self.reader._shards.items()
-        return {name for name, shard in shards if not shard.finished and self.reader._holds(name, shard)}
+        shards, holds = self.reader._shards.known.items(), self.reader._custody.holds
+        return {name for name, shard in shards if not shard.finished and holds(name, shard)}
 
 
 def world(shards: int = 4, records: int = 3) -> World:
@@ -741,14 +743,14 @@ def _unconditional(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def _from_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    begin = shard_reader.ShardReader._begin
+    begin = ShardsShared._begin
     remembered: dict[tuple[str, str], str] = {}
 
-    def resume(self: Any, leases: Leases, name: str, held: Held) -> None:
-        begin(self, leases, name, held)
-        self._shards[name].position = remembered.get((leases.owner, name), held.value["position"])
+    def resume(self: Any, name: str, held: Held) -> None:
+        begin(self, name, held)
+        self._shards.known[name].position = remembered.get((self._leases.owner, name), held.value["position"])
 
-    read = shard_reader.ShardReader._read
+    read = ShardReader._read
 
     def noted(self: Any, name: str, shard: Any) -> Batch | None:
         batch = read(self, name, shard)
@@ -756,8 +758,8 @@ def _from_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             remembered[self.leases.owner, name] = batch.position
         return batch
 
-    monkeypatch.setattr(shard_reader.ShardReader, "_begin", resume)
-    monkeypatch.setattr(shard_reader.ShardReader, "_read", noted)
+    monkeypatch.setattr(ShardsShared, "_begin", resume)
+    monkeypatch.setattr(ShardReader, "_read", noted)
     yield
 
 
@@ -769,7 +771,7 @@ def _child_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         look(self, stream, dict.fromkeys(parents, ()), *more)
 
     monkeypatch.setattr(Leases, "look", orphans)
-    monkeypatch.setattr(shard_reader.ShardReader, "_parents_finished", lambda self, shard: True)
+    monkeypatch.setattr(Shards, "parents_finished", lambda self, shard: True)
     yield
 
 

@@ -171,4 +171,4 @@ def test_all_pages_of_the_list_of_shards_are_read() -> None:
         bench.kinesis.split(name)
         bench.put(name)
     assert bench.read(polls=30)[0] == "a"
-    assert set(bench.reader._shards) == set(bench.kinesis.shards)
+    assert set(bench.reader._shards.known) == set(bench.kinesis.shards)
