@@ -50,7 +50,7 @@ class MemoryControl:
         with self._lock:
             held = {scope: dict(self._scopes.get(scope, {})) for scope in scopes}
         values = {text: json.loads(text) for text in {text for texts in held.values() for text in texts.values()}}
-        return {scope: {key: dict(values[text]) for key, text in sorted(texts.items())} for scope, texts in held.items()}
+        return {scope: {key: values[text] for key, text in sorted(texts.items())} for scope, texts in held.items()}
 
     def get_all(self, scope: str, limit: int | None = None, after: str = "") -> Iterator[tuple[str, Value]]:
         with self._lock:

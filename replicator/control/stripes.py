@@ -13,8 +13,9 @@ from functools import cache
 
 from replicator.control.control_storage import ControlStorage, Guard, Value, tries
 
-_PARTITION_KEYS, _SORT_KEYS = 16, 16
-COUNT = _PARTITION_KEYS * _SORT_KEYS
+_PARTITION_KEYS = 16
+_KEYS = tuple(f"{key:x}" for key in range(16))
+COUNT = _PARTITION_KEYS * len(_KEYS)
 
 
 @cache
@@ -34,16 +35,17 @@ class Stripes:
 
     def guard(self, number: int, value: Value) -> Guard:
         """Return the condition check that holds while the stripe of this number has this value."""
-        part, key = divmod(number % COUNT, _SORT_KEYS)
-        return Guard(self.scopes[part], f"{key:x}", value)
+        part, key = divmod(number % COUNT, len(_KEYS))
+        return Guard(self.scopes[part], _KEYS[key], value)
 
     def set(self, control: ControlStorage, value: Value, older: Callable[[Value], bool], what: str) -> None:
         """Make every stripe have this value, except those with one that is not `older`. Raises RegionUnavailable."""
-        guards = [self.guard(number, value) for number in range(COUNT)]
         for _ in tries(what):
             held = control.get_scopes(self.scopes)
-            found = {(guard.scope, guard.key): held[guard.scope].get(guard.key) for guard in guards}
-            stale = {place: before for place, before in found.items() if before is None or older(before)}
+            found = {(scope, key): held[scope].get(key) for scope in self.scopes for key in _KEYS}
+            stale = {
+                place: before for place, before in found.items() if before is None or (before != value and older(before))
+            }
             if not stale:
                 return
             control.swap_each({place: (before, value) for place, before in stale.items()})
