@@ -117,7 +117,7 @@ class Keeper:
 
     def _refresh(self, tell: Callable[[int], None], consistent: bool) -> None:
         now, table = self._wall(), self._storage.identity()
-        if table != self._table or now - self.read_at > _FORGET_MS:
+        if table != self._table or not 0 <= now - self.read_at <= _FORGET_MS:
             self._forget()
             self._load(table)
         self.read_at = now
