@@ -102,5 +102,5 @@ class Operator:
 
         wall: Callable[[], int] = lambda: int(world.now * 1000)  # noqa: E731
         regions = tuple(world.regions)
-        keeper = Keeper(name, regions, table, control, KeeperOptions(wall, lambda: world.now, 1))
+        keeper = Keeper(name, regions, table, control, KeeperOptions(wall, lambda: world.now, 1, 1))
         return Place(name, table, control, keeper, control.identity)

@@ -20,6 +20,7 @@ from replicator.aws.sqs import QueueBacklog
 from replicator.control.backlog import VIEWS
 from replicator.control.control_storage import ControlStorage, Value
 from replicator.control.pointers import Spans, join
+from replicator.control.suspects import Suspects
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.names import LaneId
 from replicator.eventstore.storage import LaneStorage
@@ -132,6 +133,7 @@ class Redrive:
                     events, refused = read_records([record])
                     parts += [{event.lane: (event.sequence, event.sequence)} for event in events]
                     parts += [{r.lane: (r.sequence, r.sequence)} for r in refused if r.lane and r.sequence]
+                    Suspects(self.control).add({r.lane for r in refused if r.lane}, self.wall())
                     if int(position(record)) == last:
                         return join(parts)
                 empty += not page["Records"]

@@ -30,7 +30,7 @@ from replicator.aws.succession import Source, Succession
 from replicator.control.checkpoints import Checkpoints
 from replicator.control.leases import Leases
 from replicator.domain.errors import RegionRefuses, RegionUnavailable
-from replicator.replication.batch_reader import AGAIN, FAILED, WAITING, Batch
+from replicator.replication.batch_reader import Batch
 from replicator.runtime.settings import Settings
 
 log = structlog.get_logger()
@@ -53,8 +53,6 @@ class ShardReader(ABC):
     checkpoints: Checkpoints
     settings: Settings
     monotonic: Callable[[], float] = time.monotonic
-    unread: dict[str, str] = field(default_factory=dict)
-    """Open shards that the last poll did not read, and the reasons: the poll returned none of their records."""
     succession: Succession = field(default_factory=Succession)
     """Finds the stream to read now."""
     leases: Leases | None = None
@@ -90,13 +88,12 @@ class ShardReader(ABC):
         """Return the record's position in its shard."""
 
     def poll(self) -> list[Batch]:
-        """Return new records of every open shard, at most one batch per shard; `unread` names the shards that were not read.
+        """Return new records of every open shard, at most one batch per shard.
 
         Raises RegionUnavailable when a shard failed and no other one returned anything, or when there is no stream now.
         """
         now = self.monotonic()
         self._shards.note_mark()
-        self.unread = {}
         try:
             if self._looked is None or now - self._looked >= _LOOK_FOR_SHARDS_SECONDS:
                 self._look()
@@ -106,16 +103,12 @@ class ShardReader(ABC):
         batches: list[Batch] = []
         failure: RegionUnavailable | None = None
         for name, shard in list(self._shards.known.items()):
-            if shard.finished or not self._custody.holds(name, shard):
-                continue
-            if not self._shards.parents_finished(shard):
-                self.unread[name] = WAITING
+            if shard.finished or not self._custody.holds(name, shard) or not self._shards.parents_finished(shard):
                 continue
             try:
                 batch = self._read(name, shard)
             except RegionUnavailable as error:  # this shard is read again later; batches of others must not be lost
                 failure = error
-                self.unread[name] = FAILED
                 continue
             if batch is not None:
                 shard.idle, shard.handed = False, (batch.position, batch.closed)
@@ -174,7 +167,7 @@ class ShardReader(ABC):
         if shard.iterator is None:
             old = began - shard.since >= _SURE_SECONDS or self._shards.told - shard.floor >= _SURE_SECONDS
             shard.trimmed |= shard.vanished or (shard.position is None and old)
-        if shard.trimmed and not self._compares(name, shard, claim=shard.vanished):
+        if shard.trimmed and not self._compares(shard, claim=shard.vanished):
             return None
         if shard.vanished:
             return self._ended(name, shard)
@@ -194,7 +187,7 @@ class ShardReader(ABC):
                 log.warning("stream.trimmed", shard=name, after=shard.resumed)
                 shard.trimmed = True
             shard.resumed = None
-        if shard.trimmed and not self._compares(name, shard):
+        if shard.trimmed and not self._compares(shard):
             shard.iterator = None  # the same page, later
             return None
         shard.pages += 1
@@ -213,13 +206,11 @@ class ShardReader(ABC):
             self._shards.owed[name] = self._shards.told
         return Batch(name, tuple(records), shard.position, shard.finished, trimmed, self.stream_arn, shard.term)
 
-    def _compares(self, name: str, shard: Shard, claim: bool = True) -> bool:
+    def _compares(self, shard: Shard, claim: bool = True) -> bool:
         """Return whether a shard that has lost records goes on now, and settle whether its batch asks for a comparison of
         all lanes. Another worker may be at one, which is waited for. Claim a comparison only with the batch at hand."""
         answer = self._custody.compares(shard, claim)
-        if answer is None:
-            self.unread[name] = WAITING
-        elif not answer:
+        if answer is False:
             shard.trimmed = False
         return answer is not None
 
@@ -232,7 +223,6 @@ class ShardReader(ABC):
 
     def _failed(self, name: str, shard: Shard, error: RegionRefuses) -> Batch | None:
         code = error.code
-        self.unread[name] = AGAIN
         if code == "ExpiredIteratorException":
             shard.iterator = None  # the next poll requests one from the last position
             return None
@@ -241,7 +231,7 @@ class ShardReader(ABC):
             raise error
         log.warning("stream.trimmed", shard=name, code=code)
         shard.position, shard.iterator, shard.resumed, shard.trimmed = None, None, None, True
-        if code != clients.NO_SUCH_TABLE or not self._compares(name, shard):
+        if code != clients.NO_SUCH_TABLE or not self._compares(shard):
             return None
         return self._ended(name, shard)
 

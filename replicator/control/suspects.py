@@ -4,14 +4,16 @@ of regions reads such a lane from its first event: docs/decisions/0038."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from replicator.control.control_storage import ControlStorage, Value, fitting
 from replicator.domain.errors import InvalidName
 from replicator.domain.names import LaneId
 
 _SCOPE = "suspects"
-_KEEP_MS = 24 * 3600 * 1000
-"""Milliseconds for which a note stays, whatever a comparison finds: others that hold an earlier summary must see it, too."""
+
+Notes = Mapping[LaneId, tuple[str, Value]]
+"""Suspect lanes, with the key and the value of each note."""
 
 
 class Suspects:
@@ -26,18 +28,15 @@ class Suspects:
         if notes:
             self._control.put(_SCOPE, notes)
 
-    def notes(self) -> dict[LaneId, Value]:
-        """Return the suspect lanes with their notes, which `clear` takes."""
-        found: dict[LaneId, Value] = {}
-        for _, note in self._control.get_all(_SCOPE):
-            try:
-                found[LaneId.from_key(note["lane"])] = note
-            except InvalidName:
-                continue
+    def notes(self) -> Notes:
+        """Return the suspect lanes with their notes, which `clear` takes. What is no note is left out."""
+        found: dict[LaneId, tuple[str, Value]] = {}
+        for key, note in self._control.get_all(_SCOPE):
+            with suppress(InvalidName, KeyError, TypeError):
+                found[LaneId.from_key(note["lane"])] = key, note
         return found
 
-    def clear(self, notes: Mapping[LaneId, Value], now: int) -> None:
-        """Remove the notes of lanes that are intact, unless they are recent or were renewed meanwhile."""
-        old = {fitting(lane.key): note for lane, note in notes.items() if now - note["at"] > _KEEP_MS}
-        if old:
-            self._control.delete(_SCOPE, old)
+    def clear(self, notes: Notes) -> None:
+        """Remove the notes of lanes that are whole, unless they were renewed meanwhile."""
+        if notes:
+            self._control.delete(_SCOPE, dict(notes.values()))

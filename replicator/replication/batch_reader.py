@@ -6,9 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-FAILED, AGAIN, WAITING = "does not answer", "is to be read again", "waits for its parent"
-"""Reasons why a poll did not read a shard: it failed or was throttled, its iterator expired, or its parents come first."""
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -19,6 +19,7 @@ from replicator.connect import connect_redrive, connect_store
 from replicator.control.backlog import VIEWS
 from replicator.control.memory_control import MemoryControl
 from replicator.control.pointers import Pointers, Spans, join
+from replicator.control.suspects import Suspects
 from replicator.domain.clock import Hlc
 from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import GENESIS, Event, NewEvent, seal
@@ -245,6 +246,7 @@ def test_a_record_that_is_no_event_still_names_its_lane(name: str) -> None:
     bench = Bench(Shard([[record(HOMER, 2, 10, name, NewImage=None), record(MARGE, 1, 60)]]))
     assert bench.redrive.redrive([message()]) == ALL_IS_WELL
     assert bench.waiting() == {peer: {HOMER: (2, 2), MARGE: (1, 1)} for peer in (WEST, SOUTH)}
+    assert list(Suspects(bench.control).notes()) == [HOMER], "a comparison of regions looks at it"
 
 
 @pytest.mark.parametrize("key", ["9" * 17, "0" * 16, "seven", "", "0" * 1024])

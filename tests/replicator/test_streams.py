@@ -24,7 +24,7 @@ from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
 from replicator.eventstore.appender import Write
 from replicator.eventstore.event_items import from_item
-from replicator.replication.batch_reader import AGAIN, FAILED, WAITING, Batch
+from replicator.replication.batch_reader import Batch
 from replicator.runtime.settings import Settings
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/meridian-events/stream/1"
@@ -427,22 +427,18 @@ def test_checkpoints_of_a_table_made_anew_do_not_count() -> None:
     assert bench.trimmed == 1
 
 
-def test_the_shards_that_a_poll_did_not_read_are_said() -> None:
+def test_a_shard_that_fails_holds_up_no_other_and_is_said_when_it_is_alone() -> None:
     fake = FakeStreams({"a": Shard([1, 2, 3]), "b": Shard([4]), "c": Shard([9], parent="b")})
     bench = Bench(fake)
     fake.failures["a"] = ["ProvisionedThroughputExceededException"]
     assert bench.read(polls=1) == [4]
-    assert bench.reader.unread == {"a": FAILED, "c": WAITING}
     fake.failures["b"] = ["ExpiredIteratorException"]
     assert bench.read(polls=1) == [1, 2]
-    assert bench.reader.unread == {"b": AGAIN, "c": WAITING}
     fake.shards["b"].closed = True
     assert bench.read(polls=3) == [3, 9]
-    assert bench.reader.unread == {}
     fake.failures["a"] = ["InternalServerError"]
     with pytest.raises(RegionUnavailable):
         bench.reader.poll()
-    assert bench.reader.unread == {"a": FAILED}
 
 
 @pytest.mark.emulator
@@ -468,7 +464,6 @@ def test_every_append_comes_once_in_lane_order_and_after_a_restart_only_what_was
     later = store.append("u/0", *[NewEvent("later", {})] * 3)
     assert drain(reader, commit=False) == list(later)
     assert math.isfinite(reader._shards.told), "the service says what time it is"
-    assert reader.unread == {}
     restarted = DynamoStreamReader.connect(settings, Checkpoints(control, "replicator"))
     assert drain(restarted, commit=True) == list(later)
     assert drain(DynamoStreamReader.connect(settings, Checkpoints(control, "replicator")), commit=True) == []

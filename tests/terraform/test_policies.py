@@ -207,6 +207,10 @@ def test_nobody_else_adds_events_and_nobody_elsewhere(plan: Plan, role: str, reg
     assert plan.decide(role, "dynamodb:PartiQLInsert", events(region), [f"{OWN}#user#homer"]) == "ImplicitDeny"
 
 
+def test_an_operator_is_no_third_reader_of_the_stream(plan: Plan) -> None:
+    assert plan.decide("operator", "dynamodb:GetRecords", f"{events(OWN)}/stream/2026") == "ImplicitDeny"
+
+
 @pytest.mark.parametrize("keys", [f"{OWN}#user#homer", f"{PEER}#user#homer", f"{STRANGER}#user#homer"])
 def test_an_operator_brings_back_events_of_any_region(plan: Plan, keys: str) -> None:
     assert plan.decide("operator", "dynamodb:PartiQLInsert", events(OWN), [keys]) == "Allow"
@@ -380,8 +384,6 @@ NEEDS = {
         *((f"dynamodb:{action}", events(OWN)) for action in ("GetItem", "BatchGetItem", "Query", "Scan")),
         *((f"dynamodb:{action}", lanes()) for action in ("Query", "Scan")),
         *(("dynamodb:DescribeTable", table(name)) for name in ("events", "control")),
-        *((f"dynamodb:{action}", f"{events(OWN)}/stream/2026") for action in ("GetRecords", "GetShardIterator")),
-        *((f"dynamodb:{action}", f"{events(OWN)}/stream/2026") for action in ("DescribeStream", "ListStreams")),
         *((f"dynamodb:{action}", table("control")) for action in ("Query", "BatchWriteItem", "ConditionCheckItem")),
         *((f"dynamodb:PartiQL{verb}", table("control")) for verb in ("Insert", "Update", "Delete", "Select")),
         *((f"sqs:{action}", queue("backlog-eu-west-1")) for action in ("GetQueueUrl", "GetQueueAttributes")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from replicator.domain.errors import DamagedEvent
@@ -10,11 +11,13 @@ from replicator.domain.names import LaneId
 from replicator.eventstore.storage import LaneStorage
 
 
-def walk(storage: LaneStorage, lane: LaneId) -> tuple[Head, str]:
-    """Return the head up to which the lane is intact, and the defect behind it (empty: none). Recomputes every digest."""
+def walk(storage: LaneStorage, lane: LaneId, tick: Callable[[], None] = lambda: None) -> tuple[Head, str]:
+    """Return the head up to which the lane is intact, and the defect behind it (empty: none). Recomputes every digest, and
+    calls `tick` for each event."""
     head = NO_EVENTS
     try:
         for event in storage.read(lane):
+            tick()
             if event.sequence != head.sequence + 1:
                 return head, f"event {head.sequence + 1} is missing: the next one is {event.sequence}"
             if event.prev != head.digest:

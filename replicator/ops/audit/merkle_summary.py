@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from replicator.domain.event import Event, Head
+from replicator.domain.event import Head
 from replicator.domain.names import LaneId
 
 RANGES = 1024
@@ -34,10 +34,6 @@ class Entry:
     digest: str
     ms: int
     suspect: bool = False
-
-    @classmethod
-    def of(cls, event: Event) -> Entry:
-        return cls(event.sequence, short(event.digest), event.hlc.ms)
 
     @classmethod
     def at(cls, head: Head) -> Entry:

@@ -76,6 +76,7 @@ class Failover(Runbook):
         return {"done": self.steering.away(self.source, self.target)}
 
     def _level(self, going: Going) -> Found:
+        self.system.sleep(parts.QUIET_SECONDS)  # the index may show lanes that were begun last a moment later
         up = {region: place for region, place in self.system.answering().items() if region != self.source}
         mended = Mender(up, self.system.sleep, self.system.monotonic).mend(of=self.source)
         return {"copied": mended.copied, "refused": mended.refused, "left": mended.left}

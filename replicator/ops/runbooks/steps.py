@@ -28,6 +28,8 @@ Spans = dict[str, tuple[int, int]]
 
 _PARALLEL = 16
 _PART = 250
+QUIET_SECONDS = 1.0
+"""Seconds after which the index of lanes is taken to show what was begun before."""
 """Number of lanes in an item: their keys have up to 1,100 bytes, an item up to 400 KB."""
 
 

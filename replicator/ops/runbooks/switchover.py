@@ -14,7 +14,6 @@ from replicator.ops.runbooks.summary import Summary
 from replicator.ops.steering.port import Steering
 from replicator.ops.system import Place, System
 
-_QUIET_SECONDS = 1.0
 _QUIET_TRIES = 5
 _READ_BEFORE = 20_000
 """Maximum number of lanes whose heads are read from the tables before writers are steered, and not only after."""
@@ -76,7 +75,7 @@ class Switchover(Runbook):
         # Live replication is usually ahead, so there is nothing left to copy.
         found = bring_up.bring_up(self.system, places, going.tell, of=self.source)
         for _ in range(_QUIET_TRIES):
-            self.system.sleep(_QUIET_SECONDS)  # the last writes may take a moment to show in the table's stream
+            self.system.sleep(parts.QUIET_SECONDS)  # the index may show lanes that were begun last a moment later
             again = bring_up.bring_up(self.system, places, going.tell, of=self.source)
             if not sum(again["copied"].values()):
                 break
@@ -96,7 +95,7 @@ class Switchover(Runbook):
         return {"done": self.steering.away(self.source, self.target)}
 
     def _prove(self, going: Going) -> Found:
-        """Prove by the heads of all lanes in the tables themselves, not by the streams' records so far."""
+        """Prove by the heads of all lanes in the tables themselves, whatever their summaries say."""
         places = self._both()
         source, target = places[self.source], places[self.target]
         ends = parts.noted_ends(going.control, going.run)
@@ -108,7 +107,7 @@ class Switchover(Runbook):
             if not behind:
                 break
             going.tell(f"{len(behind):,} lanes got events after the fence was closed; they are copied")
-            self.system.sleep(_QUIET_SECONDS)
+            self.system.sleep(parts.QUIET_SECONDS)
             bring_up.bring_up(self.system, places, going.tell, of=self.source)
         if behind:
             raise Stopped(

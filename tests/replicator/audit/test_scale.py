@@ -56,7 +56,7 @@ def verified(settings: Settings) -> tuple[Comparison, float, float]:
     meter = Meter()
     system = System.connect(settings, meter)
     began = time.monotonic()
-    found = compare(system.places, system.sleep, wait=0.5)
+    found = compare(system.places, system.sleep, wait=0.5, consistent=False)
     return found, meter.units, time.monotonic() - began
 
 
@@ -71,7 +71,7 @@ def reading(settings: Settings) -> float:
 
 
 @pytest.mark.soak
-def test_equal_regions_are_compared_by_a_read_a_lane(capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_regions_are_compared_by_two_reads_a_lane(capsys: pytest.CaptureFixture[str]) -> None:
     with World([EAST, WEST], options=WorldOptions(workers=False, read_timeout=60)) as world:
         settings = world.settings(EAST)
         clients: list[Any] = [aws.dynamodb(world.settings(region), region) for region in (EAST, WEST)]
@@ -93,7 +93,7 @@ def test_equal_regions_are_compared_by_a_read_a_lane(capsys: pytest.CaptureFixtu
                 f"Without a ledger {first_units:,.0f} ({first_units / whole:.2%}), {first_seconds:.1f} s; "
                 f"then {units:,.0f} ({units / whole:.3%}), {seconds:.1f} s"
             )
-        assert max(first_units, units) <= 2 * LANES + 100
+        assert max(first_units, units) <= 2 * LANES + 200
         assert max(first_units, units) < 0.2 * whole
 
         west = clients[1]

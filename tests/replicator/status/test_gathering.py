@@ -176,7 +176,7 @@ def test_a_first_ledger_that_takes_its_time_is_waited_for_as_long_as_it_grows() 
     reading = table.read
 
     def slowly(*args: Any, **named: Any) -> Any:
-        time.sleep(0.2)
+        time.sleep(0.9)
         return reading(*args, **named)
 
     table.read = slowly  # type: ignore[method-assign]
