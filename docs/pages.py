@@ -85,6 +85,7 @@ VARIABLES = {
     "MERIDIAN_FENCE_CHECKED": "Stream types whose appends check the fence in their transaction, by commas; `*`: all.",
     "MERIDIAN_FENCE_LEASE": "Seconds within which all other appends learn that the region is fenced.",
     "MERIDIAN_SHARD_LEASE": "Seconds after which the shards of a worker that is not heard of are taken over.",
+    "MERIDIAN_HEARTBEAT": "Seconds from one heartbeat event of a region's workers to the next, 1 to 3600. 0: none.",
     "MERIDIAN_PROJECTIONS": "Projections, `module:Class`, separated by commas.",
     "MERIDIAN_SINKS": "Addresses of sinks, separated by white space. The first is what readers see.",
     "MERIDIAN_STEERING": "How runbooks move writers: a file, Route 53 or ARC ([steering](steering.md)).",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from replicator.fencing.adoption import Adopter
     from replicator.fencing.check_in import Heard
     from replicator.fencing.fence import Fence
+    from replicator.replication.heartbeat import Heartbeat
     from replicator.replication.invocation import Outbound
     from replicator.replication.link import Link
     from replicator.replication.worker import Replicator
@@ -178,7 +179,7 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
     from replicator.control.backlog import TableBacklog
     from replicator.control.checkpoints import Checkpoints
     from replicator.replication.refusals import Refusals
-    from replicator.replication.worker import READER, LinkThread, Replicator
+    from replicator.replication.worker import READER, Job, LinkThread, Replicator
     from replicator.runtime.metrics import log_metrics
 
     report, control = emit or log_metrics, DynamoControl(settings)
@@ -194,9 +195,22 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
 
     links = [link(peer) for peer in settings.peers]
     refusals = Refusals.connect(settings, control, report)
-    return Replicator(
-        settings.region, reader, home, links, refusals, settings.poll_interval, connect_adopter(settings, home)
-    )
+    jobs: dict[str, Job] = {"adopt": connect_adopter(settings, home).run}
+    if settings.heartbeat:
+        mine = leases.chore("heartbeat")
+        jobs["heartbeat"] = replace(connect_heartbeat(settings, report), every=settings.heartbeat, mine=mine).run
+    return Replicator(settings.region, reader, home, links, refusals, settings.poll_interval, jobs)
+
+
+def connect_heartbeat(settings: Settings, emit: Emit | None = None) -> Heartbeat:
+    """Return the heartbeat of the settings' region, on DynamoDB. No peer need be up."""
+    from replicator.aws.control_table import DynamoControl
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.replication.heartbeat import Heartbeat
+    from replicator.runtime import metrics
+
+    append, storage = connect_store(settings).append, DynamoStorage(settings)
+    return Heartbeat(settings.region, settings.peers, append, storage, DynamoControl(settings), emit or metrics.emit)
 
 
 def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from replicator.connect import connect_outbound, connect_publish_batches, connect_redrive
+from replicator.connect import connect_heartbeat, connect_outbound, connect_publish_batches, connect_redrive
 from replicator.replication.lambda_batches import Answer, Message
 from replicator.runtime import logs
 from replicator.runtime.cold_start import loaded_for, starting
@@ -22,6 +22,7 @@ from replicator.runtime.time_left import time_left
 if TYPE_CHECKING:
     from replicator.aws.redrive import Redrive
     from replicator.external.publish_batches import PublishBatches
+    from replicator.replication.heartbeat import Heartbeat
     from replicator.replication.invocation import Outbound
 
 
@@ -43,6 +44,18 @@ def publish(event: Message, context: Any) -> Answer:
 def redrive(event: Message, context: Any) -> Answer:
     """Handle stream batches that an event source mapping gave up: put pointers to their events on the backlogs."""
     return _redrive().redrive(event["Records"], time_left(context))
+
+
+def heartbeat(event: Message, context: Any) -> None:
+    """Handle the schedule's event, once a minute: append this region's heartbeat, and report the age of each peer's."""
+    _heart().beat()
+
+
+@cache
+def _heart() -> Heartbeat:
+    with starting():
+        logs.configure_logs()
+        return connect_heartbeat(read_settings())
 
 
 @cache
@@ -67,7 +80,8 @@ def _redrive() -> Redrive:
 
 
 _PARTS: dict[str, Callable[[], object]] = {
-    "replicate": _outbound, "catch_up": _outbound, "publish": _published, "redrive": _redrive
+    "replicate": _outbound, "catch_up": _outbound, "publish": _published, "redrive": _redrive,
+    "heartbeat": _heart,
 }  # fmt: skip
 
 if (_make := _PARTS.get(loaded_for(__name__))) is not None:

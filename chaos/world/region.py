@@ -65,6 +65,7 @@ def worker(
         "MERIDIAN_CONNECT_TIMEOUT": str(settings.connect_timeout),
         "MERIDIAN_ATTEMPTS": str(settings.attempts),
         "MERIDIAN_POLL_INTERVAL": str(settings.poll_interval),
+        "MERIDIAN_HEARTBEAT": str(settings.heartbeat),
     }
     command = ["-c", f"from replicator.cli.entrypoints import {module}; {module}()", "run"]
     return Process(

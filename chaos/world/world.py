@@ -44,7 +44,8 @@ __all__ = ["RegionProcesses", "World", "WorldOptions", "free_ports"]
 class WorldOptions:
     """Options of a world. `proxied`: links can be cut; `faulty`: services can fail; `clocks`: clocks can be set. `endpoints`
     are of regions that are elsewhere; with links or faults they must be http://HOST:PORT. `seed` determines all random
-    choices. `read_timeout` is in seconds."""
+    choices. `read_timeout` is in seconds, and so is `heartbeat`, from one heartbeat of a region's workers to the next (0:
+    none)."""
 
     workers: bool = True
     read_timeout: float = 5.0
@@ -57,6 +58,7 @@ class WorldOptions:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     prefix: str = "meridian"
     seed: int = 0
+    heartbeat: float = 0.0
 
 
 class World:
@@ -103,6 +105,7 @@ class World:
                 endpoints=direct,
                 read_timeout=options.read_timeout,
                 attempts=options.attempts,
+                heartbeat=options.heartbeat,
             )
             links = {peer: self.network.endpoint(region, peer) for peer in settings.peers} if self.network else {}
             self._clients[region] = replace(settings, endpoints=fronts)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
-from replicator.replication.stream_records import Refused, read_records
+from replicator.replication.stream_records import Refused, read_records, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,15 @@ class BusRecord:
 class Delivery:
     """Content of some records: `events`, the minimal target sequence of each lane, and the refused records.
 
-    `first` is the index of the first record of each lane: delivery must begin there again if the lane is not done.
+    `first` is the index of the first record of each lane: delivery must begin there again if the lane is not done. `since`
+    is when the table took the oldest of the events, in milliseconds since the epoch; None without events.
     """
 
     events: list[Event]
     targets: dict[LaneId, int]
     refused: list[Refused]
     first: dict[LaneId, int]
+    since: int | None = field(default=None)
 
 
 def read_bus(records: Sequence[BusRecord], table: str, region: str | None = None) -> Delivery:
@@ -45,8 +47,10 @@ def read_bus(records: Sequence[BusRecord], table: str, region: str | None = None
     delivery = Delivery([], {}, [], {})
     for index, record in enumerate(records):
         for found in _read(record, table, region):
-            if isinstance(found, Event):
+            if isinstance(found, tuple):
+                found, at = found
                 delivery.events.append(found)
+                delivery.since = at if delivery.since is None else min(delivery.since, at)
             else:
                 delivery.refused.append(found)
                 if found.changed or found.lane is None or not found.sequence:
@@ -75,7 +79,7 @@ def _read(record: BusRecord, table: str, region: str | None) -> Iterator[Any]:
         yield Refused(f"record {record.position}", "a change whose key or image is no item")
         return
     events, refused = read_records([change], region)
-    yield from events
+    yield from ((event, written([change], [event])) for event in events)
     yield from refused
 
 

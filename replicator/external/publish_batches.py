@@ -42,8 +42,8 @@ class PublishBatches:
         before = self.publisher.published
         left = self.publisher.publish(found.events, found.targets, fits)
         values: dict[str, float] = {"EventsPublished": self.publisher.published - before}
-        if found.events:
-            values["PublishLag"] = max(0, self.wall() - min(event.hlc.ms for event in found.events))
+        if found.since is not None:
+            values["PublishLag"] = max(0, self.wall() - found.since)
         self.emit({"region": self.publisher.region}, values)
         if not left:
             return item_failures([])

@@ -3,13 +3,14 @@ is later than its own role, it becomes its role."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from replicator.control.control_storage import ControlStorage
-from replicator.domain.errors import MeridianError, RegionRefuses
+from replicator.domain.errors import MeridianError, RegionRefuses, RegionUnavailable
 from replicator.fencing.roles import Role, RoleChanged, change_role, known_role, read_role, set_stripes
 
 log = structlog.get_logger()
@@ -58,3 +59,14 @@ class Adopter:
         except RoleChanged:
             return  # another process here changed it; if the peers' record is still later, the next call finds it
         log.warning("fence.adopted", region=self.region, role=latest.name, epoch=latest.epoch, why=latest.why)
+
+    def run(self, stop: threading.Event) -> None:
+        """Adopt every five seconds until `stop` is set."""
+        while not stop.is_set():
+            try:
+                self.adopt()
+            except RegionUnavailable as error:
+                log.warning("fence.not_adopted", region=self.region, error=str(error))
+            except Exception:  # unforeseen: ending the thread would end this silently
+                log.exception("fence.not_adopted", region=self.region)
+            stop.wait(ADOPT_SECONDS)

@@ -18,7 +18,7 @@ from replicator.fencing.adoption import Adopter
 from replicator.replication.lambda_batches import Answer, Message, item_failures, read_messages, stream_answer
 from replicator.replication.link import Link
 from replicator.replication.refusals import Refusals
-from replicator.replication.stream_records import read_records
+from replicator.replication.stream_records import read_records, written
 from replicator.runtime.time_left import Fits
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ class Outbound:
         self._adopt()
         events, refused = read_records(records, self.region)
         self.refusals.refuse(refused)
-        lost = self._deliver(events)
+        lost = self._deliver(events, written(records, events))
         self._look()
         self.refusals.report(now=bool(refused))
         return stream_answer(records, lost, self.partial)
@@ -73,17 +73,17 @@ class Outbound:
 
         self._pool.submit(quietly)
 
-    def _deliver(self, events: Sequence[Event]) -> list[Event]:
+    def _deliver(self, events: Sequence[Event], since: int) -> list[Event]:
         """Deliver over all links in parallel. Once the first is done, the others get three times that time, and two seconds
         at least: what a slower one has not copied by then goes to its backlog. Returns the events that some link could not
         even defer."""
         links = self.links.values()
-        running = {self._pool.submit(each.deliver if each.admits else each.defer, events): each for each in links}
+        running = {self._pool.submit(each.deliver if each.admits else each.defer, events, since): each for each in links}
         began = time.monotonic()
         wait(running, return_when=FIRST_COMPLETED)
         done, slow = wait(running, timeout=max(_PATIENCE, 3 * (time.monotonic() - began)))
         lost = [event for each in done for event in each.result()]
-        return lost + [event for each in slow for event in running[each].overtake(events)]
+        return lost + [event for each in slow for event in running[each].overtake(events, since)]
 
     def _look(self) -> None:
         """Run the periodic checks of every link. A slow one continues in the background."""

@@ -88,29 +88,37 @@ class Link:
     def _broken(self) -> bool:
         return self._monotonic() - self._down_at < REST_SECONDS
 
-    def deliver(self, events: Sequence[Event]) -> list[Event]:
-        """Copy these events, or put pointers to them on the backlog. Returns those for which neither succeeded."""
+    def deliver(self, events: Sequence[Event], since: int | None = None) -> list[Event]:
+        """Copy these events, or put pointers to them on the backlog. Returns those for which neither succeeded.
+
+        The lag is counted `since` the table took the first of them, in milliseconds since the epoch; by default since the
+        oldest was made.
+        """
         if not events:
             return []
         copied, known = self.state.copied, self.state.known
+        since = _oldest(events) if since is None else since
         left = self._copy(events)
-        lost = self._defer(left)
-        lag = max(0, self._wall() - _oldest(events))
+        lost = self._defer(left, since)
+        lag = max(0, self._wall() - since)
         self._report(ReplicationLag=lag, EventsCopied=self.state.copied - copied, EventsKnown=self.state.known - known,
                      EventsDeferred=len(left))  # fmt: skip
         return lost
 
-    def defer(self, events: Sequence[Event]) -> list[Event]:
-        """Put pointers to these events on the backlog. Returns the events when the backlog accepts nothing."""
-        if events:
-            self._report(ReplicationLag=max(0, self._wall() - _oldest(events)), EventsDeferred=len(events))
-        return self._defer(events)
+    def defer(self, events: Sequence[Event], since: int | None = None) -> list[Event]:
+        """Put pointers to these events on the backlog. Returns the events when the backlog accepts nothing. `since` as in
+        `deliver`."""
+        if not events:
+            return []
+        since = _oldest(events) if since is None else since
+        self._report(ReplicationLag=max(0, self._wall() - since), EventsDeferred=len(events))
+        return self._defer(events, since)
 
-    def _defer(self, events: Sequence[Event]) -> list[Event]:
+    def _defer(self, events: Sequence[Event], since: int) -> list[Event]:
         if events:
             found = spans(events)
             try:
-                self._rounds.defer(found, _oldest(events))
+                self._rounds.defer(found, since)
             except RegionUnavailable as error:
                 self._log.error("backlog.unavailable", error=str(error))
                 return list(events)
@@ -122,13 +130,13 @@ class Link:
         """Put whole lanes on the backlog, to be compared with the peer. Raises RegionUnavailable."""
         self._rounds.defer(lanes, self._wall())
 
-    def overtake(self, events: Sequence[Event], seconds: float = REST_SECONDS) -> list[Event]:
+    def overtake(self, events: Sequence[Event], since: int | None = None, seconds: float = REST_SECONDS) -> list[Event]:
         """Stop waiting for a slow link: defer these events, and any that arrive in the next `seconds` or until it has caught
         up. A delivery in progress may still end either way: copying twice adds nothing. Returns the events that could not be
         deferred."""
         self._log.warning("link.overtaken", events=len(events))
         self._slow_until = self._monotonic() + seconds
-        return self.defer(events)
+        return self.defer(events, since)
 
     def caught_up(self) -> None:
         """Record that the link is no longer slower than others."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -13,6 +14,8 @@ from replicator.domain.names import DELIMITER, LaneId, parse_sequence_key, seque
 from replicator.eventstore.event_items import from_item, where
 
 Record = Mapping[str, Any]
+_PRECISIONS = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}
+"""Parts of a second in which a record's time is given; seconds where it does not say."""
 
 
 class Passed(Enum):
@@ -95,6 +98,27 @@ def _map(value: Any) -> Mapping[str, Any]:
 def position(record: Record) -> str:
     """Return the record's sequence number in its shard, as a partial batch response names it."""
     return str(_map(_map(record).get("dynamodb")).get("SequenceNumber", ""))
+
+
+def written(records: Iterable[Record], events: Sequence[Event]) -> int:
+    """Return when the table took the first of these events, in milliseconds since the epoch: the time of its record, or the
+    event's own where that lies in the same second, as DynamoDB tells whole seconds. 0 without events.
+
+    An event's own time is its writer's: a clock that is wrong, or an event that came back from a peer, would be a false lag.
+    """
+    if not events:
+        return 0
+    first, own = events[0], events[0].hlc.ms
+    wanted = first.lane.key, sequence_key(first.sequence)
+    record = next((record for record in records if key(record) == wanted), {})
+    change = _map(_map(record).get("dynamodb"))
+    told = change.get("ApproximateCreationDateTime")
+    if isinstance(told, datetime):
+        told = told.timestamp()
+    if not isinstance(told, int | float):
+        return min(event.hlc.ms for event in events)
+    at = int(told * 1000 / _PRECISIONS.get(str(change.get("ApproximateCreationDateTimePrecision")), 1))
+    return own if at <= own < at + 1000 else at
 
 
 def key(record: Record) -> tuple[str, str]:

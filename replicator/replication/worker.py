@@ -11,10 +11,11 @@ import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
+from types import MappingProxyType
 
 import structlog
 
@@ -22,18 +23,19 @@ from replicator.domain.errors import RegionUnavailable
 from replicator.domain.event import Event
 from replicator.domain.names import LaneId
 from replicator.eventstore.storage import LaneStorage
-from replicator.fencing.adoption import ADOPT_SECONDS, Adopter
 from replicator.replication.batch_reader import Batch, BatchReader
 from replicator.replication.link import Link
 from replicator.replication.refusals import Refusals
-from replicator.replication.stream_records import read_records
+from replicator.replication.stream_records import read_records, written
 from replicator.runtime.retries import full_jitter
 
 READER = "replicator"
 _IDLE_SECONDS = 0.02
 
-_Take = Callable[[Sequence[Event]], Sequence[Event]]
-"""Callable that takes events and returns those that it could not take."""
+_Take = Callable[[Sequence[Event], int | None], Sequence[Event]]
+"""Callable that takes events, and since when they have waited, and returns those that it could not take."""
+Job = Callable[[threading.Event], None]
+"""Callable that works until the event is set."""
 
 
 class LinkThread:
@@ -48,7 +50,7 @@ class LinkThread:
     ) -> None:
         self.link = link
         self.name, self.state = link.name, link.state
-        self._queue: queue.Queue[tuple[Sequence[Event], Callable[[], None]]] = queue.Queue()
+        self._queue: queue.Queue[tuple[Sequence[Event], Callable[[], None], int | None]] = queue.Queue()
         self._queued = 0
         self._queued_bytes = 0
         self._max_queued, self._max_bytes = max_queued, max_bytes
@@ -70,8 +72,9 @@ class LinkThread:
         self._thread.join(timeout)
         self.link.copier.pool.shutdown(wait=False, cancel_futures=True)
 
-    def offer(self, events: Sequence[Event], done: Callable[[], None]) -> None:
-        """Accept events to copy; `done` is called once they are copied or stored on the backlog.
+    def offer(self, events: Sequence[Event], done: Callable[[], None], since: int | None = None) -> None:
+        """Accept events to copy; `done` is called once they are copied or stored on the backlog. `since` as in
+        `Link.deliver`.
 
         Returns at once unless the queue is full. Then it waits a bounded time, once, and uses the backlog until the
         queue has emptied: a slow peer costs the others `patience` seconds at most.
@@ -85,21 +88,22 @@ class LinkThread:
             admits = self.link.admits
             if admits and self._fits(events):
                 self._queued, self._queued_bytes = self._queued + len(events), self._queued_bytes + _bytes(events)
-                self._queue.put((events, done))
+                self._queue.put((events, done, since))
                 return
-        self._hand(partial(self.link.overtake, seconds=math.inf) if admits else self.link.defer, events, done)
+        overtake = partial(self.link.overtake, seconds=math.inf)
+        self._hand(overtake if admits else self.link.defer, events, done, since)
 
     def _fits(self, events: Sequence[Event]) -> bool:
         fits = self._queued + len(events) <= self._max_queued and self._queued_bytes + _bytes(events) <= self._max_bytes
         return self._queued == 0 or fits
 
-    def _hand(self, take: _Take, events: Sequence[Event], done: Callable[[], None]) -> None:
+    def _hand(self, take: _Take, events: Sequence[Event], done: Callable[[], None], since: int | None) -> None:
         """Hand events to the link, repeatedly until they are copied or deferred. `done` is not called if stopped before
         that."""
         failures = 0
         while not self._stop.is_set():
             try:
-                events = take(events)
+                events = take(events, since)
             except Exception:  # unforeseen: accepted events must not be lost
                 self._log.exception("link.failed")
             if not events:
@@ -135,12 +139,12 @@ class LinkThread:
         """Copy one queued batch, or process a part of the backlog. Returns True when there was something to do."""
         self.link.look()
         try:
-            events, done = self._queue.get_nowait()
+            events, done, since = self._queue.get_nowait()
         except queue.Empty:
             self.link.caught_up()
             return self.link.step()
         try:
-            self._hand(self.link.deliver, events, done)
+            self._hand(self.link.deliver, events, done, since)
         finally:
             with self._room:
                 self._queued, self._queued_bytes = self._queued - len(events), self._queued_bytes - _bytes(events)
@@ -167,11 +171,11 @@ class _Ticket:
 
 
 class Replicator:
-    """Replicator of one region: one reader, one link per peer."""
+    """Replicator of one region: one reader, one link per peer. `jobs` run beside them, each in a thread of that name."""
 
     def __init__(
         self, region: str, reader: BatchReader, home: LaneStorage, links: Sequence[LinkThread], refusals: Refusals,
-        poll_interval: float, adopter: Adopter | None = None,
+        poll_interval: float, jobs: Mapping[str, Job] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.region = region
         self.links = tuple(links)
@@ -179,7 +183,7 @@ class Replicator:
         self._home = home
         self._refusals = refusals
         self._poll_interval = poll_interval
-        self._adopter = adopter
+        self._jobs = jobs
         self._pending: deque[Batch] = deque()
         self._tickets: deque[_Ticket] = deque()
         self._failures = 0
@@ -189,8 +193,8 @@ class Replicator:
         """Replicate until `stop` is set. Outages of the own region are waited out; nothing else ends it."""
         for link in self.links:
             link.start(stop)
-        if self._adopter is not None:
-            threading.Thread(target=self._adopt, args=(self._adopter, stop), name="adopt", daemon=True).start()
+        for name, job in self._jobs.items():
+            threading.Thread(target=job, args=(stop,), name=name, daemon=True).start()
         self._log.info("replicator.started", peers=[link.name for link in self.links])
         with self._reader.session():
             try:
@@ -205,16 +209,6 @@ class Replicator:
                 except RegionUnavailable as error:  # records without a checkpoint are delivered again
                     self._log.warning("replicator.not_checkpointed", error=str(error))
         self._log.info("replicator.stopped", links={link.name: link.state.copied for link in self.links})
-
-    def _adopt(self, adopter: Adopter, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                adopter.adopt()
-            except RegionUnavailable as error:
-                self._log.warning("fence.not_adopted", error=str(error))
-            except Exception:  # unforeseen: ending the thread would end this silently
-                self._log.exception("fence.not_adopted")
-            stop.wait(ADOPT_SECONDS)
 
     def turn(self) -> float:
         """Hand on new records, and return the seconds to rest before the next turn. Called by `run`, or by a scheduler in
@@ -240,8 +234,9 @@ class Replicator:
             self._refusals.refuse(refused)
             ticket = _Ticket(replace(batch, records=()), len(self.links))  # a waiting ticket must not keep the records alive
             self._tickets.append(ticket)
+            since = written(batch.records, events)
             for link in self.links:
-                link.offer(events, ticket.done)
+                link.offer(events, ticket.done, since)
             self._pending.popleft()
         self._commit()
         self._refusals.report()

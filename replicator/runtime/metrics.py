@@ -20,6 +20,7 @@ UNITS = {
     "ProjectionLag": "Milliseconds",
     "PublishLag": "Milliseconds",
     "BacklogAge": "Seconds",
+    "HeartbeatAge": "Seconds",
 }
 """Units of the metrics that are not counts."""
 

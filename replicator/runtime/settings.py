@@ -33,7 +33,8 @@ class Settings:
     published here: "all" that arrive, or this region's "own": docs/decisions/0013. `fence_checked` are the stream types
     whose appends check the region's fence in their own transaction ("*": all); others notice a change within `fence_lease`
     seconds: docs/decisions/0020. `shard_lease` is the time after which the shards of a worker that is not heard of are taken
-    over: docs/decisions/0036.
+    over: docs/decisions/0036. `heartbeat` is the time from one heartbeat event of the region's workers to the next (0:
+    none): docs/decisions/0040.
     """
 
     region: str
@@ -55,6 +56,7 @@ class Settings:
     fence_checked: tuple[str, ...] = ()
     fence_lease: float = 2.0
     shard_lease: float = 10.0
+    heartbeat: float = 60.0
 
     def __post_init__(self) -> None:
         try:
@@ -80,6 +82,8 @@ class Settings:
         for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease", "shard_lease"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
+        if not (self.heartbeat == 0 or 1 <= self.heartbeat <= 3600):
+            raise InvalidConfig(f"heartbeat is {self.heartbeat:g}; give 1 to 3600 seconds, or 0 for none")
         if self.external_lanes not in EXTERNAL_LANES:
             raise InvalidConfig(f"external_lanes is {self.external_lanes!r}; choose from {', '.join(EXTERNAL_LANES)}")
         if self.attempts < 1 or not 1 <= self.batch_size <= 1000:
@@ -173,6 +177,7 @@ def read_settings(
         fence_checked=_list(given("MERIDIAN_FENCE_CHECKED", environment)),
         fence_lease=_number("MERIDIAN_FENCE_LEASE", environment, 2.0),
         shard_lease=_number("MERIDIAN_SHARD_LEASE", environment, 10.0),
+        heartbeat=_number("MERIDIAN_HEARTBEAT", environment, 60.0),
     )
 
 

@@ -209,8 +209,8 @@ class Memories:
             if lane.region == source:
                 self.tables[target].insert_each(list(self.tables[source].read(lane, 1, last)))
 
-    def copy_all(self) -> None:
-        for source, target in itertools.permutations(self.regions, 2):
+    def copy_all(self, among: Sequence[str] = ()) -> None:
+        for source, target in itertools.permutations(among or self.regions, 2):
             self.copy(source, target)
 
     def empty(self, region: str) -> None:

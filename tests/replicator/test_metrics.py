@@ -34,7 +34,7 @@ def test_every_metric_has_its_unit(name: str, capsys: pytest.CaptureFixture[str]
     emit({"region": "us-east-1"}, {name: 0})
     ((namespace, data),) = embedded(capsys.readouterr().out)
     assert (namespace, data["MetricName"], data["Value"]) == ("Meridian", name, 0)
-    assert data["Unit"] == {"BacklogAge": "Seconds"}.get(name, "Milliseconds" if name.endswith("Lag") else "Count")
+    assert data["Unit"] == "Seconds" if name.endswith("Age") else "Milliseconds" if name.endswith("Lag") else "Count"
 
 
 def test_threads_never_share_a_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from replicator.ops.audit.threads import at_once
 from replicator.ops.runbooks.runs import headers, steps_of
 from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Status
 from replicator.ops.system import Place, System
+from replicator.replication.heartbeat import Beat, newest_beat
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ _hanging: WeakKeyDictionary[Keeper, threading.Thread] = WeakKeyDictionary()
 @dataclass(frozen=True, slots=True)
 class _Told:
     """One region's report on itself: `counts` are those of its scopes (quarantines and backlogs), `queued` are the messages
-    for each target."""
+    for each target, `beats` the newest heartbeats that it holds, by region, and `beat_at` is when they were read."""
 
     place: Place
     role: Role | None
@@ -57,6 +58,18 @@ class _Told:
     counts: Mapping[str, int]
     queued: Mapping[str, int | None]
     runs: Sequence[RunStatus]
+    beats: Mapping[str, Beat | None]
+    beat_at: int
+
+    @property
+    def writes(self) -> bool:
+        """Whether the region takes appends, as far as it knows."""
+        return self.role is not None and self.role.active and self.same_tables
+
+    def heartbeat(self, of: str, owed: bool) -> tuple[float | None, bool]:
+        """Return the age of a region's newest heartbeat here, and whether the next one is overdue, if it is `owed`."""
+        beat = self.beats.get(of)
+        return (None, False) if beat is None else (beat.age(self.beat_at), owed and beat.overdue(self.beat_at))
 
 
 @dataclass(slots=True)
@@ -150,10 +163,19 @@ def _tell(region: str, system: System, depth: Depth, due: bool) -> _Told:
     counts = at_once(partial(_count, control), scopes)
     queued = at_once(lambda target: _queued(depth, region, target), targets)
     same = role is None or role.is_of(place.tables())
+    at = system.wall()
+    beats = dict(zip(system.places, at_once(partial(_beat, place), list(system.places)), strict=True))
     return _Told(
         place, role, same, known_roles(control), dict(zip(scopes, counts, strict=True)),
-        dict(zip(targets, queued, strict=True)), _runs(control),
+        dict(zip(targets, queued, strict=True)), _runs(control), beats, at,
     )  # fmt: skip
+
+
+def _beat(place: Place, region: str) -> Beat | None:
+    try:
+        return newest_beat(place.storage, region)
+    except DamagedEvent:  # the quarantine's concern
+        return None
 
 
 class _Silent(MeridianError):
@@ -200,7 +222,9 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
         found = decide(region, None, {}, heard, (), system.wall())
         name, why = ("new", "") if found.active else ("rebuilding", found.why)
     lanes, events = sum(s.lanes for s in sums), sum(s.events for s in sums)
-    return RegionStatus(region, True, name, epoch, since, why, lanes, events, quarantined, told.place.keeper.read_at)
+    found_at = told.place.keeper.read_at
+    beats = told.heartbeat(region, told.writes)
+    return RegionStatus(region, True, name, epoch, since, why, lanes, events, quarantined, found_at, *beats)
 
 
 def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[LinkStatus, ...]:
@@ -223,12 +247,17 @@ def _links(asking: _Asking, told: Mapping[str, _Told], system: System) -> tuple[
             quarantined = here.counts[f"quarantine#{source}>{target}"]
         if there is not None:
             copied = max((s.homes.get(source, Share()).newest for s in there.place.keeper.sums.values()), default=0)
+        owed = here.writes and not here.heartbeat(source, True)[1] if here is not None else False
+        age, overdue = there.heartbeat(source, owed) if there is not None else (None, False)
         if here is None or there is None:
-            return LinkStatus(source, target, backlog=backlog, last_copied=copied, quarantined=quarantined)
+            return LinkStatus(
+                source, target, backlog=backlog, last_copied=copied, quarantined=quarantined, heartbeat_seconds=age,
+                heartbeat_overdue=overdue,
+            )  # fmt: skip
         lacking, at = behind[(source, target)], oldest[(source, target)]
         events = sum(ours.sequence - theirs for _, ours, theirs in lacking)
         seconds = max((there.place.keeper.read_at - at) / 1000, 0.0) if at is not None else 0.0
-        return LinkStatus(source, target, events, len(lacking), seconds, backlog, copied, quarantined)
+        return LinkStatus(source, target, events, len(lacking), seconds, backlog, copied, quarantined, age, overdue)
 
     return tuple(link(source, target) for source, target in permutations(sorted(system.places), 2))
 

@@ -60,6 +60,8 @@ class Judgement:
             found.append((Level.ACT, "does not answer"))
         elif region.role not in _FINE:
             found.append((Level.WATCH, _ROLES.get(region.role, f"is {region.role}")))
+        if region.heartbeat_overdue:
+            found.append((Level.ACT, f"has written no heartbeat for {span(region.heartbeat_seconds)}"))
         if region.quarantined:
             found.append((Level.ACT, f"holds {numbered(region.quarantined, 'event')} in quarantine"))
         return _together(region.region, found)
@@ -77,6 +79,9 @@ class Judgement:
                 act = link.behind_seconds > STUCK_SECONDS and link.target not in self._rebuilding
                 level = Level.ACT if act else Level.WATCH
                 found.append((level, f"{behind}, for {span(link.behind_seconds)} at least"))
+        if link.heartbeat_overdue and not self.cut_off(link):
+            level = Level.WATCH if link.target in self._rebuilding else Level.ACT
+            found.append((level, f"has brought no heartbeat for {span(link.heartbeat_seconds)}"))
         if link.backlog and not self.cut_off(link):
             found.append((Level.WATCH, f"has {numbered(link.backlog, 'lane')} waiting on its backlog"))
         if link.quarantined:

@@ -13,7 +13,8 @@ class RegionStatus:
 
     `lanes` and `events` count what its events table holds; `quarantined` counts its refused and unreleased events; `since`
     is when the role began, and `read` when the lanes were read, both in milliseconds since the epoch; `why` is the reason
-    that the operator's run gave.
+    that the operator's run gave. `heartbeat_seconds` is the age of its newest heartbeat in its own table (None: it has
+    none), and `heartbeat_overdue` whether the next one should be there: never while the region takes no appends.
     """
 
     region: str
@@ -26,6 +27,8 @@ class RegionStatus:
     events: int = 0
     quarantined: int = 0
     read: int = 0
+    heartbeat_seconds: float | None = None
+    heartbeat_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class LinkStatus:
     """Status of one link. `behind_events` and `behind_lanes` count what the target lacks of the source's own lanes (None:
     one of them does not answer); `behind_seconds` is the minimum time that the oldest of those has waited; `backlog` counts
     the lanes that wait on the link's backlog (None: not known); `last_copied` is the time of the newest event of the source
-    that the target holds, in milliseconds since the epoch (0: none)."""
+    that the target holds, in milliseconds since the epoch (0: none). `heartbeat_seconds` and `heartbeat_overdue` are those
+    of the source's newest heartbeat that the target holds."""
 
     source: str
     target: str
@@ -43,6 +47,8 @@ class LinkStatus:
     backlog: int | None = None
     last_copied: int = 0
     quarantined: int = 0
+    heartbeat_seconds: float | None = None
+    heartbeat_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)

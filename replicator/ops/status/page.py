@@ -8,7 +8,7 @@ from replicator.ops.status.html import SIGNS, document, mark, said, table
 from replicator.ops.status.judgement import Concern, Judgement, Level, headline, level_of, worst
 from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Status
 from replicator.ops.status.picture import CLASSES, in_short, picture
-from replicator.ops.status.words import ago, as_of, moment, number, plain, span
+from replicator.ops.status.words import ago, as_of, moment, number, plain, since, span
 
 
 def page(status: Status) -> str:
@@ -67,15 +67,17 @@ def _region(region: RegionStatus, judged: Judgement, now: int) -> str:
     known = [
         number(value) if region.up else "?" for value in (region.epoch, region.lanes, region.events, region.quarantined)
     ]
-    since = f'<span title="{escape(moment(region.since))}">{ago(region.since, now)}</span>' if region.since else "–"
+    began = f'<span title="{escape(moment(region.since))}">{ago(region.since, now)}</span>' if region.since else "–"
+    beat = escape(since(region.heartbeat_seconds)) if region.up else "?"
     short = in_short(region)
     rows = (
         *([("role", _text(region.role), "")] if region.up and short != plain(region.role) else []),
-        ("since", since, ""),
+        ("since", began, ""),
         ("epoch", known[0], ""),
         ("lanes", known[1], ""),
         ("events", known[2], ""),
         ("quarantine", known[3], "act" if region.quarantined else ""),
+        ("heartbeat", beat, "act" if region.heartbeat_overdue else ""),
     )
     listed = "".join(f"<dt>{name}</dt><dd{f' class={kind!r}' if kind else ''}>{value}</dd>" for name, value, kind in rows)
     why = f'<p class="why">{_text(region.why)}</p>' if plain(region.why) else ""
@@ -86,7 +88,7 @@ def _region(region: RegionStatus, judged: Judgement, now: int) -> str:
 
 
 def _links(status: Status, judged: Judgement) -> str:
-    names = ("Link", "Events behind", "Lanes", "For", "Backlog", "Quarantine", "Last copied")
+    names = ("Link", "Events behind", "Lanes", "For", "Backlog", "Quarantine", "Heartbeat", "Last copied")
     head = "".join(f'<th scope="col">{name}</th>' for name in names)
     order = sorted(status.links, key=lambda link: (-level_of(judged.link(link)), not judged.cut_off(link)))
     rows = "".join(_link(link, judged, status.at) for link in order)
@@ -104,6 +106,12 @@ def _link(link: LinkStatus, judged: Judgement, now: int) -> str:
         ("for", span(link.behind_seconds) if link.behind_events != 0 else "–", late, not link.behind_events),
         ("backlog", number(link.backlog), "watch" if link.backlog else "", not link.backlog),
         ("quarantine", number(link.quarantined), "act" if link.quarantined else "", not link.quarantined),
+        (
+            "heartbeat",
+            since(link.heartbeat_seconds),
+            CLASSES[level] if link.heartbeat_overdue else "",
+            link.heartbeat_seconds is None,
+        ),
         ("last copied", ago(link.last_copied, now), "", False),
     )
     row = "".join(

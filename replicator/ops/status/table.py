@@ -8,7 +8,7 @@ from rich.text import Text
 
 from replicator.ops.status.judgement import Concern, Judgement, Level, headline, level_of, worst
 from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Status
-from replicator.ops.status.words import ago, as_of, moment, number, plain, span
+from replicator.ops.status.words import ago, as_of, moment, number, plain, since, span
 
 _STYLES = {Level.WELL: "green", Level.WATCH: "yellow", Level.ACT: "bold red"}
 _MARKS = {Level.WELL: "✓", Level.WATCH: "!", Level.ACT: "✗"}
@@ -59,7 +59,7 @@ def _table(*columns: tuple[str, str]) -> Table:
 def _regions(status: Status, judged: Judgement) -> Table:
     table = _table(
         ("", "whole"), ("region", "whole"), ("role", "whole"), ("epoch", "right"), ("since", "right"), ("lanes", "right"),
-        ("events", "right"), ("quarantine", "right"), ("why", "left"),
+        ("events", "right"), ("quarantine", "right"), ("heartbeat", "right"), ("why", "left"),
     )  # fmt: skip
     for region in status.regions:
         table.add_row(*_region(region, level_of(judged.region(region)), status.at))
@@ -69,16 +69,16 @@ def _regions(status: Status, judged: Judgement) -> Table:
 def _region(region: RegionStatus, level: Level, now: int) -> list[Text]:
     style = _STYLES[level]
     known = [number(value) if region.up else "?" for value in (region.epoch, region.lanes, region.events)]
-    since = ago(region.since, now)
     return [
         Text(_MARKS[level], style),
         Text(region.region, style if level else ""),
         Text(plain(region.role) if region.up else "does not answer", "" if region.up and not level else style),
         Text(known[0]),
-        Text(since),
+        Text(ago(region.since, now)),
         Text(known[1]),
         Text(known[2]),
         Text(number(region.quarantined) if region.up else "?", _STYLES[Level.ACT] if region.quarantined else ""),
+        Text(since(region.heartbeat_seconds) if region.up else "?", _STYLES[Level.ACT] if region.heartbeat_overdue else ""),
         Text(plain(region.why), "dim"),
     ]
 
@@ -86,7 +86,7 @@ def _region(region: RegionStatus, level: Level, now: int) -> list[Text]:
 def _links(status: Status, judged: Judgement) -> Table:
     table = _table(
         ("", "whole"), ("link", "whole"), ("events behind", "right"), ("lanes", "right"), ("for", "right"),
-        ("backlog", "right"), ("quarantine", "right"), ("last copied", "right"),
+        ("backlog", "right"), ("quarantine", "right"), ("heartbeat", "right"), ("last copied", "right"),
     )  # fmt: skip
     for link in status.links:
         table.add_row(*_link(link, level_of(judged.link(link)), status.at))
@@ -106,6 +106,7 @@ def _link(link: LinkStatus, level: Level, now: int) -> list[Text]:
         Text(span(link.behind_seconds) if link.behind_events != 0 else "–", late if link.behind_events else ""),
         Text(number(link.backlog), _STYLES[Level.WATCH] if link.backlog else ""),
         Text(number(link.quarantined), _STYLES[Level.ACT] if link.quarantined else ""),
+        Text(since(link.heartbeat_seconds), late if link.heartbeat_overdue else ""),
         Text(ago(link.last_copied, now)),
     ]
 

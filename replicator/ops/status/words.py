@@ -32,7 +32,12 @@ def span(seconds: float | None) -> str:
 
 def ago(then: int, now: int) -> str:
     """Format how long `then` is before `now` (both in milliseconds since the epoch); a dash if it never was."""
-    return "–" if not then else f"{span((now - then) / 1000)} ago"
+    return since((now - then) / 1000 if then else None)
+
+
+def since(seconds: float | None) -> str:
+    """Format how long ago something last was: `12 s ago`; a dash if it never was."""
+    return "–" if seconds is None else f"{span(seconds)} ago"
 
 
 def as_of(read: Iterable[int], now: int) -> str:

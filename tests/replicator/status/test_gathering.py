@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import NewEvent
+from replicator.fencing.roles import FENCED, change_role, read_role
 from replicator.ops.runbooks.steps import set_role
 from replicator.ops.status import LinkStatus, RegionStatus, Status
 from replicator.ops.status.gather import gather
+from replicator.ops.status.judgement import Judgement
+from replicator.replication.heartbeat import heartbeat_lane
 from tests.processes import comes_back, wait_until
 from tests.replicator.memories import EAST, REGIONS, SOUTH, WEST, Memories, load
 
@@ -165,7 +169,7 @@ def test_a_region_that_hangs_is_down_in_bounded_time_and_leaves_no_threads_behin
     assert len(set(threads)) == 1, "the next looks leave no more"
     gate.set()
     wait_until(lambda: threading.active_count() <= before, "threads that end")
-    assert region(gather(system, "meridian"), WEST).up, "and it comes back"
+    wait_until(lambda: region(gather(system, "meridian"), WEST).up, "the region comes back")
 
 
 def test_a_first_ledger_that_takes_its_time_is_waited_for_as_long_as_it_grows() -> None:
@@ -239,3 +243,71 @@ def test_lanes_are_read_in_all_regions_together_and_no_more_often_than_they_rest
     appended()
     system.at(WEST).keeper._forget()  # it did not answer, and does again
     assert shown() == ([24] * 3, none_behind), "no link is behind by what was written between two readings"
+
+
+# -- heartbeats --------------------------------------------------------------------------------------------------------
+
+
+def beat(memories: Memories, *regions: str) -> None:
+    for name in regions:
+        memories.store(name).append(heartbeat_lane(name).stream, NewEvent("beat", {"every": 60}))
+
+
+def said(status: Status) -> list[tuple[int, str, str]]:
+    return [(int(each.level), each.where, each.text) for each in Judgement(status).all()]
+
+
+def test_where_nobody_beats_there_is_nothing_to_say() -> None:
+    status = gather(world().system(), "meridian")
+    assert {each.heartbeat_seconds for each in (*status.regions, *status.links)} == {None}
+    assert said(status) == []
+
+
+def test_an_idle_system_that_works_is_well() -> None:
+    memories = world()
+    beat(memories, *REGIONS)
+    memories.copy_all()
+    memories.now += 100
+    status = gather(memories.system(), "meridian")
+    assert {each.heartbeat_seconds for each in (*status.regions, *status.links)} == {100.0}
+    assert said(status) == []
+
+
+def test_a_region_whose_replicator_is_gone_is_to_be_acted_on_once() -> None:
+    memories = world()
+    beat(memories, *REGIONS)
+    memories.copy_all()
+    memories.now += 240
+    beat(memories, WEST, SOUTH)
+    memories.copy_all()
+    status = gather(memories.system(), "meridian")
+    assert said(status) == [(2, EAST, "has written no heartbeat for 4 min")], "its links are not blamed for it"
+    assert links(status)[EAST, WEST].heartbeat_seconds == 240.0
+
+
+def test_a_dead_link_is_told_from_an_idle_one() -> None:
+    memories = world()
+    beat(memories, *REGIONS)
+    memories.copy_all()
+    memories.now += 240
+    beat(memories, *REGIONS)
+    memories.copy_all([WEST, SOUTH])
+    status = gather(memories.system(), "meridian")
+    dead = {pair for pair, link in links(status).items() if link.heartbeat_overdue}
+    assert dead == {(EAST, WEST), (EAST, SOUTH), (WEST, EAST), (SOUTH, EAST)}
+    assert links(status)[WEST, SOUTH].heartbeat_seconds == 0.0
+    assert (2, f"{EAST} → {WEST}") in [each[:2] for each in said(status)]
+
+
+def test_a_fenced_region_owes_no_heartbeat() -> None:
+    memories = world()
+    beat(memories, *REGIONS)
+    memories.copy_all()
+    role = read_role(memories.controls[EAST])
+    assert role is not None
+    change_role(memories.controls[EAST], role, replace(role, epoch=role.epoch + 1, name=FENCED))
+    memories.now += 3600
+    beat(memories, WEST, SOUTH)
+    memories.copy_all()
+    status = gather(memories.system(), "meridian")
+    assert not any(each.heartbeat_overdue for each in (*status.regions, *status.links))

@@ -124,7 +124,7 @@ def test_one_glance_says_what_is_wrong_and_where() -> None:
     assert [each.children[1].text for each in document.find("g", "node") if "act" in each.classes()] == ["us-east-1"]
     (row,) = document.find("tr", "act")
     assert row.children[0].text == "eu-west-1 → ap-southeast-2"
-    assert [cell.text for cell in row.children[1:]] == ["18,402", "731", "6 min", "12", "0", "1 s ago"]
+    assert [cell.text for cell in row.children[1:]] == ["18,402", "731", "6 min", "12", "0", "–", "1 s ago"]
     assert document.find("tr")[1] is row, "the worst link comes first"
 
 

@@ -50,7 +50,8 @@ def test_what_is_wrong_comes_first_and_is_marked_where_it_is() -> None:
     assert lines[1] == "  ✗ us-east-1 does not answer".ljust(len(lines[1]))
     assert next(line for line in lines if line[3:].startswith("us-east-1 ") and "→" not in line).startswith("✗")
     late = next(line for line in lines if "eu-west-1 → ap-southeast-2 " in line and "731" in line)
-    assert late.split() == ["✗", "eu-west-1", "→", "ap-southeast-2", "18,402", "731", "6", "min", "12", "0", "1", "s", "ago"]
+    said = ["✗", "eu-west-1", "→", "ap-southeast-2", "18,402", "731", "6", "min", "12", "0", "–", "1", "s", "ago"]
+    assert late.split() == said
     assert next(line for line in lines if "us-east-1 → eu-west-1" in line).startswith("?")
 
 

@@ -1,0 +1,227 @@
+"""Heartbeats: what a region writes, and what it reports of its peers', by simulated clocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from replicator.control.memory_control import MemoryControl
+from replicator.domain.clock import HybridLogicalClock
+from replicator.domain.errors import RegionUnavailable
+from replicator.domain.event import NewEvent
+from replicator.domain.names import LaneId, StreamId
+from replicator.eventstore.memory_storage import MemoryStorage
+from replicator.eventstore.store import EventStore
+from replicator.fencing.fence import RegionFenced
+from replicator.fencing.roles import ACTIVE, DRAINING, FENCED, REBUILDING, Role, tell_role
+from replicator.replication.heartbeat import Beat, Heartbeat, heartbeat_lane, newest_beat
+from replicator.replication.stream_records import written
+from tests.replicator.memories import BEGUN_MS, EAST, WEST
+
+MINUTE, HOUR = 60_000, 3_600_000
+
+
+@dataclass
+class Pair:
+    """Two regions, of which EAST reports. `copy` brings WEST's heartbeats to EAST, as its link would."""
+
+    now: int = BEGUN_MS
+    tables: dict[str, MemoryStorage] = field(default_factory=lambda: {EAST: MemoryStorage(), WEST: MemoryStorage()})
+    control: MemoryControl = field(default_factory=MemoryControl)
+    emitted: list[tuple[dict[str, str], dict[str, float]]] = field(default_factory=list)
+    fenced: Role | None = None
+    every: float = 60.0
+
+    def emit(self, dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
+        self.emitted.append((dict(dimensions), dict(values)))
+
+    def heart(self, region: str = EAST) -> Heartbeat:
+        store = EventStore(self.tables[region], region, [EAST, WEST], HybridLogicalClock(lambda: self.now))
+
+        def append(stream: StreamId, event: NewEvent) -> object:
+            if self.fenced is not None:
+                raise RegionFenced(region, self.fenced)
+            return store.append(stream, event)
+
+        other = WEST if region == EAST else EAST
+        return Heartbeat(region, [other], append, self.tables[region], self.control, self.emit, self.every, lambda: self.now)
+
+    def copy(self) -> None:
+        self.tables[EAST].insert_each(list(self.tables[WEST].read(heartbeat_lane(WEST))))
+
+    def age(self) -> float:
+        """Let EAST beat, and return what it reports of WEST."""
+        self.emitted.clear()
+        self.heart().beat()
+        (age,) = [values["HeartbeatAge"] for dims, values in self.emitted if dims.get("link") == f"{WEST}>{EAST}"]
+        return age
+
+
+def test_a_heartbeat_is_an_event_in_a_lane_of_its_own() -> None:
+    pair = Pair()
+    pair.heart().beat()
+    pair.now += MINUTE
+    pair.heart().beat()
+    assert dict(pair.tables[EAST].lanes()) == {LaneId(EAST, StreamId("meridian.heartbeat", EAST)): 2}
+    assert newest_beat(pair.tables[EAST], EAST) == Beat(BEGUN_MS + MINUTE, 60.0)
+    assert newest_beat(pair.tables[EAST], WEST) is None
+
+
+def test_the_age_is_that_of_the_newest_heartbeat_that_has_arrived() -> None:
+    pair = Pair()
+    for _ in range(3):
+        pair.heart(WEST).beat()
+        pair.copy()
+        pair.now += MINUTE
+    assert pair.age() == 60.0
+    pair.heart(WEST).beat()  # and its link does not copy it
+    pair.now += 4 * MINUTE
+    assert pair.age() == 300.0
+
+
+def test_a_whole_heartbeat_is_counted_and_a_failed_one_is_not() -> None:
+    pair = Pair()
+    pair.heart().beat()
+    assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
+    pair.emitted.clear()
+    heart = pair.heart()
+
+    def down(stream: StreamId, event: NewEvent) -> object:
+        raise RegionUnavailable("down")
+
+    heart.append = down
+    with pytest.raises(RegionUnavailable):
+        heart.beat()
+    assert pair.emitted == []
+
+
+@pytest.mark.parametrize("name", [FENCED, DRAINING])
+def test_a_region_that_takes_no_appends_owes_no_heartbeat_and_still_watches_its_peers(name: str) -> None:
+    pair = Pair(fenced=Role(2, name))
+    assert pair.age() == 0.0
+    assert dict(pair.tables[EAST].lanes()) == {}
+    assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
+
+
+def test_a_region_that_is_being_rebuilt_is_not_well() -> None:
+    pair = Pair(fenced=Role(2, REBUILDING))
+    with pytest.raises(RegionFenced):
+        pair.heart().beat()
+    assert pair.emitted == []
+
+
+def test_a_fenced_peer_owes_none_and_one_that_is_unfenced_owes_them_from_then_on() -> None:
+    pair = Pair()
+    pair.heart(WEST).beat()
+    pair.copy()
+    tell_role([pair.control], WEST, Role(2, FENCED, since=pair.now))
+    pair.now += 10 * HOUR
+    assert pair.age() == 0.0
+    tell_role([pair.control], WEST, Role(3, ACTIVE, since=pair.now))
+    pair.now += 2 * MINUTE
+    assert pair.age() == 120.0
+
+
+def test_a_peer_that_was_never_heard_of_has_an_hour_from_the_first_heartbeat_here() -> None:
+    pair = Pair()
+    assert pair.age() == 0.0
+    pair.now += HOUR
+    assert pair.age() == 0.0
+    pair.now += 5 * MINUTE
+    assert pair.age() == 300.0
+
+
+def test_a_clock_that_is_ahead_is_no_negative_age() -> None:
+    pair = Pair(now=BEGUN_MS + HOUR)
+    pair.heart(WEST).beat()
+    pair.copy()
+    pair.now = BEGUN_MS
+    assert pair.age() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("payload", "every"),
+    [({"every": 5}, 5.0), ({"every": 0.5}, 0.5), ({"every": "x"}, 60.0), ({}, 60.0), ({"every": -1}, 60.0)],
+)
+def test_a_heartbeat_says_when_the_next_one_is_due(payload: dict[str, Any], every: float) -> None:
+    pair = Pair()
+    store = EventStore(pair.tables[EAST], EAST, [EAST, WEST], HybridLogicalClock(lambda: pair.now))
+    store.append(heartbeat_lane(EAST).stream, NewEvent("beat", payload))
+    beat = newest_beat(pair.tables[EAST], EAST)
+    assert beat == Beat(BEGUN_MS, every)
+    assert not beat.overdue(int(BEGUN_MS + 3000 * every))
+    assert beat.overdue(int(BEGUN_MS + 3000 * every) + 1)
+
+
+def test_a_worker_beats_while_it_is_the_one_to() -> None:
+    pair, stop, asked = Pair(every=1.0), threading.Event(), []
+
+    def mine() -> bool:
+        asked.append(True)
+        if len(asked) > 3:
+            stop.set()
+        return len(asked) > 2
+
+    replace(pair.heart(), mine=mine).run(stop)
+    assert [sequence for _, sequence in pair.tables[EAST].lanes()] == [1]
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_heartbeats() -> None:
+    pair, stop = Pair(every=0.001), threading.Event()
+    heart, tries = pair.heart(), []
+
+    def fail(stream: StreamId, event: NewEvent) -> object:
+        tries.append(event)
+        if len(tries) == 3:
+            stop.set()
+        raise ZeroDivisionError
+
+    heart.append = fail
+    heart.run(stop)
+    assert len(tries) == 3
+
+
+# -- the record's own time ---------------------------------------------------------------------------------------------
+
+
+def _record(event: Any, **change: Any) -> dict[str, Any]:
+    keys = {"pk": {"S": event.lane.key}, "sk": {"S": f"{event.sequence:016d}"}}
+    return {"eventName": "INSERT", "dynamodb": {"Keys": keys, **change}}
+
+
+def _event(ms: int) -> Any:
+    store = EventStore(MemoryStorage(), EAST, [EAST], HybridLogicalClock(lambda: ms))
+    return store.append("user/homer", NewEvent("born", {}))[0]
+
+
+AT = 1_763_914_981_000
+TIMES = {
+    "made in the same second": (AT + 250, {"ApproximateCreationDateTime": AT / 1000}, AT + 250),
+    "brought back from a peer": (AT - HOUR, {"ApproximateCreationDateTime": AT / 1000}, AT),
+    "by a clock that is ahead": (AT + HOUR, {"ApproximateCreationDateTime": AT / 1000}, AT),
+    "as boto3 gives it": (AT - HOUR, {"ApproximateCreationDateTime": datetime.fromtimestamp(AT / 1000, UTC)}, AT),
+    "as the bus gives it": (
+        AT - HOUR, {"ApproximateCreationDateTime": AT + 7, "ApproximateCreationDateTimePrecision": "MILLISECOND"}, AT + 7,
+    ),
+    "in microseconds": (
+        AT - HOUR, {"ApproximateCreationDateTime": AT * 1000, "ApproximateCreationDateTimePrecision": "MICROSECOND"}, AT,
+    ),
+    "without a time": (AT - HOUR, {}, AT - HOUR),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("made", "change", "expected"), TIMES.values(), ids=TIMES)
+def test_an_event_waits_since_the_table_took_it(made: int, change: dict[str, Any], expected: int) -> None:
+    event = _event(made)
+    others = [{}, {"dynamodb": None}, _record(_event(AT - 2 * HOUR), ApproximateCreationDateTime=1.0)]
+    assert written([_record(event, **change)], [event]) == expected
+    assert written([*others[:2], _record(event, **change)], [event]) == expected
+
+
+def test_nothing_waits_since_never() -> None:
+    assert written([], []) == 0
