@@ -198,7 +198,7 @@ def connect_replicator(settings: Settings, emit: Emit | None = None) -> Replicat
     jobs: dict[str, Job] = {"adopt": connect_adopter(settings, home).run}
     if settings.heartbeat:
         mine = leases.chore("heartbeat")
-        jobs["heartbeat"] = replace(connect_heartbeat(settings, report), every=settings.heartbeat, mine=mine).run
+        jobs["heartbeat"] = replace(connect_heartbeat(settings, report), mine=mine).run
     return Replicator(settings.region, reader, home, links, refusals, settings.poll_interval, jobs)
 
 
@@ -206,11 +206,12 @@ def connect_heartbeat(settings: Settings, emit: Emit | None = None) -> Heartbeat
     """Return the heartbeat of the settings' region, on DynamoDB. No peer need be up."""
     from replicator.aws.control_table import DynamoControl
     from replicator.aws.event_table import DynamoStorage
-    from replicator.replication.heartbeat import Heartbeat
+    from replicator.replication.heartbeat import EVERY_SECONDS, Heartbeat
     from replicator.runtime import metrics
 
-    append, storage = connect_store(settings).append, DynamoStorage(settings)
-    return Heartbeat(settings.region, settings.peers, append, storage, DynamoControl(settings), emit or metrics.emit)
+    storage, control = DynamoStorage(settings), DynamoControl(settings)
+    report, every = emit or metrics.emit, settings.heartbeat or EVERY_SECONDS
+    return Heartbeat(settings.region, settings.peers, connect_store(settings).append, storage, control, report, every)
 
 
 def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:

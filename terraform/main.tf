@@ -45,7 +45,7 @@ module "region" {
   protect_events     = var.protect_events
   log_retention_days = var.log_retention_days
   log_level          = var.log_level
-  alarm_emails       = var.alarm_emails
+  alarms             = var.alarms
   writer_principals  = var.writer_principals
   function           = var.function
   mapping            = var.mapping

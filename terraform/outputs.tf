@@ -13,9 +13,9 @@ output "queue_urls" {
   value       = module.region.queue_urls
 }
 
-output "alarm_topic_arn" {
-  description = "ARN of the SNS topic that all alarms go to."
-  value       = module.region.alarm_topic_arn
+output "alarm_topic_arns" {
+  description = "ARN of the SNS topic of each severity: `page` for what has to wake somebody, `ticket` for what can wait for the morning."
+  value       = module.region.alarm_topic_arns
 }
 
 output "bus_arn" {

@@ -85,10 +85,19 @@ variable "log_level" {
   description = "How much the functions log: `debug`, `info`, `warning` or `error`. The default is `info`."
 }
 
-variable "alarm_emails" {
-  type        = set(string)
-  default     = []
-  description = "Addresses that alarms are mailed to. Each gets a mail first and has to confirm it. Anything else can subscribe to the topic in the output `alarm_topic_arn`."
+variable "alarms" {
+  type = object({
+    page = optional(object({
+      topic_arn = optional(string)
+      emails    = optional(set(string))
+    }))
+    ticket = optional(object({
+      topic_arn = optional(string)
+      emails    = optional(set(string))
+    }))
+  })
+  default     = {}
+  description = "Where alarms go, by severity: `page` for what has to wake somebody, `ticket` for what can wait for the morning. `emails` are mailed to (each gets a mail first and has to confirm it); anything else can subscribe to the topics in the output `alarm_topic_arns`. `topic_arn` uses a topic of yours in this region instead: its policy, and its key if it has one, must let CloudWatch publish."
 }
 
 variable "writer_principals" {
@@ -237,6 +246,7 @@ variable "api" {
 variable "thresholds" {
   type = object({
     lag_seconds           = optional(number)
+    heartbeat_seconds     = optional(number)
     publish_lag_seconds   = optional(number)
     backlog_age_seconds   = optional(number)
     backlog_stuck_seconds = optional(number)
@@ -245,7 +255,7 @@ variable "thresholds" {
     throttles_per_minute  = optional(number)
   })
   default     = {}
-  description = "When alarms go off: lag of a link (60 seconds), lag of external events (60), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), age of an event that DynamoDB has not put on the bus (300), throttled requests of the events table (10 a minute)."
+  description = "When alarms go off: lag of a link (60 seconds), age of a peer's newest heartbeat here (180), lag of external events (60), age of a backlog (300), age of a message that nobody takes (1800), age of the stream's records when they are read (300), age of an event that DynamoDB has not put on the bus (300), throttled requests of a table (10 a minute)."
 }
 
 variable "emulator" {

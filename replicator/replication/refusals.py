@@ -54,7 +54,8 @@ class Refusals:
             log.error("replicator.quarantined", region=self.region, item=each.item, reason=each.reason)
         if refused:
             changed = sum(each.changed for each in refused)
-            self.emit({"region": self.region}, {"EventsRefused": len(refused), "EventsChanged": changed})
+            # An explicit 0 would end the alarm on what was changed before.
+            self.emit({"region": self.region}, {"EventsRefused": len(refused)} | ({"EventsChanged": changed} if changed else {}))
 
     def suspect(self, refused: Sequence[Refused]) -> None:
         """Note the lanes of these as suspect: a comparison reads them from their first events. Raises RegionUnavailable."""

@@ -52,7 +52,7 @@ run "root" {
   }
 
   assert {
-    condition     = output.functions == { replicator = "meridian-replicator", catch-up = "meridian-catch-up", redrive = "meridian-redrive" }
+    condition     = output.functions == { replicator = "meridian-replicator", catch-up = "meridian-catch-up", heartbeat = "meridian-heartbeat", redrive = "meridian-redrive" }
     error_message = "the functions are not as named"
   }
   assert {
@@ -460,7 +460,7 @@ run "without_projections" {
   assert {
     condition = alltrue([
       for names in [keys(aws_lambda_function.function), keys(aws_iam_role.function), keys(aws_iam_role_policy.function), keys(aws_iam_role_policy.kms), keys(aws_cloudwatch_log_group.function)] :
-      toset(names) == toset(["replicator", "catch-up", "redrive"])
+      toset(names) == toset(["replicator", "catch-up", "heartbeat", "redrive"])
     ])
     error_message = "there is a projector, or a role or log of one, without projections"
   }
@@ -487,6 +487,7 @@ run "with_projections" {
     condition = { for name, function in aws_lambda_function.function : function.function_name => function.handler } == {
       meridian-replicator         = "replicator.handlers.replicate"
       meridian-catch-up           = "replicator.handlers.catch_up"
+      meridian-heartbeat          = "replicator.handlers.heartbeat"
       meridian-redrive            = "replicator.handlers.redrive"
       meridian-projector          = "projectors.handlers.project"
       meridian-projector-catch-up = "projectors.handlers.catch_up"
@@ -534,19 +535,24 @@ run "three_regions" {
   assert {
     condition = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset([
       "backlog-age-ap-southeast-2", "backlog-age-eu-west-1", "backlog-stuck-ap-southeast-2", "backlog-stuck-eu-west-1",
-      "dead-letters", "errors-catch-up", "errors-redrive", "errors-replicator", "events-changed", "failed-batches",
-      "iterator-age-replicator", "quarantine", "replication-lag-ap-southeast-2", "replication-lag-eu-west-1",
-      "throttled-catch-up", "throttled-redrive", "throttled-replicator", "throttles",
+      "dead-letters", "errors-catch-up", "errors-heartbeat", "errors-redrive", "errors-replicator", "events-changed",
+      "failed-batches", "heartbeat-ap-southeast-2", "heartbeat-eu-west-1", "iterator-age-replicator", "no-heartbeat",
+      "quarantine", "replication-lag-ap-southeast-2", "replication-lag-eu-west-1", "throttled-catch-up",
+      "throttled-heartbeat", "throttled-redrive", "throttled-replicator", "throttles-control", "throttles-events",
     ])
     error_message = "the alarms are not the documented ones"
   }
   assert {
-    condition     = length(local.functions) == 3 && length(aws_iam_role.function) == 3
-    error_message = "there are not three functions"
+    condition     = toset(keys(aws_cloudwatch_composite_alarm.alarm)) == toset(["heartbeat", "peer-ap-southeast-2", "peer-eu-west-1", "replicator"])
+    error_message = "the composite alarms are not the documented ones"
+  }
+  assert {
+    condition     = length(local.functions) == 4 && length(aws_iam_role.function) == 4
+    error_message = "there are not four functions"
   }
 }
 
-# A fourth region is one more peer: a backlog, its mapping, three alarms, and nothing else.
+# A fourth region is one more peer: a backlog, its mapping, four alarms and what joins them, and nothing else.
 run "fourth_region" {
   command = plan
   module {
@@ -565,13 +571,13 @@ run "fourth_region" {
     error_message = "the fourth region's backlog is not consumed"
   }
   assert {
-    condition = length(aws_cloudwatch_metric_alarm.alarm) == 18 + 3 && alltrue([
-      for name in ["replication-lag-sa-east-1", "backlog-age-sa-east-1", "backlog-stuck-sa-east-1"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)
+    condition = length(aws_cloudwatch_metric_alarm.alarm) == 24 + 4 && length(aws_cloudwatch_composite_alarm.alarm) == 4 + 1 && alltrue([
+      for name in ["heartbeat-sa-east-1", "replication-lag-sa-east-1", "backlog-age-sa-east-1", "backlog-stuck-sa-east-1"] : contains(keys(aws_cloudwatch_metric_alarm.alarm), name)
     ])
-    error_message = "the fourth region's alarms are not the three of a link"
+    error_message = "the fourth region's alarms are not the four of a peer"
   }
   assert {
-    condition     = length(aws_lambda_function.function) == 3 && length(aws_lambda_event_source_mapping.stream) == 1 && length(aws_iam_role.function) == 3 && length(aws_cloudwatch_log_group.function) == 3
+    condition     = length(aws_lambda_function.function) == 4 && length(aws_lambda_event_source_mapping.stream) == 1 && length(aws_iam_role.function) == 4 && length(aws_cloudwatch_log_group.function) == 4
     error_message = "a fourth region adds functions, roles or logs"
   }
   assert {
@@ -617,7 +623,7 @@ run "extras_are_off" {
     error_message = "the API is not off by default"
   }
   assert {
-    condition     = toset(keys(aws_lambda_function.function)) == toset(["replicator", "catch-up", "redrive", "projector", "projector-catch-up"])
+    condition     = toset(keys(aws_lambda_function.function)) == toset(["replicator", "catch-up", "heartbeat", "redrive", "projector", "projector-catch-up"])
     error_message = "there is a function that nobody asked for"
   }
   assert {
@@ -716,7 +722,7 @@ run "external_events_take_options" {
     error_message = "external events do not take their options"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.alarm["publish-lag"].threshold == 5000 && toset(keys(aws_lambda_function.function)) == toset(["replicator", "catch-up", "redrive", "publish"])
+    condition     = aws_cloudwatch_metric_alarm.alarm["publish-lag"].threshold == 5000 && toset(keys(aws_lambda_function.function)) == toset(["replicator", "catch-up", "heartbeat", "redrive", "publish"])
     error_message = "the alarm does not take its threshold, or external events need projections"
   }
 }
@@ -746,7 +752,7 @@ run "optimistic_claims" {
   }
   assert {
     condition = toset([for name, policy in aws_iam_role_policy.function : name if strcontains(policy.policy, "AppendToOwnLanes")]) == toset([
-      "projector", "projector-catch-up",
+      "heartbeat", "projector", "projector-catch-up",
     ])
     error_message = "others than those who settle claims may append, or not all of them"
   }
@@ -765,7 +771,7 @@ run "fences" {
 
   assert {
     condition = { for name, function in aws_lambda_function.function : name => function.environment[0].variables.MERIDIAN_FENCE_CHECKED if contains(keys(function.environment[0].variables), "MERIDIAN_FENCE_CHECKED") } == {
-      api = "account,payment"
+      api = "account,payment", heartbeat = "account,payment"
     }
     error_message = "others than those who append are told which streams check the fence, or not all of them"
   }
@@ -778,7 +784,7 @@ run "fences" {
     error_message = "an application does not know how to keep to the fence"
   }
   assert {
-    condition     = toset([for name, policy in aws_iam_role_policy.function : name if strcontains(policy.policy, "CheckControl")]) == toset(["api"])
+    condition     = toset([for name, policy in aws_iam_role_policy.function : name if strcontains(policy.policy, "CheckControl")]) == toset(["api", "heartbeat"])
     error_message = "others than those who append may check the fence in a transaction, or not all of them"
   }
 }
@@ -798,14 +804,14 @@ run "fences_where_claims_are_settled" {
     condition = toset([
       for name, function in aws_lambda_function.function : name
       if try(function.environment[0].variables.MERIDIAN_FENCE_CHECKED, "") == "*" && try(function.environment[0].variables.MERIDIAN_FENCE_LEASE, "") == "2"
-    ]) == toset(["projector", "projector-catch-up"])
+    ]) == toset(["heartbeat", "projector", "projector-catch-up"])
     error_message = "the projector, which appends, does not know how to keep to the fence"
   }
   assert {
     condition = toset([
       for name, policy in aws_iam_role_policy.function : name
       if length(setsubtract(["AppendToOwnLanes", "BeginRoleAndFence", "KnowOwnTables", "ReadControlOfPeers", "ListLanesAtPeers", "CheckControl"], [for statement in jsondecode(policy.policy).Statement : statement.Sid])) == 0
-    ]) == toset(["projector", "projector-catch-up"])
+    ]) == toset(["heartbeat", "projector", "projector-catch-up"])
     error_message = "the projector may append and not find out whether it should, or others may"
   }
 }
@@ -823,7 +829,7 @@ run "fences_by_default" {
   assert {
     condition = toset([
       for name, function in aws_lambda_function.function : name if length([for variable in keys(function.environment[0].variables) : variable if startswith(variable, "MERIDIAN_FENCE")]) > 0
-    ]) == toset(["api"]) && !contains(keys(output.environment), "MERIDIAN_FENCE_CHECKED")
+    ]) == toset(["api", "heartbeat"]) && !contains(keys(output.environment), "MERIDIAN_FENCE_CHECKED")
     error_message = "others than those who append are told of fences, or streams check them that nobody named"
   }
   assert {
@@ -1167,11 +1173,11 @@ run "wiring" {
     api            = { enabled = true }
     protect_events = false
     projections    = ["shop.views:Orders"]
-    alarm_emails   = ["on-call@example.com"]
+    alarms         = { page = { emails = ["on-call@example.com"] }, ticket = { topic_arn = "arn:aws:sns:us-east-1:123456789012:ours" } }
   }
   override_resource {
-    target = aws_sns_topic.alarms
-    values = { arn = "arn:aws:sns:us-east-1:123456789012:meridian-alarms" }
+    target = aws_sns_topic.alarms["page"]
+    values = { arn = "arn:aws:sns:us-east-1:123456789012:meridian-page" }
   }
   override_resource {
     target = aws_kinesis_stream.bus
@@ -1191,11 +1197,38 @@ run "wiring" {
   }
 
   assert {
-    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.alarm) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn]) && length(alarm.alarm_description) > 60])
-    error_message = "an alarm does not go to the topic, or does not say what to do"
+    condition = { for name, alarm in aws_cloudwatch_metric_alarm.alarm : name => one(alarm.alarm_actions) if length(alarm.alarm_actions) > 0 } == {
+      dead-letters        = "arn:aws:sns:us-east-1:123456789012:ours"
+      events-changed      = "arn:aws:sns:us-east-1:123456789012:meridian-page"
+      projection-failures = "arn:aws:sns:us-east-1:123456789012:ours"
+      quarantine          = "arn:aws:sns:us-east-1:123456789012:meridian-page"
+      throttles-control   = "arn:aws:sns:us-east-1:123456789012:ours"
+      throttles-events    = "arn:aws:sns:us-east-1:123456789012:ours"
+      throttles-keys      = "arn:aws:sns:us-east-1:123456789012:ours"
+      throttles-views     = "arn:aws:sns:us-east-1:123456789012:ours"
+    }
+    error_message = "an alarm goes to another topic than its severity's, or one that is part of another has an action"
   }
   assert {
-    condition     = aws_sns_topic_subscription.email["on-call@example.com"].topic_arn == aws_sns_topic.alarms.arn
+    condition = alltrue([
+      for alarm in values(aws_cloudwatch_composite_alarm.alarm) : alarm.alarm_actions == toset(["arn:aws:sns:us-east-1:123456789012:meridian-page"]) && alarm.ok_actions == alarm.alarm_actions
+    ])
+    error_message = "a composite alarm does not page"
+  }
+  assert {
+    condition     = toset(flatten([for alarm in values(aws_cloudwatch_composite_alarm.alarm) : regexall("ALARM\\(\"meridian-([a-z0-9-]+)\"\\)", alarm.alarm_rule)])) == toset([for name, alarm in aws_cloudwatch_metric_alarm.alarm : name if length(alarm.alarm_actions) == 0])
+    error_message = "an alarm neither pages nor is part of one that does, or a part is not there"
+  }
+  assert {
+    condition     = length(aws_sns_topic.alarms) == 1 && aws_sns_topic.alarms["page"].kms_master_key_id == null
+    error_message = "a topic is made where one was given, or needs the key that an alarm may be about"
+  }
+  assert {
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm)[*].alarm_description, values(aws_cloudwatch_composite_alarm.alarm)[*].alarm_description) : length(alarm) > 60])
+    error_message = "an alarm does not say what to do"
+  }
+  assert {
+    condition     = aws_sns_topic_subscription.email["page on-call@example.com"].topic_arn == aws_sns_topic.alarms["page"].arn
     error_message = "the address is not subscribed to the alarms"
   }
   assert {
@@ -1214,6 +1247,13 @@ run "wiring" {
       aws_cloudwatch_metric_alarm.alarm["quarantine"].treat_missing_data == "ignore"
     )
     error_message = "the alarm on quarantine does not stay until an explicit 0"
+  }
+  assert {
+    condition = (
+      aws_lambda_permission.heartbeat.source_arn == "arn:aws:events:us-east-1:123456789012:rule/meridian-heartbeat" && aws_lambda_permission.heartbeat.principal == "events.amazonaws.com" &&
+      aws_cloudwatch_event_rule.heartbeat.schedule_expression == "rate(1 minute)" && aws_cloudwatch_event_target.heartbeat.rule == "meridian-heartbeat"
+    )
+    error_message = "the heartbeat is not called every minute, or by another than its rule"
   }
   assert {
     condition = alltrue([

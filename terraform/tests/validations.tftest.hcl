@@ -230,9 +230,31 @@ run "alarm_email_is_no_address" {
     source = "./modules/region"
   }
   variables {
-    alarm_emails = ["on-call"]
+    alarms = { page = { emails = ["on-call"] } }
   }
-  expect_failures = [var.alarm_emails]
+  expect_failures = [var.alarms]
+}
+
+run "alarm_topic_is_of_another_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    alarms = { page = { topic_arn = "arn:aws:sns:eu-west-1:123456789012:pages" } }
+  }
+  expect_failures = [var.alarms]
+}
+
+run "alarm_topic_is_ours_and_yours" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    alarms = { ticket = { topic_arn = "arn:aws:sns:us-east-1:123456789012:tickets", emails = ["day@example.com"] } }
+  }
+  expect_failures = [var.alarms]
 }
 
 run "writer_is_anybody" {

@@ -352,6 +352,9 @@ locals {
       local.can.read_stream, local.can.list_own_lanes, local.can.keep_control, local.can.consume_failed_batches,
       local.can.note_failed_batches, local.can.defer_to_all,
     ]
+    heartbeat = concat([
+      local.can.read_events, local.can.append, local.can.read_control,
+    ], local.may_append, local.check)
     publish = [
       local.can.read_bus, local.can.list_streams, local.can.query_events, local.can.keep_control, local.can.publish,
     ]

@@ -37,21 +37,25 @@ locals {
     queue => "${var.prefix}-${queue}"
   }
   streams = { bus = "${var.prefix}-events", external = "${var.prefix}-external" }
-  alarms  = "${var.prefix}-alarms"
+  topics  = { for severity in ["page", "ticket"] : severity => "${var.prefix}-${severity}" }
 
-  table_arns        = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
-  peer_events_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
-  peer_control_arns = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
-  lanes_arn         = "${local.table_arns.events}/index/${local.lanes.name}"
-  peer_lanes_arns   = [for arn in local.peer_events_arns : "${arn}/index/${local.lanes.name}"]
-  peer_keys_arns    = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
-  events_stream_arn = "${local.table_arns.events}/stream/*"
-  stream_arns       = { for stream, name in local.streams : stream => "arn:${local.partition}:kinesis:${var.region}:${local.account}:stream/${name}" }
-  queue_arns        = { for queue, name in local.queues : queue => "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}" }
-  peer_backlog_arns = [for peer in local.peers : local.queue_arns["backlog-${peer}"]]
-  api_arn           = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.prefix}-api"
-  personal_key_arn  = "arn:${local.partition}:kms:${var.region}:${local.account}:key/${try(var.personal_data.key, "")}"
-  topic_arn         = "arn:${local.partition}:sns:${var.region}:${local.account}:${local.alarms}"
+  # Topics of the region, and those of somebody else, which it only names.
+  made_topics = { for severity, name in local.topics : severity => name if var.alarms[severity].topic_arn == null }
+
+  table_arns         = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
+  peer_events_arns   = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
+  peer_control_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
+  lanes_arn          = "${local.table_arns.events}/index/${local.lanes.name}"
+  peer_lanes_arns    = [for arn in local.peer_events_arns : "${arn}/index/${local.lanes.name}"]
+  peer_keys_arns     = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
+  events_stream_arn  = "${local.table_arns.events}/stream/*"
+  stream_arns        = { for stream, name in local.streams : stream => "arn:${local.partition}:kinesis:${var.region}:${local.account}:stream/${name}" }
+  queue_arns         = { for queue, name in local.queues : queue => "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}" }
+  peer_backlog_arns  = [for peer in local.peers : local.queue_arns["backlog-${peer}"]]
+  api_arn            = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.prefix}-api"
+  personal_key_arn   = "arn:${local.partition}:kms:${var.region}:${local.account}:key/${try(var.personal_data.key, "")}"
+  topic_arns         = { for severity, name in local.topics : severity => coalesce(var.alarms[severity].topic_arn, "arn:${local.partition}:sns:${var.region}:${local.account}:${name}") }
+  heartbeat_rule_arn = "arn:${local.partition}:events:${var.region}:${local.account}:rule/${var.prefix}-heartbeat"
 }
 
 # The functions. `projects` are those that load projections.
@@ -60,6 +64,7 @@ locals {
     for name, function in {
       replicator         = { handler = "replicator.handlers.replicate", projects = false, deployed = true }
       catch-up           = { handler = "replicator.handlers.catch_up", projects = false, deployed = true }
+      heartbeat          = { handler = "replicator.handlers.heartbeat", projects = false, deployed = true }
       redrive            = { handler = "replicator.handlers.redrive", projects = false, deployed = true }
       publish            = { handler = "replicator.handlers.publish", projects = false, deployed = local.external }
       projector          = { handler = "projectors.handlers.project", projects = true, deployed = local.projects }
@@ -77,11 +82,12 @@ locals {
   }
   stream_readers = toset([for name in ["replicator", "projector"] : name if contains(keys(local.functions), name)])
 
-  # The replicator is not called for copies that peers wrote here, only for this region's own lanes; and for whatever
-  # changes or removes an event, in any lane. The projector is called for everything. A record passes if one filter fits.
+  # The replicator is not called for copies that peers wrote here, only for this region's own lanes; for whatever changes or
+  # removes an event, in any lane; and for its peers' heartbeats: a region that is fenced writes nothing, and its replicator has
+  # to be seen running all the same. The projector is called for everything. A record passes if one filter fits.
   stream_filters = {
     replicator = [[
-      { dynamodb = { Keys = { pk = { S = [{ prefix = "${var.region}#" }] } } } },
+      { dynamodb = { Keys = { pk = { S = concat([{ prefix = "${var.region}#" }], [for peer in local.peers : { prefix = "${peer}#meridian.heartbeat#" }]) } } } },
       { eventName = [{ anything-but = ["INSERT"] }] },
     ]]
     projector = []
@@ -117,7 +123,7 @@ locals {
     { MERIDIAN_FENCE_LEASE = tostring(var.fences.lease_seconds) },
     { for name, value in { MERIDIAN_FENCE_CHECKED = join(",", sort(distinct(var.fences.checked))) } : name => value if value != "" },
   )
-  appends = concat(["api"], local.settles ? ["projector", "projector-catch-up"] : [])
+  appends = concat(["api", "heartbeat"], local.settles ? ["projector", "projector-catch-up"] : [])
 
   # The id, which is one in all regions: what asks KMS means this region's replica by it.
   personal_environment = { for name, value in { MERIDIAN_PERSONAL_KEY = try(var.personal_data.key, "") } : name => value if local.personal }

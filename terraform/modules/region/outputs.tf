@@ -17,9 +17,9 @@ output "queue_urls" {
   value       = { for name, queue in local.made_queues : name => queue.url }
 }
 
-output "alarm_topic_arn" {
-  description = "ARN of the SNS topic that all alarms go to."
-  value       = aws_sns_topic.alarms.arn
+output "alarm_topic_arns" {
+  description = "ARN of the SNS topic of each severity: `page` for what has to wake somebody, `ticket` for what can wait for the morning."
+  value       = local.topic_arns
 }
 
 output "bus_arn" {

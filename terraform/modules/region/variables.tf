@@ -128,15 +128,38 @@ variable "log_level" {
   }
 }
 
-variable "alarm_emails" {
-  type        = set(string)
+variable "alarms" {
+  type = object({
+    page = optional(object({
+      topic_arn = optional(string)
+      emails    = optional(set(string), [])
+    }), {})
+    ticket = optional(object({
+      topic_arn = optional(string)
+      emails    = optional(set(string), [])
+    }), {})
+  })
   nullable    = false
-  default     = []
-  description = "Addresses that alarms are mailed to, once each has been confirmed."
+  default     = {}
+  description = <<-EOT
+    Where alarms go, by severity: `page` for what has to wake somebody, `ticket` for what can wait for the morning. Each has an
+    SNS topic of its own, to which `emails` are subscribed (each has to confirm), or uses the topic of yours in this region that
+    `topic_arn` names: its policy must let CloudWatch publish, and its key, if it has one, let CloudWatch use it.
+  EOT
 
   validation {
-    condition     = alltrue([for address in var.alarm_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
-    error_message = "One of ${join(", ", var.alarm_emails)} is not a mail address; write each as name@example.com."
+    condition     = alltrue(flatten([for alarm in values(var.alarms) : [for address in alarm.emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))]]))
+    error_message = "One of ${join(", ", flatten([for alarm in values(var.alarms) : tolist(alarm.emails)]))} is not a mail address; write each as name@example.com."
+  }
+
+  validation {
+    condition     = alltrue([for alarm in values(var.alarms) : alarm.topic_arn == null || can(regex("^arn:aws[a-z-]*:sns:${var.region}:[0-9]{12}:[A-Za-z0-9_-]{1,256}$", alarm.topic_arn))])
+    error_message = "One of ${join(", ", compact([for alarm in values(var.alarms) : alarm.topic_arn]))} is not the ARN of an SNS topic in ${var.region}; CloudWatch publishes to topics of its own region only."
+  }
+
+  validation {
+    condition     = alltrue([for alarm in values(var.alarms) : alarm.topic_arn == null || length(alarm.emails) == 0])
+    error_message = "Addresses are given for a topic that is yours; subscribe them there, or leave topic_arn out."
   }
 }
 
@@ -514,6 +537,7 @@ variable "api" {
 variable "thresholds" {
   type = object({
     lag_seconds           = optional(number, 60)
+    heartbeat_seconds     = optional(number, 180)
     publish_lag_seconds   = optional(number, 60)
     backlog_age_seconds   = optional(number, 300)
     backlog_stuck_seconds = optional(number, 1800)
