@@ -105,6 +105,9 @@ def grows(message: str, metric: Metric, more: Mapping[Metric, float | None] | No
 UNIT = {"HeartbeatAge": 60, "BacklogAge": 60, "ApproximateAgeOfOldestMessage": 60}
 """Growth of a metric in a minute: seconds; milliseconds for others."""
 
+JOINED = {"catch-up": "replicator", "redrive": "replicator", "projector-catch-up": "projector", "publish": "publisher"}
+"""Composite alarms of functions of another name."""
+
 FAILURES: dict[str, Failure] = {
     f"replication-lag-{WEST}": Failure(f"peer-{WEST}", {meridian("ReplicationLag", link=f"{EAST}>{WEST}"): 61_000}),
     f"heartbeat-{WEST}": grows(f"peer-{WEST}", age_of(WEST)),
@@ -127,12 +130,10 @@ FAILURES: dict[str, Failure] = {
     "publish-lag": Failure("publisher", {meridian("PublishLag"): 61_000}),
     "bus-age": Failure("publisher", {table("AgeOfOldestUnreplicatedRecord", "events"): 301_000}),
     **{f"iterator-age-{name}": Failure(
-        {"publish": "publisher"}.get(name, name), {function("IteratorAge", name): 301_000}
+        JOINED.get(name, name), {function("IteratorAge", name): 301_000}
     ) for name in ("replicator", "projector", "publish")},
-    **{f"{kind}-{name}": Failure(
-        {"catch-up": "replicator", "redrive": "replicator", "projector-catch-up": "projector", "publish": "publisher"}.get(name, name),
-        {function({"errors": "Errors", "throttled": "Throttles"}[kind], name): 1},
-    ) for kind in ("errors", "throttled") for name in FUNCTIONS},
+    **{f"errors-{name}": Failure(JOINED.get(name, name), {function("Errors", name): 1}) for name in FUNCTIONS},
+    **{f"throttled-{name}": Failure(JOINED.get(name, name), {function("Throttles", name): 1}) for name in FUNCTIONS},
     "events-changed": Failure("events-changed", {meridian("EventsChanged"): 1}, stays=True),
 }  # fmt: skip
 """A failure for each metric alarm, by its name."""
