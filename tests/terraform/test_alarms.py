@@ -17,7 +17,7 @@ from chaos.world.terraform import ROOT, SERVICES, Terraform
 from chaos.world.world import World, WorldOptions
 from tests.terraform.cloudwatch import Alarm, Composite, Evaluation, History, Metric
 
-pytestmark = pytest.mark.deploy
+pytestmark = pytest.mark.terraform
 
 EAST, WEST, SOUTH = "us-east-1", "eu-west-1", "ap-southeast-2"
 ACCOUNT = "000000000000"
