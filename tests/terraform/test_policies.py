@@ -1,7 +1,6 @@
 """Who may do what, read from the plan and put to requests that must and must not pass.
 
-The evaluator is ministack's, an implementation of IAM's documented algorithm that knows condition keys; what its server
-enforces (`AUTH=true`) is asked of the server itself, which does not look at `dynamodb:LeadingKeys`.
+What ministack's server enforces (`AUTH=true`) is asked of the server itself, which does not look at `dynamodb:LeadingKeys`.
 """
 
 from __future__ import annotations
@@ -15,19 +14,16 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from chaos.world.terraform import SERVICES, Terraform
 from chaos.world.world import World, WorldOptions
 from replicator.domain.names import sequence_key
+from tests.terraform.plans import ACCOUNT, FUNCTIONS, ROLES, Plan, decide
 
 pytestmark = pytest.mark.deploy
 
 HERE = Path(__file__).parent
-ACCOUNT = "000000000000"
 OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
-FUNCTIONS = ("replicator", "catch-up", "redrive", "publish", "projector", "projector-catch-up", "api")
-ROLES = (*FUNCTIONS, "writer", "reader", "operator", "consumer", "caller")
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
 CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
 
@@ -49,49 +45,6 @@ def lanes(region: str = OWN) -> str:
 
 def stream(name: str, region: str = OWN) -> str:
     return f"arn:aws:kinesis:{region}:{ACCOUNT}:stream/meridian-{name}"
-
-
-class Plan:
-    """The policies of a plan: by role, and the events table's and the bus's own."""
-
-    def __init__(self, changes: list[dict[str, Any]]) -> None:
-        self.roles: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
-        self.own: dict[str, Any] = {}
-        self.bus: dict[str, Any] = {}
-        for change in changes:
-            after, address = change["change"]["after"], change["address"]
-            if change["type"] == "aws_iam_role_policy" and ".kms[" not in address:
-                self.roles[change["index"]].append(json.loads(after["policy"]))
-            elif change["type"] == "aws_iam_policy":
-                self.roles[change["name"]].append(json.loads(after["policy"]))
-            elif change["type"] == "aws_dynamodb_resource_policy":
-                self.own = json.loads(after["policy"])
-            elif change["type"] == "aws_kinesis_resource_policy":
-                self.bus = json.loads(after["policy"])
-
-    def decide(
-        self, role: str, action: str, resource: str, keys: list[str] | None = None, more: Mapping[str, Any] | None = None
-    ) -> str:
-        """What IAM says to a request: Allow, Deny or ImplicitDeny. `keys` and `more` are what it can ask of the request."""
-        return decide(self.roles[role], action, resource, keys, more)
-
-    def table_says(self, action: str, resource: str) -> str:
-        """What the events table's own policy says to anybody, an administrator for example."""
-        return decide([{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}, self.own], action, resource)
-
-
-def decide(
-    policies: list[dict[str, Any]],
-    action: str,
-    resource: str,
-    keys: list[str] | None = None,
-    more: Mapping[str, Any] | None = None,
-    who: str = f"arn:aws:iam::{ACCOUNT}:role/r",
-) -> str:
-    asked = {**({} if keys is None else {"dynamodb:LeadingKeys": keys}), **(more or {})}
-    context = asked | {name.lower(): value for name, value in asked.items()}
-    request = EvalContext(who, "AssumedRole", ACCOUNT, action, resource, OWN, service_context=context)
-    return evaluate(request, [parse_policy_document(policy) for policy in policies]).decision
 
 
 def variables(emulator: Mapping[str, Any] | None) -> dict[str, Any]:
