@@ -27,9 +27,19 @@ _QUEUES = {
 }  # fmt: skip
 _SAME = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
 """SQS has no action of its own for a batch."""
-_RECORDS = {"GetShardIterator", "GetRecords", "DescribeStream", "DescribeStreamSummary", "ListShards", "PutRecord", "PutRecords"}
-_PARTIQL = re.compile(r'\s*(?:(EXISTS)\s*\(\s*)?(SELECT|INSERT|UPDATE|DELETE)\b.*?(?:FROM|INTO|UPDATE)\s+"?([\w.-]+)"?(?:\."?([\w.-]+)"?)?',
-                      re.IGNORECASE | re.DOTALL)  # fmt: skip
+_RECORDS = {
+    "GetShardIterator",
+    "GetRecords",
+    "DescribeStream",
+    "DescribeStreamSummary",
+    "ListShards",
+    "PutRecord",
+    "PutRecords",
+}
+_PARTIQL = re.compile(
+    r'\s*(?:(EXISTS)\s*\(\s*)?(SELECT|INSERT|DELETE)\b.*?(?:FROM|INTO)\s+"?([\w.-]+?)"?(?:\."([\w.-]+)")?(?=[\s)]|$)',
+    re.IGNORECASE | re.DOTALL,
+)
 _UPDATED = re.compile(r'\s*UPDATE\s+"?([\w.-]+)"?', re.IGNORECASE)
 _COLUMN = re.compile(r"'([^']+)'\s*:\s*\?")
 _KEY_TERM = re.compile(r'"?pk"?\s*=\s*\?', re.IGNORECASE)

@@ -14,8 +14,8 @@ from projectors.sinks.dynamodb import DynamoSink
 from projectors.versions.versions import Versions
 from replicator import NewEvent
 from replicator.aws.event_table import DynamoStorage
-from replicator.aws.kinesis import create_streams
 from replicator.aws.key_table import DynamoKeys
+from replicator.aws.kinesis import create_streams
 from replicator.aws.sqs import Queue
 from replicator.connect import connect_keys
 from replicator.control.pointers import Pointers
@@ -258,7 +258,9 @@ def run_projector(stage: Stage) -> None:
     key = ViewKey("member", "member/homer", 1)
 
     def visits(count: int) -> Callable[[], bool]:
-        return lambda: (view := DynamoSink(stage.settings).load([key]).get(key)) is not None and view.value["visits"] == count
+        return lambda: (
+            (view := DynamoSink(stage.settings).load([key]).get(key)) is not None and view.value["visits"] == count
+        )
 
     with stage.running("projectors", "run"):
         wait_until(visits(2), "the view is folded")
@@ -288,7 +290,9 @@ def serve(stage: Stage) -> None:
         wait_until(lambda: call("/ready") == 200, "the server is ready")
         assert call("/streams/member/homer/events") == 200
         assert call("/streams/member/homer/value") in (200, 400)
-        assert call("/streams/member/homer/events", {"events": [{"type": "visited", "payload": {"town": "Ogdenville"}}]}) == 201
+        assert (
+            call("/streams/member/homer/events", {"events": [{"type": "visited", "payload": {"town": "Ogdenville"}}]}) == 201
+        )
 
 
 @scene("projectors", "rebuild")

@@ -220,6 +220,12 @@ locals {
       for name, value in { Sid = "ForgetEverywhere", Effect = "Allow", Action = ["dynamodb:PutItem"], Resource = concat([local.table_arns.keys], local.peer_keys_arns), Condition = local.only_forget } :
       name => value if value != null
     }
+    describe_keys = {
+      Sid      = "KnowWhetherKeysAreThere"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DescribeTable"]
+      Resource = [local.table_arns.keys]
+    }
     unwrap_keys = {
       Sid       = "UnwrapKeysOfSubjects"
       Effect    = "Allow"
@@ -345,7 +351,7 @@ locals {
 
   # Who folds or serves personal data reveals it, and keeps a key that it fetched. Who writes makes keys, and forgets.
   reveal  = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_here, local.can.unwrap_keys] : statement if local.personal]
-  protect = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
+  protect = [for statement in [local.can.describe_keys, local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
 
   # Who appends makes sure first that the region may be written and lacks nothing that it wrote, as its tables, its control
   # state and its peers tell. Streams whose appends check the fence check it in the append's own transaction.
@@ -395,7 +401,10 @@ locals {
     writer = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_control, local.can.check_control,
     ], local.may_append, local.protect)
-    reader   = [local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views]
+    # Commands that read ask first whether the table is there.
+    reader = [
+      local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views, local.can.describe_tables,
+    ]
     operator = local.operate
     # Whoever is on call has the operators' rights, and those of every other command that mends something here.
     oncall = concat(local.operate, [
