@@ -173,10 +173,21 @@ def test_the_policies_of_its_row_allow_all_that_a_command_sends(
         return
     assert needs
     policies = attached(plans, row.roles, regions_of(command))
-    assert denied(needs, policies) == [], f"{' '.join(command)}, with the policy {' and '.join(row.policies)} of {row.of}"
+    missing = denied(needs, policies)
+    with_them = f"with the {' and '.join(row.policies)} policy of {row.of}"
+    assert not missing, f"`{' '.join(command)}` is denied {with_them}:\n" + "\n".join(missing)
     for need in needs:
         assert not allows(need, without(need, policies)), f"allowed whatever the statements say: {need}"
         assert plans[need.region].table_says(need.action, need.resource) == "Allow", f"the events table denies it: {need}"
+
+
+def test_requests_of_every_kind_of_client_are_recorded(played: Play) -> None:
+    """Meridian's own wire inserts events; boto3 describes tables and inserts views; PynamoDB creates tables at emulators."""
+    _, needs = played(("replicator", "append"))
+    assert {"PartiQLInsert", "ConditionCheckItem", "DescribeTable"} <= {need.action.partition(":")[2] for need in needs}
+    _, needs = played(("projectors", "rebuild"))
+    assert {"dynamodb:PartiQLInsert", "dynamodb:PutItem", "kms:Decrypt"} <= {need.action for need in needs}
+    assert played(("replicator", "init"))[0] > 3
 
 
 @pytest.mark.parametrize("command", GRANTED, ids=[" ".join(command) for command in GRANTED])
@@ -196,6 +207,15 @@ def test_a_narrower_policy_does_not_suffice(played: Play, plans: dict[str, Plan]
 def test_whoever_is_on_call_needs_no_other_policy(played: Play, plans: dict[str, Plan], command: Command) -> None:
     if "writer" not in ROWS[command].policies:
         assert denied(played(command)[1], attached(plans, ["oncall"], regions_of(command))) == []
+
+
+@pytest.mark.parametrize("command", [("projectors", "conflicts"), ("projectors", "replay")], ids=" ".join)
+def test_without_personal_data_a_reader_sees_conflicts_and_replays(
+    played: Play, plans: dict[str, Plan], command: Command
+) -> None:
+    found = denied(played(command)[1], attached(plans, ["reader"], [EAST]))
+    assert found
+    assert all("table/meridian-keys" in each or each.startswith("kms:Decrypt") for each in found)
 
 
 def test_the_on_call_policy_of_a_region_forgets_in_no_other_region(played: Play, plans: dict[str, Plan]) -> None:
