@@ -104,11 +104,12 @@ package-test:  ## The Lambda package on each Python that functions may run and t
 newest:  ## Clients, retries, errors and engines with the newest boto3, botocore and urllib3 (in an environment of its own)
 	PYTHON=$(PYTHON) PROCESSES=$(PROCESSES) .ci/newest
 
-terraform-test:  ## Terraform's format, validity, and its own tests with a mocked provider
+terraform-test: $(READY)  ## Terraform's format, validity, its own tests with a mocked provider; then every command against the planned policies
 	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }
 	terraform fmt -check -recursive terraform
 	rm -rf $(TF_WORK) && mkdir -p $(TF_WORK) && cp -r terraform/. $(TF_WORK)/
 	cd $(TF_WORK) && terraform init -backend=false -input=false -no-color >/dev/null && terraform validate -no-color && terraform test -no-color
+	$(BIN)/pytest -m terraform tests/terraform
 
 deploy-test: $(READY)  ## Three regions applied to emulators, Lambdas and all; then destroyed
 	@test -n "$(TERRAFORM)" || { echo "terraform is missing; install Terraform 1.9 or later: developer.hashicorp.com/terraform/install" >&2; exit 1; }

@@ -68,6 +68,11 @@ output "operator_policy_arn" {
   value       = module.region.operator_policy_arn
 }
 
+output "oncall_policy_arn" {
+  description = "ARN of the policy for whoever is on call in this region: the operators' rights, dead letters, backlogs and views. Attach every region's."
+  value       = module.region.oncall_policy_arn
+}
+
 output "writer_role_arn" {
   description = "ARN of the role for writers, or null where `writer_principals` names nobody."
   value       = module.region.writer_role_arn

@@ -120,7 +120,7 @@ def _probe(hasty: Settings) -> None:
                 raise RegionUnavailable(why) from None
             raise InvalidConfig(  # not silent: after a refusal nothing is known about the region
                 f"{hasty.region} refused a request ({error.code}). Correct the credentials, the policies "
-                "(operator_policy_arn of every region) or --prefix; or leave the region out of --peers"
+                "(operator_policy_arn or oncall_policy_arn of every region) or --prefix; or leave the region out of --peers"
             ) from None
         except RegionUnavailable as error:
             if "Credentials" in str(error):

@@ -1,7 +1,6 @@
 """Who may do what, read from the plan and put to requests that must and must not pass.
 
-The evaluator is ministack's, an implementation of IAM's documented algorithm that knows condition keys; what its server
-enforces (`AUTH=true`) is asked of the server itself, which does not look at `dynamodb:LeadingKeys`.
+What ministack's server enforces (`AUTH=true`) is asked of the server itself, which does not look at `dynamodb:LeadingKeys`.
 """
 
 from __future__ import annotations
@@ -15,20 +14,19 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from chaos.world.terraform import SERVICES, Terraform
 from chaos.world.world import World, WorldOptions
 from replicator.domain.names import sequence_key
+from tests.terraform.plans import ACCOUNT, FUNCTIONS, ROLES, Plan, decide
 
 pytestmark = pytest.mark.deploy
 
 HERE = Path(__file__).parent
-ACCOUNT = "000000000000"
 OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
-FUNCTIONS = ("replicator", "catch-up", "redrive", "publish", "projector", "projector-catch-up", "api")
-ROLES = (*FUNCTIONS, "writer", "reader", "operator", "consumer", "caller")
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
+OPERATE = ("operator", "oncall")
+"""Roles of people who move and repair regions."""
 CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
 
 
@@ -49,49 +47,6 @@ def lanes(region: str = OWN) -> str:
 
 def stream(name: str, region: str = OWN) -> str:
     return f"arn:aws:kinesis:{region}:{ACCOUNT}:stream/meridian-{name}"
-
-
-class Plan:
-    """The policies of a plan: by role, and the events table's and the bus's own."""
-
-    def __init__(self, changes: list[dict[str, Any]]) -> None:
-        self.roles: dict[str, list[dict[str, Any]]] = {role: [] for role in ROLES}
-        self.own: dict[str, Any] = {}
-        self.bus: dict[str, Any] = {}
-        for change in changes:
-            after, address = change["change"]["after"], change["address"]
-            if change["type"] == "aws_iam_role_policy" and ".kms[" not in address:
-                self.roles[change["index"]].append(json.loads(after["policy"]))
-            elif change["type"] == "aws_iam_policy":
-                self.roles[change["name"]].append(json.loads(after["policy"]))
-            elif change["type"] == "aws_dynamodb_resource_policy":
-                self.own = json.loads(after["policy"])
-            elif change["type"] == "aws_kinesis_resource_policy":
-                self.bus = json.loads(after["policy"])
-
-    def decide(
-        self, role: str, action: str, resource: str, keys: list[str] | None = None, more: Mapping[str, Any] | None = None
-    ) -> str:
-        """What IAM says to a request: Allow, Deny or ImplicitDeny. `keys` and `more` are what it can ask of the request."""
-        return decide(self.roles[role], action, resource, keys, more)
-
-    def table_says(self, action: str, resource: str) -> str:
-        """What the events table's own policy says to anybody, an administrator for example."""
-        return decide([{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}, self.own], action, resource)
-
-
-def decide(
-    policies: list[dict[str, Any]],
-    action: str,
-    resource: str,
-    keys: list[str] | None = None,
-    more: Mapping[str, Any] | None = None,
-    who: str = f"arn:aws:iam::{ACCOUNT}:role/r",
-) -> str:
-    asked = {**({} if keys is None else {"dynamodb:LeadingKeys": keys}), **(more or {})}
-    context = asked | {name.lower(): value for name, value in asked.items()}
-    request = EvalContext(who, "AssumedRole", ACCOUNT, action, resource, OWN, service_context=context)
-    return evaluate(request, [parse_policy_document(policy) for policy in policies]).decision
 
 
 def variables(emulator: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -196,8 +151,8 @@ def test_the_condition_is_what_decides(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("role", "region"),
     [
-        *((role, OWN) for role in ROLES if role not in ("writer", "api", "operator")),
-        *(("operator", region) for region in (PEER, STRANGER)),
+        *((role, OWN) for role in ROLES if role not in ("writer", "api", *OPERATE)),
+        *((role, region) for role in OPERATE for region in (PEER, STRANGER)),
         *(("writer", region) for region in (PEER, STRANGER)),
         *((role, STRANGER) for role in FUNCTIONS),
         *((role, PEER) for role in ROLES if role not in ("replicator", "catch-up")),
@@ -207,13 +162,15 @@ def test_nobody_else_adds_events_and_nobody_elsewhere(plan: Plan, role: str, reg
     assert plan.decide(role, "dynamodb:PartiQLInsert", events(region), [f"{OWN}#user#homer"]) == "ImplicitDeny"
 
 
-def test_an_operator_is_no_third_reader_of_the_stream(plan: Plan) -> None:
-    assert plan.decide("operator", "dynamodb:GetRecords", f"{events(OWN)}/stream/2026") == "ImplicitDeny"
+@pytest.mark.parametrize("role", OPERATE)
+def test_an_operator_is_no_third_reader_of_the_stream(plan: Plan, role: str) -> None:
+    assert plan.decide(role, "dynamodb:GetRecords", f"{events(OWN)}/stream/2026") == "ImplicitDeny"
 
 
+@pytest.mark.parametrize("role", OPERATE)
 @pytest.mark.parametrize("keys", [f"{OWN}#user#homer", f"{PEER}#user#homer", f"{STRANGER}#user#homer"])
-def test_an_operator_brings_back_events_of_any_region(plan: Plan, keys: str) -> None:
-    assert plan.decide("operator", "dynamodb:PartiQLInsert", events(OWN), [keys]) == "Allow"
+def test_an_operator_brings_back_events_of_any_region(plan: Plan, role: str, keys: str) -> None:
+    assert plan.decide(role, "dynamodb:PartiQLInsert", events(OWN), [keys]) == "Allow"
 
 
 BEGINS = {
@@ -250,7 +207,7 @@ def test_the_replicator_keeps_what_peers_were_told_of_its_role_and_fence_and_not
     assert plan.decide("replicator", f"dynamodb:PartiQL{verb}", table("control", PEER), keys) == "ImplicitDeny"
 
 
-@pytest.mark.parametrize("role", [role for role in ROLES if role != "operator"])
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in OPERATE])
 @pytest.mark.parametrize("verb", ["Insert", "Update"])
 def test_links_note_which_tables_their_peers_have_and_nobody_else_does(plan: Plan, role: str, verb: str) -> None:
     decision = "Allow" if role in ("replicator", "catch-up") else "ImplicitDeny"
@@ -259,7 +216,7 @@ def test_links_note_which_tables_their_peers_have_and_nobody_else_does(plan: Pla
     assert plan.decide(role, f"dynamodb:PartiQL{verb}", table("control"), ["peers", "homes"]) == "ImplicitDeny"
 
 
-@pytest.mark.parametrize("role", [role for role in ROLES if role not in ("writer", "api", "replicator", "operator")])
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in ("writer", "api", "replicator", *OPERATE)])
 def test_nobody_else_begins_a_role_or_a_fence(plan: Plan, role: str) -> None:
     for key in ("role", "fence"):
         assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), [key]) == "ImplicitDeny"
@@ -374,8 +331,10 @@ NEEDS = {
         *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
         ("dynamodb:BatchGetItem", events(OWN)),
         *((f"dynamodb:{action}", table("control")) for action in ("Query", "PartiQLSelect", "ConditionCheckItem")),
+        ("dynamodb:DescribeTable", table("keys")),
     ],
     "reader": [
+        *(("dynamodb:DescribeTable", table(name)) for name in ("events", "views", "control")),
         *(("dynamodb:Query", events(region)) for region in (OWN, PEER, "ap-southeast-2")),
         ("dynamodb:Query", table("control")),
         ("dynamodb:GetItem", table("views")),
@@ -388,6 +347,12 @@ NEEDS = {
         *((f"dynamodb:PartiQL{verb}", table("control")) for verb in ("Insert", "Update", "Delete", "Select")),
         *((f"sqs:{action}", queue("backlog-eu-west-1")) for action in ("GetQueueUrl", "GetQueueAttributes")),
         *(("sqs:GetQueueAttributes", queue(name)) for name in ("backlog-views", "dead-letters", "failed-batches")),
+    ],
+    "oncall": [
+        *((f"sqs:{action}", queue("dead-letters")) for action in ("GetQueueUrl", "ReceiveMessage", "DeleteMessage")),
+        *(("sqs:SendMessage", queue(f"backlog-{target}")) for target in (PEER, "ap-southeast-2", "views")),
+        *((f"dynamodb:{action}", table("views")) for action in ("Scan", "Query", "BatchGetItem", "BatchWriteItem")),
+        *((f"dynamodb:PartiQL{verb}", table("views")) for verb in ("Insert", "Update")),
     ],
     "consumer": [(f"kinesis:{action}", stream("external")) for action in READS_OF_A_STREAM],
 }
@@ -448,6 +413,20 @@ NOT_THEIRS = [
             ("sqs:PurgeQueue", queue("backlog-eu-west-1")),
         )
     ),
+    *(
+        ("oncall", action, resource)
+        for action, resource in (
+            ("dynamodb:Query", events(PEER)),
+            ("dynamodb:Scan", table("views", PEER)),
+            ("dynamodb:BatchWriteItem", table("views", PEER)),
+            ("dynamodb:BatchWriteItem", table("control", PEER)),
+            ("dynamodb:DeleteItem", table("keys")),
+            ("dynamodb:UpdateTable", table("views")),
+            *((f"sqs:{action}", queue("backlog-views")) for action in ("ReceiveMessage", "DeleteMessage", "PurgeQueue")),
+            *((f"sqs:{action}", queue("failed-batches")) for action in ("ReceiveMessage", "SendMessage")),
+            *((f"sqs:{action}", queue("dead-letters")) for action in ("SendMessage", "PurgeQueue")),
+        )
+    ),
     *((role, "lambda:InvokeFunction", f"{LAMBDA}-replicator") for role in ROLES),
     *((role, f"lambda:{action}", API) for role in ROLES for action in ("InvokeFunction", "InvokeFunctionUrl")),
 ]
@@ -467,6 +446,11 @@ CALLS = {
         "lambda:InvokeFunction", f"{LAMBDA}-projector", {"lambda:InvokedViaFunctionUrl": "true"}, "ImplicitDeny"
     ),
 }  # fmt: skip
+
+
+def test_whoever_is_on_call_has_every_right_of_operators(plan: Plan) -> None:
+    (oncall,), (operator,) = plan.roles["oncall"], plan.roles["operator"]
+    assert [statement for statement in operator["Statement"] if statement not in oncall["Statement"]] == []
 
 
 @pytest.mark.parametrize(("action", "resource", "asked", "decision"), CALLS.values(), ids=CALLS)
@@ -497,7 +481,7 @@ def test_nobody_but_dynamodb_puts_records_on_the_bus(plan: Plan, action: str, wh
     assert decide([anything, plan.bus], "kinesis:GetRecords", stream("events"), who=who) == "Allow"
 
 
-REVEAL, WRITE = ("projector", "projector-catch-up", "api"), ("writer",)
+REVEAL, WRITE = ("projector", "projector-catch-up", "api", "oncall"), ("writer",)
 FORGETS, REPLACES = {"dynamodb:Attributes": ["pk", "forgotten"]}, {"dynamodb:Attributes": ["pk", "us-east-1.key"]}
 SUBJECT = {"kms:EncryptionContextKeys": ["subject"], "kms:EncryptionContext:subject": "user/7"}
 NO_SUBJECT = [{}, {"kms:EncryptionContextKeys": ["other"]}, {**SUBJECT, "kms:EncryptionContextKeys": ["subject", "other"]}]

@@ -220,6 +220,12 @@ locals {
       for name, value in { Sid = "ForgetEverywhere", Effect = "Allow", Action = ["dynamodb:PutItem"], Resource = concat([local.table_arns.keys], local.peer_keys_arns), Condition = local.only_forget } :
       name => value if value != null
     }
+    describe_keys = {
+      Sid      = "KnowWhetherKeysAreThere"
+      Effect   = "Allow"
+      Action   = ["dynamodb:DescribeTable"]
+      Resource = [local.table_arns.keys]
+    }
     unwrap_keys = {
       Sid       = "UnwrapKeysOfSubjects"
       Effect    = "Allow"
@@ -316,6 +322,25 @@ locals {
       Action   = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl"]
       Resource = values(local.queue_arns)
     }
+    # For whoever is on call. Dead letters go back to the backlogs, and so does every lane that is to be compared.
+    take_dead_letters = {
+      Sid      = "TakeDeadLetters"
+      Effect   = "Allow"
+      Action   = ["sqs:DeleteMessage", "sqs:ReceiveMessage"]
+      Resource = [local.dead_letters]
+    }
+    put_on_backlogs = {
+      Sid      = "PutOnBacklogs"
+      Effect   = "Allow"
+      Action   = ["sqs:SendMessage"]
+      Resource = concat(local.peer_backlog_arns, [local.views_backlog])
+    }
+    rebuild_views = {
+      Sid      = "RebuildViews"
+      Effect   = "Allow"
+      Action   = ["dynamodb:BatchGetItem", "dynamodb:BatchWriteItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:Query", "dynamodb:Scan"]
+      Resource = [local.table_arns.views]
+    }
     trace = {
       Sid      = "Trace"
       Effect   = "Allow"
@@ -326,12 +351,17 @@ locals {
 
   # Who folds or serves personal data reveals it, and keeps a key that it fetched. Who writes makes keys, and forgets.
   reveal  = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_here, local.can.unwrap_keys] : statement if local.personal]
-  protect = [for statement in [local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
+  protect = [for statement in [local.can.describe_keys, local.can.keep_keys, local.can.fetch_keys, local.can.forget_everywhere, local.can.make_keys] : statement if local.personal]
 
   # Who appends makes sure first that the region may be written and lacks nothing that it wrote, as its tables, its control
   # state and its peers tell. Streams whose appends check the fence check it in the append's own transaction.
   may_append = [local.can.describe_own, local.can.read_control_of_peers, local.can.list_lanes_at_peers, local.can.begin_role]
   check      = [for statement in [local.can.check_control] : statement if length(var.fences.checked) > 0]
+
+  operate = [
+    local.can.read_all_events, local.can.restore_events, local.can.rule_control, local.can.check_control,
+    local.can.describe_tables, local.can.measure_queues,
+  ]
 
   # Settling claims appends to own lanes, nowhere else.
   settle = [for statement in concat([local.can.append], local.may_append, local.check) : statement if local.settles]
@@ -374,11 +404,15 @@ locals {
     writer = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_control, local.can.check_control,
     ], local.may_append, local.protect)
-    reader = [local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views]
-    operator = [
-      local.can.read_all_events, local.can.restore_events, local.can.rule_control, local.can.check_control,
-      local.can.describe_tables, local.can.measure_queues,
+    # Commands that read ask first whether the table is there.
+    reader = [
+      local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views, local.can.describe_tables,
     ]
+    operator = local.operate
+    # Whoever is on call has the operators' rights, and those of every other command that mends something here.
+    oncall = concat(local.operate, [
+      local.can.take_dead_letters, local.can.put_on_backlogs, local.can.rebuild_views,
+    ], local.reveal)
     consumer = [local.can.read_external]
     caller   = [local.can.call_api, local.can.invoke_api]
   }
@@ -458,6 +492,13 @@ resource "aws_iam_policy" "operator" {
   name        = "${var.prefix}-${var.region}-operator"
   description = "Run failovers, comparisons and repairs of ${var.region}: add events of every region, change none"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.operator })
+}
+
+# All that a documented command needs here, but for those that write as an application or run as a worker do.
+resource "aws_iam_policy" "oncall" {
+  name        = "${var.prefix}-${var.region}-oncall"
+  description = "Run every command that mends ${var.region}: what operators run, dead letters, backlogs and views"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.oncall })
 }
 
 # The region's key need not be named: its own policy lets this account in through Kinesis.

@@ -72,6 +72,11 @@ output "operator_policy_arn" {
   value       = aws_iam_policy.operator.arn
 }
 
+output "oncall_policy_arn" {
+  description = "ARN of the policy for whoever is on call in this region: the operators' rights, dead letters, backlogs and views. Attach every region's."
+  value       = aws_iam_policy.oncall.arn
+}
+
 output "writer_role_arn" {
   description = "ARN of the role for writers, or null where nobody may assume it."
   value       = one(aws_iam_role.writer[*].arn)
