@@ -12,7 +12,7 @@ from typing import Any
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 ACCOUNT = "000000000000"
-FUNCTIONS = ("replicator", "catch-up", "redrive", "publish", "projector", "projector-catch-up", "api")
+FUNCTIONS = ("replicator", "catch-up", "redrive", "heartbeat", "publish", "projector", "projector-catch-up", "api")
 ROLES = (*FUNCTIONS, "writer", "reader", "operator", "oncall", "consumer", "caller")
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.deploy
 HERE = Path(__file__).parent
 OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
+APPEND = ("writer", "api", "heartbeat")
 OPERATE = ("operator", "oncall")
 """Roles of people who move and repair regions."""
 CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
@@ -129,8 +130,7 @@ KEYS = {
 @pytest.mark.parametrize(
     ("role", "region"),
     [
-        ("writer", OWN),
-        ("api", OWN),
+        *((role, OWN) for role in APPEND),
         *((role, peer) for role in ("replicator", "catch-up") for peer in (PEER, "ap-southeast-2")),
     ],
 )
@@ -151,7 +151,7 @@ def test_the_condition_is_what_decides(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("role", "region"),
     [
-        *((role, OWN) for role in ROLES if role not in ("writer", "api", *OPERATE)),
+        *((role, OWN) for role in ROLES if role not in (*APPEND, *OPERATE)),
         *((role, region) for role in OPERATE for region in (PEER, STRANGER)),
         *(("writer", region) for region in (PEER, STRANGER)),
         *((role, STRANGER) for role in FUNCTIONS),
@@ -188,7 +188,7 @@ BEGINS = {
 
 
 @pytest.mark.parametrize(("keys", "decision"), BEGINS.values(), ids=BEGINS)
-@pytest.mark.parametrize("role", ["writer", "api"])
+@pytest.mark.parametrize("role", APPEND)
 def test_who_appends_begins_a_role_and_a_fence_and_writes_no_other_control_state(
     plan: Plan, role: str, keys: list[str] | None, decision: str
 ) -> None:
@@ -216,7 +216,7 @@ def test_links_note_which_tables_their_peers_have_and_nobody_else_does(plan: Pla
     assert plan.decide(role, f"dynamodb:PartiQL{verb}", table("control"), ["peers", "homes"]) == "ImplicitDeny"
 
 
-@pytest.mark.parametrize("role", [role for role in ROLES if role not in ("writer", "api", "replicator", *OPERATE)])
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in (*APPEND, "replicator", *OPERATE)])
 def test_nobody_else_begins_a_role_or_a_fence(plan: Plan, role: str) -> None:
     for key in ("role", "fence"):
         assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), [key]) == "ImplicitDeny"
@@ -227,7 +227,7 @@ def test_where_streams_check_the_fence_the_api_and_the_settling_projector_may_an
 ) -> None:
     more = {"fences": {"checked": ["*"]}, "claims": {"optimistic": ["nickname"]}}
     plan = Plan(terraform.plan(guarded.settings(OWN), variables(None) | more))
-    appending = ("api", "projector", "projector-catch-up")
+    appending = ("api", "heartbeat", "projector", "projector-catch-up")
     for role in FUNCTIONS:
         expected = "Allow" if role in appending else "ImplicitDeny"
         needs = [("dynamodb:ConditionCheckItem", table("control")), ("dynamodb:PartiQLSelect", table("control"))]
@@ -396,7 +396,7 @@ NOT_THEIRS = [
         for action in ("Insert", "Delete")
     ),
     *(("reader", "dynamodb:Query", resource) for resource in (table("control", PEER), lanes(), lanes(PEER))),
-    *((role, "dynamodb:Scan", resource) for role in ("writer", "api") for resource in (lanes(PEER), events(PEER))),
+    *((role, "dynamodb:Scan", resource) for role in APPEND for resource in (lanes(PEER), events(PEER))),
     *((role, "dynamodb:DescribeTable", events(PEER)) for role in ("writer", "api", "reader")),
     *(("projector", "dynamodb:Query", resource) for resource in (table("control", PEER), lanes(PEER))),
     *(

@@ -34,7 +34,7 @@ COMMANDS = commands()
 NAMES = [" ".join(command) for command in COMMANDS]
 GRANTED = [command for command in COMMANDS if ROWS[command].policies != (ADMINISTRATORS,)]
 WORKERS = {
-    ("replicator", "run"): ("replicator", "catch-up"),
+    ("replicator", "run"): ("replicator", "catch-up", "heartbeat"),
     ("replicator", "publish"): ("publish",),
     ("projectors", "run"): ("projector", "projector-catch-up"),
 }
