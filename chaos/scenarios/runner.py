@@ -30,6 +30,8 @@ from chaos.world.network import PASS
 from chaos.world.world import World, WorldOptions
 from replicator.domain.errors import MeridianError
 
+_HEARTBEAT_SECONDS = 2.0
+"""Seconds between the heartbeats of a region's workers: a scenario takes half a minute."""
 _SLOW_SECONDS = 10.0
 """Maximum seconds of a request at an endpoint that is not ours: LocalStack needs seconds under load."""
 _STEADY_SECONDS = 60.0
@@ -88,6 +90,7 @@ def opened(
                 endpoints=places.endpoints,
                 prefix=f"chaos-{uuid4().hex[:8]}" if places.endpoints else "meridian",
                 seed=seed,
+                heartbeat=_HEARTBEAT_SECONDS,
             )
             world = stack.enter_context(World(sorted(regions), [kind.projection], options))
         lines = stack.enter_context(history_file.open("w")) if history_file is not None else None

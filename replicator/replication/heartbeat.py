@@ -20,7 +20,7 @@ from replicator.runtime.metrics import Emit
 from replicator.runtime.wall_clock import wall_clock
 
 STREAM_TYPE = "meridian.heartbeat"
-EVENT_TYPE = "beat"
+EVENT_TYPE = "meridian.heartbeat"
 EVERY_SECONDS = 60.0
 OVERDUE = 3
 """Number of heartbeats after which the next one is overdue."""

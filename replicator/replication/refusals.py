@@ -55,7 +55,9 @@ class Refusals:
         if refused:
             changed = sum(each.changed for each in refused)
             # An explicit 0 would end the alarm on what was changed before.
-            self.emit({"region": self.region}, {"EventsRefused": len(refused)} | ({"EventsChanged": changed} if changed else {}))
+            self.emit(
+                {"region": self.region}, {"EventsRefused": len(refused)} | ({"EventsChanged": changed} if changed else {})
+            )
 
     def suspect(self, refused: Sequence[Refused]) -> None:
         """Note the lanes of these as suspect: a comparison reads them from their first events. Raises RegionUnavailable."""

@@ -151,7 +151,7 @@ def test_a_clock_that_is_ahead_is_no_negative_age() -> None:
 def test_a_heartbeat_says_when_the_next_one_is_due(payload: dict[str, Any], every: float) -> None:
     pair = Pair()
     store = EventStore(pair.tables[EAST], EAST, [EAST, WEST], HybridLogicalClock(lambda: pair.now))
-    store.append(heartbeat_lane(EAST).stream, NewEvent("beat", payload))
+    store.append(heartbeat_lane(EAST).stream, NewEvent("meridian.heartbeat", payload))
     beat = newest_beat(pair.tables[EAST], EAST)
     assert beat == Beat(BEGUN_MS, every)
     assert not beat.overdue(int(BEGUN_MS + 3000 * every))

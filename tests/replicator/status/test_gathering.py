@@ -250,7 +250,7 @@ def test_lanes_are_read_in_all_regions_together_and_no_more_often_than_they_rest
 
 def beat(memories: Memories, *regions: str) -> None:
     for name in regions:
-        memories.store(name).append(heartbeat_lane(name).stream, NewEvent("beat", {"every": 60}))
+        memories.store(name).append(heartbeat_lane(name).stream, NewEvent("meridian.heartbeat", {"every": 60}))
 
 
 def said(status: Status) -> list[tuple[int, str, str]]:
