@@ -181,6 +181,28 @@ def quarantine(run: Any) -> None:
     run.finals[WEST].quarantined.append("quarantine#… a fork")
 
 
+def beat(run: Any, region: str, sequence: int, **changes: Any) -> None:
+    """A heartbeat that a region holds."""
+    last = event(run, WEST, THING, 4)
+    mark = f"{sequence:02d}" * 32
+    made = replace(
+        last, lane=f"{EAST}#meridian.heartbeat#{EAST}", sequence=sequence, type="meridian.heartbeat", digest=mark,
+        computed=mark, prev=f"{sequence - 1:02d}" * 32 if sequence > 1 else "0" * 64, payload={"every": 2},
+    )  # fmt: skip
+    run.finals[region].events.append(replace(made, **changes))
+
+
+def another_heartbeat(run: Any) -> None:
+    for region in runs.REGIONS:
+        beat(run, region, 1)
+    run.alter(WEST, event(run, WEST, f"{EAST}#meridian.heartbeat#{EAST}", 1), digest="ee" * 32, computed="ee" * 32)
+
+
+def heartbeat_gap(run: Any) -> None:
+    beat(run, WEST, 1)
+    beat(run, WEST, 3)
+
+
 PLANTED: list[tuple[str, Callable[[Any], None]]] = [
     ("lost", lose), ("from_nowhere", invent), ("from_nowhere", write_what_failed), ("duplicated", duplicate),
     ("changed", change), ("changed", overwrite), ("acknowledged_twice", acknowledge_twice), ("torn", tear), ("gaps", gap),
@@ -188,10 +210,18 @@ PLANTED: list[tuple[str, Callable[[Any], None]]] = [
     ("causal_order", forget_context), ("read_your_writes", read_old), ("monotonic_reads", read_back),
     ("reads_explained", read_wrong), ("counters", miscount), ("sets", resurrect), ("sets", forget_member),
     ("registers", old_name), ("claims", own_twice), ("claims", grant_twice), ("claims", misreport_owner),
-    ("regions_identical", differ), ("views_complete", behind), ("views_complete", lose_view),
+    ("regions_identical", differ), ("regions_identical", another_heartbeat), ("gaps", heartbeat_gap), ("views_complete", behind), ("views_complete", lose_view),
     ("views_complete", invent_view), ("views_identical", other_bytes), ("views_identical", lose_view),
     ("views_identical", invent_view), ("quarantined", quarantine),
 ]  # fmt: skip
+
+
+def test_heartbeats_are_nobodys_calls_and_go_on_while_regions_are_read() -> None:
+    run = runs.good_run()
+    for number, region in enumerate(runs.REGIONS):
+        for sequence in range(1, number + 3):
+            beat(run, region, sequence)
+    assert check(run.history, run.finals).broken == {}
 
 
 def test_a_good_run_keeps_every_promise_and_tests_each() -> None:
