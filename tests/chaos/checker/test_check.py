@@ -210,7 +210,8 @@ PLANTED: list[tuple[str, Callable[[Any], None]]] = [
     ("causal_order", forget_context), ("read_your_writes", read_old), ("monotonic_reads", read_back),
     ("reads_explained", read_wrong), ("counters", miscount), ("sets", resurrect), ("sets", forget_member),
     ("registers", old_name), ("claims", own_twice), ("claims", grant_twice), ("claims", misreport_owner),
-    ("regions_identical", differ), ("regions_identical", another_heartbeat), ("gaps", heartbeat_gap), ("views_complete", behind), ("views_complete", lose_view),
+    ("regions_identical", differ), ("regions_identical", another_heartbeat),
+    ("gaps", heartbeat_gap), ("views_complete", behind), ("views_complete", lose_view),
     ("views_complete", invent_view), ("views_identical", other_bytes), ("views_identical", lose_view),
     ("views_identical", invent_view), ("quarantined", quarantine),
 ]  # fmt: skip
