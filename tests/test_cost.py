@@ -52,7 +52,7 @@ def test_a_bill_is_units_times_prices(monkeypatch: pytest.MonkeyPatch) -> None:
             "functions invocat": (0.1 + 3 * 0.2) * 0.20,
             "functions GB seco": (0.01 + 3 * 0.002) * 0.5 * 13.3334,
             "logs and metrics' lines": (100 + 3 * 50) / 1_000 * 0.50,
-            "metrics, alarms, dashboards, keys, idle queues": month._fixed(),
+            "metrics, alarms, dashboards, keys, idle queues, heartbeats": month._fixed(),
         }
     )
     provisioned = bill(size, replace(DEFAULTS, provisioned=True))

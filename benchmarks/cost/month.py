@@ -11,7 +11,10 @@ from benchmarks.cost.usage import MEMORY_GB, REGIONS, Size, stored_bytes, use
 
 _UTILIZATION = 0.7
 """Share of the provisioned capacity that is used: the target of the autoscaling. A steady load is assumed."""
-_METRICS, _ALARMS, _QUEUES = 14, 30, 4
+_METRICS, _ALARMS, _COMPOSITES, _QUEUES = 17, 36, 5, 4
+_BEATS = 60 * prices.HOURS
+"""Heartbeats of a region a month. Each calls the heartbeat's function, and every region's replicator and projector."""
+_BEAT_SECONDS = 0.05
 _POLLS = 15 * 60 * prices.HOURS
 """Long polls of an idle queue a month: five pollers, each every 20 seconds."""
 _GB = 1e9
@@ -65,7 +68,7 @@ def bill(size: Size, setup: Setup = DEFAULTS) -> list[Item]:
         Item("functions: invocations", prices.INVOCATION.of(invocations)),
         Item("functions: GB seconds", prices.GB_SECOND.of(seconds * MEMORY_GB)),
         Item("logs and metrics' lines", prices.LOG.of(log_bytes / _GB)),
-        Item("metrics, alarms, dashboards, keys, idle queues", _fixed()),
+        Item("metrics, alarms, dashboards, keys, idle queues, heartbeats", _fixed()),
     ]
     if setup.bus:
         found.append(Item("event buses", _bus(REGIONS * events)))
@@ -109,9 +112,15 @@ def _reads(units: float, setup: Setup) -> float:
 def _fixed() -> float:
     region = (
         prices.METRIC.of(_METRICS) + prices.ALARM.of(_ALARMS) + prices.DASHBOARD.of(1) + prices.KEY.of(1)
-        + prices.MESSAGE.of(_QUEUES * _POLLS)
+        + prices.MESSAGE.of(_QUEUES * _POLLS) + prices.COMPOSITE.of(_COMPOSITES)
     )  # fmt: skip
-    return REGIONS * region
+    calls = _BEATS * (1 + 2 * REGIONS)
+    beats = (
+        prices.WRITE.of(_BEATS * REGIONS)
+        + prices.INVOCATION.of(calls)
+        + prices.GB_SECOND.of(calls * _BEAT_SECONDS * MEMORY_GB)
+    )
+    return REGIONS * (region + beats)
 
 
 def _bus(records: float) -> float:

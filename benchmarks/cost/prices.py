@@ -53,7 +53,8 @@ STREAM_HOUR = Price(0.04, 1, "on-demand stream and hour", "kinesis")
 STREAM_IN = Price(0.08, 1, "GB into an on-demand stream", "kinesis")
 LOG = Price(0.50, 1, "GB of logs", "cloudwatch")
 METRIC = Price(0.30, 1, "metric and month", "cloudwatch")
-ALARM = Price(0.10, 1, "alarm and month", "cloudwatch")
+ALARM = Price(0.10, 1, "metric of an alarm and month", "cloudwatch")
+COMPOSITE = Price(0.50, 1, "composite alarm and month", "cloudwatch")
 DASHBOARD = Price(3.00, 1, "dashboard and month", "cloudwatch")
 TRANSFER = Price(0.02, 1, "GB from us-east-1 to another region", "ec2")
 MESSAGE = Price(0.40, _M, "million SQS requests", "sqs")
@@ -61,5 +62,5 @@ KEY = Price(1.00, 1, "key and month", "kms")
 
 ALL = (
     WRITE, READ, WRITE_IA, READ_IA, WRITE_HOUR, READ_HOUR, REPLICATED_WRITE, STORED, STORED_IA, BACKUP, CHANGE, INVOCATION,
-    GB_SECOND, STREAM_HOUR, STREAM_IN, LOG, METRIC, ALARM, DASHBOARD, TRANSFER, MESSAGE, KEY,
+    GB_SECOND, STREAM_HOUR, STREAM_IN, LOG, METRIC, ALARM, COMPOSITE, DASHBOARD, TRANSFER, MESSAGE, KEY,
 )  # fmt: skip
