@@ -642,7 +642,7 @@ run "extras_are_off" {
     error_message = "a role may use what is off"
   }
   assert {
-    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api|bus", name))]) == 0 && length(local.widgets) == 14
+    condition     = length([for name in keys(aws_cloudwatch_metric_alarm.alarm) : name if can(regex("publish|api|bus", name))]) == 0 && length(local.widgets) == 15
     error_message = "there are alarms or widgets of what is off"
   }
 }
@@ -702,7 +702,7 @@ run "external_events" {
     error_message = "the alarm on external events' lag does not look at it"
   }
   assert {
-    condition     = length(local.widgets) == 17
+    condition     = length(local.widgets) == 18
     error_message = "the dashboard does not show external events and their bus"
   }
 }
@@ -1085,7 +1085,7 @@ run "bus_is_on_where_it_is_said" {
     error_message = "the alarm on the bus's age does not look at it"
   }
   assert {
-    condition     = length(local.widgets) == 15
+    condition     = length(local.widgets) == 16
     error_message = "the dashboard does not show the bus"
   }
 }

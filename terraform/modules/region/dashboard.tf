@@ -4,6 +4,9 @@ locals {
     { title = "Replication lag (ms)", stat = "Maximum", metrics = [
       for link in values(local.links) : [local.namespace, "ReplicationLag", "region", var.region, "link", link, { label = link }]
     ] },
+    { title = "Age of the newest heartbeat of each peer (s)", stat = "Maximum", metrics = [
+      for peer in local.peers : [local.namespace, "HeartbeatAge", "region", var.region, "link", "${peer}>${var.region}", { label = peer }]
+    ] },
     { title = "Events copied and deferred", stat = "Sum", metrics = flatten([
       for link in values(local.links) : [
         for metric in ["EventsCopied", "EventsKnown", "EventsDeferred"] :
@@ -36,9 +39,12 @@ locals {
     { title = "Duration of functions (ms, 99th percentile)", stat = "p99", metrics = [
       for name, function in local.functions : ["AWS/Lambda", "Duration", "FunctionName", function.name, { label = name }]
     ] },
-    { title = "Events table: throttled requests", stat = "Sum", metrics = [
-      for metric in ["ReadThrottleEvents", "WriteThrottleEvents"] : ["AWS/DynamoDB", metric, "TableName", local.tables.events]
-    ] },
+    { title = "Throttled requests", stat = "Sum", metrics = concat(flatten([
+      for table in ["events", "control", "views"] : [
+        for metric in ["ReadThrottleEvents", "WriteThrottleEvents"] :
+        { row = ["AWS/DynamoDB", metric, "TableName", local.tables[table], { label = "${table} ${metric}" }] }
+      ]
+    ])[*].row, [["AWS/DynamoDB", "WriteThrottleEvents", "TableName", local.tables.events, "GlobalSecondaryIndexName", local.lanes.name, { label = "${local.lanes.name} WriteThrottleEvents" }]]) },
     { title = "Consumed capacity (units)", stat = "Sum", metrics = flatten([
       for table in ["events", "control", "views"] : [
         for metric in ["ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"] :
