@@ -19,6 +19,7 @@ from replicator.ops.audit.lane_walk import head_of
 from replicator.ops.audit.merkle_summary import RANGES
 from replicator.ops.runbooks.runbook import Stopped
 from replicator.ops.runbooks.runs import Found
+from replicator.replication.heartbeat import STREAM_TYPE
 
 if TYPE_CHECKING:
     from replicator.ops.runbooks.runbook import Going, Tell
@@ -221,9 +222,10 @@ def noted_ends(control: ControlStorage, run: str) -> dict[str, int]:
 
 
 def note_rpo(control: ControlStorage, run: str, rpo: Spans) -> None:
-    """Record a run's RPO, in parts that fit, in place of the result of an earlier try of the same step."""
+    """Record a run's RPO, in parts that fit, in place of the result of an earlier try of the same step. Heartbeats are no
+    loss: they are copied like other events, and nobody's data."""
     control.delete(f"rpo#{run}", dict(control.get_all(f"rpo#{run}")))
-    keys = sorted(rpo)
+    keys = sorted(key for key in rpo if LaneId.from_key(key).stream.type != STREAM_TYPE)
     for start in range(0, len(keys), _PART):
         control.put(f"rpo#{run}", {f"{start:08d}": {key: list(rpo[key]) for key in keys[start : start + _PART]}})
 

@@ -20,6 +20,7 @@ from replicator.ops.audit.comparison import compare
 from replicator.ops.runbooks import Bootstrap, Failback, Failover, Runbook, Stopped, Switchover
 from replicator.ops.runbooks.steps import note_rpo, noted_rpo, set_role
 from replicator.ops.status.gather import gather
+from replicator.replication.heartbeat import heartbeat_lane
 from tests.replicator.memories import EAST, SOUTH, WEST, Memories, load
 from tests.replicator.runbooks.test_killed import Steered
 
@@ -180,6 +181,12 @@ def test_an_rpo_that_is_found_again_takes_the_place_of_the_one_before() -> None:
     note_rpo(control, "a-run", {f"{EAST}#user#{n}": (1, n + 1) for n in range(600)})
     assert len(noted_rpo(control, "a-run")) == 600
     note_rpo(control, "a-run", {f"{EAST}#user#1": (2, 2)})
+    assert noted_rpo(control, "a-run") == {f"{EAST}#user#1": (2, 2)}
+
+
+def test_a_heartbeat_that_was_not_sent_is_no_loss() -> None:
+    control = world().controls[EAST]
+    note_rpo(control, "a-run", {f"{EAST}#user#1": (2, 2), heartbeat_lane(EAST).key: (7, 9)})
     assert noted_rpo(control, "a-run") == {f"{EAST}#user#1": (2, 2)}
 
 
