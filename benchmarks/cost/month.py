@@ -11,7 +11,7 @@ from benchmarks.cost.usage import MEMORY_GB, REGIONS, Size, stored_bytes, use
 
 _UTILIZATION = 0.7
 """Share of the provisioned capacity that is used: the target of the autoscaling. A steady load is assumed."""
-_METRICS, _ALARMS, _COMPOSITES, _QUEUES = 17, 36, 5, 4
+_METRICS, _ALARMS, _COMPOSITES, _QUEUES = 17, 37, 5, 4
 _BEATS = 60 * prices.HOURS
 """Heartbeats of a region a month. Each calls the heartbeat's function, and every region's replicator and projector."""
 _BEAT_SECONDS = 0.05

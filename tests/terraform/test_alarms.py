@@ -139,7 +139,10 @@ FAILURES: dict[str, Failure] = {
 """A failure for each metric alarm, by its name."""
 
 CASES: dict[str, Failure] = {
-    "the index is throttled": Failure(
+    "reads of the index are throttled": Failure(
+        "throttles-events", {table("ReadThrottleEvents", "events", GlobalSecondaryIndexName="lanes"): 11}, TICKET
+    ),
+    "writes to the index are throttled": Failure(
         "throttles-events", {table("WriteThrottleEvents", "events", GlobalSecondaryIndexName="lanes"): 11}, TICKET
     ),
     "the replicator's mapping is disabled": Failure("replicator", silent("replicator")),

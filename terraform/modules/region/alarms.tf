@@ -122,16 +122,17 @@ locals {
       for table in concat(["events", "control"], [for table in ["views"] : table if local.projects], [for table in ["keys"] : table if local.personal]) : "throttles-${table}" => merge(local.usual, {
         namespace  = "AWS/DynamoDB"
         metric     = null
-        expression = table == "events" ? "FILL(reads, 0) + FILL(writes, 0) + FILL(lanes, 0)" : "FILL(reads, 0) + FILL(writes, 0)"
+        expression = table == "events" ? "FILL(reads, 0) + FILL(writes, 0) + FILL(lanes_reads, 0) + FILL(lanes_writes, 0)" : "FILL(reads, 0) + FILL(writes, 0)"
         metrics = { for name, metric in { # a table's metrics leave its indexes out
-          reads  = { name = "ReadThrottleEvents", dimensions = { TableName = local.tables[table] } }
-          writes = { name = "WriteThrottleEvents", dimensions = { TableName = local.tables[table] } }
-          lanes  = { name = "WriteThrottleEvents", dimensions = { TableName = local.tables[table], GlobalSecondaryIndexName = local.lanes.name } }
-        } : name => metric if name != "lanes" || table == "events" }
+          reads        = { name = "ReadThrottleEvents", dimensions = { TableName = local.tables[table] } }
+          writes       = { name = "WriteThrottleEvents", dimensions = { TableName = local.tables[table] } }
+          lanes_reads  = { name = "ReadThrottleEvents", dimensions = { TableName = local.tables[table], GlobalSecondaryIndexName = local.lanes.name } }
+          lanes_writes = { name = "WriteThrottleEvents", dimensions = { TableName = local.tables[table], GlobalSecondaryIndexName = local.lanes.name } }
+        } : name => metric if !startswith(name, "lanes") || table == "events" }
         statistic   = "Sum"
         threshold   = var.thresholds.throttles_per_minute
         severity    = "ticket"
-        description = "DynamoDB throttles requests to ${local.tables[table]}${table == "events" ? ", or writes to its index ${local.lanes.name}" : ""}. ${local.throttled[table]} Requests are tried again and slow down; if it lasts, raise the maxima in `tables`, where there are any, or the account's table limits."
+        description = "DynamoDB throttles requests to ${local.tables[table]}${table == "events" ? ", or to its index ${local.lanes.name}" : ""}. ${local.throttled[table]} Requests are tried again and slow down; if it lasts, raise the maxima in `tables`, where there are any, or the account's table limits."
       })
     },
     {
