@@ -31,9 +31,17 @@ _LISTS = {
 }
 """Operation of each service that shows whether the endpoint has it."""
 _UNKNOWN = {
-    "InvalidAction", "NotImplemented", "NotImplementedError", "NotImplementedException", "UnknownOperation",
-    "UnknownOperationException", "UnsupportedOperation", "UnsupportedOperationException", "UnrecognizedOperation", "501",
-}  # fmt: skip
+    "InvalidAction",
+    "NotImplemented",
+    "NotImplementedError",
+    "NotImplementedException",
+    "UnknownOperation",
+    "UnknownOperationException",
+    "UnsupportedOperation",
+    "UnsupportedOperationException",
+    "UnrecognizedOperation",
+    "501",
+}
 _SECONDS = 25.0
 """Seconds within which an event has to show at an emulator; four times that at AWS."""
 _PAUSE = 0.05
@@ -56,6 +64,8 @@ class Lab:
         self.prefix = f"conform-{uuid.uuid4().hex[:10]}"
         self.stopped = threading.Event()
         self._session: Any = boto3.session.Session(region_name=region)
+        if endpoint is not None and self._session.get_credentials() is None:  # emulators take any
+            self._session = boto3.session.Session("test", "test", region_name=region)
         self._lock = threading.RLock()
         self._clients: dict[str, Any] = {}
         self._offers: dict[str, str] = {}
@@ -71,9 +81,12 @@ class Lab:
         with self._lock:
             if service not in self._clients:
                 config = Config(
-                    connect_timeout=5, read_timeout=60, max_pool_connections=50, parameter_validation=False,
+                    connect_timeout=5,
+                    read_timeout=60,
+                    max_pool_connections=50,
+                    parameter_validation=False,
                     retries={"mode": "standard", "total_max_attempts": 4 if self.endpoint is None else 2},
-                )  # fmt: skip
+                )
                 self._clients[service] = self._session.client(service, endpoint_url=self.endpoint, config=config)
             return self._clients[service]
 

@@ -57,9 +57,14 @@ def insert_writes(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "What refuses an INSERT of a taken key?", "DuplicateItemException", _INSERT, FORK,
-    harmless("DuplicateItem", "Meridian takes both names for a failed condition"), _ANY_REFUSAL, _REPLACED,
-)  # fmt: skip
+    "What refuses an INSERT of a taken key?",
+    "DuplicateItemException",
+    _INSERT,
+    FORK,
+    harmless("DuplicateItem", "Meridian takes both names for a failed condition"),
+    _ANY_REFUSAL,
+    _REPLACED,
+)
 def insert_taken(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, value="first")
@@ -81,20 +86,26 @@ def insert_returns_nothing(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Is an INSERT refused when a parameter is missing?", "ValidationException", _STATEMENT, ACKNOWLEDGED,
+    "Is an INSERT refused when a parameter is missing?",
+    "ValidationException",
+    _STATEMENT,
+    ACKNOWLEDGED,
     harmless("*Exception", "refused all the same; Meridian always sends every parameter"),
     harmless("InternalFailure", "refused all the same; Meridian always sends every parameter"),
-)  # fmt: skip
+)
 def insert_without_parameter(lab: Lab) -> str:
     statement = insert(lab.plain(), lab.key())
     return outcome(lambda: lab.db.execute_statement(**{**statement, "Parameters": statement["Parameters"][:2]}))
 
 
 @AREA.ask(
-    "Is an INSERT without the sort key refused?", "ValidationException", _INSERT, PREFIX,
+    "Is an INSERT without the sort key refused?",
+    "ValidationException",
+    _INSERT,
+    PREFIX,
     harmless("*Exception", "refused all the same; Meridian always names both keys"),
     unsafe("accepted", "an item without a position in its lane was stored"),
-)  # fmt: skip
+)
 def insert_without_key(lab: Lab) -> str:
     text = f"INSERT INTO \"{lab.plain()}\" VALUE {{'pk': ?}}"
     return outcome(lambda: lab.db.execute_statement(Statement=text, Parameters=[{"S": lab.key()}]))
@@ -128,12 +139,16 @@ def select_inserted(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Which code has the error of an INSERT of a taken key in a batch?", "DuplicateItem", _BATCH_ERROR, FORK,
+    "Which code has the error of an INSERT of a taken key in a batch?",
+    "DuplicateItem",
+    _BATCH_ERROR,
+    FORK,
     harmless("DuplicateItemException", "Meridian takes both names for a failed condition"),
     harmless("ConditionalCheckFailed*", "Meridian takes this name for a failed condition, too"),
-    harmless("ValidationError", _READ), harmless("ValidationException", _READ),
+    harmless("ValidationError", _READ),
+    harmless("ValidationException", _READ),
     unsafe("", "an INSERT replaced a stored event"),
-)  # fmt: skip
+)
 def batch_taken(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, value="first")
@@ -171,10 +186,13 @@ def batch_order(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "How are two INSERTs of one key in a batch answered?", "not documented", _BATCH, FORK,
+    "How are two INSERTs of one key in a batch answered?",
+    "not documented",
+    _BATCH,
+    FORK,
     unsafe("*; the last is stored", "the second INSERT replaced the first"),
     harmless("*", "the page does not say; Meridian never sends one key twice in a batch"),
-)  # fmt: skip
+)
 def batch_same_key(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     try:
@@ -196,19 +214,25 @@ def batch_full(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Is a batch of 26 statements refused?", "ValidationException", _BATCH, ACKNOWLEDGED,
+    "Is a batch of 26 statements refused?",
+    "ValidationException",
+    _BATCH,
+    ACKNOWLEDGED,
     hidden("accepted", "a batch that AWS refuses passes here; Meridian sends 25 at most"),
-)  # fmt: skip
+)
 def batch_too_many(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     return outcome(lambda: _batch(lab, *(insert(table, pk, f"{n:02d}") for n in range(26))))
 
 
 @AREA.ask(
-    "Which code has a batch's statement for a table that is not there?", "ResourceNotFound", _BATCH_ERROR, ACKNOWLEDGED,
+    "Which code has a batch's statement for a table that is not there?",
+    "ResourceNotFound",
+    _BATCH_ERROR,
+    ACKNOWLEDGED,
     harmless("ResourceNotFoundException", "Meridian takes both names for a missing table"),
     harmless("refused: ResourceNotFoundException", "the whole batch is refused; Meridian raises the same error"),
-)  # fmt: skip
+)
 def batch_without_table(lab: Lab) -> str:
     try:
         return _batch(lab, insert(f"{lab.prefix}-absent", lab.key()))[0]
@@ -217,9 +241,12 @@ def batch_without_table(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Are reads and writes in one batch refused?", "ValidationException", _BATCH, ACKNOWLEDGED,
+    "Are reads and writes in one batch refused?",
+    "ValidationException",
+    _BATCH,
+    ACKNOWLEDGED,
     hidden("accepted", "a batch that AWS refuses passes here; Meridian sends none"),
-)  # fmt: skip
+)
 def batch_mixed(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     read = {"Statement": f'SELECT * FROM "{table}" WHERE "pk" = ? AND "sk" = ?', "Parameters": [{"S": pk}, {"S": "9"}]}
@@ -237,9 +264,13 @@ def transaction_writes(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "What refuses a transaction with an INSERT of a taken key?", "TransactionCanceledException", _TRANSACTION, FORK,
-    harmless("DuplicateItem*", "Meridian takes this name for a failed condition"), _ANY_REFUSAL,
-)  # fmt: skip
+    "What refuses a transaction with an INSERT of a taken key?",
+    "TransactionCanceledException",
+    _TRANSACTION,
+    FORK,
+    harmless("DuplicateItem*", "Meridian takes this name for a failed condition"),
+    _ANY_REFUSAL,
+)
 def transaction_taken(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, "2", value="first")
@@ -257,11 +288,14 @@ def transaction_atomic(lab: Lab) -> str:
 
 @AREA.ask(
     "Which reasons has a transaction of a free and a taken key and an unmet EXISTS?",
-    "None, DuplicateItem, ConditionalCheckFailed", _TRANSACTION, CLAIMS,
-    harmless("None, *, *Failed*", _READ), harmless("None, *, ValidationError", _READ),
+    "None, DuplicateItem, ConditionalCheckFailed",
+    _TRANSACTION,
+    CLAIMS,
+    harmless("None, *, *Failed*", _READ),
+    harmless("None, *, ValidationError", _READ),
     harmless("None, DuplicateItem*, None", "the first failure alone is given; " + _READ),
     unsafe("accepted", "conditions of a transaction do not hold"),
-)  # fmt: skip
+)
 def transaction_reasons(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, "2", value="first")
@@ -277,9 +311,12 @@ def transaction_full(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Is a transaction of 101 statements refused?", "ValidationException", _TRANSACTION, WHOLE,
+    "Is a transaction of 101 statements refused?",
+    "ValidationException",
+    _TRANSACTION,
+    WHOLE,
     hidden("accepted", "a transaction that AWS refuses passes here; Meridian sends 100 statements at most"),
-)  # fmt: skip
+)
 def transaction_too_many(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     return outcome(
@@ -311,9 +348,12 @@ def exists_absent(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Which reason has an unmet EXISTS?", "None, ConditionalCheckFailed", f"{API}API_TransactWriteItems.html", CLAIMS,
+    "Which reason has an unmet EXISTS?",
+    "None, ConditionalCheckFailed",
+    f"{API}API_TransactWriteItems.html",
+    CLAIMS,
     harmless("None, *", _READ),
-)  # fmt: skip
+)
 def exists_reason(lab: Lab) -> str:
     table, pk, guard = lab.plain(), lab.key(), lab.key()
     lab.put(table, guard, value="closed")
@@ -321,10 +361,13 @@ def exists_reason(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Are a SELECT and an INSERT in one transaction refused?", "ValidationException", _TRANSACTION, WHOLE,
+    "Are a SELECT and an INSERT in one transaction refused?",
+    "ValidationException",
+    _TRANSACTION,
+    WHOLE,
     hidden("accepted", "a transaction that AWS refuses passes here; Meridian sends none"),
     harmless("*Exception", "refused all the same; Meridian sends none"),
-)  # fmt: skip
+)
 def transaction_mixed(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, "9", value="a")
@@ -333,10 +376,13 @@ def transaction_mixed(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Are two INSERTs of one key in a transaction refused?", "ValidationException", f"{DEVELOPER_GUIDE}transaction-apis.html",
-    FORK, harmless("TransactionCanceledException", "refused all the same; Meridian never sends one key twice"),
+    "Are two INSERTs of one key in a transaction refused?",
+    "ValidationException",
+    f"{DEVELOPER_GUIDE}transaction-apis.html",
+    FORK,
+    harmless("TransactionCanceledException", "refused all the same; Meridian never sends one key twice"),
     harmless("DuplicateItem*", "refused all the same; Meridian never sends one key twice"),
-)  # fmt: skip
+)
 def transaction_same_key(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     error = _transact(lab, insert(table, pk, value="one"), insert(table, pk, value="two"))
@@ -344,10 +390,13 @@ def transaction_same_key(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Is a token with another transaction refused?", "IdempotentParameterMismatchException", _EXECUTE, WHOLE,
+    "Is a token with another transaction refused?",
+    "IdempotentParameterMismatchException",
+    _EXECUTE,
+    WHOLE,
     harmless("accepted", "Meridian sends no token with its INSERTs: a repeated one is refused by its key"),
     harmless("*", "Meridian sends no token with its INSERTs"),
-)  # fmt: skip
+)
 def transaction_token(lab: Lab) -> str:
     table, pk, token = lab.plain(), lab.key(), lab.key()[-36:]
     lab.db.execute_transaction(TransactStatements=[insert(table, pk)], ClientRequestToken=token)

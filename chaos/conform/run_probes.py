@@ -10,12 +10,15 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos.conform import partiql, writes
+from chaos.conform import capacity, partiql, reads, table_streams, tables, values, writes
 from chaos.conform.lab import Lab, observe
 from chaos.conform.probe import Answer, Area, Probe, Verdict, by_name
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 
-AREAS: Mapping[str, Area] = {area.name.lower(): area for area in (partiql.AREA, writes.AREA)}
+AREAS: Mapping[str, Area] = {
+    area.name.lower(): area
+    for area in (partiql.AREA, writes.AREA, reads.AREA, values.AREA, capacity.AREA, table_streams.AREA, tables.AREA)
+}
 PROBES: Mapping[str, Probe] = by_name(AREAS)
 """All probes, by name."""
 _AT_ONCE = 8
@@ -75,9 +78,7 @@ def choose(only: Iterable[str]) -> list[Probe]:
     for name in wanted:
         if name not in PROBES and name not in AREAS:
             raise InvalidConfig(f"there is no area or probe {name!r}; the areas are {', '.join(AREAS)}; --list shows all")
-    return [
-        probe for probe in PROBES.values() if not wanted or probe.name in wanted or probe.area.lower() in wanted
-    ]  # fmt: skip
+    return [probe for probe in PROBES.values() if not wanted or probe.name in wanted or probe.area.lower() in wanted]
 
 
 def check_reach(lab: Lab) -> None:
@@ -112,9 +113,7 @@ def run_probes(
         lab.stopped.set()
         pool.shutdown(cancel_futures=True)
         left += lab.close()
-    answers = [
-        Answer(probe, seen[probe.name], probe.judge(seen[probe.name], probe.name == turned)) for probe in probes
-    ]  # fmt: skip
+    answers = [Answer(probe, seen[probe.name], probe.judge(seen[probe.name], probe.name == turned)) for probe in probes]
     return Conformance(lab.endpoint or "AWS", lab.region, answers, strict, turned, left)
 
 

@@ -61,18 +61,23 @@ def condition_of_nothing(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Does a refused put return the item on request?", "a", _PUT, CLAIMS,
+    "Does a refused put return the item on request?",
+    "a",
+    _PUT,
+    CLAIMS,
     harmless("no item", "Meridian reads the item itself"),
-)  # fmt: skip
+)
 def put_condition_returns(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, value="a")
     error = refused(
         lambda: lab.db.put_item(
-            TableName=table, Item=item(pk, value="b"), ConditionExpression=_NEW,
+            TableName=table,
+            Item=item(pk, value="b"),
+            ConditionExpression=_NEW,
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-    )  # fmt: skip
+    )
     found: Any = error.response.get("Item") if error else {}
     return found["value"]["S"] if found else "no item"
 
@@ -87,9 +92,12 @@ def update_creates(lab: Lab) -> str:
 def _set(lab: Lab, table: str, pk: str, value: str, **more: Any) -> Any:
     values = {":new": {"S": value}, **more.pop("ExpressionAttributeValues", {})}
     return lab.db.update_item(
-        TableName=table, Key=item(pk), UpdateExpression="SET #v = :new", ExpressionAttributeValues=values,
+        TableName=table,
+        Key=item(pk),
+        UpdateExpression="SET #v = :new",
+        ExpressionAttributeValues=values,
         **{"ExpressionAttributeNames": {"#v": "value"}, **more},
-    )  # fmt: skip
+    )
 
 
 @AREA.ask("Is an update refused whose condition fails?", "ConditionalCheckFailedException", _CONDITIONS, RUNBOOKS)
@@ -112,9 +120,11 @@ def update_adds(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     for amount in (3, 4):
         lab.db.update_item(
-            TableName=table, Key=item(pk), UpdateExpression="ADD amount :n",
+            TableName=table,
+            Key=item(pk),
+            UpdateExpression="ADD amount :n",
             ExpressionAttributeValues={":n": {"N": str(amount)}},
-        )  # fmt: skip
+        )
     return str(lab.held(table, pk)[0]["amount"]["N"])
 
 
@@ -139,19 +149,24 @@ def put_returns_old(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Is an expression value that is not used refused?", "ValidationException",
-    f"{DEVELOPER_GUIDE}Expressions.ExpressionAttributeValues.html", ALONE,
+    "Is an expression value that is not used refused?",
+    "ValidationException",
+    f"{DEVELOPER_GUIDE}Expressions.ExpressionAttributeValues.html",
+    ALONE,
     hidden("accepted", "a request that AWS refuses passes here; a mistake in an expression would not be found"),
-)  # fmt: skip
+)
 def unused_value(lab: Lab) -> str:
     values = {":v": {"S": "a"}, ":unused": {"S": "b"}}
     return outcome(lambda: _set(lab, lab.plain(), lab.key(), "c", ExpressionAttributeValues=values))
 
 
 @AREA.ask(
-    "Is an attribute given by its reserved word refused?", "ValidationException", _RESERVED, ALONE,
+    "Is an attribute given by its reserved word refused?",
+    "ValidationException",
+    _RESERVED,
+    ALONE,
     hidden("accepted", "a request that AWS refuses passes here; a reserved word in an expression would not be found"),
-)  # fmt: skip
+)
 def reserved_word(lab: Lab) -> str:
     request = {"UpdateExpression": "SET value = :v", "ExpressionAttributeValues": {":v": {"S": "a"}}}
     return outcome(lambda: lab.db.update_item(TableName=lab.plain(), Key=item(lab.key()), **request))
@@ -175,9 +190,12 @@ def batch_write_full(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Is a batch of 26 puts refused?", "ValidationException", _BATCH, VIEWS,
+    "Is a batch of 26 puts refused?",
+    "ValidationException",
+    _BATCH,
+    VIEWS,
     hidden("accepted", "a batch that AWS refuses passes here; Meridian sends 25 at most"),
-)  # fmt: skip
+)
 def batch_write_too_many(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     puts = [{"PutRequest": {"Item": item(pk, f"{n:02d}")}} for n in range(26)]
@@ -185,9 +203,12 @@ def batch_write_too_many(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Are two puts of one key in a batch refused?", "ValidationException", _BATCH, VIEWS,
+    "Are two puts of one key in a batch refused?",
+    "ValidationException",
+    _BATCH,
+    VIEWS,
     hidden("accepted", "a batch that AWS refuses passes here; Meridian sends each key once"),
-)  # fmt: skip
+)
 def batch_write_same_key(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     puts = [{"PutRequest": {"Item": item(pk, value=value)}} for value in "ab"]
@@ -225,9 +246,12 @@ def write_reasons(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Does a reason hold the item on request?", "a", _TRANSACT, CLAIMS,
+    "Does a reason hold the item on request?",
+    "a",
+    _TRANSACT,
+    CLAIMS,
     harmless("no item", "Meridian reads the items itself"),
-)  # fmt: skip
+)
 def write_reason_item(lab: Lab) -> str:
     table, pk = lab.plain(), lab.key()
     lab.put(table, pk, "000", value="a")
@@ -251,19 +275,26 @@ def write_atomic(lab: Lab) -> str:
 @AREA.ask("Has a repeated request with its token one effect?", "accepted; 1", _TRANSACTIONS, VIEWS)
 def token_repeated(lab: Lab) -> str:
     table, pk, token = lab.plain(), lab.key(), lab.key()[-36:]
-    add = {"Update": {
-        "TableName": table, "Key": item(pk), "UpdateExpression": "ADD amount :n",
-        "ExpressionAttributeValues": {":n": {"N": "1"}},
-    }}  # fmt: skip
+    add = {
+        "Update": {
+            "TableName": table,
+            "Key": item(pk),
+            "UpdateExpression": "ADD amount :n",
+            "ExpressionAttributeValues": {":n": {"N": "1"}},
+        }
+    }
     _transact(lab, add, ClientRequestToken=token)
     error = _transact(lab, add, ClientRequestToken=token)
     return f"{'refused' if error else 'accepted'}; {lab.held(table, pk)[0]['amount']['N']}"
 
 
 @AREA.ask(
-    "Is a token with another request refused?", "IdempotentParameterMismatchException", _TRANSACTIONS, VIEWS,
+    "Is a token with another request refused?",
+    "IdempotentParameterMismatchException",
+    _TRANSACTIONS,
+    VIEWS,
     hidden("accepted", "a mistake in the use of tokens would not be found; Meridian draws a new one for each request"),
-)  # fmt: skip
+)
 def token_mismatch(lab: Lab) -> str:
     table, pk, token = lab.plain(), lab.key(), lab.key()[-36:]
     one, two = _puts(table, pk, 2)
@@ -285,9 +316,12 @@ def write_full(lab: Lab) -> str:
 
 
 @AREA.ask(
-    "Are 101 items in TransactWriteItems refused?", "ValidationException", _TRANSACT, CLAIMS,
+    "Are 101 items in TransactWriteItems refused?",
+    "ValidationException",
+    _TRANSACT,
+    CLAIMS,
     hidden("accepted", "a transaction that AWS refuses passes here; Meridian sends 100 items at most"),
-)  # fmt: skip
+)
 def write_too_many(lab: Lab) -> str:
     items = _puts(lab.plain(), lab.key(), 101)
     return outcome(lambda: lab.db.transact_write_items(TransactItems=items))
