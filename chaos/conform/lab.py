@@ -90,6 +90,10 @@ class Lab:
                 self._clients[service] = self._session.client(service, endpoint_url=self.endpoint, config=config)
             return self._clients[service]
 
+    def elsewhere(self, service: str, region: str) -> Any:
+        """Return a client of a service in another region."""
+        return self._session.client(service, region_name=region, endpoint_url=self.endpoint)
+
     @property
     def db(self) -> Any:
         return self.client("dynamodb")
@@ -129,12 +133,18 @@ class Lab:
             return self._sharing.setdefault(what, threading.Lock())
 
     def shared(self, what: str, make: Callable[[], T]) -> T:
-        """Return what `make` returned to the first caller. Raises as it did."""
+        """Return what `make` returned to the first caller. Raises as it did, without another attempt."""
         with self.sharing(what):
             if what not in self._shared:
-                self._shared[what] = make()
-            found: T = self._shared[what]
-            return found
+                try:
+                    self._shared[what] = make()
+                except (ClientError, BotoCoreError, NotOffered, NotSeen, LookupError) as error:
+                    self._shared[what] = error
+            found = self._shared[what]
+            if isinstance(found, Exception):
+                raise found
+            made: T = found
+            return made
 
     def plain(self) -> str:
         """Return the shared table: pk and sk are texts, the index `lanes` (begins, pk) is sparse and KEYS_ONLY."""

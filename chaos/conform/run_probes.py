@@ -10,15 +10,24 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chaos.conform import capacity, partiql, reads, table_streams, tables, values, writes
+from chaos.conform import (
+    capacity,
+    keys,
+    kinesis_streams,
+    partiql,
+    queues,
+    reads,
+    table_streams,
+    tables,
+    values,
+    writes,
+)
 from chaos.conform.lab import Lab, observe
 from chaos.conform.probe import Answer, Area, Probe, Verdict, by_name
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 
-AREAS: Mapping[str, Area] = {
-    area.name.lower(): area
-    for area in (partiql.AREA, writes.AREA, reads.AREA, values.AREA, capacity.AREA, table_streams.AREA, tables.AREA)
-}
+_ALL = (partiql, writes, reads, values, capacity, table_streams, tables, queues, kinesis_streams, keys)
+AREAS: Mapping[str, Area] = {module.AREA.name.lower(): module.AREA for module in _ALL}
 PROBES: Mapping[str, Probe] = by_name(AREAS)
 """All probes, by name."""
 _AT_ONCE = 8

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from chaos.conform.lab import Lab, item, outcome
+from botocore.exceptions import ClientError
+
+from chaos.conform.lab import Lab, code_of, item, outcome
 from chaos.conform.partiql import insert
 from chaos.conform.probe import API, DEVELOPER_GUIDE, Area, harmless, hidden, unsafe
 from chaos.conform.promises import ACKNOWLEDGED, BACKLOG, PREFIX, RESTORED
@@ -29,7 +31,7 @@ def _streamed(lab: Lab) -> tuple[str, StreamTail]:
 
     def make() -> tuple[str, StreamTail]:
         table = lab.create(StreamSpecification=_IMAGES)
-        return table, StreamTail(lab, lab.active(table)["LatestStreamArn"])
+        return table, StreamTail(lab, lab.active(table)["LatestStreamArn"]).ready()
 
     return lab.shared("streamed", make)
 
@@ -197,12 +199,58 @@ def stream_numbers(lab: Lab) -> str:
 @AREA.ask("Does NEW_IMAGE leave the old image out?", "new only", _STREAMS, PREFIX)
 def stream_new_image(lab: Lab) -> str:
     table = lab.create(StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"})
-    tail = StreamTail(lab, lab.active(table)["LatestStreamArn"])
+    tail = StreamTail(lab, lab.active(table)["LatestStreamArn"]).ready()
     pk = lab.key()
     lab.put(table, pk, value="a")
     lab.put(table, pk, value="b")
     record = _before_end(lab, table, tail, pk)[1]["dynamodb"]
     return "new only" if "NewImage" in record and "OldImage" not in record else "others"
+
+
+@AREA.ask(
+    "Does the stream show what is written as soon as the table is active?",
+    "not documented",
+    _STREAMS,
+    ACKNOWLEDGED,
+    harmless("shown", "the page does not say; an event that is written at once is copied"),
+    hidden("not shown", "events that are written before the stream is enabled are found by `verify`, not by the stream"),
+)
+def stream_at_once(lab: Lab) -> str:
+    table, pk = lab.create(StreamSpecification=_IMAGES), lab.key()
+    lab.put(table, pk, "at once")
+    tail = StreamTail(lab, lab.active(table)["LatestStreamArn"]).ready()
+    found = [str(each["dynamodb"]["Keys"]["sk"]["S"]) for each in _before_end(lab, table, tail, pk)]
+    return "shown" if "at once" in found else "not shown"
+
+
+@AREA.ask(
+    "Does TRIM_HORIZON of a shard without records show the first one?",
+    "1 record",
+    _ITERATOR,
+    ACKNOWLEDGED,
+    harmless("TrimmedDataAccessException", "Meridian begins at the oldest record again, and reads the lanes"),
+)
+def iterator_of_empty_shard(lab: Lab) -> str:
+    table, other = (lab.create(StreamSpecification=_IMAGES) for _ in range(2))
+    tail = StreamTail(lab, lab.active(table)["LatestStreamArn"])
+    lab.until(lambda: tail.describe()["StreamStatus"] == "ENABLED")
+    iterators = {each["ShardId"]: tail.iterator(each["ShardId"], "TRIM_HORIZON") for each in tail.describe()["Shards"]}
+    for n in range(3):
+        lab.put(other, lab.key(), str(n))
+    lab.put(table, lab.key())
+    found: list[Record] = []
+
+    def look() -> str:
+        for name, iterator in iterators.items():
+            try:
+                page = tail.client.get_records(ShardIterator=iterator)
+            except ClientError as error:
+                return code_of(error)
+            found.extend(page["Records"])
+            iterators[name] = page.get("NextShardIterator") or iterator
+        return f"{len(found)} record" if found else ""
+
+    return lab.until(look)
 
 
 # -- iterators ----------------------------------------------------------------------------------------------------
@@ -325,6 +373,7 @@ def iterator_beyond(lab: Lab) -> str:
     BACKLOG,
     harmless("ValidationException", _LOST),
     harmless("TrimmedDataAccessException", _LOST),
+    hidden("accepted", "a reader whose shard is gone would not notice here"),
 )
 def iterator_without_shard(lab: Lab) -> str:
     tail, shard, _ = _three(lab)
@@ -385,14 +434,18 @@ def shard_count(lab: Lab) -> str:
     return "several shards" if len(_streamed(lab)[1].describe()["Shards"]) > 1 else "one shard"
 
 
+_NOT_SWITCHED = hidden("UpdateTable refused: *", "a stream cannot be switched off and on here")
+
+
 def _switched(lab: Lab) -> tuple[str, str, str, str]:
     """Switch a stream off and on; return the table, both ARNs, and the partition that was written before."""
 
     def make() -> tuple[str, str, str, str]:
         table, pk = lab.create(StreamSpecification=_IMAGES), lab.key()
         old = lab.active(table)["LatestStreamArn"]
+        tail = StreamTail(lab, old).ready()
         lab.put(table, pk, "before")
-        StreamTail(lab, old).until(pk, lambda found: found)
+        tail.until(pk, lambda found: found)
         lab.db.update_table(TableName=table, StreamSpecification={"StreamEnabled": False})
         lab.active(table)
         lab.until(lambda: time.time() % 1 < 0.9)  # stream labels have the milliseconds; some engines' the seconds
@@ -408,8 +461,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     _STREAMS,
     RESTORED,
     unsafe("the same ARN", "a reader would look for its position in a stream that does not have it"),
-)
-def stream_switched_arn(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_switched_arn(lab: Lab) -> str:
     _, old, new, _ = _switched(lab)
     return "the same ARN" if old == new else "another ARN"
 
@@ -420,8 +473,8 @@ def stream_switched_arn(lab: Lab) -> str:
     _STREAMS,
     BACKLOG,
     hidden("*", "what was written just before a stream was switched is read from the lanes instead"),
-)
-def stream_switched_readable(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_switched_readable(lab: Lab) -> str:
     _, old, _, pk = _switched(lab)
     found = StreamTail(lab, old).until(pk, lambda found: found)
     return str(found[0]["dynamodb"]["Keys"]["sk"]["S"])
@@ -433,11 +486,12 @@ def stream_switched_readable(lab: Lab) -> str:
     _STREAMS,
     RESTORED,
     harmless("before, after", "a projector that gets an event again folds nothing twice"),
-)
-def stream_switched_new(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_switched_new(lab: Lab) -> str:
     table, _, new, pk = _switched(lab)
+    tail = StreamTail(lab, new).ready()
     lab.put(table, pk, "after")
-    found = StreamTail(lab, new).until(pk, lambda found: any(e["dynamodb"]["Keys"]["sk"]["S"] == "after" for e in found))
+    found = tail.until(pk, lambda found: any(e["dynamodb"]["Keys"]["sk"]["S"] == "after" for e in found))
     return ", ".join(each["dynamodb"]["Keys"]["sk"]["S"] for each in found)
 
 
@@ -447,8 +501,8 @@ def stream_switched_new(lab: Lab) -> str:
     f"{API}API_streams_ListStreams.html",
     RESTORED,
     harmless("not listed", "Meridian finds streams by DescribeTable"),
-)
-def stream_switched_listed(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_switched_listed(lab: Lab) -> str:
     table, old, _, _ = _switched(lab)
     found = lab.client("dynamodbstreams").list_streams(TableName=table)["Streams"]
     return "listed" if old in {each["StreamArn"] for each in found} else "not listed"
@@ -460,8 +514,8 @@ def stream_switched_listed(lab: Lab) -> str:
     f"{API}API_streams_StreamDescription.html",
     BACKLOG,
     harmless("*", "Meridian asks for shards and records alone"),
-)
-def stream_switched_status(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_switched_status(lab: Lab) -> str:
     _, old, _, _ = _switched(lab)
     return str(StreamTail(lab, old).describe()["StreamStatus"])
 
@@ -472,8 +526,8 @@ def stream_switched_status(lab: Lab) -> str:
     _STREAMS,
     BACKLOG,
     harmless("open", "a reader leaves a stream that another one has replaced once it is quiet"),
-)
-def stream_switched_closed(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_switched_closed(lab: Lab) -> str:
     _, old, _, _ = _switched(lab)
     shards = StreamTail(lab, old).describe()["Shards"]
     ended = [each["SequenceNumberRange"].get("EndingSequenceNumber") for each in shards]
@@ -487,7 +541,7 @@ def stream_switched_closed(lab: Lab) -> str:
     RESTORED,
     harmless("ValidationException", "refused all the same"),
     hidden("accepted", "what AWS refuses passes here"),
-)
-def stream_on_again(lab: Lab) -> str:
+    _NOT_SWITCHED,
+)def stream_on_again(lab: Lab) -> str:
     table, _, _, _ = _switched(lab)
     return outcome(lambda: lab.db.update_table(TableName=table, StreamSpecification=_IMAGES))
