@@ -462,7 +462,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     RESTORED,
     unsafe("the same ARN", "a reader would look for its position in a stream that does not have it"),
     _NOT_SWITCHED,
-)def stream_switched_arn(lab: Lab) -> str:
+)
+def stream_switched_arn(lab: Lab) -> str:
     _, old, new, _ = _switched(lab)
     return "the same ARN" if old == new else "another ARN"
 
@@ -474,7 +475,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     BACKLOG,
     hidden("*", "what was written just before a stream was switched is read from the lanes instead"),
     _NOT_SWITCHED,
-)def stream_switched_readable(lab: Lab) -> str:
+)
+def stream_switched_readable(lab: Lab) -> str:
     _, old, _, pk = _switched(lab)
     found = StreamTail(lab, old).until(pk, lambda found: found)
     return str(found[0]["dynamodb"]["Keys"]["sk"]["S"])
@@ -487,7 +489,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     RESTORED,
     harmless("before, after", "a projector that gets an event again folds nothing twice"),
     _NOT_SWITCHED,
-)def stream_switched_new(lab: Lab) -> str:
+)
+def stream_switched_new(lab: Lab) -> str:
     table, _, new, pk = _switched(lab)
     tail = StreamTail(lab, new).ready()
     lab.put(table, pk, "after")
@@ -502,7 +505,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     RESTORED,
     harmless("not listed", "Meridian finds streams by DescribeTable"),
     _NOT_SWITCHED,
-)def stream_switched_listed(lab: Lab) -> str:
+)
+def stream_switched_listed(lab: Lab) -> str:
     table, old, _, _ = _switched(lab)
     found = lab.client("dynamodbstreams").list_streams(TableName=table)["Streams"]
     return "listed" if old in {each["StreamArn"] for each in found} else "not listed"
@@ -515,7 +519,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     BACKLOG,
     harmless("*", "Meridian asks for shards and records alone"),
     _NOT_SWITCHED,
-)def stream_switched_status(lab: Lab) -> str:
+)
+def stream_switched_status(lab: Lab) -> str:
     _, old, _, _ = _switched(lab)
     return str(StreamTail(lab, old).describe()["StreamStatus"])
 
@@ -527,7 +532,8 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     BACKLOG,
     harmless("open", "a reader leaves a stream that another one has replaced once it is quiet"),
     _NOT_SWITCHED,
-)def stream_switched_closed(lab: Lab) -> str:
+)
+def stream_switched_closed(lab: Lab) -> str:
     _, old, _, _ = _switched(lab)
     shards = StreamTail(lab, old).describe()["Shards"]
     ended = [each["SequenceNumberRange"].get("EndingSequenceNumber") for each in shards]
@@ -542,6 +548,7 @@ def _switched(lab: Lab) -> tuple[str, str, str, str]:
     harmless("ValidationException", "refused all the same"),
     hidden("accepted", "what AWS refuses passes here"),
     _NOT_SWITCHED,
-)def stream_on_again(lab: Lab) -> str:
+)
+def stream_on_again(lab: Lab) -> str:
     table, _, _, _ = _switched(lab)
     return outcome(lambda: lab.db.update_table(TableName=table, StreamSpecification=_IMAGES))
