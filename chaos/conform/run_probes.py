@@ -11,9 +11,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chaos.conform import (
+    access,
     capacity,
     keys,
     kinesis_streams,
+    mappings,
     partiql,
     queues,
     reads,
@@ -26,7 +28,9 @@ from chaos.conform.lab import Lab, observe
 from chaos.conform.probe import Answer, Area, Probe, Verdict, by_name
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 
-_ALL = (partiql, writes, reads, values, capacity, table_streams, tables, queues, kinesis_streams, keys)
+_ALL = (
+    partiql, writes, reads, values, capacity, table_streams, tables, mappings, queues, kinesis_streams, keys, access
+)  # fmt: skip
 AREAS: Mapping[str, Area] = {module.AREA.name.lower(): module.AREA for module in _ALL}
 PROBES: Mapping[str, Probe] = by_name(AREAS)
 """All probes, by name."""
