@@ -48,13 +48,13 @@ chaos conform --endpoint URL --turn insert-taken         # a test of the test: e
 | --- | --- | --- |
 | as AWS | the answer is the documented one | 0 |
 | differs harmlessly | Meridian copes with the answer; the probe says how | 0 |
-| cannot be shown here | the promise cannot be tested on this endpoint; a mistake would not be found there | 0, or 1 with `--strict` |
+| cannot be shown here | the promise cannot be tested here; a mistake would not be found | 0, or 1 with `--strict` |
 | not offered | the endpoint does not have the service or operation | 0, or 1 with `--strict` |
 | unsafe | the answer breaks a promise | 1 |
 
-`python docs/conformance.py` writes this page from the records in `docs/conformance`, and from the models of the simulator and
-the fleet. `python docs/conformance.py ministack answers.json` replaces an engine's record by the output of `--json`. Tests
-run the probes against ministack, `chaos emulator`, DynamoDB Local and LocalStack, and compare them with the records.
+`python docs/conformance.py` writes this page from the records in `docs/conformance`, and from the models of the simulator
+and the fleet. `python docs/conformance.py ministack answers.json` replaces an engine's record by the output of `--json`.
+Tests run the probes against ministack, `chaos emulator`, DynamoDB Local and LocalStack, and compare them with the records.
 
 Floci is in none of the registries (npm, PyPI, Debian) as a server, only as a Docker image: it was not probed.
 
@@ -126,7 +126,7 @@ def _guesses(columns: dict[str, dict[str, Any]]) -> str:
 def _others(columns: dict[str, dict[str, Any]], name: str) -> str:
     by_answer: dict[str, list[str]] = {}
     for engine, answers in columns.items():
-        if name in answers and answers[name]["verdict"] != "as AWS":
+        if name in answers and answers[name]["verdict"] not in ("as AWS", "not offered"):
             by_answer.setdefault(answers[name]["seen"], []).append(ENGINES.get(engine, engine))
     return "; ".join(f"{_cell(seen)}: {', '.join(engines)}" for seen, engines in by_answer.items())
 
@@ -137,8 +137,8 @@ SIGNS = {"differs harmlessly": "≈", "cannot be shown here": "?", "unsafe": "**
 def _differing(columns: dict[str, dict[str, Any]]) -> str:
     lines = [
         "## Rows that differ\n",
-        "An empty cell is as AWS, `-` not offered, ≈ differs harmlessly, ? cannot be shown here, **!** unsafe. A model has no\n"
-        "cell for what it does not model.\n",
+        "An empty cell is as AWS, `-` not offered, ≈ differs harmlessly, ? cannot be shown here, **!** unsafe. A model\n"
+        "has no cell for what it does not model.\n",
     ]
     area = ""
     for name, probe in PROBES.items():

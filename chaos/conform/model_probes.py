@@ -1,4 +1,4 @@
-"""Probes that no endpoint answers within minutes: limits by the second, a day's retention, orders within Lambda's mapping."""
+"""Probes that no endpoint answers within minutes: limits by the second, a day's retention, orders within a mapping."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ AREA = Area("models", ())
 
 _LAMBDA = "https://docs.aws.amazon.com/lambda/latest/dg/"
 _ITERATOR = f"{API}API_streams_GetShardIterator.html"
+_TRIMMED = "TrimmedDataAccessException"
+_BURST = f"{DEVELOPER_GUIDE}burst-adaptive-capacity.html"
 _STREAMS = f"{DEVELOPER_GUIDE}Streams.html"
 _PARAMETERS = f"{_LAMBDA}services-ddb-params.html"
 _PARTITIONS = f"{DEVELOPER_GUIDE}bp-partition-key-design.html"
