@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from chaos.conform.probe import NOT_OFFERED
 from replicator.aws.clients import error_code, reasons_in_order
@@ -113,7 +114,7 @@ class Lab:
             getattr(self.client(service), _LISTS[service])()
         except ClientError as error:
             return error_code(error) or "an error without a code"
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             return type(error).__name__
         return ""
 
@@ -244,7 +245,7 @@ class Lab:
             what, remove = self._removals.pop()
             try:
                 remove()
-            except (ClientError, BotoCoreError, NotSeen) as error:
+            except (ClientError, BotoCoreError, ResponseParserError, NotSeen) as error:
                 if error_code(error) not in _GONE:
                     yield f"{what}: {error or 'still there'}"
 
@@ -313,7 +314,7 @@ def observe(look: Callable[[Lab], str], lab: Lab, needs: Sequence[str]) -> str:
             return f"{error.operation_name} refused: {code_of(error)}"
         except NotOffered as missing:
             return f"{NOT_OFFERED}{missing}"
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         return f"no answer: {type(error).__name__}"
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         return f"an answer that cannot be read: {type(error).__name__} {error}"[:100]

@@ -2,8 +2,8 @@
 
 A mapping gives each shard's records out in batches: one batch of a shard at a time, or as many as the parallelization factor
 says. Then the order is kept for each item key only, and each event has its own: concurrent batches share a lane's events.
-What comes after a record that failed comes again with it. Any sandbox may get any batch; each has a memory of its own, and is
-replaced after some time. Source: AWS, "Lambda parameters for Amazon DynamoDB event source mappings", "Configuring partial
+What comes after a record that failed comes again with it. Any sandbox may get any batch; each has a memory of its own, and
+is replaced after some time. Source: AWS, "Lambda parameters for Amazon DynamoDB event source mappings", "Configuring partial
 batch response with DynamoDB and Lambda" and "Lambda execution environment lifecycle" (developer guide).
 """
 
