@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from chaos.conform.models import MODELS, PROBES, observe_models
+from chaos.conform.model_answers import MODELS, PROBES, observe_models
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "conformance"

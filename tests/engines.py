@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -77,7 +76,7 @@ def localstack(folder: Path, *, v2: bool = False) -> Iterator[str]:
     _need_programs()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")
-    python, root = _localstack_installed()
+    python, root = _localstack_installed(_newer_python())
     (port,) = free_ports(1)
     second = {"PROVIDER_OVERRIDE_DYNAMODB": "v2", "PROVIDER_OVERRIDE_DYNAMODBSTREAMS": "v2"} if v2 else {}
     environment = {
@@ -102,7 +101,18 @@ def _need_programs() -> None:
             pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
-def _localstack_installed() -> tuple[Path, Path]:
+def _newer_python() -> str:
+    """A Python that LocalStack runs on: its code has the syntax of 3.12, whatever its package says."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    known = [name for version in ("3.13", "3.12") if (name := shutil.which(f"python{version}"))]
+    for each in (*known, *(str(path) for path in sorted(versions.glob("3.1[23].*/bin/python"), reverse=True))):
+        if subprocess.run([each, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+            return each
+    missing = "python3.13 is missing; on Debian 13: apt-get install -y python3.13 python3.13-venv"
+    raise (pytest.fail.Exception if os.environ.get("CI") else pytest.skip.Exception)(missing)
+
+
+def _localstack_installed(newer: str) -> tuple[Path, Path]:
     """LocalStack's Python and the root of its files; installed first where they are not."""
     jar = _installed()
     _LOCALSTACK.mkdir(parents=True, exist_ok=True)
@@ -110,7 +120,7 @@ def _localstack_installed() -> tuple[Path, Path]:
     with (_LOCALSTACK / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(_LOCALSTACK / "venv")], check=True, timeout=300)
+            subprocess.run([newer, "-m", "venv", "--clear", str(_LOCALSTACK / "venv")], check=True, timeout=300)
             install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_LOCALSTACK_PACKAGES]
             subprocess.run(install, check=True, timeout=1200)
             libraries = root / "usr" / "lib" / "localstack"

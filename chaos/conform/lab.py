@@ -13,13 +13,14 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from chaos.conform.probe import NOT_OFFERED
 from replicator.aws.clients import error_code, reasons_in_order
 
 T = TypeVar("T")
 Item = Mapping[str, Any]
 
 INDEX = "lanes"
+NOT_OFFERED = "not offered: "
+"""Beginning of an observation on an endpoint that does not have the service or the operation."""
 _LISTS = {
     "dynamodb": "list_tables",
     "dynamodbstreams": "list_streams",

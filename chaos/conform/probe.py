@@ -6,15 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from chaos.conform.lab import Lab
+from chaos.conform.lab import NOT_OFFERED, Lab
 
 DEVELOPER_GUIDE = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/"
 API = "https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/"
-NOT_OFFERED = "not offered: "
-"""Beginning of an observation on an endpoint that does not have the service or the operation."""
 
 
 class Verdict(StrEnum):

@@ -191,7 +191,7 @@ def batch_get_full(lab: Lab) -> str:
     "ValidationException",
     _BATCH_GET,
     ACKNOWLEDGED,
-    hidden("accepted", "a batch that AWS refuses passes here; Meridian asks for 100 keys at most"),
+    hidden("accepted", "a batch that AWS refuses passes here; Meridian reads 100 keys at most"),
 )
 def batch_get_too_many(lab: Lab) -> str:
     keys = [item(lab.prefix, f"{n:03d}") for n in range(101)]
@@ -203,7 +203,7 @@ def batch_get_too_many(lab: Lab) -> str:
     "ValidationException",
     _BATCH_GET,
     ACKNOWLEDGED,
-    hidden("accepted", "a request that AWS refuses passes here; Meridian asks for each key once"),
+    hidden("accepted", "a request that AWS refuses passes here; Meridian names each key once"),
 )
 def batch_get_same_key(lab: Lab) -> str:
     keys = [item(lab.prefix), item(lab.prefix)]

@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chaos.conform import (
     access,
     capacity,
+    item_values,
     keys,
     kinesis_streams,
     mappings,
@@ -21,7 +22,6 @@ from chaos.conform import (
     reads,
     table_streams,
     tables,
-    values,
     writes,
 )
 from chaos.conform.lab import Lab, observe
@@ -29,7 +29,7 @@ from chaos.conform.probe import Answer, Area, Probe, Verdict, by_name
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 
 _ALL = (
-    partiql, writes, reads, values, capacity, table_streams, tables, mappings, queues, kinesis_streams, keys, access
+    partiql, writes, reads, item_values, capacity, table_streams, tables, mappings, queues, kinesis_streams, keys, access
 )  # fmt: skip
 AREAS: Mapping[str, Area] = {module.AREA.name.lower(): module.AREA for module in _ALL}
 PROBES: Mapping[str, Probe] = by_name(AREAS)

@@ -349,7 +349,7 @@ _LOST = "Meridian continues at the oldest record, or reads the lanes"
 )
 def iterator_below(lab: Lab) -> str:
     tail, shard, mine = _three(lab)
-    low = "1".zfill(len(_number(mine[0])))
+    low = "0" * len(_number(mine[0]))
     return outcome(lambda: tail.iterator(shard, "AFTER_SEQUENCE_NUMBER", low))
 
 
@@ -517,7 +517,7 @@ def stream_switched_listed(lab: Lab) -> str:
     "DISABLED",
     f"{API}API_streams_StreamDescription.html",
     BACKLOG,
-    harmless("*", "Meridian asks for shards and records alone"),
+    harmless("*", "Meridian reads shards and records alone"),
     _NOT_SWITCHED,
 )
 def stream_switched_status(lab: Lab) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.conform.lab import Lab, NotOffered, observe
-from chaos.conform.models import PROBES as ALL
-from chaos.conform.models import observe_models
-from chaos.conform.probe import NOT_OFFERED, Answer, Area, Probe, Verdict, by_name, harmless, hidden
+from chaos.conform.lab import NOT_OFFERED, Lab, NotOffered, observe
+from chaos.conform.model_answers import PROBES as ALL
+from chaos.conform.model_answers import observe_models
+from chaos.conform.probe import Answer, Area, Probe, Verdict, by_name, harmless, hidden
 from chaos.conform.run_probes import AREAS, PROBES, Conformance, choose
 from replicator.domain.errors import InvalidConfig
 
