@@ -55,6 +55,7 @@ chaos conform --endpoint URL --turn insert-taken         # a test of the test: e
 `python docs/conformance.py` writes this page from the records in `docs/conformance`, and from the models of the simulator
 and the fleet. `python docs/conformance.py ministack answers.json` replaces an engine's record by the output of `--json`.
 Tests run the probes against ministack, `chaos emulator`, DynamoDB Local and LocalStack, and compare them with the records.
+The storage's contract is tested on these, too, and `make soak` runs five scenarios on DynamoDB Local and on LocalStack.
 
 Floci is in none of the registries (npm, PyPI, Debian) as a server, only as a Docker image: it was not probed.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,21 @@ def test_what_cannot_be_shown_exits_1_where_that_is_strict(url: str) -> None:
 def test_wrong_input_exits_2_and_an_endpoint_that_does_not_answer_1(arguments: list[str], code: int, says: str) -> None:
     found = chaos(*arguments)
     assert (found.returncode, found.stderr.count("\n"), says in found.stderr) == (code, 1, True), found.stderr
+
+
+def test_a_ctrl_c_removes_the_tables(url: str) -> None:
+    environment = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-c", "from replicator.cli.entrypoints import chaos; chaos()", "conform", "--endpoint", url]
+    lab = Lab("us-east-1", url)
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        lab.until(lambda: lab.db.list_tables()["TableNames"])
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert (run.returncode, "Traceback" in said) == (130, False), said
+    assert lab.db.list_tables()["TableNames"] == []
 
 
 def test_the_list_needs_no_endpoint() -> None:
