@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis
 from chaos.world.world import World, WorldOptions
 from replicator.aws import clients
 from replicator.runtime.settings import Settings
-from tests.engines import dynamodb_local
+from tests.engines import dynamodb_local, localstack
 from tests.processes import HANGING_SECONDS
 
 _LONG = (
@@ -69,6 +69,13 @@ def emulated() -> Iterator[World]:
 def local_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of a DynamoDB Local, which says several things in another way than AWS and the emulator do."""
     with dynamodb_local(tmp_path_factory.mktemp("engine")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def localstack_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a LocalStack whose streams show what PartiQL inserts: its second providers."""
+    with localstack(tmp_path_factory.mktemp("localstack"), v2=True) as endpoint:
         yield endpoint
 
 

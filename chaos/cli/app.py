@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from chaos.checker.sabotage import PROMISES
+from chaos.cli.conform_command import conform
 from chaos.cli.emulator_command import run_emulator
 from chaos.cli.hostile import hostile
 from chaos.cli.progress import Bars
@@ -41,6 +42,7 @@ app.command("proxy")(proxy)
 app.command("emulator")(run_emulator)
 app.command("hostile")(hostile)
 app.command("simulate")(simulate)
+app.command("conform")(conform)
 
 
 @app.command()

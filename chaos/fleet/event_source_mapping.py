@@ -2,8 +2,9 @@
 
 A mapping gives each shard's records out in batches: one batch of a shard at a time, or as many as the parallelization factor
 says. Then the order is kept for each item key only, and each event has its own: concurrent batches share a lane's events.
-Any sandbox may get any batch; each has a memory of its own, and is replaced after some time. Source: AWS, "Lambda parameters
-for Amazon DynamoDB event source mappings" and "Lambda execution environment lifecycle" (developer guide).
+What comes after a record that failed comes again with it. Any sandbox may get any batch; each has a memory of its own, and
+is replaced after some time. Source: AWS, "Lambda parameters for Amazon DynamoDB event source mappings", "Configuring partial
+batch response with DynamoDB and Lambda" and "Lambda execution environment lifecycle" (developer guide).
 """
 
 from __future__ import annotations
@@ -131,17 +132,19 @@ class Mapping:
                 self.time.sleep(_RETRY_SECONDS)
 
     def _invoke(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Give a batch to a sandbox. Returns the events that have to come again."""
+        """Give a batch to a sandbox. Returns the events that have to come again: from the first one on that it could not
+        deal with."""
         while not self._idle:
             self.time.sleep(0.01)
         sandbox, life = self._idle.pop(self._random.randrange(len(self._idle)))
         began = self.time.now()
         self.time.sleep(self.load.overhead + self.load.processor * len(events))
-        left = sandbox(events)
+        failed = {event.id for event in sandbox(events)}
+        first = next((at for at, event in enumerate(events) if event.id in failed), len(events))
         took = self.time.now() - began
         self.longest, self.busy, self.invocations = max(self.longest, took), self.busy + took, self.invocations + 1
         self._idle.append((sandbox, life - 1) if life > 1 else (self._start(), self.load.life))
-        return left
+        return events[first:]
 
 
 def begun(lanes: int) -> list[Event]:

@@ -98,7 +98,8 @@ def place(scenario: Scenario, seed: int, endpoints: Mapping[str, str], actions: 
         what = " and ".join(sorted(set(whole.values())))
         where = ", ".join(sorted(set(elsewhere.values())))
         count = f"{len(ours)} of its {scenario.regions} regions run on this machine" if ours else "none runs on this machine"
-        return NotRun(scenario, seed, f"it {what}, which is not possible for a region at {where}; {count}")
+        why = f"it {what}, which is not possible for a region at {where}; {count} (docs/conformance.md)"
+        return NotRun(scenario, seed, why)
     chosen = {ordinal: ours.pop(0) for ordinal in ORDINALS if ordinal in whole}
     others = [region for region in shuffled if region not in chosen.values()]
     order = tuple(chosen[each] if each in chosen else others.pop(0) for each in ORDINALS[: scenario.regions])

@@ -28,7 +28,7 @@ from replicator.runtime.settings import Settings
 
 HOMER = LaneId("us-east-1", StreamId("user", "homer"))
 MARGE = LaneId("us-east-1", StreamId("user", "marge"))
-ENGINES = ["ministack", "dynamodb-local"]
+ENGINES = ["ministack", "dynamodb-local", "localstack"]
 KINDS = [
     "memory",
     *(pytest.param(engine, marks=pytest.mark.emulator) for engine in ENGINES),
@@ -80,7 +80,8 @@ def engines(request: pytest.FixtureRequest) -> Callable[[str], Engine]:
     def engine(name: str) -> Engine:
         if name == "ministack":
             return Engine(request.getfixturevalue("emulated").settings("us-east-1"))
-        return Engine(Settings("us-east-1", endpoints={"us-east-1": request.getfixturevalue("local_engine")}))
+        fixture = {"dynamodb-local": "local_engine", "localstack": "localstack_engine"}[name]
+        return Engine(Settings("us-east-1", endpoints={"us-east-1": request.getfixturevalue(fixture)}))
 
     return engine
 
