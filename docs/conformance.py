@@ -57,7 +57,7 @@ and the fleet. `python docs/conformance.py ministack answers.json` replaces an e
 Tests run the probes against ministack, `chaos emulator`, DynamoDB Local and LocalStack, and compare them with the records.
 The storage's contract is tested on these, too, and `make soak` runs five scenarios on DynamoDB Local and on LocalStack.
 
-Floci is in none of the registries (npm, PyPI, Debian) as a server, only as a Docker image: it was not probed.
+Floci is in none of npm, PyPI and Debian as a server: it was not probed.
 
 """
 

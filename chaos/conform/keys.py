@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chaos.conform.lab import Lab, outcome
-from chaos.conform.probe import Area, harmless, hidden, unsafe
+from chaos.conform.probe import Area, harmless, unsafe
 from chaos.conform.promises import FORGET
 
 AREA = Area("KMS", ("kms",))
@@ -82,32 +82,6 @@ def key_other_context(lab: Lab) -> str:
 )
 def key_without_context(lab: Lab) -> str:
     return _opened(lab, _shared(lab), _made(lab, _shared(lab))["CiphertextBlob"], {})
-
-
-@AREA.ask(
-    "Are damaged bytes refused?",
-    "InvalidCiphertextException",
-    _DECRYPT,
-    FORGET,
-    harmless("*Exception", "refused all the same"),
-    hidden("accepted", "nothing that a damaged key does is seen here"),
-)
-def key_damaged(lab: Lab) -> str:
-    blob = bytearray(_made(lab, _shared(lab))["CiphertextBlob"])
-    blob[-1] ^= 1
-    return _opened(lab, _shared(lab), bytes(blob), _HOMER)
-
-
-@AREA.ask(
-    "Is another key refused for decryption?",
-    "IncorrectKeyException",
-    _DECRYPT,
-    FORGET,
-    harmless("*Exception", "refused all the same"),
-    hidden("accepted", "any key opens a data key here; Meridian names the key, and AWS refuses another one"),
-)
-def key_other(lab: Lab) -> str:
-    return _opened(lab, _key(lab), _made(lab, _shared(lab))["CiphertextBlob"], _HOMER)
 
 
 @AREA.ask("How begins the id of a multi-Region key?", "mrk-", _MULTI, FORGET)
