@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,19 +90,24 @@ def conform(
 
 
 def _show(found: Conformance) -> None:
+    """Print how many answers of each area have which verdict; then each answer that differs, the worst last."""
+    from chaos.conform.probe import Verdict
+
+    verdicts = list(Verdict)
     table = Table(title=f"{found.endpoint}, {found.region}: {len(found.answers)} probes", title_justify="left")
-    for column in ("probe", "question", "documented", "seen", "verdict"):
-        table.add_column(column, overflow="fold")
-    for answer in found.answers:
-        verdict = str(answer.judgement.verdict)
-        cells = (answer.probe.name, answer.probe.question, answer.probe.expects, answer.seen)
-        table.add_row(*map(escape, cells), f"[{_COLOURS[verdict]}]{verdict}[/]")
+    for column in ("area", *map(str, verdicts)):
+        table.add_column(column, justify="left" if column == "area" else "right")
+    by_area = Counter((answer.probe.area, answer.judgement.verdict) for answer in found.answers)
+    for area in dict.fromkeys(answer.probe.area for answer in found.answers):
+        cells = [(by_area[area, verdict], _COLOURS[str(verdict)]) for verdict in verdicts]
+        table.add_row(area, *(f"[{colour}]{count}[/]" if count else "" for count, colour in cells))
     out.print(table)
-    for answer in found.answers:
+    for answer in sorted(found.answers, key=lambda answer: verdicts.index(answer.judgement.verdict)):
         verdict = str(answer.judgement.verdict)
         if answer.judgement.why and verdict != "not offered":
-            why = f"{answer.probe.name}: {answer.seen}: {answer.judgement.why} ({answer.probe.page})"
-            out.print(f"[{_COLOURS[verdict]}]{verdict}[/] {escape(why)}", highlight=False, soft_wrap=True)
+            said = f"{answer.probe.name}: {answer.seen}; AWS: {answer.probe.expects}; {answer.judgement.why}"
+            line = f"[{_COLOURS[verdict]}]{verdict}[/] {escape(f'{said} ({answer.probe.page})')}"
+            out.print(line, highlight=False, soft_wrap=True)
     for each in found.left:
         out.print(f"[yellow]not removed[/] {escape(each)}", highlight=False, soft_wrap=True)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items())
