@@ -73,6 +73,11 @@ output "oncall_policy_arn" {
   value       = module.region.oncall_policy_arn
 }
 
+output "worker_policy_arn" {
+  description = "ARN of the policy for workers in this region (`replicator run`, `replicator publish`, `projectors run`), in place of the functions."
+  value       = module.region.worker_policy_arn
+}
+
 output "writer_role_arn" {
   description = "ARN of the role for writers, or null where `writer_principals` names nobody."
   value       = module.region.writer_role_arn

@@ -58,7 +58,10 @@ class Fleet:
 
     def start(self) -> None:
         self.made += 1
-        more = {"MERIDIAN_SHARD_LEASE": str(LEASE), "MERIDIAN_POLL_INTERVAL": "0.1", "MERIDIAN_READ_TIMEOUT": "20"}
+        more = {
+            "MERIDIAN_SHARD_LEASE": str(LEASE), "MERIDIAN_POLL_INTERVAL": "0.1", "MERIDIAN_READ_TIMEOUT": "20",
+            "MERIDIAN_HEARTBEAT": "0",
+        }  # fmt: skip
         environment = {**CLEAN, **environment_of(self.settings, MERIDIAN_PROJECTIONS="chaos.workload.model:Thing", **more)}
         line = [sys.executable, "-c", f"from replicator.cli.entrypoints import {self.program}; {self.program}()", "run"]
         log = self.stack.enter_context((self.logs / f"{self.program}-{self.made}.log").open("w"))

@@ -958,7 +958,7 @@ run "policies" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy, aws_iam_policy.oncall.policy]) : [
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy, aws_iam_policy.oncall.policy, aws_iam_policy.worker.policy]) : [
         for statement in jsondecode(policy).Statement : [
           for resource in flatten([statement.Resource]) : !endswith(resource, "table/meridian-events") || length(setintersection(flatten([statement.Action]), [
             "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PartiQLDelete", "dynamodb:PartiQLUpdate", "dynamodb:PutItem", "dynamodb:UpdateItem",
@@ -970,7 +970,7 @@ run "policies" {
   }
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy, aws_iam_policy.oncall.policy]) : [
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy, aws_iam_policy.oncall.policy, aws_iam_policy.worker.policy]) : [
         for statement in jsondecode(policy).Statement :
         statement.Effect == "Allow" && (!contains(flatten([statement.Resource]), "*") || statement.Action == ["kinesis:ListStreams"]) && length([for action in flatten([statement.Action]) : action if strcontains(action, "*")]) == 0
       ]
@@ -1017,7 +1017,7 @@ run "policies" {
   }
   # 6,144 characters is what AWS takes for a managed policy, without white space.
   assert {
-    condition     = alltrue([for policy in [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy, aws_iam_policy.oncall.policy] : length(policy) <= 6144])
+    condition     = alltrue([for policy in [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy, aws_iam_policy.operator.policy, aws_iam_policy.oncall.policy, aws_iam_policy.worker.policy] : length(policy) <= 6144])
     error_message = "a policy is longer than AWS takes"
   }
   assert {

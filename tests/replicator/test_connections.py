@@ -97,6 +97,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with five, connections of many threads wait for seconds on a busy machine
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

@@ -13,7 +13,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_doc
 
 ACCOUNT = "000000000000"
 FUNCTIONS = ("replicator", "catch-up", "redrive", "heartbeat", "publish", "projector", "projector-catch-up", "api")
-ROLES = (*FUNCTIONS, "writer", "reader", "operator", "oncall", "consumer", "caller")
+ROLES = (*FUNCTIONS, "writer", "reader", "operator", "oncall", "worker", "consumer", "caller")
 
 
 class Plan:

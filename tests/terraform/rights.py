@@ -14,7 +14,7 @@ import replicator.cli.app
 
 DOCS = Path(__file__).parents[2] / "docs"
 APPS = {"replicator": replicator.cli.app.app, "projectors": projectors.cli.app.app}
-ROLES = {"writer": "writer", "reader": "reader", "operator": "operator", "on-call": "oncall"}
+ROLES = {"writer": "writer", "reader": "reader", "operator": "operator", "on-call": "oncall", "worker": "worker"}
 """Policies by the words of the table, as the names of Terraform's resources."""
 ADMINISTRATORS = "administrators"
 EVERYWHERE, OWN, EMULATOR = "every region", "its region", "an emulator"

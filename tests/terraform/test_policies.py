@@ -26,6 +26,8 @@ HERE = Path(__file__).parent
 OWN, PEER, STRANGER = "us-east-1", "eu-west-1", "sa-east-1"
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLUpdate", "PartiQLDelete")
 APPEND = ("writer", "api", "heartbeat")
+WORK = ("replicator", "catch-up", "worker")
+"""Who copies to peers."""
 OPERATE = ("operator", "oncall")
 """Roles of people who move and repair regions."""
 CHANGES = tuple(f"dynamodb:{name}" for name in (*WRITES, "UpdateTimeToLive") if name != "PartiQLInsert")
@@ -151,11 +153,11 @@ def test_the_condition_is_what_decides(plan: Plan) -> None:
 @pytest.mark.parametrize(
     ("role", "region"),
     [
-        *((role, OWN) for role in ROLES if role not in (*APPEND, *OPERATE)),
+        *((role, OWN) for role in ROLES if role not in (*APPEND, *OPERATE, "worker")),
         *((role, region) for role in OPERATE for region in (PEER, STRANGER)),
         *(("writer", region) for region in (PEER, STRANGER)),
         *((role, STRANGER) for role in FUNCTIONS),
-        *((role, PEER) for role in ROLES if role not in ("replicator", "catch-up")),
+        *((role, PEER) for role in ROLES if role not in WORK),
     ],
 )
 def test_nobody_else_adds_events_and_nobody_elsewhere(plan: Plan, role: str, region: str) -> None:
@@ -207,7 +209,7 @@ def test_the_replicator_keeps_what_peers_were_told_of_its_role_and_fence_and_not
     assert plan.decide("replicator", f"dynamodb:PartiQL{verb}", table("control", PEER), keys) == "ImplicitDeny"
 
 
-@pytest.mark.parametrize("role", [role for role in ROLES if role not in OPERATE])
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in (*OPERATE, "worker")])
 @pytest.mark.parametrize("verb", ["Insert", "Update"])
 def test_links_note_which_tables_their_peers_have_and_nobody_else_does(plan: Plan, role: str, verb: str) -> None:
     decision = "Allow" if role in ("replicator", "catch-up") else "ImplicitDeny"
@@ -216,7 +218,7 @@ def test_links_note_which_tables_their_peers_have_and_nobody_else_does(plan: Pla
     assert plan.decide(role, f"dynamodb:PartiQL{verb}", table("control"), ["peers", "homes"]) == "ImplicitDeny"
 
 
-@pytest.mark.parametrize("role", [role for role in ROLES if role not in (*APPEND, "replicator", *OPERATE)])
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in (*APPEND, "replicator", "worker", *OPERATE)])
 def test_nobody_else_begins_a_role_or_a_fence(plan: Plan, role: str) -> None:
     for key in ("role", "fence"):
         assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), [key]) == "ImplicitDeny"
@@ -378,7 +380,7 @@ NOT_THEIRS = [
     ("replicator", "dynamodb:PutResourcePolicy", events(OWN)),
     ("replicator", "dynamodb:DeleteResourcePolicy", events(OWN)),
     *((role, f"kinesis:{put}", stream("events")) for role in ROLES for put in ("PutRecord", "PutRecords")),
-    *((role, "kinesis:PutRecords", stream("external")) for role in ROLES if role != "publish"),
+    *((role, "kinesis:PutRecords", stream("external")) for role in ROLES if role not in ("publish", "worker")),
     ("publish", "dynamodb:GetItem", table("views")),
     ("publish", "dynamodb:Scan", events(OWN)),
     ("publish", "dynamodb:Query", events(PEER)),
@@ -481,7 +483,7 @@ def test_nobody_but_dynamodb_puts_records_on_the_bus(plan: Plan, action: str, wh
     assert decide([anything, plan.bus], "kinesis:GetRecords", stream("events"), who=who) == "Allow"
 
 
-REVEAL, WRITE = ("projector", "projector-catch-up", "api", "oncall"), ("writer",)
+REVEAL, WRITE = ("projector", "projector-catch-up", "api", "oncall", "worker"), ("writer",)
 FORGETS, REPLACES = {"dynamodb:Attributes": ["pk", "forgotten"]}, {"dynamodb:Attributes": ["pk", "us-east-1.key"]}
 SUBJECT = {"kms:EncryptionContextKeys": ["subject"], "kms:EncryptionContext:subject": "user/7"}
 NO_SUBJECT = [{}, {"kms:EncryptionContextKeys": ["other"]}, {**SUBJECT, "kms:EncryptionContextKeys": ["subject", "other"]}]

@@ -33,20 +33,7 @@ ROWS = {row.command: row for row in rows()}
 COMMANDS = commands()
 NAMES = [" ".join(command) for command in COMMANDS]
 GRANTED = [command for command in COMMANDS if ROWS[command].policies != (ADMINISTRATORS,)]
-WORKERS = {
-    ("replicator", "run"): ("replicator", "catch-up", "heartbeat"),
-    ("replicator", "publish"): ("publish",),
-    ("projectors", "run"): ("projector", "projector-catch-up"),
-}
-"""Functions that do the same work as a worker."""
-ADDED = {
-    "dynamodb:Scan events",
-    *(f"dynamodb:DescribeTable {name}" for name in ("events", "control", "views", "keys")),
-    *(f"dynamodb:PartiQL{verb} control" for verb in ("Insert", "Update")),
-    "kinesis:DescribeStreamSummary external",
-}
-"""Rights of a worker that no function has, as docs/operating.md lists them."""
-NARROWER = {"oncall": ("operator", "reader"), "operator": ("reader",), "writer": ("reader",)}
+NARROWER = {"oncall": ("operator", "reader"), "operator": ("reader",), "writer": ("reader",), "worker": ("oncall", "writer")}
 """Policies that must not suffice for a row that names this one."""
 
 
@@ -205,7 +192,7 @@ def test_a_narrower_policy_does_not_suffice(played: Play, plans: dict[str, Plan]
 
 @pytest.mark.parametrize("command", GRANTED, ids=[" ".join(command) for command in GRANTED])
 def test_whoever_is_on_call_needs_no_other_policy(played: Play, plans: dict[str, Plan], command: Command) -> None:
-    if "writer" not in ROWS[command].policies:
+    if not {"writer", "worker"} & set(ROWS[command].policies):
         assert denied(played(command)[1], attached(plans, ["oncall"], regions_of(command))) == []
 
 
@@ -236,17 +223,6 @@ def test_the_on_call_policy_has_no_right_that_no_command_uses(played: Play, plan
         if not any(need.action == action and allows(need, [{**policy, "Statement": [statement]}]) for need in needs)
     ]
     assert unused == []
-
-
-@pytest.mark.parametrize("command", WORKERS, ids=[" ".join(command) for command in WORKERS])
-def test_a_worker_needs_the_rights_of_its_functions_and_those_that_the_page_lists(
-    played: Play, plans: dict[str, Plan], command: Command
-) -> None:
-    assert ROWS[command].policies == (ADMINISTRATORS,), "there is a policy for it: this test is of no use any more"
-    policies = attached(plans, WORKERS[command], [EAST])
-    more = {f"{need.action} {need.resource.rpartition('-')[2]}" for need in played(command)[1] if not allows(need, policies)}
-    assert more
-    assert more <= ADDED
 
 
 @pytest.mark.parametrize("role", ["oncall", "operator", "reader", "writer"])

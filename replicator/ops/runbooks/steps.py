@@ -222,8 +222,8 @@ def noted_ends(control: ControlStorage, run: str) -> dict[str, int]:
 
 
 def note_rpo(control: ControlStorage, run: str, rpo: Spans) -> None:
-    """Record a run's RPO, in parts that fit, in place of the result of an earlier try of the same step. Heartbeats are no
-    loss: they are copied like other events, and nobody's data."""
+    """Record a run's RPO, in parts that fit, in place of the result of an earlier try of the same step. Heartbeats do not
+    count as lost."""
     control.delete(f"rpo#{run}", dict(control.get_all(f"rpo#{run}")))
     keys = sorted(key for key in rpo if LaneId.from_key(key).stream.type != STREAM_TYPE)
     for start in range(0, len(keys), _PART):

@@ -316,6 +316,19 @@ locals {
       Action   = local.rule_control
       Resource = [local.table_arns.control]
     }
+    # For workers: backlogs, checkpoints and leases.
+    lead_control = {
+      Sid      = "LeadRegion"
+      Effect   = "Allow"
+      Action   = distinct(concat(local.keep_control, local.rule_control))
+      Resource = [local.table_arns.control]
+    }
+    find_external = {
+      Sid      = "FindExternalEvents"
+      Effect   = "Allow"
+      Action   = ["kinesis:DescribeStreamSummary"]
+      Resource = [local.stream_arns.external]
+    }
     measure_queues = {
       Sid      = "MeasureQueues"
       Effect   = "Allow"
@@ -413,6 +426,14 @@ locals {
     oncall = concat(local.operate, [
       local.can.take_dead_letters, local.can.put_on_backlogs, local.can.rebuild_views,
     ], local.reveal)
+    # What the functions do, by processes of one's own: replicator run, replicator publish, projectors run.
+    worker = concat([
+      local.can.read_stream, local.can.read_all_events, local.can.read_peers, local.can.insert_at_peers, local.can.append,
+      local.can.describe_peers, local.can.read_control_of_peers, local.can.list_lanes_at_peers, local.can.lead_control,
+      local.can.check_control, local.can.describe_tables, local.can.keep_views,
+      ], local.reveal, [for statement in [local.can.describe_keys] : statement if local.personal], [
+      for statement in [local.can.read_bus, local.can.list_streams, local.can.publish, local.can.find_external] : statement if local.external
+    ])
     consumer = [local.can.read_external]
     caller   = [local.can.call_api, local.can.invoke_api]
   }
@@ -499,6 +520,13 @@ resource "aws_iam_policy" "oncall" {
   name        = "${var.prefix}-${var.region}-oncall"
   description = "Run every command that mends ${var.region}: what operators run, dead letters, backlogs and views"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.oncall })
+}
+
+# The region's key need not be named: its own policy lets this account in through DynamoDB and Kinesis.
+resource "aws_iam_policy" "worker" {
+  name        = "${var.prefix}-${var.region}-worker"
+  description = "Run the workers of ${var.region}: copy its events to peers, fold views, publish"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.worker })
 }
 
 # The region's key need not be named: its own policy lets this account in through Kinesis.

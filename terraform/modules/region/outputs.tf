@@ -77,6 +77,11 @@ output "oncall_policy_arn" {
   value       = aws_iam_policy.oncall.arn
 }
 
+output "worker_policy_arn" {
+  description = "ARN of the policy for workers in this region (`replicator run`, `replicator publish`, `projectors run`), in place of the functions."
+  value       = aws_iam_policy.worker.arn
+}
+
 output "writer_role_arn" {
   description = "ARN of the role for writers, or null where nobody may assume it."
   value       = one(aws_iam_role.writer[*].arn)
