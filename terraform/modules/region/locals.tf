@@ -14,6 +14,8 @@ locals {
   region_form    = "^[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$"
   class_form     = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
   principal_form = "^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9_+=,.@/-]+)$"
+  policy_form    = "^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$"
+  path_form      = "^/([A-Za-z0-9._+=,@-]+/)*$"
   loopback_form  = "^http://(127\\.0\\.0\\.1|localhost):[1-9][0-9]{0,4}/?$"
 }
 
@@ -23,6 +25,9 @@ locals {
   account    = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
   dns_suffix = data.aws_partition.current.dns_suffix
+
+  # None on an emulator: MiniStack loses the tags that a Kinesis stream is created with, and every plan would add them.
+  tags = local.emulator ? null : merge(var.tags, { Meridian = var.prefix })
 
   peers    = sort(tolist(var.peers))
   emulator = var.emulator != null
