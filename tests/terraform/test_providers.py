@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import hcl
+from docs import hcl, pages
 from tests.terraform import schemas
 from tests.terraform.schemas import Schema
 
@@ -121,3 +121,22 @@ def test_validations_keep_to_what_opentofu_allows() -> None:
                 text = " ".join(validation.attributes.values())
                 assert set(re.findall(r"\blocal\.(\w+)", text)) <= constants, (folder.name, variable.labels)
                 assert f"var.{variable.labels[0]}" in validation.attributes["condition"], (folder.name, variable.labels)
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_root_hands_every_input_and_output_through() -> None:
+    root = hcl.read(TERRAFORM)
+    own = {"allow_default_workspace"}
+    assert {each.labels for each in root.of("variable")} - {(name,) for name in own} == {
+        each.labels for each in MODULE.of("variable")
+    }
+    assert {each.labels for each in root.of("output")} == {each.labels for each in MODULE.of("output")}
+    (called,) = root.of("module")
+    assert set(called.attributes) - {"source"} == {each.labels[0] for each in MODULE.of("variable")}
+
+
+def test_the_page_shows_the_inputs_that_there_are() -> None:
+    page = TERRAFORM / "README.md"
+    assert page.read_text() == pages.PAGES[page](), "run: python docs/pages.py"
