@@ -39,6 +39,7 @@ module "region" {
   projections             = var.projections
   protect_events          = var.protect_events
   log_retention_days      = var.log_retention_days
+  accounts                = var.accounts
   log_level               = var.log_level
   tags                    = var.tags
   permissions_boundary    = var.permissions_boundary

@@ -114,6 +114,12 @@ variable "tags" {
   description = "Tags for everything that can bear tags. `Meridian = <prefix>` is always there."
 }
 
+variable "accounts" {
+  type        = map(string)
+  default     = null
+  description = "The account of each region, this one and all peers, where not all are in one. Roles are then assumed between accounts. The same in every region."
+}
+
 variable "permissions_boundary" {
   type        = string
   default     = null

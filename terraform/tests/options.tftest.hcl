@@ -190,3 +190,100 @@ run "an_emulator_gets_no_tags" {
     error_message = "an emulator gets tags, which it may lose"
   }
 }
+
+run "one_account_by_default" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+
+  assert {
+    condition     = length(aws_iam_role.peer) == 0 && !can(output.environment.MERIDIAN_ROLES) && !strcontains(join("", [for policy in aws_iam_role_policy.function : policy.policy]), "sts:AssumeRole")
+    error_message = "roles are made or assumed where all regions are in one account"
+  }
+}
+
+run "one_account_a_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = null
+    role_path     = "/platform/"
+    accounts      = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "123456789012" }
+  }
+
+  assert {
+    condition     = { for name, role in aws_iam_role.peer : name => role.name } == { copy-eu-west-1 = "meridian-us-east-1-copy-eu-west-1", read-eu-west-1 = "meridian-us-east-1-read-eu-west-1" }
+    error_message = "roles for peers are not those of the peers in other accounts"
+  }
+  assert {
+    condition     = alltrue([for role in aws_iam_role.peer : role.path == "/platform/" && jsondecode(role.assume_role_policy).Statement[0].Principal.AWS == "arn:aws:iam::222222222222:root"])
+    error_message = "a role lets in another account than its peer's"
+  }
+  assert {
+    condition = jsondecode(aws_iam_role.peer["copy-eu-west-1"].assume_role_policy).Statement[0].Condition.ArnLike["aws:PrincipalArn"] == [
+      "arn:aws:iam::222222222222:role/platform/meridian-eu-west-1-replicator", "arn:aws:iam::222222222222:role/platform/meridian-eu-west-1-catch-up",
+      "arn:aws:iam::222222222222:role/platform/meridian-eu-west-1-worker",
+    ]
+    error_message = "others than the peer's copying functions may copy"
+  }
+  assert {
+    condition = alltrue([
+      for name in ["replicator", "catch-up"] :
+      aws_lambda_function.function[name].environment[0].variables["MERIDIAN_ROLES"] == "eu-west-1=arn:aws:iam::222222222222:role/platform/meridian-eu-west-1-copy-us-east-1"
+    ])
+    error_message = "a function that copies does not know the role that copies"
+  }
+  assert {
+    condition     = aws_lambda_function.function["heartbeat"].environment[0].variables["MERIDIAN_ROLES"] == "eu-west-1=arn:aws:iam::222222222222:role/platform/meridian-eu-west-1-read-us-east-1" && output.environment.MERIDIAN_ROLES == aws_lambda_function.function["api"].environment[0].variables["MERIDIAN_ROLES"]
+    error_message = "a function or an application that asks peers does not know the role that reads"
+  }
+  assert {
+    condition     = alltrue([for name in ["redrive", "publish"] : !can(aws_lambda_function.function[name].environment[0].variables["MERIDIAN_ROLES"])])
+    error_message = "a function that asks no peer is told of roles"
+  }
+  # The peer in this account is reached as before, the other one by its role only.
+  assert {
+    condition = flatten([for statement in jsondecode(aws_iam_role_policy.function["replicator"].policy).Statement : statement.Resource if statement.Sid == "CopyOwnLanesToPeers"]) == [
+      "arn:aws:dynamodb:ap-southeast-2:123456789012:table/meridian-events"
+    ]
+    error_message = "the replicator names a table that it cannot reach, or lacks one that it can"
+  }
+}
+
+run "all_peers_in_other_accounts" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = null
+    accounts      = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in concat(values(aws_iam_role_policy.function)[*].policy, [aws_iam_policy.writer.policy, aws_iam_policy.reader.policy]) :
+      [for statement in jsondecode(policy).Statement : length(statement.Resource) > 0]
+    ]))
+    error_message = "a statement names no resource, which IAM refuses"
+  }
+  assert {
+    condition     = length(aws_iam_role.peer) == 4
+    error_message = "a peer has not both roles"
+  }
+}
+
+run "credentials_are_of_another_account" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    personal_data = null
+    accounts      = { us-east-1 = "444444444444", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+  }
+  expect_failures = [data.aws_caller_identity.current]
+}

@@ -1067,6 +1067,63 @@ run "signing_is_a_profile" {
   expect_failures = [var.code_signing_config_arn]
 }
 
+run "account_is_a_name" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "prod", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+  }
+  expect_failures = [var.accounts]
+}
+
+run "account_of_a_peer_is_missing" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "123456789012", eu-west-1 = "222222222222" }
+  }
+  expect_failures = [var.accounts]
+}
+
+run "account_of_a_stranger" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333", sa-east-1 = "333333333333" }
+  }
+  expect_failures = [var.accounts]
+}
+
+run "prefix_is_too_long_for_two_accounts" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+    prefix   = "abcdefghijklmnopqrstuvwxyz12"
+  }
+  expect_failures = [var.accounts]
+}
+
+run "personal_data_in_two_accounts" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts      = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+    personal_data = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
+  }
+  expect_failures = [var.accounts]
+}
+
 # In the root: a workspace bears its region's name, and `default` must be allowed.
 
 run "workspace_is_not_the_regions" {

@@ -38,6 +38,8 @@ resource "aws_lambda_function" "function" {
         MERIDIAN_LOG = var.log_level
       },
       local.external_environment,
+      { for name, value in local.role_environments.copy : name => value if contains(local.copies, each.key) },
+      { for name, value in local.role_environments.read : name => value if contains(local.asks_peers, each.key) },
       { for name, value in { MERIDIAN_PROJECTIONS = join(",", var.projections) } : name => value if each.value.projects },
       { for name, value in local.claims_environment : name => value if startswith(each.key, "projector") },
       { for name, value in local.fence_environment : name => value if contains(local.appends, each.key) },

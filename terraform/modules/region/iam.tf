@@ -366,7 +366,7 @@ locals {
   # Settling claims appends to own lanes, nowhere else.
   settle = [for statement in concat([local.can.append], local.may_append, local.check) : statement if local.settles]
 
-  statements = {
+  granted = {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
       local.can.describe_own, local.can.list_lanes_at_peers, local.can.describe_peers, local.can.read_control_of_peers,

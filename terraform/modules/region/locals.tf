@@ -6,6 +6,10 @@ data "aws_caller_identity" "current" {
       condition     = var.emulator == null || self.account_id == "000000000000"
       error_message = "Account ${self.account_id} is not an emulator's; leave `emulator` out on AWS."
     }
+    postcondition {
+      condition     = lookup(var.accounts, var.region, self.account_id) == self.account_id
+      error_message = "The credentials are of account ${self.account_id}, and accounts.${var.region} is ${lookup(var.accounts, var.region, "")}; use credentials of that account, or correct `accounts`."
+    }
   }
 }
 
@@ -15,7 +19,7 @@ locals {
   class_form     = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
   principal_form = "^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9_+=,.@/-]+)$"
   policy_form    = "^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$"
-  path_form      = "^/([A-Za-z0-9._+=,@-]+/)*$"
+  path_form      = "^/([A-Za-z0-9._+@-]+/)*$"
   loopback_form  = "^http://(127\\.0\\.0\\.1|localhost):[1-9][0-9]{0,4}/?$"
 }
 
@@ -48,11 +52,11 @@ locals {
   made_topics = { for severity, name in local.topics : severity => name if var.alarms[severity].topic_arn == null }
 
   table_arns         = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
-  peer_events_arns   = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
-  peer_control_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
+  peer_events_arns   = [for peer in local.near_peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
+  peer_control_arns  = [for peer in local.near_peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
   lanes_arn          = "${local.table_arns.events}/index/${local.lanes.name}"
   peer_lanes_arns    = [for arn in local.peer_events_arns : "${arn}/index/${local.lanes.name}"]
-  peer_keys_arns     = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
+  peer_keys_arns     = [for peer in local.near_peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
   events_stream_arn  = "${local.table_arns.events}/stream/*"
   stream_arns        = { for stream, name in local.streams : stream => "arn:${local.partition}:kinesis:${var.region}:${local.account}:stream/${name}" }
   queue_arns         = { for queue, name in local.queues : queue => "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}" }

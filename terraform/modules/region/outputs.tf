@@ -89,7 +89,7 @@ output "writer_role_arn" {
 
 output "environment" {
   description = "The environment variables that an application in this region needs."
-  value       = merge(local.environment, local.fence_environment, local.personal_environment)
+  value       = merge(local.environment, local.fence_environment, local.personal_environment, local.role_environments.read)
 }
 
 output "dashboard" {

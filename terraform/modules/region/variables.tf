@@ -116,6 +116,38 @@ variable "log_retention_days" {
   }
 }
 
+variable "accounts" {
+  type        = map(string)
+  nullable    = false
+  default     = {}
+  description = <<-EOT
+    The account of each region, for example `{ us-east-1 = "111111111111", eu-west-1 = "222222222222" }`, where not all are in one:
+    this region and all its peers. Each region then makes roles for its peers in other accounts, which their functions and
+    applications assume. The same in every region, as are `prefix` and `role_path`. By default all are in this account.
+  EOT
+
+  validation {
+    condition     = alltrue([for account in values(var.accounts) : can(regex("^[0-9]{12}$", account))])
+    error_message = "Accounts ${join(", ", [for region, account in var.accounts : "${region} = ${account}" if !can(regex("^[0-9]{12}$", account))])} are not ids of AWS accounts; write each as 12 digits."
+  }
+
+  validation {
+    condition     = length(var.accounts) == 0 || toset(keys(var.accounts)) == setunion([var.region], var.peers)
+    error_message = "Accounts of ${join(", ", keys(var.accounts))} are given, and the regions are ${join(", ", setunion([var.region], var.peers))}; give the account of each, or leave `accounts` out."
+  }
+
+  # The longest name is then <prefix>-<region>-copy-<peer>.
+  validation {
+    condition     = length(distinct(values(var.accounts))) <= 1 || length(var.prefix) <= 27
+    error_message = "Prefix ${var.prefix} is too long for the roles between accounts ${join(", ", distinct(values(var.accounts)))}; use 27 characters at most."
+  }
+
+  validation {
+    condition     = length(distinct(values(var.accounts))) <= 1 || var.personal_data == null
+    error_message = "Personal data needs one KMS multi-Region key, which is of one account, and accounts are ${join(", ", distinct(values(var.accounts)))}; leave `personal_data` out, or use one account."
+  }
+}
+
 variable "tags" {
   type        = map(string)
   nullable    = false
