@@ -16,6 +16,7 @@ from projectors.cli.app import app as projectors
 from replicator.cli.app import app as replicator
 from replicator.runtime.settings import Settings
 
+hcl: Any = import_module("docs.hcl" if __package__ else "hcl")  # a script has its own folder on the path only
 PUBLIC = ("replicator", "replicator.claims", "replicator.erasure", "replicator.external", "replicator.ops.steering",
           "projectors", "projectors.api", "projectors.crdt")  # fmt: skip
 HERE = Path(__file__).parent
@@ -72,6 +73,7 @@ VARIABLES = {
     "MERIDIAN_RETIRED": "Regions that no longer run Meridian and whose lanes are still read, separated by commas.",
     "MERIDIAN_PREFIX": "The beginning of all names of tables, queues and streams.",
     "MERIDIAN_ENDPOINTS": "URLs of emulators: `us-east-1=http://127.0.0.1:4566,…`. Unset on AWS.",
+    "MERIDIAN_ROLES": "Roles to assume in other accounts: `eu-west-1=arn:aws:iam::123456789012:role/NAME,…`.",
     "MERIDIAN_CONNECT_TIMEOUT": "Seconds to wait for a connection.",
     "MERIDIAN_READ_TIMEOUT": "Seconds to wait for an answer.",
     "MERIDIAN_ATTEMPTS": "Attempts of one request before the region counts as unavailable.",
@@ -133,7 +135,66 @@ def commands() -> str:
     return "".join(parts)
 
 
-PAGES = {HERE / "api.md": api, HERE / "settings.md": settings, HERE / "commands.md": commands}
+TERRAFORM = HERE.parent / "terraform"
+GENERATED = "<!-- python docs/pages.py writes what follows, from the .tf files. -->\n\n"
+
+
+def terraform() -> str:
+    """The page on the Terraform, with the inputs and outputs of the module and of the root after its text."""
+    text = (TERRAFORM / "README.md").read_text()
+    module, root = hcl.read(TERRAFORM / "modules" / "region"), hcl.read(TERRAFORM)
+    known = {each.labels[0] for each in module.of("variable")}
+    parts = [text[: text.index(GENERATED)], GENERATED, _inputs(module.of("variable"))]
+    parts += ["\nThe root has the same inputs, and these:\n\n"]
+    parts += [_inputs([each for each in root.of("variable") if each.labels[0] not in known])]
+    parts += ["\n## Outputs\n\nThe root has the same.\n\n| output | value |\n| --- | --- |\n"]
+    parts += [
+        f"| `{each.labels[0]}` | {_cell(each)} |\n" for each in sorted(module.of("output"), key=lambda each: each.labels)
+    ]
+    return "".join(parts)
+
+
+def _inputs(variables: list[Any]) -> str:
+    rows = ["| input | type, and default | what it says |\n| --- | --- | --- |\n"]
+    for each in sorted(variables, key=lambda each: each.labels):
+        default = each.attributes.get("default")
+        kind = _type(each.attributes["type"])
+        if default is None:
+            kind += "; **required**"
+        elif default != "{}" or "object" not in kind:
+            kind += f"; `{' '.join(default.split())}`"
+        rows.append(f"| `{each.labels[0]}` | {kind} | {_cell(each)} |\n")
+    return "".join(rows)
+
+
+def _type(text: str) -> str:
+    """A type, of an object with its fields and their defaults."""
+    found = re.fullmatch(r"object\(\{(.*)\}\)", text, re.DOTALL)
+    if not found:
+        return f"`{text}`"
+    return "object: " + ", ".join(f"`{name}`{_field(kind)}" for name, kind in hcl.parse(found[1]).attributes.items())
+
+
+def _field(text: str) -> str:
+    optional = re.fullmatch(r"optional\((.*)\)", text, re.DOTALL)
+    if not optional:
+        return " (required)"
+    if optional[1].startswith("object"):
+        return ""
+    _, comma, default = optional[1].rpartition(", ")
+    return f" = `{default}`" if comma else ""
+
+
+def _cell(block: Any) -> str:
+    return " ".join(hcl.text_of(block.attributes["description"]).split()).replace("|", "\\|")
+
+
+PAGES = {
+    HERE / "api.md": api,
+    HERE / "settings.md": settings,
+    HERE / "commands.md": commands,
+    TERRAFORM / "README.md": terraform,
+}
 
 if __name__ == "__main__":
     for path, made in PAGES.items():

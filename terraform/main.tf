@@ -7,11 +7,6 @@
 
 provider "aws" {
   region = var.region
-
-  # None on an emulator: MiniStack loses the tags that a Kinesis stream is created with, and every plan would add them.
-  default_tags {
-    tags = var.emulator == null ? merge({ Meridian = var.prefix }, var.tags) : {}
-  }
 }
 
 # The worst mistake is to use one region's variables on another region's state: names are the same in all regions, so even
@@ -36,28 +31,34 @@ resource "terraform_data" "region" {
 module "region" {
   source = "./modules/region"
 
-  region             = var.region
-  peers              = var.peers
-  retired_peers      = var.retired_peers
-  prefix             = var.prefix
-  package            = local.package
-  projections        = var.projections
-  protect_events     = var.protect_events
-  log_retention_days = var.log_retention_days
-  log_level          = var.log_level
-  alarms             = var.alarms
-  writer_principals  = var.writer_principals
-  function           = var.function
-  mapping            = var.mapping
-  tables             = var.tables
-  bus                = var.bus
-  external           = var.external
-  claims             = var.claims
-  fences             = var.fences
-  personal_data      = var.personal_data
-  api                = var.api
-  thresholds         = var.thresholds
-  emulator           = var.emulator
+  region                  = var.region
+  peers                   = var.peers
+  retired_peers           = var.retired_peers
+  prefix                  = var.prefix
+  package                 = local.package
+  projections             = var.projections
+  protect_events          = var.protect_events
+  log_retention_days      = var.log_retention_days
+  accounts                = var.accounts
+  log_level               = var.log_level
+  tags                    = var.tags
+  permissions_boundary    = var.permissions_boundary
+  role_path               = var.role_path
+  kms_key                 = var.kms_key
+  code_signing_config_arn = var.code_signing_config_arn
+  alarms                  = var.alarms
+  writer_principals       = var.writer_principals
+  function                = var.function
+  mapping                 = var.mapping
+  tables                  = var.tables
+  bus                     = var.bus
+  external                = var.external
+  claims                  = var.claims
+  fences                  = var.fences
+  personal_data           = var.personal_data
+  api                     = var.api
+  thresholds              = var.thresholds
+  emulator                = var.emulator
 }
 
 locals {

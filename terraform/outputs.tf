@@ -48,6 +48,11 @@ output "key_arn" {
   value       = module.region.key_arn
 }
 
+output "key_policy" {
+  description = "Policy of the region's KMS key, as JSON: what a key of yours (`kms_key`) must allow. It is known before the key is."
+  value       = module.region.key_policy
+}
+
 output "functions" {
   description = "Name of each function by its short name."
   value       = module.region.functions

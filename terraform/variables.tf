@@ -50,26 +50,28 @@ variable "protect_events" {
   type        = bool
   default     = true
   description = <<-EOT
-    Whether nothing may destroy the events table or the key that it is encrypted with: deletion protection, and
-    `prevent_destroy`. With `true`, a destroy fails at plan. Setting it to `false` alone fails at plan as well. To give
-    a region up, events included, say so for both in the state first:
+    Whether nothing may destroy the events and control tables or the key that they are encrypted with: deletion protection,
+    and `prevent_destroy`. With `true`, a destroy fails at plan. Setting it to `false` alone fails at plan as well. To give
+    a region up, events included, say so for each in the state first:
 
         terraform state mv 'module.region.aws_dynamodb_table.protected_events[0]' 'module.region.aws_dynamodb_table.unprotected_events[0]'
+        terraform state mv 'module.region.aws_dynamodb_table.protected_control[0]' 'module.region.aws_dynamodb_table.unprotected_control[0]'
         terraform state mv 'module.region.aws_kms_key.protected[0]' 'module.region.aws_kms_key.unprotected[0]'
         terraform apply -var-file=regions/<region>.tfvars -var protect_events=false
         terraform destroy -var-file=regions/<region>.tfvars -var protect_events=false
 
-    To give the region up but leave its events behind, take the table, its policy and its key out of the state instead.
-    They then stay as they are, protected, and no longer belong to Terraform:
+    To give the region up but leave its events behind, take the tables, the events' policy and the key out of the state
+    instead. They then stay as they are, protected, and no longer belong to Terraform:
 
-        terraform state rm 'module.region.aws_dynamodb_table.protected_events[0]' module.region.aws_dynamodb_resource_policy.events 'module.region.aws_kms_key.protected[0]'
+        terraform state rm 'module.region.aws_dynamodb_table.protected_events[0]' 'module.region.aws_dynamodb_table.protected_control[0]' module.region.aws_dynamodb_resource_policy.events 'module.region.aws_kms_key.protected[0]'
         terraform destroy -var-file=regions/<region>.tfvars
 
     Where the events table is provisioned (`tables.events.billing_mode`), its addresses are `protected_autoscaled_events`
     and `unprotected_autoscaled_events`.
 
     The table of keys of personal data, where there is one, is protected with the events, but must not stay when they do:
-    take its deletion protection off with AWS's own tools before the last command.
+    take its deletion protection off with AWS's own tools before the last command. A key of yours (`kms_key`) is never
+    Terraform's, so the commands then leave out the key.
   EOT
 }
 
@@ -110,6 +112,38 @@ variable "tags" {
   type        = map(string)
   default     = {}
   description = "Tags for everything that can bear tags. `Meridian = <prefix>` is always there."
+}
+
+variable "accounts" {
+  type        = map(string)
+  default     = null
+  description = "The account of each region, this one and all peers, where not all are in one. Roles are then assumed between accounts. The same in every region."
+}
+
+variable "permissions_boundary" {
+  type        = string
+  default     = null
+  description = "ARN of the policy that bounds the permissions of every role. It must allow what the roles' policies allow. Null sets no boundary."
+}
+
+variable "role_path" {
+  type        = string
+  default     = null
+  description = "IAM path of every role and policy, `/` by default. A change makes them anew, under other ARNs: choose it once."
+}
+
+variable "kms_key" {
+  type = object({
+    arn = string
+  })
+  default     = null
+  description = "A KMS key of yours, in this region, which encrypts in place of the one that Terraform makes. Its policy must allow what the output `key_policy` says. Choose it before the first apply. Null makes a key."
+}
+
+variable "code_signing_config_arn" {
+  type        = string
+  default     = null
+  description = "ARN of a Lambda code signing configuration of this region, which every function gets. `package` must then be a zip that one of its signing profiles has signed. Null asks for no signature."
 }
 
 variable "function" {

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
@@ -25,6 +24,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
+from replicator.aws.sessions import creating, session, session_of
 from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.runtime.retries import Transient, transient
 from replicator.runtime.settings import Settings
@@ -64,7 +64,6 @@ _MAY_PASS = (ClientError, ConnectTimeoutError, ReadTimeoutError, ConnectionClose
 outage."""
 _ON_THE_WAY = (EndpointConnectionError, ProxyConnectionError)
 """No connection. On AWS that is an outage, of names or of the way there; at an endpoint that was named, a wrong address."""
-_creating = Lock()  # clients may be shared between threads, creating them may not
 NOT_NOW, UNMET = "NotNow", "ConditionNotMet"
 """Results of a statement in `execute_batch`: throttled or not answered; a condition failed."""
 
@@ -80,20 +79,13 @@ def _config(settings: Settings) -> Config:
 
 
 @cache
-def session() -> botocore.session.Session:
-    """Return the process's only session: each new one reads botocore's service models again, which takes longer than all
-    else."""
-    return botocore.session.get_session()
-
-
-@cache
-def _session() -> boto3.session.Session:
-    return boto3.session.Session(botocore_session=session())
+def _boto3(of: botocore.session.Session) -> boto3.session.Session:
+    return boto3.session.Session(botocore_session=of)
 
 
 def _client(service: str, settings: Settings, region: str) -> Any:
-    with config_errors(settings, region), _creating:
-        made: Any = _session().client(
+    with config_errors(settings, region), creating:
+        made: Any = _boto3(session_of(settings, region)).client(
             service,  # type: ignore[call-overload]
             region_name=region,
             endpoint_url=settings.endpoint(region),
@@ -106,7 +98,7 @@ def _client(service: str, settings: Settings, region: str) -> Any:
 def share_session(connection: Connection) -> None:
     """Let a connection of PynamoDB use the process's session. Otherwise it creates one per model, which reads botocore's
     service models again: a tenth of a second."""
-    with _creating:
+    with creating:
         connection._local.session = session()
         connection.client  # noqa: B018  # created now: two threads may not create clients of one session
 

@@ -20,6 +20,7 @@ from botocore.utils import get_environ_proxies
 
 from replicator.aws import clients
 from replicator.aws.connections import TCP_NODELAY, Answer, Connections, Direct, Post, ThroughBotocore
+from replicator.aws.sessions import session, session_of
 from replicator.aws.sigv4 import Signer
 from replicator.domain.canonical import loads
 from replicator.runtime.settings import Settings
@@ -42,7 +43,7 @@ class Wire:
     """DynamoDB requests over the endpoint of a boto3 client. Safe to share between threads."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
-        self._credentials = clients.session().get_credentials
+        self._credentials = session_of(settings, str(client.meta.region_name)).get_credentials
         self._region = str(client.meta.region_name)
         self._url = client.meta.endpoint_url.rstrip("/") + "/"
         self._target = f"{client.meta.service_model.metadata['targetPrefix']}."
@@ -98,7 +99,7 @@ class Wire:
 
 
 def _connections(client: Client, url: str, settings: Settings) -> Connections:
-    verify = clients.session().get_config_variable("ca_bundle")
+    verify = session().get_config_variable("ca_bundle")
     if urlsplit(url).scheme not in get_environ_proxies(url):
         return Direct(url, settings.connect_timeout, settings.read_timeout, verify)
     creator: Any = EndpointCreator(HierarchicalEmitter())

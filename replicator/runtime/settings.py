@@ -15,6 +15,7 @@ from replicator.runtime.environment import given
 
 EXTERNAL_LANES = ("all", "own")
 _MIN_KEY_BYTES = 32
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -34,7 +35,8 @@ class Settings:
     whose appends check the region's fence in their own transaction ("*": all); others notice a change within `fence_lease`
     seconds: docs/decisions/0020. `shard_lease` is the time after which the shards of a worker that is not heard of are taken
     over: docs/decisions/0036. `heartbeat` is the time from one heartbeat event of the region's workers to the next (0:
-    none): docs/decisions/0040.
+    none): docs/decisions/0040. `roles` maps a region in another account to the ARN of the role that is assumed to reach it:
+    docs/decisions/0041.
     """
 
     region: str
@@ -57,10 +59,11 @@ class Settings:
     fence_lease: float = 2.0
     shard_lease: float = 10.0
     heartbeat: float = 60.0
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
-            for region in (self.region, *self.peers, *self.endpoints, *self.retired):
+            for region in (self.region, *self.peers, *self.endpoints, *self.retired, *self.roles):
                 check_region(region)
         except InvalidName as error:
             raise InvalidConfig(str(error)) from None
@@ -79,6 +82,11 @@ class Settings:
                 parts = urlsplit("")
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise InvalidConfig(f"endpoint {url!r} of {region} is not a URL; write 'http://127.0.0.1:4566'")
+        for region, role in self.roles.items():
+            if not _ROLE.fullmatch(role):
+                raise InvalidConfig(
+                    f"role {role!r} of {region} is not the ARN of a role; write 'arn:aws:iam::123456789012:role/NAME'"
+                )
         for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease", "shard_lease"):
             if not getattr(self, name) > 0:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; give seconds above 0")
@@ -162,7 +170,7 @@ def read_settings(
         region=own,
         peers=tuple(p.strip() for p in pick(peers, "MERIDIAN_PEERS").split(",") if p.strip() and p.strip() != own),
         prefix=pick(prefix, "MERIDIAN_PREFIX", "meridian"),
-        endpoints=_endpoints(pick(endpoints, "MERIDIAN_ENDPOINTS")),
+        endpoints=_pairs(pick(endpoints, "MERIDIAN_ENDPOINTS"), "endpoint", "http://127.0.0.1:4566"),
         connect_timeout=_number("MERIDIAN_CONNECT_TIMEOUT", environment, 2.0),
         read_timeout=_number("MERIDIAN_READ_TIMEOUT", environment, 5.0),
         attempts=_whole("MERIDIAN_ATTEMPTS", environment, 3),
@@ -178,6 +186,7 @@ def read_settings(
         fence_lease=_number("MERIDIAN_FENCE_LEASE", environment, 2.0),
         shard_lease=_number("MERIDIAN_SHARD_LEASE", environment, 10.0),
         heartbeat=_number("MERIDIAN_HEARTBEAT", environment, 60.0),
+        roles=_pairs(given("MERIDIAN_ROLES", environment), "role", "arn:aws:iam::123456789012:role/NAME"),
     )
 
 
@@ -194,15 +203,15 @@ def _keys(text: str) -> tuple[bytes, ...]:
     return keys
 
 
-def _endpoints(text: str) -> dict[str, str]:
+def _pairs(text: str, noun: str, example: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
-        region, equals, url = (part.strip() for part in item.partition("="))
+        region, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise InvalidConfig(f"endpoint {item!r} has no region; write 'us-east-1=http://127.0.0.1:4566'")
+            raise InvalidConfig(f"{noun} {item!r} has no region; write 'us-east-1={example}'")
         if region in pairs:
-            raise InvalidConfig(f"region {region} has two endpoints, {pairs[region]} and {url}; leave one out")
-        pairs[region] = url
+            raise InvalidConfig(f"region {region} has two {noun}s, {pairs[region]} and {value}; leave one out")
+        pairs[region] = value
     return pairs
 
 

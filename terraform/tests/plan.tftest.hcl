@@ -104,6 +104,10 @@ run "events_are_protected" {
     error_message = "the events table has no deletion protection"
   }
   assert {
+    condition     = length(aws_dynamodb_table.protected_control) == 1 && length(aws_dynamodb_table.unprotected_control) == 0 && aws_dynamodb_table.protected_control[0].deletion_protection_enabled
+    error_message = "the control table is not protected as the events are"
+  }
+  assert {
     condition     = length(aws_kms_key.protected) == 1 && length(aws_kms_key.unprotected) == 0 && aws_kms_key.protected[0].enable_key_rotation
     error_message = "the key is not protected by default, or does not rotate"
   }
@@ -136,6 +140,10 @@ run "events_unprotected_on_request" {
   assert {
     condition     = length(aws_dynamodb_table.protected_events) == 0 && !aws_dynamodb_table.unprotected_events[0].deletion_protection_enabled
     error_message = "protect_events = false does not take the protection off"
+  }
+  assert {
+    condition     = length(aws_dynamodb_table.protected_control) == 0 && !aws_dynamodb_table.unprotected_control[0].deletion_protection_enabled
+    error_message = "protect_events = false does not take the control table's protection off"
   }
   assert {
     condition     = [for index in aws_dynamodb_table.unprotected_events[0].global_secondary_index : index.name] == ["lanes"]
@@ -172,20 +180,20 @@ run "tables" {
   }
   assert {
     condition = (
-      aws_dynamodb_table.control.name == "meridian-control" && aws_dynamodb_table.control.hash_key == "pk" && aws_dynamodb_table.control.range_key == "sk" &&
+      aws_dynamodb_table.protected_control[0].name == "meridian-control" && aws_dynamodb_table.protected_control[0].hash_key == "pk" && aws_dynamodb_table.protected_control[0].range_key == "sk" &&
       aws_dynamodb_table.views.name == "meridian-views" && aws_dynamodb_table.views.hash_key == "pk" && aws_dynamodb_table.views.range_key == "sk"
     )
     error_message = "the control or views table is not as the code expects it"
   }
   assert {
     condition = alltrue([
-      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.control, aws_dynamodb_table.views] : table.server_side_encryption[0].enabled
+      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.protected_control[0], aws_dynamodb_table.views] : table.server_side_encryption[0].enabled
     ])
     error_message = "a table lacks encryption"
   }
   assert {
     condition = (
-      aws_dynamodb_table.protected_events[0].point_in_time_recovery[0].enabled && aws_dynamodb_table.control.point_in_time_recovery[0].enabled &&
+      aws_dynamodb_table.protected_events[0].point_in_time_recovery[0].enabled && aws_dynamodb_table.protected_control[0].point_in_time_recovery[0].enabled &&
       !aws_dynamodb_table.views.point_in_time_recovery[0].enabled
     )
     error_message = "events or control lack point-in-time recovery, or views, which can be rebuilt, have it"
@@ -201,7 +209,7 @@ run "tables_are_on_demand" {
 
   assert {
     condition = alltrue([
-      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.control, aws_dynamodb_table.views] :
+      for table in [aws_dynamodb_table.protected_events[0], aws_dynamodb_table.protected_control[0], aws_dynamodb_table.views] :
       table.billing_mode == "PAY_PER_REQUEST" && table.table_class == "STANDARD" && length(table.on_demand_throughput) == 0
     ])
     error_message = "a table is not on demand, is capped, or is of another class"
@@ -235,7 +243,7 @@ run "tables_take_caps_classes_and_recovery" {
       aws_dynamodb_table.protected_events[0].on_demand_throughput[0].max_read_request_units == 4000 &&
       aws_dynamodb_table.protected_events[0].on_demand_throughput[0].max_write_request_units == 2000 &&
       one([for index in aws_dynamodb_table.protected_events[0].global_secondary_index : index.on_demand_throughput[0].max_write_request_units]) == 500 &&
-      aws_dynamodb_table.control.on_demand_throughput[0].max_read_request_units == -1 &&
+      aws_dynamodb_table.protected_control[0].on_demand_throughput[0].max_read_request_units == -1 &&
       aws_dynamodb_table.views.on_demand_throughput[0].max_write_request_units == 1000
     )
     error_message = "a table or the index does not take its maxima"
@@ -286,7 +294,7 @@ run "tables_are_autoscaled" {
     error_message = "a provisioned events table is another than one on demand"
   }
   assert {
-    condition     = aws_dynamodb_table.views.billing_mode == "PROVISIONED" && aws_dynamodb_table.views.write_capacity == 30 && aws_dynamodb_table.control.billing_mode == "PAY_PER_REQUEST"
+    condition     = aws_dynamodb_table.views.billing_mode == "PROVISIONED" && aws_dynamodb_table.views.write_capacity == 30 && aws_dynamodb_table.protected_control[0].billing_mode == "PAY_PER_REQUEST"
     error_message = "views are not provisioned, or control is"
   }
   assert {
@@ -353,7 +361,7 @@ run "an_apply_leaves_capacities_to_autoscaling" {
   assert {
     condition = (
       aws_dynamodb_table.unprotected_autoscaled_events[0].read_capacity == 5 && aws_dynamodb_table.unprotected_autoscaled_events[0].write_capacity == 6 &&
-      aws_dynamodb_table.control.read_capacity == 7 && aws_dynamodb_table.control.write_capacity == 8 &&
+      aws_dynamodb_table.unprotected_control[0].read_capacity == 7 && aws_dynamodb_table.unprotected_control[0].write_capacity == 8 &&
       alltrue([for index in aws_dynamodb_table.unprotected_autoscaled_events[0].global_secondary_index : index.read_capacity == 5 && index.write_capacity == 6])
     )
     error_message = "an apply would set capacities that are autoscaling's"

@@ -924,6 +924,206 @@ run "emulator_settings_in_a_real_account" {
   expect_failures = [data.aws_caller_identity.current]
 }
 
+run "tag_of_aws" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tags = { "aws:team" = "platform" }
+  }
+  expect_failures = [var.tags]
+}
+
+run "tag_is_too_long" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tags = { Team = join("", [for n in range(257) : "x"]) }
+  }
+  expect_failures = [var.tags]
+}
+
+run "tags_are_too_many" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tags = { for n in range(50) : "tag-${n}" => "x" }
+  }
+  expect_failures = [var.tags]
+}
+
+run "tag_names_another_system" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    tags = { Meridian = "other" }
+  }
+  expect_failures = [var.tags]
+}
+
+run "boundary_is_a_name" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    permissions_boundary = "boundary"
+  }
+  expect_failures = [var.permissions_boundary]
+}
+
+run "boundary_is_a_role" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    permissions_boundary = "arn:aws:iam::123456789012:role/boundary"
+  }
+  expect_failures = [var.permissions_boundary]
+}
+
+run "path_does_not_end_in_a_slash" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    role_path = "/platform"
+  }
+  expect_failures = [var.role_path]
+}
+
+run "path_has_a_space" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    role_path = "/platform team/"
+  }
+  expect_failures = [var.role_path]
+}
+
+run "key_is_of_another_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    kms_key = { arn = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab" }
+  }
+  expect_failures = [var.kms_key]
+}
+
+run "key_is_an_alias" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    kms_key = { arn = "arn:aws:kms:us-east-1:123456789012:alias/ours" }
+  }
+  expect_failures = [var.kms_key]
+}
+
+run "key_has_no_arn" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    kms_key = { arn = null }
+  }
+  expect_failures = [var.kms_key]
+}
+
+run "signing_is_of_another_region" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    code_signing_config_arn = "arn:aws:lambda:eu-west-1:123456789012:code-signing-config:csc-0123456789abcdef0"
+  }
+  expect_failures = [var.code_signing_config_arn]
+}
+
+run "signing_is_a_profile" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    code_signing_config_arn = "arn:aws:signer:us-east-1:123456789012:/signing-profiles/ours"
+  }
+  expect_failures = [var.code_signing_config_arn]
+}
+
+run "account_is_a_name" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "prod", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+  }
+  expect_failures = [var.accounts]
+}
+
+run "account_of_a_peer_is_missing" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "123456789012", eu-west-1 = "222222222222" }
+  }
+  expect_failures = [var.accounts]
+}
+
+run "account_of_a_stranger" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333", sa-east-1 = "333333333333" }
+  }
+  expect_failures = [var.accounts]
+}
+
+run "prefix_is_too_long_for_two_accounts" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+    prefix   = "abcdefghijklmnopqrstuvwxyz12"
+  }
+  expect_failures = [var.accounts]
+}
+
+run "personal_data_in_two_accounts" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    accounts      = { us-east-1 = "123456789012", eu-west-1 = "222222222222", ap-southeast-2 = "333333333333" }
+    personal_data = { key = "mrk-1234abcd12ab34cd56ef1234567890ab" }
+  }
+  expect_failures = [var.accounts]
+}
+
 # In the root: a workspace bears its region's name, and `default` must be allowed.
 
 run "workspace_is_not_the_regions" {

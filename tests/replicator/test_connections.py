@@ -411,10 +411,8 @@ def test_the_bundle_of_certificates_is_the_one_that_boto3_is_told(
 def fresh_session() -> Iterator[None]:
     """boto3's session keeps what it found in the environment first."""
     clients.session.cache_clear()
-    clients._session.cache_clear()
     yield
     clients.session.cache_clear()
-    clients._session.cache_clear()
 
 
 def test_through_a_proxy_where_there_is_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,11 +82,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a token")
     clients.session.cache_clear()  # it keeps the credentials that it found first
-    clients._session.cache_clear()
     with serving(Server()) as server:
         yield server
     clients.session.cache_clear()
-    clients._session.cache_clear()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ class Plan:
         for change in changes:
             after, address = change["change"]["after"], change["address"]
             if change["type"] == "aws_iam_role_policy" and ".kms[" not in address:
-                self.roles[change["index"]].append(json.loads(after["policy"]))
+                self.roles.setdefault(change["index"], []).append(json.loads(after["policy"]))
             elif change["type"] == "aws_iam_policy":
                 self.roles[change["name"]].append(json.loads(after["policy"]))
             elif change["type"] == "aws_dynamodb_resource_policy":

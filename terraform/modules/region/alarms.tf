@@ -271,6 +271,7 @@ resource "aws_sns_topic" "alarms" {
   for_each = local.made_topics
 
   name = each.value
+  tags = local.tags
 }
 
 resource "aws_sns_topic_policy" "alarms" {
@@ -321,6 +322,7 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   for_each = { for name, alarm in local.alarm_of : name => alarm if !local.emulator }
 
   alarm_name          = "${var.prefix}-${each.key}"
+  tags                = local.tags
   alarm_description   = each.value.description
   namespace           = each.value.expression == null ? each.value.namespace : null
   metric_name         = each.value.metric
@@ -369,6 +371,7 @@ resource "aws_cloudwatch_composite_alarm" "alarm" {
   for_each = { for name, composite in local.composite_of : name => composite if !local.emulator }
 
   alarm_name        = "${var.prefix}-${each.key}"
+  tags              = local.tags
   alarm_description = each.value.description
   alarm_rule        = join(" OR ", [for part in each.value.parts : "ALARM(\"${var.prefix}-${part}\")"])
   alarm_actions     = [local.topic_arns["page"]]

@@ -13,6 +13,7 @@ resource "aws_kinesis_stream" "bus" {
   retention_period = var.bus.retention_hours
   encryption_type  = "KMS"
   kms_key_id       = local.key_arn
+  tags             = local.tags
 
   stream_mode_details {
     stream_mode = "ON_DEMAND"

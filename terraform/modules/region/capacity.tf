@@ -10,7 +10,7 @@ locals {
   }
 
   # What autoscaling registers: the resource, and what it keeps between which bounds.
-  table_of = { events = local.events.name, lanes = local.events.name, control = aws_dynamodb_table.control.name, views = aws_dynamodb_table.views.name }
+  table_of = { events = local.events.name, lanes = local.events.name, control = local.control.name, views = aws_dynamodb_table.views.name }
   scaled = merge([
     for name, table in var.tables : {
       for way, capacity in { Read = table.read_capacity, Write = table.write_capacity } : "${name}-${lower(way)}" => {
@@ -34,6 +34,7 @@ resource "aws_appautoscaling_target" "table" {
   scalable_dimension = each.value.dimension
   min_capacity       = each.value.min
   max_capacity       = each.value.max
+  tags               = local.tags
 }
 
 resource "aws_appautoscaling_policy" "table" {

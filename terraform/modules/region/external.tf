@@ -7,6 +7,7 @@ resource "aws_kinesis_stream" "external" {
   retention_period = coalesce(var.external.retention_hours, var.bus.retention_hours)
   encryption_type  = "KMS"
   kms_key_id       = local.key_arn
+  tags             = local.tags
 
   stream_mode_details {
     stream_mode = "ON_DEMAND"
@@ -28,6 +29,7 @@ resource "aws_lambda_event_source_mapping" "bus" {
   bisect_batch_on_function_error     = var.mapping.bisect
   maximum_retry_attempts             = -1
   maximum_record_age_in_seconds      = -1
+  tags                               = local.tags
 }
 
 # The publisher believes what the bus says of a lane's next event, so only DynamoDB may write there, administrators included.

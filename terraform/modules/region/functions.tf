@@ -4,6 +4,7 @@ resource "aws_cloudwatch_log_group" "function" {
   name              = each.value.log_group
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
+  tags              = local.tags
 }
 
 resource "aws_lambda_function" "function" {
@@ -11,7 +12,7 @@ resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_115:Concurrency is bounded by the mappings (shards times parallelization, and maximum_concurrency) and by api.reserved_concurrency; function.reserved_concurrency sets it apart where an account is short of it.
   #checkov:skip=CKV_AWS_116:Nothing invokes these functions asynchronously; what fails goes to the mappings' on-failure queue or the queues' dead letters.
   #checkov:skip=CKV_AWS_117:The functions talk to AWS APIs of several regions only; a VPC would add NAT gateways and guard nothing.
-  #checkov:skip=CKV_AWS_272:The package is reproducible and its hash is in the plan; a signing profile belongs to the account that has one.
+  #checkov:skip=CKV_AWS_272:The signing configuration is code_signing_config_arn: a signing profile belongs to the account that has one. Without, the package is reproducible and its hash is in the plan.
   for_each = local.functions
 
   function_name    = each.value.name
@@ -27,6 +28,8 @@ resource "aws_lambda_function" "function" {
   timeout                        = each.value.timeout
   reserved_concurrent_executions = each.value.concurrency
   kms_key_arn                    = local.key_arn
+  code_signing_config_arn        = var.code_signing_config_arn
+  tags                           = local.tags
 
   environment {
     variables = merge(
@@ -35,6 +38,8 @@ resource "aws_lambda_function" "function" {
         MERIDIAN_LOG = var.log_level
       },
       local.external_environment,
+      { for name, value in local.role_environments.copy : name => value if contains(local.copies, each.key) },
+      { for name, value in local.role_environments.read : name => value if contains(local.asks_peers, each.key) },
       { for name, value in { MERIDIAN_PROJECTIONS = join(",", var.projections) } : name => value if each.value.projects },
       { for name, value in local.claims_environment : name => value if startswith(each.key, "projector") },
       { for name, value in local.fence_environment : name => value if contains(local.appends, each.key) },
@@ -63,6 +68,7 @@ resource "aws_lambda_event_source_mapping" "stream" {
   maximum_batching_window_in_seconds = var.mapping.window_seconds
   parallelization_factor             = var.mapping.parallelization
   function_response_types            = ["ReportBatchItemFailures"]
+  tags                               = local.tags
   bisect_batch_on_function_error     = var.mapping.bisect
   maximum_retry_attempts             = var.mapping.retries
   maximum_record_age_in_seconds      = var.mapping.record_age_seconds
@@ -93,6 +99,7 @@ resource "aws_lambda_event_source_mapping" "backlog" {
   event_source_arn        = aws_sqs_queue.backlog[each.key].arn
   batch_size              = var.mapping.catch_up_batch_size
   function_response_types = ["ReportBatchItemFailures"]
+  tags                    = local.tags
 
   scaling_config {
     maximum_concurrency = var.mapping.catch_up_concurrency
@@ -106,6 +113,7 @@ resource "aws_lambda_event_source_mapping" "backlog_views" {
   event_source_arn        = aws_sqs_queue.backlog["views"].arn
   batch_size              = var.mapping.catch_up_batch_size
   function_response_types = ["ReportBatchItemFailures"]
+  tags                    = local.tags
 
   scaling_config {
     maximum_concurrency = var.mapping.catch_up_concurrency
@@ -117,6 +125,7 @@ resource "aws_lambda_event_source_mapping" "failed_batches" {
   event_source_arn        = aws_sqs_queue.failed_batches.arn
   batch_size              = 1
   function_response_types = ["ReportBatchItemFailures"]
+  tags                    = local.tags
 
   # One pass over the lanes serves every batch that failed before it; many at once would make the same one.
   scaling_config {

@@ -5,6 +5,7 @@ resource "aws_cloudwatch_event_rule" "heartbeat" {
   name                = "${var.prefix}-heartbeat"
   description         = "Meridian ${var.prefix}: this region's heartbeat"
   schedule_expression = "rate(1 minute)"
+  tags                = local.tags
 }
 
 resource "aws_cloudwatch_event_target" "heartbeat" {

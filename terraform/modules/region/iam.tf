@@ -379,7 +379,7 @@ locals {
   # Settling claims appends to own lanes, nowhere else.
   settle = [for statement in concat([local.can.append], local.may_append, local.check) : statement if local.settles]
 
-  statements = {
+  granted = {
     replicator = [
       local.can.read_stream, local.can.read_events, local.can.read_peers, local.can.insert_at_peers, local.can.keep_control,
       local.can.describe_own, local.can.list_lanes_at_peers, local.can.describe_peers, local.can.read_control_of_peers,
@@ -443,8 +443,11 @@ locals {
 resource "aws_iam_role" "function" {
   for_each = local.functions
 
-  name        = "${var.prefix}-${var.region}-${each.key}"
-  description = "Meridian ${var.prefix} in ${var.region}: the ${each.key} function"
+  name                 = "${var.prefix}-${var.region}-${each.key}"
+  path                 = var.role_path
+  description          = "Meridian ${var.prefix} in ${var.region}: the ${each.key} function"
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -498,28 +501,36 @@ resource "aws_iam_role_policy" "kms" {
 
 resource "aws_iam_policy" "writer" {
   name        = "${var.prefix}-${var.region}-writer"
+  path        = var.role_path
   description = "Append events under ${var.region}'s own prefix, and read events"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.writer })
+  tags        = local.tags
 }
 
 resource "aws_iam_policy" "reader" {
   name        = "${var.prefix}-${var.region}-reader"
+  path        = var.role_path
   description = "Read events and views in ${var.region}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.reader })
+  tags        = local.tags
 }
 
 # One region's part: whoever moves writers from one region to another, or mends one from the others, has all regions'.
 resource "aws_iam_policy" "operator" {
   name        = "${var.prefix}-${var.region}-operator"
+  path        = var.role_path
   description = "Run failovers, comparisons and repairs of ${var.region}: add events of every region, change none"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.operator })
+  tags        = local.tags
 }
 
 # All that a documented command needs here, but for those that write as an application or run as a worker do.
 resource "aws_iam_policy" "oncall" {
   name        = "${var.prefix}-${var.region}-oncall"
+  path        = var.role_path
   description = "Run every command that mends ${var.region}: what operators run, dead letters, backlogs and views"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.oncall })
+  tags        = local.tags
 }
 
 # The region's key need not be named: its own policy lets this account in through DynamoDB and Kinesis.
@@ -534,23 +545,30 @@ resource "aws_iam_policy" "consumer" {
   count = local.external ? 1 : 0
 
   name        = "${var.prefix}-${var.region}-consumer"
+  path        = var.role_path
   description = "Read external events in ${var.region}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.consumer })
+  tags        = local.tags
 }
 
 resource "aws_iam_policy" "caller" {
   count = local.api ? 1 : 0
 
   name        = "${var.prefix}-${var.region}-caller"
+  path        = var.role_path
   description = "Call the HTTP API in ${var.region}"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.caller })
+  tags        = local.tags
 }
 
 resource "aws_iam_role" "writer" {
   count = length(var.writer_principals) > 0 ? 1 : 0
 
-  name        = "${var.prefix}-${var.region}-writer"
-  description = "Meridian ${var.prefix} in ${var.region}: appends events"
+  name                 = "${var.prefix}-${var.region}-writer"
+  path                 = var.role_path
+  description          = "Meridian ${var.prefix} in ${var.region}: appends events"
+  permissions_boundary = var.permissions_boundary
+  tags                 = local.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

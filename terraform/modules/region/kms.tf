@@ -1,13 +1,15 @@
-# One key for all that this region stores. Two blocks, of which one is used: prevent_destroy must be written out. The key
-# is protected as the events table is, since without the key the table is lost as well.
+# One key for all that this region stores, unless `kms_key` names one of yours. Two blocks, of which one is used:
+# prevent_destroy must be written out. The key is protected as the events table is, since without the key the table is lost
+# as well.
 
 resource "aws_kms_key" "protected" {
-  count = var.protect_events ? 1 : 0
+  count = local.makes_key && var.protect_events ? 1 : 0
 
   description             = local.key.description
   policy                  = local.key.policy
   enable_key_rotation     = true
   deletion_window_in_days = 30
+  tags                    = local.tags
 
   lifecycle {
     prevent_destroy = true
@@ -15,21 +17,31 @@ resource "aws_kms_key" "protected" {
 }
 
 resource "aws_kms_key" "unprotected" {
-  count = var.protect_events ? 0 : 1
+  count = local.makes_key && !var.protect_events ? 1 : 0
 
   description             = local.key.description
   policy                  = local.key.policy
   enable_key_rotation     = true
   deletion_window_in_days = 30
+  tags                    = local.tags
 }
 
 resource "aws_kms_alias" "region" {
+  count = local.makes_key ? 1 : 0
+
   name          = "alias/${var.prefix}"
   target_key_id = local.key_arn
 }
 
+# Until 0.2 every region had a key of its own.
+moved {
+  from = aws_kms_alias.region
+  to   = aws_kms_alias.region[0]
+}
+
 locals {
-  key_arn = one(concat(aws_kms_key.protected[*].arn, aws_kms_key.unprotected[*].arn))
+  makes_key = var.kms_key == null
+  key_arn   = one(concat([for key in [var.kms_key] : key.arn if key != null], aws_kms_key.protected[*].arn, aws_kms_key.unprotected[*].arn))
 
   key = {
     description = "Meridian ${var.prefix}: tables, queues, bus, alarms, logs and settings"

@@ -6,6 +6,10 @@ data "aws_caller_identity" "current" {
       condition     = var.emulator == null || self.account_id == "000000000000"
       error_message = "Account ${self.account_id} is not an emulator's; leave `emulator` out on AWS."
     }
+    postcondition {
+      condition     = lookup(var.accounts, var.region, self.account_id) == self.account_id
+      error_message = "The credentials are of account ${self.account_id}, and accounts.${var.region} is ${lookup(var.accounts, var.region, "")}; use credentials of that account, or correct `accounts`."
+    }
   }
 }
 
@@ -14,6 +18,8 @@ locals {
   region_form    = "^[a-z]{2}(-[a-z]{2,12}){1,3}-[1-9][0-9]?$"
   class_form     = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
   principal_form = "^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[A-Za-z0-9_+=,.@/-]+)$"
+  policy_form    = "^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$"
+  path_form      = "^/([A-Za-z0-9._+@-]+/)*$"
   loopback_form  = "^http://(127\\.0\\.0\\.1|localhost):[1-9][0-9]{0,4}/?$"
 }
 
@@ -23,6 +29,9 @@ locals {
   account    = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
   dns_suffix = data.aws_partition.current.dns_suffix
+
+  # None on an emulator: MiniStack loses the tags that a Kinesis stream is created with, and every plan would add them.
+  tags = local.emulator ? null : merge(var.tags, { Meridian = var.prefix })
 
   peers    = sort(tolist(var.peers))
   emulator = var.emulator != null
@@ -43,11 +52,11 @@ locals {
   made_topics = { for severity, name in local.topics : severity => name if var.alarms[severity].topic_arn == null }
 
   table_arns         = { for table, name in local.tables : table => "arn:${local.partition}:dynamodb:${var.region}:${local.account}:table/${name}" }
-  peer_events_arns   = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
-  peer_control_arns  = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
+  peer_events_arns   = [for peer in local.near_peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.events}"]
+  peer_control_arns  = [for peer in local.near_peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.control}"]
   lanes_arn          = "${local.table_arns.events}/index/${local.lanes.name}"
   peer_lanes_arns    = [for arn in local.peer_events_arns : "${arn}/index/${local.lanes.name}"]
-  peer_keys_arns     = [for peer in local.peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
+  peer_keys_arns     = [for peer in local.near_peers : "arn:${local.partition}:dynamodb:${peer}:${local.account}:table/${local.tables.keys}"]
   events_stream_arn  = "${local.table_arns.events}/stream/*"
   stream_arns        = { for stream, name in local.streams : stream => "arn:${local.partition}:kinesis:${var.region}:${local.account}:stream/${name}" }
   queue_arns         = { for queue, name in local.queues : queue => "arn:${local.partition}:sqs:${var.region}:${local.account}:${name}" }

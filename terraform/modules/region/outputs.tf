@@ -2,7 +2,7 @@ output "tables" {
   description = "Name and ARN of each table: events, control, views, and keys where personal data is on."
   value = merge({
     events  = { name = local.events.name, arn = local.events.arn }
-    control = { name = aws_dynamodb_table.control.name, arn = aws_dynamodb_table.control.arn }
+    control = { name = local.control.name, arn = local.control.arn }
     views   = { name = aws_dynamodb_table.views.name, arn = aws_dynamodb_table.views.arn }
   }, { for table in aws_dynamodb_table.keys : "keys" => { name = table.name, arn = table.arn } })
 }
@@ -52,6 +52,11 @@ output "key_arn" {
   value       = local.key_arn
 }
 
+output "key_policy" {
+  description = "Policy of the region's KMS key, as JSON: what a key of yours (`kms_key`) must allow. It is known before the key is."
+  value       = local.key.policy
+}
+
 output "functions" {
   description = "Name of each function by its short name."
   value       = { for name, function in aws_lambda_function.function : name => function.function_name }
@@ -89,7 +94,7 @@ output "writer_role_arn" {
 
 output "environment" {
   description = "The environment variables that an application in this region needs."
-  value       = merge(local.environment, local.fence_environment, local.personal_environment)
+  value       = merge(local.environment, local.fence_environment, local.personal_environment, local.role_environments.read)
 }
 
 output "dashboard" {

@@ -30,6 +30,7 @@ resource "aws_sqs_queue" "dead_letters" {
   visibility_timeout_seconds = local.visibility_seconds
   kms_master_key_id          = local.key_arn
   policy                     = local.queue_policies["dead-letters"]
+  tags                       = local.tags
 }
 
 resource "aws_sqs_queue" "failed_batches" {
@@ -38,6 +39,7 @@ resource "aws_sqs_queue" "failed_batches" {
   visibility_timeout_seconds = local.visibility_seconds
   kms_master_key_id          = local.key_arn
   policy                     = local.queue_policies["failed-batches"]
+  tags                       = local.tags
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
@@ -53,6 +55,7 @@ resource "aws_sqs_queue" "backlog" {
   visibility_timeout_seconds = local.visibility_seconds
   kms_master_key_id          = local.key_arn
   policy                     = local.queue_policies["backlog-${each.key}"]
+  tags                       = local.tags
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn

@@ -23,6 +23,7 @@ resource "aws_dynamodb_table" "protected_events" {
   stream_enabled              = true
   stream_view_type            = "NEW_IMAGE"
   deletion_protection_enabled = true
+  tags                        = local.tags
 
   dynamic "attribute" {
     for_each = concat(local.keys, [local.lanes.hash_key])
@@ -80,6 +81,7 @@ resource "aws_dynamodb_table" "unprotected_events" {
   stream_enabled              = true
   stream_view_type            = "NEW_IMAGE"
   deletion_protection_enabled = false
+  tags                        = local.tags
 
   dynamic "attribute" {
     for_each = concat(local.keys, [local.lanes.hash_key])
@@ -136,6 +138,7 @@ resource "aws_dynamodb_table" "protected_autoscaled_events" {
   stream_enabled              = true
   stream_view_type            = "NEW_IMAGE"
   deletion_protection_enabled = true
+  tags                        = local.tags
 
   dynamic "attribute" {
     for_each = concat(local.keys, [local.lanes.hash_key])
@@ -183,6 +186,7 @@ resource "aws_dynamodb_table" "unprotected_autoscaled_events" {
   stream_enabled              = true
   stream_view_type            = "NEW_IMAGE"
   deletion_protection_enabled = false
+  tags                        = local.tags
 
   dynamic "attribute" {
     for_each = concat(local.keys, [local.lanes.hash_key])
@@ -252,16 +256,65 @@ resource "aws_dynamodb_resource_policy" "events" {
 
 # Checkpoints and quarantine, which are found again by comparing lanes; and roles, fences, homes of claims and the steps of
 # runbooks, which are decisions that no event records. Point-in-time recovery is for these. The table is small, so it costs
-# little.
-resource "aws_dynamodb_table" "control" {
+# little. Two blocks, of which one is used, as for the events.
+resource "aws_dynamodb_table" "protected_control" {
   #checkov:skip=CKV2_AWS_16:Scaled by aws_appautoscaling_target.table in capacity.tf where provisioned; checkov does not follow resource ids that are put together.
-  name           = local.tables.control
-  billing_mode   = var.tables.control.billing_mode
-  read_capacity  = try(var.tables.control.read_capacity.min, null)
-  write_capacity = try(var.tables.control.write_capacity.min, null)
-  table_class    = var.tables.control.table_class
-  hash_key       = local.keys[0]
-  range_key      = local.keys[1]
+  count = var.protect_events ? 1 : 0
+
+  name                        = local.tables.control
+  billing_mode                = var.tables.control.billing_mode
+  read_capacity               = try(var.tables.control.read_capacity.min, null)
+  write_capacity              = try(var.tables.control.write_capacity.min, null)
+  table_class                 = var.tables.control.table_class
+  hash_key                    = local.keys[0]
+  range_key                   = local.keys[1]
+  deletion_protection_enabled = true
+  tags                        = local.tags
+
+  dynamic "attribute" {
+    for_each = local.keys
+    content {
+      name = attribute.value
+      type = "S"
+    }
+  }
+
+  dynamic "on_demand_throughput" {
+    for_each = local.maximum.control
+    content {
+      max_read_request_units  = on_demand_throughput.value.read
+      max_write_request_units = on_demand_throughput.value.write
+    }
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled     = true
+    kms_key_arn = local.key_arn
+  }
+
+  lifecycle {
+    prevent_destroy = true
+    ignore_changes  = [read_capacity, write_capacity] # autoscaling's; on demand there are none
+  }
+}
+
+resource "aws_dynamodb_table" "unprotected_control" {
+  #checkov:skip=CKV2_AWS_16:Scaled by aws_appautoscaling_target.table in capacity.tf where provisioned; checkov does not follow resource ids that are put together.
+  count = !var.protect_events ? 1 : 0
+
+  name                        = local.tables.control
+  billing_mode                = var.tables.control.billing_mode
+  read_capacity               = try(var.tables.control.read_capacity.min, null)
+  write_capacity              = try(var.tables.control.write_capacity.min, null)
+  table_class                 = var.tables.control.table_class
+  hash_key                    = local.keys[0]
+  range_key                   = local.keys[1]
+  deletion_protection_enabled = false
+  tags                        = local.tags
 
   dynamic "attribute" {
     for_each = local.keys
@@ -293,6 +346,19 @@ resource "aws_dynamodb_table" "control" {
   }
 }
 
+# Until 0.2 there was one block. Where `protect_events` is off, `terraform state mv` it to unprotected_control[0] before the plan.
+moved {
+  from = aws_dynamodb_table.control
+  to   = aws_dynamodb_table.protected_control[0]
+}
+
+locals {
+  control = one(concat(
+    [for table in aws_dynamodb_table.protected_control : { name = table.name, arn = table.arn }],
+    [for table in aws_dynamodb_table.unprotected_control : { name = table.name, arn = table.arn }],
+  ))
+}
+
 # Views. All of them can be built again from the events: `projectors rebuild`, or `replicator reconcile --to views`.
 resource "aws_dynamodb_table" "views" {
   #checkov:skip=CKV2_AWS_16:Scaled by aws_appautoscaling_target.table in capacity.tf where provisioned; checkov does not follow resource ids that are put together.
@@ -304,6 +370,7 @@ resource "aws_dynamodb_table" "views" {
   table_class    = var.tables.views.table_class
   hash_key       = local.keys[0]
   range_key      = local.keys[1]
+  tags           = local.tags
 
   dynamic "attribute" {
     for_each = local.keys
@@ -344,6 +411,7 @@ resource "aws_dynamodb_table" "keys" {
   billing_mode                = "PAY_PER_REQUEST"
   hash_key                    = local.keys[0]
   deletion_protection_enabled = var.protect_events
+  tags                        = local.tags
 
   attribute {
     name = local.keys[0]

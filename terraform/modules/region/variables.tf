@@ -95,9 +95,9 @@ variable "protect_events" {
   nullable    = false
   default     = true
   description = <<-EOT
-    Whether nothing may destroy the events table or the key that it is encrypted with: deletion protection, and
-    `prevent_destroy`. `false` on a protected table fails at plan; `terraform state mv` the table and the key from their
-    protected to their unprotected address first. See the root module's variable of the same name for the commands.
+    Whether nothing may destroy the events and control tables or the key that they are encrypted with: deletion protection,
+    and `prevent_destroy`. `false` on a protected table fails at plan; `terraform state mv` the tables and the key from their
+    protected to their unprotected addresses first. See the root module's variable of the same name for the commands.
   EOT
 }
 
@@ -113,6 +113,107 @@ variable "log_retention_days" {
       var.log_retention_days
     )
     error_message = "CloudWatch cannot keep logs for ${var.log_retention_days} days; choose 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+}
+
+variable "accounts" {
+  type        = map(string)
+  nullable    = false
+  default     = {}
+  description = <<-EOT
+    The account of each region, for example `{ us-east-1 = "111111111111", eu-west-1 = "222222222222" }`, where not all are in one:
+    this region and all its peers. Each region then makes roles for its peers in other accounts, which their functions and
+    applications assume. The same in every region, as are `prefix` and `role_path`. By default all are in this account.
+  EOT
+
+  validation {
+    condition     = alltrue([for account in values(var.accounts) : can(regex("^[0-9]{12}$", account))])
+    error_message = "Accounts ${join(", ", [for region, account in var.accounts : "${region} = ${account}" if !can(regex("^[0-9]{12}$", account))])} are not ids of AWS accounts; write each as 12 digits."
+  }
+
+  validation {
+    condition     = length(var.accounts) == 0 || toset(keys(var.accounts)) == setunion([var.region], var.peers)
+    error_message = "Accounts of ${join(", ", keys(var.accounts))} are given, and the regions are ${join(", ", setunion([var.region], var.peers))}; give the account of each, or leave `accounts` out."
+  }
+
+  # The longest name is then <prefix>-<region>-copy-<peer>.
+  validation {
+    condition     = length(distinct(values(var.accounts))) <= 1 || length(var.prefix) <= 27
+    error_message = "Prefix ${var.prefix} is too long for the roles between accounts ${join(", ", distinct(values(var.accounts)))}; use 27 characters at most."
+  }
+
+  validation {
+    condition     = length(distinct(values(var.accounts))) <= 1 || var.personal_data == null
+    error_message = "Personal data needs one KMS multi-Region key, which is of one account, and accounts are ${join(", ", distinct(values(var.accounts)))}; leave `personal_data` out, or use one account."
+  }
+}
+
+variable "tags" {
+  type        = map(string)
+  nullable    = false
+  default     = {}
+  description = "Tags of everything that can bear tags. `Meridian = <prefix>` is always there. An emulator gets none."
+
+  # 50 is IAM's limit, and Meridian's own tag is one of them.
+  validation {
+    condition     = length(var.tags) <= 49 && alltrue([for key, value in var.tags : can(regex("^.{1,128}$", key)) && length(value) <= 256 && !startswith(lower(key), "aws:")])
+    error_message = "Tags ${join(", ", [for key, value in var.tags : "${key} = ${value}"])} cannot be set on AWS; give 49 at most, keys of 1 to 128 characters that do not begin with aws:, and values of up to 256."
+  }
+
+  validation {
+    condition     = lookup(var.tags, "Meridian", var.prefix) == var.prefix
+    error_message = "The tag Meridian is ${lookup(var.tags, "Meridian", "")}, and names the system: ${var.prefix}; leave it out of `tags`."
+  }
+}
+
+variable "permissions_boundary" {
+  type        = string
+  default     = null
+  description = "ARN of the policy that bounds the permissions of every role that the module makes. It must allow what the roles' policies allow. Null sets no boundary."
+
+  validation {
+    condition     = var.permissions_boundary == null || can(regex(local.policy_form, var.permissions_boundary))
+    error_message = "Permissions boundary ${coalesce(var.permissions_boundary, "null")} is not the ARN of an IAM policy; write for example arn:aws:iam::123456789012:policy/boundary."
+  }
+}
+
+variable "role_path" {
+  type        = string
+  nullable    = false
+  default     = "/"
+  description = "IAM path of every role and policy that the module makes. A change makes them anew, under other ARNs: choose it once."
+
+  validation {
+    condition     = can(regex(local.path_form, var.role_path)) && length(var.role_path) <= 512
+    error_message = "Role path ${var.role_path} is not an IAM path; write / or for example /platform/meridian/, which begins and ends with a slash."
+  }
+}
+
+variable "kms_key" {
+  type = object({
+    arn = string
+  })
+  default     = null
+  description = <<-EOT
+    A KMS key of yours, in this region, which encrypts in place of the one that the module makes: tables, queues, streams, logs
+    and settings. Its policy must allow what the output `key_policy` says. Choose it before the first apply: the module's own
+    key is protected like the events. Null makes a key.
+  EOT
+
+  validation {
+    condition     = var.kms_key == null || can(regex("^arn:aws[a-z-]*:kms:${var.region}:[0-9]{12}:key/[A-Za-z0-9-]+$", var.kms_key.arn))
+    error_message = "Key ${try(coalesce(var.kms_key.arn), "null")} is not the ARN of a KMS key in ${var.region}; set kms_key.arn to one such as arn:aws:kms:${var.region}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab, without an alias."
+  }
+}
+
+variable "code_signing_config_arn" {
+  type        = string
+  default     = null
+  description = "ARN of a Lambda code signing configuration of this region, which every function gets. `package` must then be a zip that one of its signing profiles has signed. Null asks for no signature."
+
+  validation {
+    condition     = var.code_signing_config_arn == null || can(regex("^arn:aws[a-z-]*:lambda:${var.region}:[0-9]{12}:code-signing-config:csc-[a-z0-9]{17}$", var.code_signing_config_arn))
+    error_message = "Code signing configuration ${coalesce(var.code_signing_config_arn, "null")} is not the ARN of one in ${var.region}; write for example arn:aws:lambda:${var.region}:123456789012:code-signing-config:csc-0123456789abcdef0."
   }
 }
 
