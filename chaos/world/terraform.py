@@ -42,7 +42,7 @@ class Terraform:
         source = ROOT / "terraform"
         if not (source / "main.tf").is_file():
             raise InvalidConfig(f"{source} holds no Terraform; run this from a checkout of Meridian")
-        shutil.copytree(source, self._directory, ignore=shutil.ignore_patterns(".terraform", "*.tfstate*"))
+        shutil.copytree(source, self._directory, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
 
     def init(self, regions: Sequence[str]) -> None:
         """Fetch the provider once and create a workspace for each region."""

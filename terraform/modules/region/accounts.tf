@@ -41,7 +41,7 @@ locals {
     for role, statements in local.granted : role => [
       for statement in concat(
         statements,
-        contains(local.copies, role) ? [local.assume.copy] : [],
+        contains(local.copiers, role) ? [local.assume.copy] : [],
         contains(local.asking_roles, role) ? [local.assume.read] : [],
       ) : statement if length(statement.Resource) > 0
     ]

@@ -536,8 +536,10 @@ resource "aws_iam_policy" "oncall" {
 # The region's key need not be named: its own policy lets this account in through DynamoDB and Kinesis.
 resource "aws_iam_policy" "worker" {
   name        = "${var.prefix}-${var.region}-worker"
+  path        = var.role_path
   description = "Run the workers of ${var.region}: copy its events to peers, fold views, publish"
   policy      = jsonencode({ Version = "2012-10-17", Statement = local.statements.worker })
+  tags        = local.tags
 }
 
 # The region's key need not be named: its own policy lets this account in through Kinesis.
