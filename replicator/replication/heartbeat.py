@@ -15,7 +15,7 @@ from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.eventstore.storage import LaneStorage
 from replicator.fencing.fence import RegionFenced
-from replicator.fencing.roles import REBUILDING, known_role
+from replicator.fencing.roles import REBUILDING, known_role, read_role
 from replicator.runtime.metrics import Emit
 from replicator.runtime.wall_clock import wall_clock
 
@@ -94,9 +94,10 @@ class Heartbeat:
         try:
             self.append(lane.stream, NewEvent(EVENT_TYPE, {"every": every}))
         except RegionFenced as error:
-            if error.role.name == REBUILDING:
-                raise
-            return False  # nobody writes here, and what nobody writes does not travel
+            held = read_role(self.control)
+            if error.role.name == REBUILDING and (held is None or held.name != REBUILDING):
+                raise  # it was emptied or restored, and no runbook brings it up yet
+            return False
         return True
 
     def _age(self, peer: str, now: int) -> float:

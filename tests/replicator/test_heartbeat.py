@@ -18,7 +18,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.eventstore.memory_storage import MemoryStorage
 from replicator.eventstore.store import EventStore
 from replicator.fencing.fence import RegionFenced
-from replicator.fencing.roles import ACTIVE, DRAINING, FENCED, REBUILDING, Role, tell_role
+from replicator.fencing.roles import ACTIVE, DRAINING, FENCED, REBUILDING, Role, change_role, read_role, tell_role
 from replicator.replication.heartbeat import Beat, Heartbeat, heartbeat_lane, newest_beat
 from replicator.replication.stream_records import written
 from tests.replicator.memories import BEGUN_MS, EAST, WEST
@@ -108,11 +108,20 @@ def test_a_region_that_takes_no_appends_owes_no_heartbeat_and_still_watches_its_
     assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
 
 
-def test_a_region_that_is_being_rebuilt_is_not_well() -> None:
+def test_a_region_that_was_emptied_is_not_well_until_a_runbook_brings_it_up() -> None:
     pair = Pair(fenced=Role(2, REBUILDING))
     with pytest.raises(RegionFenced):
         pair.heart().beat()
     assert pair.emitted == []
+    assert change_role_of(pair, Role(3, REBUILDING, why="bootstrap-1"))
+    pair.heart().beat()
+    assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
+
+
+def change_role_of(pair: Pair, role: Role) -> bool:
+    """What a runbook does to a region's own record."""
+    change_role(pair.control, None, role)
+    return read_role(pair.control) == role
 
 
 def test_a_fenced_peer_owes_none_and_one_that_is_unfenced_owes_them_from_then_on() -> None:

@@ -16,7 +16,10 @@ pytestmark = pytest.mark.terraform
 
 OWN, PEER = "us-east-1", "eu-west-1"
 OTHER = "222222222222"
-COPY, READ = ("replicator", "catch-up", "worker"), ("heartbeat", "api", "projector", "projector-catch-up", "writer", "reader")
+COPY, READ = (
+    ("replicator", "catch-up", "worker"),
+    ("heartbeat", "api", "projector", "projector-catch-up", "writer", "reader"),
+)
 Grant = tuple[str, str, str]
 
 

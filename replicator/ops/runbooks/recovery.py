@@ -79,11 +79,12 @@ class Recovery(Runbook):
             )
 
     def _insist_on_reason(self) -> None:
-        """Raise Stopped for a region that is active with its own tables: bringing it up would only fence it for a while."""
+        """Raise Stopped for a region that is active with its own tables: bringing it up would only fence it for a while. A
+        region that has written nothing but heartbeats is new, and has no writers."""
         system, region = self.system, self.region
         role = steps.role_as_it_is(system, region, system.places.keys() - system.answering().keys())
         own = read_role(system.at(region).control)
-        if not self.force and own is not None and role.active:
+        if not self.force and own is not None and role.active and steps.has_written(system.at(region)):
             raise Stopped(
                 f"{region} is active, and its tables are its own: there is nothing to bring up, and it would take no "
                 "appends while it runs. `replicator verify` and `repair` compare and copy without that; --force runs it "

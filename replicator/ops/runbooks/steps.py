@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from replicator.claims.homes import HomeMover, Homes
@@ -219,6 +220,11 @@ def later(source: Place, lanes: Sequence[LaneId], ends: Mapping[str, int]) -> Sp
 def noted_ends(control: ControlStorage, run: str) -> dict[str, int]:
     """Return the heads that `note_ends` recorded."""
     return {key: int(last) for _, value in control.get_all(f"cut#{run}") for key, last in value.items()}
+
+
+def has_written(place: Place) -> bool:
+    """Return whether a region has lanes of its own, besides its heartbeats'."""
+    return any(lane.stream.type != STREAM_TYPE for lane in islice(place.storage.index(place.region), 2))
 
 
 def note_rpo(control: ControlStorage, run: str, rpo: Spans) -> None:

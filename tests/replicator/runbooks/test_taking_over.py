@@ -184,6 +184,24 @@ def test_an_rpo_that_is_found_again_takes_the_place_of_the_one_before() -> None:
     assert noted_rpo(control, "a-run") == {f"{EAST}#user#1": (2, 2)}
 
 
+def test_a_new_region_that_has_only_heartbeats_is_brought_up() -> None:
+    """Its first heartbeat, a minute after it was deployed, made it active."""
+    memories = Memories()
+    for region in (WEST, SOUTH):
+        memories.store(region).append("user/0", NEW, NEW)
+    memories.store(EAST).append(heartbeat_lane(EAST).stream, NewEvent("meridian.heartbeat", {"every": 60}))
+    role = read_role(memories.controls[EAST])
+    assert role is not None
+    assert role.active
+    summary = Bootstrap(memories.system(), EAST).run()
+    assert summary.kind == "bootstrap"
+    system = memories.system()
+    assert compare(system.places, system.sleep, 0.0).equal
+    memories.store(EAST).append("user/new", NEW)
+    with pytest.raises(Stopped, match="us-east-1 is active, and its tables are its own"):
+        Bootstrap(memories.system(), EAST).run()
+
+
 def test_a_heartbeat_that_was_not_sent_is_no_loss() -> None:
     control = world().controls[EAST]
     note_rpo(control, "a-run", {f"{EAST}#user#1": (2, 2), heartbeat_lane(EAST).key: (7, 9)})
