@@ -197,7 +197,13 @@ def test_a_new_region_that_has_only_heartbeats_is_brought_up() -> None:
     assert summary.kind == "bootstrap"
     system = memories.system()
     assert compare(system.places, system.sleep, 0.0).equal
-    memories.store(EAST).append("user/new", NEW)
+
+
+def test_a_region_that_has_written_beside_its_heartbeats_is_not_new() -> None:
+    memories = Memories()
+    store = memories.store(EAST)
+    store.append(heartbeat_lane(EAST).stream, NewEvent("meridian.heartbeat", {"every": 60}))
+    store.append("user/new", NEW)
     with pytest.raises(Stopped, match="us-east-1 is active, and its tables are its own"):
         Bootstrap(memories.system(), EAST).run()
 
