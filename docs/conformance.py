@@ -104,6 +104,7 @@ GUESSES = {
     "stream-insert": "A stream shows every write, whatever the API that made it",
     "batch-same-key": "A batch that is refused has written nothing",
     "insert-taken": "Amazon's own DynamoDB Local uses Amazon's error code",
+    "stream-order": "Changes of one item are in order in every engine's stream (LocalStack: not on a busy machine)",
     "units-of-transaction": "An engine that prices transactional reads prices transactional writes",
     "units-of-absent-batch-get": "An absent item costs the same by GetItem and BatchGetItem",
     "mapping-item-failures": "A mapping that takes ReportBatchItemFailures honours it",

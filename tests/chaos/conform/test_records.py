@@ -67,6 +67,11 @@ def engine(name: str, folder: Path) -> Iterator[str]:
             yield url
 
 
+VARIES = {"localstack": ("stream-order",)}
+"""Answers that differ from run to run: the record has the worse one. LocalStack's default provider puts records into a stream
+by threads, and two changes of one item change places on a busy machine."""
+
+
 def record(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((ROOT / "docs" / "conformance" / f"{name}.json").read_text())["probes"]
     return found
@@ -85,6 +90,9 @@ def test_an_engine_answers_as_its_record_says(name: str, tmp_path: Path) -> None
         ).list_tables()["TableNames"]
     told = {each.probe.name: {"seen": each.seen, "verdict": str(each.judgement.verdict)} for each in found.answers}
     known = record(name)
+    for probe in VARIES.get(name, ()):
+        assert told[probe]["verdict"] in ("as AWS", known[probe]["verdict"])
+        told[probe] = known[probe]
     assert {probe: (told[probe], known.get(probe)) for probe in told if told[probe] != known.get(probe)} == {}
     assert known.keys() == PROBES.keys()
     assert tables == []
