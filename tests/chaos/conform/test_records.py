@@ -68,8 +68,8 @@ def engine(name: str, folder: Path) -> Iterator[str]:
 
 
 VARIES = {"localstack": ("stream-order",)}
-"""Answers that differ from run to run: the record has the worse one. LocalStack's default provider puts records into a stream
-by threads, and two changes of one item change places on a busy machine."""
+"""Answers that differ from run to run: the record has the worse one. In the streams of LocalStack's default provider two
+changes of one item change places on a busy machine."""
 
 
 def record(name: str) -> dict[str, Any]:
