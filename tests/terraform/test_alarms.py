@@ -145,9 +145,9 @@ CASES: dict[str, Failure] = {
     "writes to the index are throttled": Failure(
         "throttles-events", {table("WriteThrottleEvents", "events", GlobalSecondaryIndexName="lanes"): 11}, TICKET
     ),
-    "the replicator's mapping is disabled": Failure("replicator", silent("replicator")),
-    "the replicator's poller has stalled": Failure("replicator", silent("replicator")),
-    "the replicator may not read the stream": Failure("replicator", silent("replicator")),
+    "the replicator's mapping is disabled, its poller stalled, or it may not read": Failure(
+        "replicator", silent("replicator")
+    ),
     "the replicator's function is throttled for good": Failure(
         "replicator", {function("Throttles", "replicator"): 40, **silent("replicator")}
     ),
