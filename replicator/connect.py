@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from replicator.fencing.adoption import Adopter
     from replicator.fencing.check_in import Heard
     from replicator.fencing.fence import Fence
+    from replicator.fencing.roles import Role
     from replicator.replication.heartbeat import Heartbeat
     from replicator.replication.invocation import Outbound
     from replicator.replication.link import Link
@@ -211,7 +212,26 @@ def connect_heartbeat(settings: Settings, emit: Emit | None = None) -> Heartbeat
 
     storage, control = DynamoStorage(settings), DynamoControl(settings)
     report, every = emit or metrics.emit, settings.heartbeat or EVERY_SECONDS
-    return Heartbeat(settings.region, settings.peers, connect_store(settings).append, storage, control, report, every)
+    append, ask = connect_store(settings).append, partial(_role_elsewhere, settings.hasty)
+    return Heartbeat(settings.region, settings.peers, append, storage, control, report, every, ask=ask)
+
+
+def _role_elsewhere(hasty: Settings, region: str) -> Role | None:
+    """Return the latest role of a peer that it, or another peer, has recorded; None if none of them answers."""
+    from replicator.aws.control_table import DynamoControl
+    from replicator.domain.errors import MeridianError
+    from replicator.fencing.roles import known_role, read_role
+
+    def ask(peer: str) -> Role | None:
+        control = DynamoControl(hasty.at(peer))
+        try:
+            return read_role(control) if peer == region else known_role(control, region)
+        except MeridianError:
+            return None
+
+    with ThreadPoolExecutor(len(hasty.peers), thread_name_prefix="role") as pool:
+        found = [role for role in pool.map(ask, hasty.peers) if role is not None]
+    return max(found, key=lambda role: role.epoch, default=None)
 
 
 def connect_outbound(settings: Settings, emit: Emit | None = None) -> Outbound:

@@ -12,7 +12,7 @@ import pytest
 
 from replicator.control.memory_control import MemoryControl
 from replicator.domain.clock import HybridLogicalClock
-from replicator.domain.errors import RegionUnavailable
+from replicator.domain.errors import DamagedEvent, RegionUnavailable
 from replicator.domain.event import NewEvent
 from replicator.domain.names import LaneId, StreamId
 from replicator.eventstore.memory_storage import MemoryStorage
@@ -36,6 +36,8 @@ class Pair:
     emitted: list[tuple[dict[str, str], dict[str, float]]] = field(default_factory=list)
     fenced: Role | None = None
     every: float = 60.0
+    elsewhere: Role | None = None
+    asked: int = 0
 
     def emit(self, dimensions: Mapping[str, str], values: Mapping[str, float]) -> None:
         self.emitted.append((dict(dimensions), dict(values)))
@@ -48,8 +50,12 @@ class Pair:
                 raise RegionFenced(region, self.fenced)
             return store.append(stream, event)
 
-        other = WEST if region == EAST else EAST
-        return Heartbeat(region, [other], append, self.tables[region], self.control, self.emit, self.every, lambda: self.now)
+        def ask(peer: str) -> Role | None:
+            self.asked += 1
+            return self.elsewhere
+
+        other, table = WEST if region == EAST else EAST, self.tables[region]
+        return Heartbeat(region, [other], append, table, self.control, self.emit, self.every, lambda: self.now, ask=ask)
 
     def copy(self) -> None:
         self.tables[EAST].insert_each(list(self.tables[WEST].read(heartbeat_lane(WEST))))
@@ -102,7 +108,7 @@ def test_a_whole_heartbeat_is_counted_and_a_failed_one_is_not() -> None:
 
 @pytest.mark.parametrize("name", [FENCED, DRAINING])
 def test_a_region_that_takes_no_appends_owes_no_heartbeat_and_still_watches_its_peers(name: str) -> None:
-    pair = Pair(fenced=Role(2, name))
+    pair = Pair(fenced=Role(2, name, since=BEGUN_MS))
     assert pair.age() == 0.0
     assert dict(pair.tables[EAST].lanes()) == {}
     assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
@@ -113,7 +119,7 @@ def test_a_region_that_was_emptied_is_not_well_until_a_runbook_brings_it_up() ->
     with pytest.raises(RegionFenced):
         pair.heart().beat()
     assert pair.emitted == []
-    assert change_role_of(pair, Role(3, REBUILDING, why="bootstrap-1"))
+    assert change_role_of(pair, Role(3, REBUILDING, since=BEGUN_MS, why="bootstrap-1"))
     pair.heart().beat()
     assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
 
@@ -136,8 +142,87 @@ def test_a_fenced_peer_owes_none_and_one_that_is_unfenced_owes_them_from_then_on
     assert pair.age() == 120.0
 
 
-def test_a_peer_that_was_never_heard_of_has_an_hour_from_the_first_heartbeat_here() -> None:
+@pytest.mark.parametrize(("name", "hours"), [(DRAINING, 1), (REBUILDING, 6)])
+def test_a_runbook_that_was_killed_excuses_no_region_for_days(name: str, hours: int) -> None:
+    left = Role(2, name, since=BEGUN_MS)
+    here, there = Pair(fenced=left), Pair()
+    assert change_role_of(here, left)
+    tell_role([there.control], WEST, left)
+    for pair in (here, there):
+        pair.now += hours * HOUR
+        assert pair.age() == 0.0
+        pair.now += 4 * MINUTE
+    with pytest.raises(RegionFenced):
+        here.heart().beat()
+    there.heart(WEST).beat()  # it was heard before
+    there.copy()
+    there.now += 4 * MINUTE
+    assert there.age() == 240.0
+
+
+def test_a_region_that_is_fenced_is_excused_for_as_long_as_it_is() -> None:
+    pair = Pair(fenced=Role(2, FENCED, since=BEGUN_MS))
+    pair.now += 10_000 * HOUR
+    pair.heart().beat()
+    assert ({"region": EAST}, {"Heartbeats": 1}) in pair.emitted
+
+
+def heard(role: Role | None) -> Pair:
+    """A pair in which EAST has heard WEST a moment ago and has this record of its role."""
     pair = Pair()
+    if role is not None:
+        tell_role([pair.control], WEST, role)
+    pair.now += 2 * MINUTE
+    pair.heart(WEST).beat()
+    pair.copy()
+    return pair
+
+
+def test_an_old_record_of_a_fence_does_not_hide_the_death_of_a_peer_that_wrote_since() -> None:
+    pair = heard(Role(2, FENCED, since=BEGUN_MS))
+    pair.now += 10 * HOUR
+    assert pair.age() == 36_000.0, "and no other region answers"
+    pair.elsewhere = Role(3, ACTIVE, since=BEGUN_MS + MINUTE)
+    assert pair.age() == 36_000.0
+
+
+def test_a_region_that_was_cut_off_when_its_peer_was_fenced_asks_before_it_pages() -> None:
+    pair = heard(None)
+    pair.now += 3 * MINUTE
+    assert (pair.age(), pair.asked) == (180.0, 0)
+    pair.elsewhere = Role(2, FENCED, since=BEGUN_MS)
+    pair.now += 10 * HOUR
+    assert (pair.age(), pair.asked) == (0.0, 1)
+
+
+def test_a_peer_whose_clock_is_ahead_is_fenced_if_others_say_so() -> None:
+    pair = heard(Role(2, FENCED, since=BEGUN_MS))
+    pair.elsewhere = Role(2, FENCED, since=BEGUN_MS)
+    pair.now += 10 * HOUR
+    assert pair.age() == 0.0
+
+
+def test_one_unreadable_lane_hides_no_other_peer() -> None:
+    pair = Pair()
+    heart = replace(pair.heart(), peers=[WEST, "ap-southeast-2"])
+    broken = pair.tables[EAST]
+
+    class Damaged(MemoryStorage):
+        def read(self, lane: LaneId, *args: Any, **options: Any) -> Any:
+            if lane.region == WEST:
+                raise DamagedEvent("damaged")
+            return broken.read(lane, *args, **options)
+
+    with pytest.raises(DamagedEvent):
+        replace(heart, storage=Damaged()).beat()
+    assert [dims["link"] for dims, values in pair.emitted] == [f"ap-southeast-2>{EAST}"]
+
+
+def test_a_peer_that_was_never_heard_of_has_an_hour_since_it_is_known() -> None:
+    pair = Pair()
+    for _ in range(3):  # the region itself is much older
+        replace(pair.heart(), peers=[]).beat()
+        pair.now += 100 * HOUR
     assert pair.age() == 0.0
     pair.now += HOUR
     assert pair.age() == 0.0
@@ -220,6 +305,7 @@ TIMES = {
     "in microseconds": (
         AT - HOUR, {"ApproximateCreationDateTime": AT * 1000, "ApproximateCreationDateTimePrecision": "MICROSECOND"}, AT,
     ),
+    "as the bus would, without its precision": (AT - HOUR, {"ApproximateCreationDateTime": AT + 7}, AT + 7),
     "without a time": (AT - HOUR, {}, AT - HOUR),
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ from replicator.ops.audit.threads import at_once
 from replicator.ops.runbooks.runs import headers, steps_of
 from replicator.ops.status.model import LinkStatus, RegionStatus, RunStatus, Status
 from replicator.ops.system import Place, System
-from replicator.replication.heartbeat import Beat, newest_beat
+from replicator.replication.heartbeat import GRACE_MS, Beat, newest_beat, owed_from
 
 T = TypeVar("T")
 
@@ -70,6 +70,15 @@ class _Told:
         """Return the age of a region's newest heartbeat here, and whether the next one is overdue, if it is `owed`."""
         beat = self.beats.get(of)
         return (None, False) if beat is None else (beat.age(self.beat_at), owed and beat.overdue(self.beat_at))
+
+    def own_heartbeat(self, region: str) -> tuple[float | None, bool]:
+        """Return the same of this region itself. One that never wrote a heartbeat has as long as a peer has for its first
+        one."""
+        owed = self.same_tables and self.role is not None and owed_from(self.role) < self.beat_at
+        age, overdue = self.heartbeat(region, owed)
+        if age is None and owed and self.role is not None:
+            overdue = Beat(owed_from(self.role) + GRACE_MS).overdue(self.beat_at)
+        return age, overdue
 
 
 @dataclass(slots=True)
@@ -223,7 +232,7 @@ def _region(region: str, up: Mapping[str, _Told], down: Mapping[str, str], syste
         name, why = ("new", "") if found.active else ("rebuilding", found.why)
     lanes, events = sum(s.lanes for s in sums), sum(s.events for s in sums)
     found_at = told.place.keeper.read_at
-    beats = told.heartbeat(region, told.writes)
+    beats = told.own_heartbeat(region)
     return RegionStatus(region, True, name, epoch, since, why, lanes, events, quarantined, found_at, *beats)
 
 

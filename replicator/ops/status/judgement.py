@@ -61,7 +61,10 @@ class Judgement:
         elif region.role not in _FINE:
             found.append((Level.WATCH, _ROLES.get(region.role, f"is {region.role}")))
         if region.heartbeat_overdue:
-            found.append((Level.ACT, f"has written no heartbeat for {span(region.heartbeat_seconds)}"))
+            never = region.heartbeat_seconds is None
+            found.append(
+                (Level.ACT, f"has written no heartbeat {'yet' if never else f'for {span(region.heartbeat_seconds)}'}")
+            )
         if region.quarantined:
             found.append((Level.ACT, f"holds {numbered(region.quarantined, 'event')} in quarantine"))
         return _together(region.region, found)

@@ -14,7 +14,8 @@ class RegionStatus:
     `lanes` and `events` count what its events table holds; `quarantined` counts its refused and unreleased events; `since`
     is when the role began, and `read` when the lanes were read, both in milliseconds since the epoch; `why` is the reason
     that the operator's run gave. `heartbeat_seconds` is the age of its newest heartbeat in its own table (None: it has
-    none), and `heartbeat_overdue` whether the next one should be there: never while the region takes no appends.
+    none), and `heartbeat_overdue` whether the next one should be there: not while the region is fenced, or a runbook changes
+    its role.
     """
 
     region: str

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from replicator.domain.errors import InvalidConfig, RegionUnavailable
 from replicator.domain.event import NewEvent
-from replicator.fencing.roles import FENCED, change_role, read_role
+from replicator.fencing.roles import DRAINING, FENCED, change_role, read_role
 from replicator.ops.runbooks.steps import set_role
 from replicator.ops.status import LinkStatus, RegionStatus, Status
 from replicator.ops.status.gather import gather
@@ -261,6 +261,30 @@ def test_where_nobody_beats_there_is_nothing_to_say() -> None:
     status = gather(world().system(), "meridian")
     assert {each.heartbeat_seconds for each in (*status.regions, *status.links)} == {None}
     assert said(status) == []
+
+
+def test_a_region_that_never_wrote_one_is_to_be_acted_on_after_an_hour() -> None:
+    memories = world()
+    memories.now += 3600 + 240
+    beat(memories, WEST, SOUTH)
+    memories.copy_all()
+    status = gather(memories.system(), "meridian")
+    assert said(status) == [(2, EAST, "has written no heartbeat yet")]
+
+
+def test_a_region_that_a_killed_runbook_left_draining_is_to_be_acted_on_after_an_hour() -> None:
+    memories = world()
+    beat(memories, *REGIONS)
+    memories.copy_all()
+    role = read_role(memories.controls[EAST])
+    assert role is not None
+    change_role(memories.controls[EAST], role, replace(role, epoch=role.epoch + 1, name=DRAINING, since=role.since))
+    for seconds, expected in ((3000, 1), (1000, 2)):
+        memories.now += seconds
+        beat(memories, WEST, SOUTH)
+        memories.copy_all()
+        (found,) = said(gather(memories.system(), "meridian"))
+        assert found[:2] == (expected, EAST)
 
 
 def test_an_idle_system_that_works_is_well() -> None:
