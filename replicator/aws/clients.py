@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 THROTTLES = {
     "ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded", "RequestLimitExceeded",
-    "ThrottlingException", "ThrottlingError", "TransactionConflictException", "TransactionConflict",
+    "Throttling", "ThrottlingException", "ThrottlingError", "TransactionConflictException", "TransactionConflict",
     "TransactionInProgressException", "KMSThrottlingException", "LimitExceededException",
 }  # fmt: skip
 BROKEN = {"InternalServerError", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException"}

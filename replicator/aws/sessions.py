@@ -13,6 +13,7 @@ from typing import Any, cast
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import NoCredentialsError
 
 from replicator.runtime.settings import Settings
 
@@ -30,7 +31,7 @@ def session() -> botocore.session.Session:
 def session_of(settings: Settings, region: str) -> botocore.session.Session:
     """Return the session for requests to `region`: of the role that is assumed there, or the process's own."""
     role = settings.roles.get(region)
-    if role is None or session().get_credentials() is None:  # without any, botocore says so itself
+    if role is None:
         return session()
     name = f"meridian-{settings.prefix}"[:64]
     return _assuming(role, name, region, settings.endpoint(region), settings.connect_timeout, settings.read_timeout)
@@ -45,16 +46,24 @@ def _assuming(
         read_timeout=read_timeout,
         retries={"total_max_attempts": 1, "mode": "standard"},  # a request that cannot be signed is tried again
     )
-    # STS of the role's own region: a link depends on no third one.
-    fetcher: Any = AssumeRoleCredentialFetcher(
-        client_creator=partial(_create, region_name=region, endpoint_url=endpoint, config=config),
-        source_credentials=session().get_credentials(),
-        role_arn=role,
-        extra_args={"RoleSessionName": name},  # which CloudTrail shows
-    )
+
+    def assume() -> dict[str, Any]:
+        own = session().get_credentials()
+        if own is None:  # the instance's may be there the next time
+            raise NoCredentialsError
+        # STS of the role's own region: a link depends on no third one.
+        fetcher: Any = AssumeRoleCredentialFetcher(
+            client_creator=partial(_create, region_name=region, endpoint_url=endpoint, config=config),
+            source_credentials=own,
+            role_arn=role,
+            extra_args={"RoleSessionName": name},  # which CloudTrail shows
+        )
+        fetched: dict[str, Any] = fetcher.fetch_credentials()
+        return fetched
+
     made: Any = botocore.session.Session()
     made.register_component("data_loader", session().get_component("data_loader"))  # the models that were read
-    made._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+    made._credentials = DeferredRefreshableCredentials(assume, "assume-role")
     return cast("botocore.session.Session", made)
 
 

@@ -19,7 +19,7 @@ from replicator.aws.control_table import DynamoControl
 from replicator.aws.event_table import DynamoStorage
 from replicator.aws.tables import create_tables
 from replicator.connect import connect_store
-from replicator.domain.errors import InvalidConfig, RegionRefuses
+from replicator.domain.errors import InvalidConfig, RegionRefuses, RegionUnavailable
 from replicator.domain.event import NewEvent
 from replicator.runtime.settings import Settings, read_settings
 from tests.replicator.links import lane_of
@@ -119,6 +119,35 @@ def test_a_role_that_may_not_be_assumed_is_a_refusal(monkeypatch: pytest.MonkeyP
     client: Any = clients.dynamodb(denied, WEST)
     with pytest.raises(RegionRefuses, match="AssumeRole"):
         clients.call(denied, WEST, lambda: client.describe_table(TableName=denied.events_table))
+
+
+def test_an_sts_that_throttles_is_not_a_refusal(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    def throttle(_: object) -> dict[str, Any]:
+        raise ClientError({"Error": {"Code": "Throttling", "Message": "Rate exceeded"}}, "AssumeRole")
+
+    monkeypatch.setattr(AssumeRoleCredentialFetcher, "_get_credentials", throttle)
+    busy = replace(settings, attempts=1, roles={WEST: f"{ROLE}-busy"})
+    with pytest.raises(RegionUnavailable, match="Throttling") as raised:
+        list(DynamoStorage(busy, WEST).read(lane_of("homer")))
+    assert not isinstance(raised.value, RegionRefuses)
+
+
+def test_a_process_that_starts_before_its_own_credentials_are_there_does_not_do_without_the_role(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, signatures: Signatures
+) -> None:
+    early = replace(settings, attempts=1, roles={WEST: f"{ROLE}-early"})
+    with monkeypatch.context() as patched:
+        patched.setattr(sessions.session(), "get_credentials", lambda: None)
+        peer = DynamoStorage(early, WEST)
+        with pytest.raises(RegionUnavailable):
+            list(peer.read(lane_of("homer")))
+    assert not signatures.seen
+    assert list(peer.read(lane_of("homer"))) == []
+    (assume, own, _), (query, key, token) = signatures.seen
+    assert assume == "AssumeRole"
+    assert query.endswith("Query")
+    assert token
+    assert key != own
 
 
 def test_roles_are_read_from_the_environment() -> None:
