@@ -16,6 +16,8 @@ from replicator.eventstore.event_items import from_item, where
 Record = Mapping[str, Any]
 _PRECISIONS = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}
 """Parts of a second in which a record's time is given; seconds where it does not say."""
+_SECONDS_MOST = 10**11
+"""Number from which a time is no longer one in seconds (the year 5138), but in milliseconds."""
 
 
 class Passed(Enum):
@@ -117,7 +119,8 @@ def written(records: Iterable[Record], events: Sequence[Event]) -> int:
         told = told.timestamp()
     if not isinstance(told, int | float):
         return min(event.hlc.ms for event in events)
-    at = int(told * 1000 / _PRECISIONS.get(str(change.get("ApproximateCreationDateTimePrecision")), 1))
+    precision = _PRECISIONS.get(str(change.get("ApproximateCreationDateTimePrecision")), 1)
+    at = int(told * 1000 / (1000 if precision == 1 and told > _SECONDS_MOST else precision))
     return own if at <= own < at + 1000 else at
 
 
