@@ -106,7 +106,7 @@ def test_a_table_restored_under_a_new_name_ends_as_the_regions_table(
             **os.environ,
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
             "AWS_ENDPOINT_URL": str(settings.endpoint(EAST)),
-            "AWS_REGION": "", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": WEST, "AWS_DEFAULT_REGION": WEST, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "MERIDIAN_ENDPOINTS": ",".join(f"{name}={url}" for name, url in settings.endpoints.items()),
             "TF_CLI_ARGS_apply": "-auto-approve -input=false -no-color -compact-warnings",
         },
