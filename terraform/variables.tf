@@ -172,7 +172,7 @@ variable "mapping" {
     max_receives         = optional(number)
   })
   default     = {}
-  description = "How functions are fed. From the stream: up to 500 records a batch, without waiting, 1 batch of a shard at once, 100 retries, records up to 6 hours old, failing batches halved. From a backlog: 10 messages a batch, 2 at once, and 10 attempts before the dead letters. `window_seconds` above 0 saves invocations and delays events by as much; `parallelization` above 1 gives events of one lane to concurrent batches, which wait for each other (docs/operating.md)."
+  description = "How functions are fed. From the stream: up to 500 records a batch, without waiting, 1 batch of a shard at once, 100 retries, records up to 6 hours old, failing batches halved. From a backlog: 10 messages a batch, 2 at once, and 10 attempts before the dead letters. `window_seconds` above 0 (60 at most) saves invocations and delays events by as much; `parallelization` above 1 gives events of one lane to concurrent batches, which wait for each other (docs/operating.md)."
 }
 
 variable "tables" {

@@ -384,7 +384,7 @@ run "window_is_too_long" {
     source = "./modules/region"
   }
   variables {
-    mapping = { window_seconds = 301 }
+    mapping = { window_seconds = 61 }
   }
   expect_failures = [var.mapping]
 }
@@ -867,6 +867,29 @@ run "fence_lease_is_too_long" {
     fences = { lease_seconds = 61 }
   }
   expect_failures = [var.fences]
+}
+
+run "heartbeat_threshold_is_below_what_a_healthy_region_has" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    thresholds = { heartbeat_seconds = 119 }
+  }
+  expect_failures = [var.thresholds]
+}
+
+run "lag_threshold_is_below_the_window" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    mapping    = { window_seconds = 60 }
+    thresholds = { lag_seconds = 60 }
+  }
+  expect_failures = [var.thresholds]
 }
 
 run "threshold_is_zero" {

@@ -42,7 +42,7 @@ locals {
         evaluate    = 3
         breach      = 2
         missing     = "ignore" # nobody measures it: that is the alarm no-heartbeat
-        description = "No heartbeat of ${peer} has arrived for more than ${var.thresholds.heartbeat_seconds} s, though one is written there every minute: ${peer} is down, its replicator does not run or may not copy, or the link is dead. Look at the alarms there, and at `replicator status`. A peer that was never deployed goes off an hour after this region."
+        description = "No heartbeat of ${peer} has arrived for more than ${var.thresholds.heartbeat_seconds} s, though one is written there every minute: ${peer} is down, its replicator does not run or may not copy, or the link is dead. Look at the alarms there, and at `replicator status`. A peer that was never deployed goes off an hour after this region knows of it."
       })
     },
     {
@@ -53,7 +53,7 @@ locals {
         statistic   = "Sum"
         comparison  = "LessThanThreshold"
         threshold   = 1
-        description = "${var.region} writes no heartbeats: ${var.prefix}-heartbeat does not run, or may not append, or the region's tables or key cannot be used, or the region has to be brought up (replicator status). Nobody measures meanwhile whether its peers are heard."
+        description = "${var.region} writes no heartbeats: ${var.prefix}-heartbeat does not run, or may not append, or the region's tables or key cannot be used, or cannot read a peer's, or the region has to be brought up, or a runbook was left half-way (replicator status). Nobody measures meanwhile whether its peers are heard."
       })
     },
     {

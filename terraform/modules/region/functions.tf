@@ -10,7 +10,7 @@ resource "aws_cloudwatch_log_group" "function" {
 resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_50:The mode is function.tracing, PassThrough by default; checkov does not see defaults of optional attributes.
   #checkov:skip=CKV_AWS_115:Concurrency is bounded by the mappings (shards times parallelization, and maximum_concurrency) and by api.reserved_concurrency; function.reserved_concurrency sets it apart where an account is short of it.
-  #checkov:skip=CKV_AWS_116:Nothing invokes these functions asynchronously; what fails goes to the mappings' on-failure queue or the queues' dead letters.
+  #checkov:skip=CKV_AWS_116:Only the heartbeat is invoked asynchronously, and one that is late is worth nothing; what fails elsewhere goes to the mappings' on-failure queue or the queues' dead letters.
   #checkov:skip=CKV_AWS_117:The functions talk to AWS APIs of several regions only; a VPC would add NAT gateways and guard nothing.
   #checkov:skip=CKV_AWS_272:The signing configuration is code_signing_config_arn: a signing profile belongs to the account that has one. Without, the package is reproducible and its hash is in the plan.
   for_each = local.functions

@@ -19,6 +19,13 @@ resource "aws_cloudwatch_event_target" "heartbeat" {
   }
 }
 
+# Nor is one worth a retry by Lambda, which calls the function asynchronously.
+resource "aws_lambda_function_event_invoke_config" "heartbeat" {
+  function_name                = aws_lambda_function.function["heartbeat"].function_name
+  maximum_event_age_in_seconds = 60
+  maximum_retry_attempts       = 0
+}
+
 resource "aws_lambda_permission" "heartbeat" {
   statement_id  = "heartbeat"
   action        = "lambda:InvokeFunction"

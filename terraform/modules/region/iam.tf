@@ -24,6 +24,12 @@ locals {
     local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
   )
 
+  # Peers of which no heartbeat has arrived.
+  awaited_peers = merge(
+    { "ForAllValues:StringEquals" = { "dynamodb:LeadingKeys" = ["heartbeat"] } },
+    local.emulator ? {} : { Null = { "dynamodb:LeadingKeys" = "false" } },
+  )
+
   read_items    = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"]
   send_to       = ["sqs:GetQueueUrl", "sqs:SendMessage"]
   consume       = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
@@ -136,6 +142,14 @@ locals {
       Action    = ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"]
       Resource  = [local.table_arns.control]
       Condition = local.role_and_fence
+    }
+    # Since when this region knows a peer of which no heartbeat has arrived.
+    wait_for_peers = {
+      Sid       = "WaitForPeers"
+      Effect    = "Allow"
+      Action    = ["dynamodb:PartiQLInsert"]
+      Resource  = [local.table_arns.control]
+      Condition = local.awaited_peers
     }
     know_peers = {
       Sid       = "KnowTablesOfPeers"
@@ -396,7 +410,7 @@ locals {
       local.can.note_failed_batches, local.can.defer_to_all,
     ]
     heartbeat = concat([
-      local.can.read_events, local.can.append, local.can.read_control,
+      local.can.read_events, local.can.append, local.can.read_control, local.can.wait_for_peers,
     ], local.may_append, local.check)
     publish = [
       local.can.read_bus, local.can.list_streams, local.can.query_events, local.can.keep_control, local.can.publish,

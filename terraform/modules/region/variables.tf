@@ -349,8 +349,8 @@ variable "mapping" {
   }
 
   validation {
-    condition     = var.mapping.window_seconds >= 0 && var.mapping.window_seconds <= 300
-    error_message = "A batch cannot wait ${var.mapping.window_seconds} seconds; set mapping.window_seconds from 0 to 300."
+    condition     = var.mapping.window_seconds >= 0 && var.mapping.window_seconds <= 60
+    error_message = "A batch cannot wait ${var.mapping.window_seconds} seconds; set mapping.window_seconds from 0 to 60. Heartbeats wait with it, and more would page in a healthy region."
   }
 
   validation {
@@ -653,6 +653,16 @@ variable "thresholds" {
   validation {
     condition     = alltrue([for value in values(var.thresholds) : value > 0])
     error_message = "Thresholds ${join(", ", [for name, value in var.thresholds : "${name} = ${value}" if value <= 0])} would always alarm; give numbers above 0."
+  }
+
+  validation {
+    condition     = var.thresholds.heartbeat_seconds >= 120 + var.mapping.window_seconds
+    error_message = "A heartbeat comes every minute, so thresholds.heartbeat_seconds = ${var.thresholds.heartbeat_seconds} would page in a healthy region; set 120 or more, and mapping.window_seconds besides."
+  }
+
+  validation {
+    condition     = var.thresholds.lag_seconds > var.mapping.window_seconds
+    error_message = "Events wait up to ${var.mapping.window_seconds} seconds for a batch, so thresholds.lag_seconds = ${var.thresholds.lag_seconds} would always alarm; set it above mapping.window_seconds."
   }
 }
 
