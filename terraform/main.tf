@@ -55,6 +55,7 @@ module "region" {
   external                = var.external
   claims                  = var.claims
   fences                  = var.fences
+  copies                  = var.copies
   personal_data           = var.personal_data
   api                     = var.api
   thresholds              = var.thresholds

@@ -258,6 +258,12 @@ variable "fences" {
   description = "How appends keep to a region's fence: the stream types whose appends check it in their own transaction (`checked`, or [\"*\"] for all), and for how long the others may rely on having looked (`lease_seconds`). The defaults are none, and 2 seconds. The same in every region."
 }
 
+variable "copies" {
+  type        = map(number)
+  default     = {}
+  description = "How many regions an append waits for, this one included, by stream type, for example { account = 2 }; \"*\" is every other type. Writers then insert their events at peers themselves. { \"*\" = 1 } gives that right alone, to appends that ask for copies. The same in every region."
+}
+
 variable "personal_data" {
   type = object({
     key = string

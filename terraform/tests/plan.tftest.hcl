@@ -765,6 +765,46 @@ run "fences" {
   }
 }
 
+run "copies" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true }
+    claims      = { optimistic = ["nickname"] }
+    copies      = { account = 2, "*" = 1 }
+  }
+
+  assert {
+    condition     = aws_lambda_function.function["api"].environment[0].variables.MERIDIAN_COPIES == "*=1,account=2" && output.environment.MERIDIAN_COPIES == "*=1,account=2"
+    error_message = "who appends does not know for how many copies to wait"
+  }
+  assert {
+    condition = toset([for name, policy in aws_iam_role_policy.function : name if strcontains(policy.policy, "CopyOwnLanesToPeers")]) == toset([
+      "api", "catch-up", "projector", "projector-catch-up", "replicator"
+    ]) && strcontains(aws_iam_policy.writer.policy, "CopyOwnLanesToPeers")
+    error_message = "who appends may not hand events over, or the heartbeat may"
+  }
+}
+
+run "no_copies_by_default" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    projections = ["shop.views:Orders"]
+    api         = { enabled = true }
+  }
+
+  assert {
+    condition     = !contains(keys(output.environment), "MERIDIAN_COPIES") && !strcontains(aws_iam_policy.writer.policy, "CopyOwnLanesToPeers")
+    error_message = "writers may insert at peers without need"
+  }
+}
+
 run "fences_where_claims_are_settled" {
   command = plan
   module {

@@ -825,6 +825,50 @@ run "api_concurrency_is_none" {
   expect_failures = [var.api]
 }
 
+run "copies_of_no_stream_type" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    copies = { "account/7" = 2 }
+  }
+  expect_failures = [var.copies]
+}
+
+run "more_copies_than_regions" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    copies = { account = 4 }
+  }
+  expect_failures = [var.copies]
+}
+
+run "no_copy_at_all" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    copies = { account = 0 }
+  }
+  expect_failures = [var.copies]
+}
+
+run "half_a_copy" {
+  command = plan
+  module {
+    source = "./modules/region"
+  }
+  variables {
+    copies = { account = 1.5 }
+  }
+  expect_failures = [var.copies]
+}
+
 run "fence_of_no_stream_type" {
   command = plan
   module {

@@ -54,6 +54,10 @@ def append(stage: Stage) -> None:
         DynamoStorage(stage.at(WEST)).insert_each([event])
     stage.run("replicator", "append", "member/homer", "visited", '{"town": "Shelbyville"}', MERIDIAN_FENCE_CHECKED="*")
     assert len(list(stage.store(EAST).read("member/homer"))) == 2
+    stage.run(
+        "replicator", "append", "member/homer", "visited", '{"town": "Capital City"}', "--copies", "3", "--within", "60"
+    )
+    assert len(list(DynamoStorage(stage.at(SOUTH)).read(HOMER))) == 3
 
 
 @scene("replicator", "forget")
@@ -61,6 +65,12 @@ def forget(stage: Stage) -> None:
     stage.populate()
     stage.run("replicator", "forget", "member/homer")
     assert all(DynamoKeys(stage.at(region)).get("member/homer").forgotten for region in REGIONS)
+
+
+@scene("replicator", "where")
+def where(stage: Stage) -> None:
+    stage.populate()
+    assert '"held"' in stage.run("replicator", "where", "us-east-1#member#homer#0000000000000001").stdout
 
 
 @scene("replicator", "read")

@@ -242,6 +242,16 @@ def test_where_streams_check_the_fence_the_api_and_the_settling_projector_may_an
             assert plan.decide(role, "dynamodb:PartiQLInsert", table("control"), ["role"]) == expected, role
 
 
+def test_writers_hand_over_lanes_of_their_own_region_alone(guarded: World, terraform: Terraform) -> None:
+    plan = Plan(terraform.plan(guarded.settings(OWN), variables(None) | {"copies": {"account": 2}}))
+    for role in ("writer", "api"):
+        assert plan.decide(role, "dynamodb:PartiQLInsert", events(PEER), [f"{OWN}#account#7"]) == "Allow"
+        assert plan.decide(role, "dynamodb:PartiQLInsert", events(PEER), [f"{PEER}#account#7"]) == "ImplicitDeny"
+        assert plan.decide(role, "dynamodb:DescribeTable", events(PEER)) == "Allow"
+    for role in ("heartbeat", "reader", "publish"):
+        assert plan.decide(role, "dynamodb:PartiQLInsert", events(PEER), [f"{OWN}#account#7"]) == "ImplicitDeny"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_no_role_reaches_beyond_the_prefix_or_names_everything(plan: Plan, role: str) -> None:
     for action in ("PartiQLInsert", "Query", "GetItem", "PutItem", "PartiQLUpdate", "Scan"):

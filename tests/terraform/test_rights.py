@@ -77,6 +77,7 @@ def planning(world: World, settings: Settings) -> Iterator[dict[str, Future[Plan
             "external": {"transformation": "directory:Directory"},
             "personal_data": {"key": settings.personal_key},
             "api": {"enabled": True},
+            "copies": {"*": 1},
             "protect_events": False,
         }
 

@@ -42,7 +42,7 @@ resource "aws_lambda_function" "function" {
       { for name, value in local.role_environments.read : name => value if contains(local.asks_peers, each.key) },
       { for name, value in { MERIDIAN_PROJECTIONS = join(",", var.projections) } : name => value if each.value.projects },
       { for name, value in local.claims_environment : name => value if startswith(each.key, "projector") },
-      { for name, value in local.fence_environment : name => value if contains(local.appends, each.key) },
+      { for name, value in local.append_environment : name => value if contains(local.appends, each.key) },
       { for name, value in local.personal_environment : name => value if each.value.projects },
       try(var.emulator.environment, {}),
     )

@@ -384,6 +384,9 @@ locals {
   # state and its peers tell. Streams whose appends check the fence check it in the append's own transaction.
   may_append = [local.can.describe_own, local.can.read_control_of_peers, local.can.list_lanes_at_peers, local.can.begin_role]
   check      = [for statement in [local.can.check_control] : statement if length(var.fences.checked) > 0]
+  # Handing events over: who does not read peers otherwise asks them what they hold.
+  read_copies = [for statement in [local.can.read_peers] : statement if length(var.copies) > 0]
+  hand_over   = [for statement in [local.can.insert_at_peers, local.can.describe_peers] : statement if length(var.copies) > 0]
 
   operate = [
     local.can.read_all_events, local.can.restore_events, local.can.rule_control, local.can.check_control,
@@ -391,7 +394,7 @@ locals {
   ]
 
   # Settling claims appends to own lanes, nowhere else.
-  settle = [for statement in concat([local.can.append], local.may_append, local.check) : statement if local.settles]
+  settle = [for statement in concat([local.can.append], local.may_append, local.check, local.hand_over, local.read_copies) : statement if local.settles]
 
   granted = {
     replicator = [
@@ -426,11 +429,11 @@ locals {
     api = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_views, local.can.read_control,
       local.can.describe_tables,
-    ], local.may_append, local.check, local.reveal)
+    ], local.may_append, local.check, local.hand_over, local.reveal)
     # What a token names and has not arrived is read at the peers. Claims look up their homes in control, and hold them there.
     writer = concat([
       local.can.read_events, local.can.read_peers, local.can.append, local.can.read_control, local.can.check_control,
-    ], local.may_append, local.protect)
+    ], local.may_append, local.hand_over, local.protect)
     # Commands that read ask first whether the table is there.
     reader = [
       local.can.read_events, local.can.read_peers, local.can.read_control, local.can.read_views, local.can.describe_tables,
@@ -438,7 +441,7 @@ locals {
     operator = local.operate
     # Whoever is on call has the operators' rights, and those of every other command that mends something here.
     oncall = concat(local.operate, [
-      local.can.take_dead_letters, local.can.put_on_backlogs, local.can.rebuild_views,
+      local.can.take_dead_letters, local.can.put_on_backlogs, local.can.rebuild_views, local.can.read_peers,
     ], local.reveal)
     # What the functions do, by processes of one's own: replicator run, replicator publish, projectors run.
     worker = concat([

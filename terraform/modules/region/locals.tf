@@ -127,8 +127,10 @@ locals {
     { for name, value in { MERIDIAN_COMPENSATION = try(coalesce(var.claims.compensation), "") } : name => value if value != "" },
   )
 
-  # Who appends keeps to the fences: applications, the API, and the projector where it settles claims.
-  fence_environment = merge(
+  # Who appends keeps to the fences, and knows for how many copies to wait: applications, the API, and the projector where it
+  # settles claims.
+  append_environment = merge(
+    { for name, value in { MERIDIAN_COPIES = join(",", [for type, number in var.copies : "${type}=${number}"]) } : name => value if value != "" },
     { MERIDIAN_FENCE_LEASE = tostring(var.fences.lease_seconds) },
     { for name, value in { MERIDIAN_FENCE_CHECKED = join(",", sort(distinct(var.fences.checked))) } : name => value if value != "" },
   )

@@ -94,7 +94,7 @@ output "writer_role_arn" {
 
 output "environment" {
   description = "The environment variables that an application in this region needs."
-  value       = merge(local.environment, local.fence_environment, local.personal_environment, local.role_environments.read)
+  value       = merge(local.environment, local.append_environment, local.personal_environment, local.role_environments.read)
 }
 
 output "dashboard" {

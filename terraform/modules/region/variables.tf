@@ -587,6 +587,32 @@ variable "fences" {
   }
 }
 
+variable "copies" {
+  type        = map(number)
+  nullable    = false
+  default     = {}
+  description = <<-EOT
+    How many regions an append waits for, this one included, by stream type: `{ account = 2 }`, and "*" for every other type.
+    Writers then hand their events over to peers themselves, and have the right to insert them there. `{ "*" = 1 }` gives that
+    right alone, to appends that ask for copies. The same in every region.
+  EOT
+
+  validation {
+    condition     = alltrue([for type in keys(var.copies) : can(regex("^[^#/,=\\s]{1,128}$", type))])
+    error_message = "Copies of ${join(", ", keys(var.copies))} are not all of stream types; set copies to for example { account = 2 }."
+  }
+
+  validation {
+    condition     = alltrue([for number in values(var.copies) : number >= 1 && number <= 1 + length(var.peers) && floor(number) == number])
+    error_message = "Copies ${join(", ", [for type, number in var.copies : "${type} = ${number}"])} cannot be held by ${1 + length(var.peers)} regions; give whole numbers from 1 to ${1 + length(var.peers)}."
+  }
+
+  validation {
+    condition     = length(var.copies) == 0 || length(distinct(values(var.accounts))) <= 1
+    error_message = "Writers hand events over within one account, and accounts are ${join(", ", distinct(values(var.accounts)))}; leave `copies` out, or use one account."
+  }
+}
+
 variable "personal_data" {
   type = object({
     key = string
