@@ -25,6 +25,7 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
             _told(verdict, call)
         if call.denied and call.events and call.region not in history.lost_regions:
             verdict.breach("torn", f"call {call.number} was acknowledged with only some of its events")
+    _check_copies(verdict, history)
     verdict.look("acknowledged_twice", len(known.acknowledged))
     for call, event, before in known.again:
         verdict.breach(
@@ -34,6 +35,19 @@ def check_asked(verdict: Verdict, known: Knowledge, history: History, finals: Fi
     judged: dict[int, list[str]] = {}  # by identity: regions that hold the same event may share it
     for region, final in finals.items():
         _stored(verdict, known, region, final, judged)
+
+
+def _check_copies(verdict: Verdict, history: History) -> None:
+    """Check that no event is gone whose acknowledgement named a region that did not lose its data."""
+    for call in history.calls:
+        if call.outcome is not Outcome.OK:
+            continue
+        verdict.look("copies", len(call.events))
+        safe = set(call.regions) - history.lost_regions
+        for event in call.events if safe else ():
+            if event.digest in history.gone:
+                named = f"call {call.number} was acknowledged as held by {', '.join(sorted(safe))}"
+                verdict.breach("copies", f"{event.lane} {event.sequence} is gone, and {named}")
 
 
 def _told(verdict: Verdict, call: Call) -> None:

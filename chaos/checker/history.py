@@ -71,6 +71,8 @@ class Call:
     outcome: Outcome = Outcome.UNKNOWN
     events: tuple[Written, ...] = ()
     """For a write: the events that it made or, while it is unknown, would make."""
+    regions: tuple[str, ...] = ()
+    """For a write that was acknowledged: the regions that the acknowledgement named as holding its events."""
     denied: tuple[Written, ...] = ()
     """For a write that was unknown: the events that it turned out not to have made. Only a region that lost its data has
     some events of a write and lacks others."""
@@ -119,7 +121,16 @@ class History:
                 )  # fmt: skip
         return call
 
-    def ok(self, call: Call, events: Sequence[Written] = (), seen: Vector | None = None, found: Any = None) -> None:
+    def ok(
+        self,
+        call: Call,
+        events: Sequence[Written] = (),
+        seen: Vector | None = None,
+        found: Any = None,
+        regions: Sequence[str] = (),
+    ) -> None:
+        """Record that the call was done: `events` are those that it wrote, `regions` those that hold them already."""
+        call.regions = tuple(regions)
         self._end(call, Outcome.OK, events, seen, found, "")
 
     def fail(self, call: Call, why: str, found: Any = None) -> None:
@@ -201,6 +212,12 @@ class History:
         those that are gone."""
         return self._acknowledged.total() if region is None else self._acknowledged[region] - self._gone[region]
 
+    def copied(self, copies: int) -> int:
+        """Return the number of acknowledged events whose acknowledgement named so many regions."""
+        with self._lock:
+            done = [call for call in self.calls if call.outcome is Outcome.OK and len(call.regions) >= copies]
+        return sum(len(call.events) for call in done)
+
     @property
     def gone_events(self) -> int:
         """Number of acknowledged events that are gone."""
@@ -233,7 +250,7 @@ class History:
             if self._sink is not None:
                 self._sink(
                     {"call": call.number, "is": str(outcome), "at": call.ended, "seen": seen, "found": found, "why": why,
-                     "events": [asdict(event) for event in events]}
+                     "events": [asdict(event) for event in events], "regions": list(call.regions)}
                 )  # fmt: skip
 
 

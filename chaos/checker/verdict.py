@@ -8,6 +8,7 @@ from typing import Any
 
 PROMISES: dict[str, str] = {
     "lost": "every acknowledged change is in every region",
+    "copies": "an acknowledged change survives if a region that its acknowledgement named kept its data",
     "from_nowhere": "every event in any region was written by a call, and not by one that failed",
     "duplicated": "no change is stored twice",
     "changed": "every event is as it was requested and acknowledged, and matches its digest",

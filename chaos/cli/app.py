@@ -65,6 +65,9 @@ def drill(
         float | None,
         typer.Option(help="Minimum seconds that the outage lasts (split-brain: 60 unless given).", metavar="SECONDS"),
     ] = None,
+    copies: Annotated[
+        int, typer.Option(help="Number of regions that each append waits for (decision 0042).", metavar="N")
+    ] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.", metavar="FILE")] = None,
     breaks: Annotated[
         str | None,
@@ -80,7 +83,7 @@ def drill(
     """
     kinds = list(KINDS) if kind == "all" else [kind]
     count = _count(events)
-    configs = [DrillConfig(count, regions, seed, kills, breaks, terraform, outage, each) for each in kinds]
+    configs = [DrillConfig(count, regions, seed, kills, breaks, terraform, outage, each, copies) for each in kinds]
     for option, file in (("--json", json_file), ("--markdown", markdown)):
         check_output(option, file)
     if not given("MERIDIAN_LOG"):

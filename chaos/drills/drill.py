@@ -30,7 +30,7 @@ class DrillConfig:
     """Parameters of a drill. `events` None means the whole data set; `kills` is how many workers to `kill -9` on the way;
     `breaks` names a promise to break on purpose after convergence, to show that the checker sees it; `terraform` runs it on
     what `terraform apply` deploys, with Lambdas; `outage` is the minimum seconds of the outage (None: the kind's own);
-    `kind` is one of KINDS."""
+    `kind` is one of KINDS; `copies` is the number of regions that each append waits for."""
 
     events: int | None = 10_000
     regions: int = 3
@@ -40,11 +40,14 @@ class DrillConfig:
     terraform: bool = False
     outage: float | None = None
     kind: str = "freeze"
+    copies: int = 1
 
     def __post_init__(self) -> None:
         check_count(self.events)
         if not 2 <= self.regions <= len(REGIONS):
             raise InvalidConfig(f"--regions {self.regions} is out of range; give 2 to {len(REGIONS)}")
+        if not 1 <= self.copies <= self.regions:
+            raise InvalidConfig(f"--copies {self.copies} is out of range; give 1 to {self.regions}, the number of regions")
         if self.kills < 0:
             raise InvalidConfig(f"--kills {self.kills} is negative; give the number of workers to kill")
         if self.kills and self.terraform:
@@ -67,7 +70,7 @@ class DrillConfig:
         scenario = load_scenario(_FILES / f"{self.kind}.yaml")
         assert isinstance(scenario.load, FlightLoad)
         outage = scenario.load.outage if self.outage is None else self.outage
-        load = replace(scenario.load, flights=self.events, outage=outage)
+        load = replace(scenario.load, flights=self.events, outage=outage, copies=self.copies)
         return replace(scenario, regions=self.regions, kills=self.kills, load=load)
 
 

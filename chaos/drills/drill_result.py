@@ -58,6 +58,11 @@ class DrillResult:
         return Kind.of(self.result.scenario)
 
     @property
+    def copies(self) -> int:
+        """Number of regions that each append waited for."""
+        return self.result.scenario.load.copies if isinstance(self.result.scenario.load, FlightLoad) else 1
+
+    @property
     def figures(self) -> Figures:
         return self.result.outage or Figures("")
 
@@ -94,6 +99,8 @@ class DrillResult:
             "deployed_by": "terraform" if self.terraform else "workers",
             "promises_kept": self.kept,
             "acknowledged": result.acknowledged,
+            "copies": self.copies,
+            "acknowledged_with_copies": result.copied,
             "unknown": result.doubted_events,
             "unknown_resolved_as_written": result.confirmed_events,
             "lost": self.broken("lost"),
@@ -109,7 +116,7 @@ class DrillResult:
             "rpo_events": figures.rpo_events,
             "rpo_lanes": figures.rpo_lanes,
             "rpo_events_by_runbook": figures.told_rpo,
-            "gone_events": result.gone,
+            "gone": result.gone,
             "gone_lanes": result.gone_lanes,
             "old_events": figures.old_events,
             "old_events_missing": figures.old_missing,
@@ -138,6 +145,7 @@ def describe(drill: DrillResult) -> Sequence[tuple[str, str, bool]]:
 
     return [
         never("nothing that survived is lost", f"of {copies:,} copies missing", "lost"),
+        never("what two regions held survived", f"of {result.copied:,} such events gone", "copies"),
         never("every event was written by a call", "events without a call", "from_nowhere"),
         never("nothing is stored twice", "duplicates", "duplicated"),
         never("nothing is overwritten", "events differ from what was written", "changed", "acknowledged_twice"),

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from chaos.checker.check import check
 from chaos.checker.history import Final, History, Outcome
@@ -38,6 +39,7 @@ BACKUP_AGE = 1_000
 """Age of a backup when the region dies, in events of the region's own lanes (fewer in a small drill)."""
 ALARM_SECONDS = 2.0
 """Seconds until an operator knows by an alarm of an outage in which the region still answers."""
+COPIES_SECONDS = 10.0
 GATES = (0.4, 0.15)
 """Shares of a desk's reports that wait until clients have moved, and until they come home."""
 _GROWING = OLD_SECONDS + 2.0
@@ -60,11 +62,13 @@ PROMISES = {name: promise for name, promise in ALL.items() if name not in _NOT_A
 @dataclass(frozen=True, slots=True)
 class FlightLoad:
     """Load of flights. `flights` is the minimum number of events (None: the whole data set). `outage` is the minimum seconds
-    of the outage. `stay`: half of the struck region's desks do not follow, and go on there."""
+    of the outage. `stay`: half of the struck region's desks do not follow, and go on there. `copies` is the number of
+    regions that each append waits for, COPIES_SECONDS at most."""
 
     flights: int | None = 10_000
     outage: float = 0.0
     stay: bool = False
+    copies: int = 1
 
     @property
     def workload(self) -> type[Workload]:
@@ -92,6 +96,7 @@ class Desk(Session):
         self._pause = self._shortest_pause = pause
         self._held: list[Report] = []
         self._gates_open = 0
+        self.copies = 1
 
     @property
     def before_gate(self) -> int:
@@ -158,7 +163,8 @@ class Desk(Session):
     def _append(self, batch: list[Report]) -> None:
         if not batch:
             return
-        call = self.write([(report.stream, report.event) for report in batch], self._stores[self.region].append_all)
+        append = partial(self._stores[self.region].append_all, copies=self.copies, within=COPIES_SECONDS)
+        call = self.write([(report.stream, report.event) for report in batch], append)
         if call.outcome is Outcome.FAIL:
             self._todo.extendleft(reversed(batch))
         if call.outcome is not Outcome.OK:
@@ -221,6 +227,7 @@ class Flights(Workload):
         for region, name, reports in named:
             seed = f"{self.seed}/{region}/{name}"
             self.desks.append(Desk(name, region, self._stores, reports, self.stage.history, seed, pause))
+            self.desks[-1].copies = self.load.copies
         own = [desk for desk in self.desks if desk.home == self.struck_region]
         self.stage.staying += own[1::2] if self.load.stay else []
         self.stage.sessions += self.desks

@@ -53,6 +53,8 @@ class Result:
     """Number of them that turned out to be written."""
     gone: int = 0
     gone_lanes: int = 0
+    copied: int = 0
+    """Number of events that were acknowledged as held by as many regions as the load waits for, if by more than one."""
     load_seconds: float = 0.0
     converge_seconds: float | None = None
     events: Mapping[str, int] = field(default_factory=dict)

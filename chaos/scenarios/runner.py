@@ -354,6 +354,7 @@ class Run:
         self.result.acknowledged = history.count()
         self.result.doubted_events, self.result.confirmed_events = history.doubted_events, history.confirmed_events
         self.result.gone, self.result.gone_lanes = history.gone_events, len(history.gone_from)
+        self.result.copied = history.copied(max(2, getattr(self.scenario.load, "copies", 1)))
         self.result.kills = self.stage.kills
         self.result.series = series(history.calls, self._sampler.samples, self.stage.began)
         outage.measure_rto(self.stage.sessions)

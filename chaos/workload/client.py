@@ -20,6 +20,7 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import VersionVector
 from replicator.eventstore.appender import Write
+from replicator.eventstore.durability import Appended
 from replicator.eventstore.operations import GaveUp, Rejected, Result, Saved
 from replicator.eventstore.store_errors import AppendContention, NotHereYet, OutcomeUnknown
 
@@ -57,7 +58,7 @@ class Client:
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
-    def write(self, changes: Iterable[tuple[StreamId, NewEvent]], append: Callable[[list[Write]], Sequence[Event]]) -> Call:
+    def write(self, changes: Iterable[tuple[StreamId, NewEvent]], append: Callable[[list[Write]], Appended]) -> Call:
         """Make these changes in one transaction, each after everything that the client has seen of its stream."""
         streams: dict[StreamId, list[NewEvent]] = {}
         for stream, new in changes:
@@ -71,7 +72,7 @@ class Client:
         writes = [Write(stream, tuple(news), seen[stream]) for stream, news in streams.items()]
         events = self._attempt(call, lambda: append(writes), WRITE_REFUSALS)
         if events is not None:
-            self.history.ok(call, written(events))
+            self.history.ok(call, written(events), regions=events.regions)
             self.saw(events)
         return call
 
@@ -94,7 +95,7 @@ class Client:
         call = self._invoke(name, value, {}, "")
         result = self._attempt(call, operate, SAVE_REFUSALS)
         if isinstance(result, Saved):
-            self.history.ok(call, written(result.events))
+            self.history.ok(call, written(result.events), regions=result.regions)
         elif result is not None:
             self.history.fail(call, _NOT_SAVED[type(result)])
         return call

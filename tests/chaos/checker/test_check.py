@@ -203,8 +203,16 @@ def heartbeat_gap(run: Any) -> None:
     beat(run, WEST, 3)
 
 
+def lose_a_copy(run: Any) -> None:
+    """A region dies, and takes an event that another was said to hold."""
+    call = next(each for each in run.history.calls if each.name == "write" and each.outcome is Outcome.OK)
+    call.regions = (call.region, next(each for each in runs.REGIONS if each != call.region))
+    run.history.lose(call.region, [])
+
+
 PLANTED: list[tuple[str, Callable[[Any], None]]] = [
-    ("lost", lose), ("from_nowhere", invent), ("from_nowhere", write_what_failed), ("duplicated", duplicate),
+    ("lost", lose), ("copies", lose_a_copy), ("from_nowhere", invent), ("from_nowhere", write_what_failed),
+    ("duplicated", duplicate),
     ("changed", change), ("changed", overwrite), ("acknowledged_twice", acknowledge_twice), ("torn", tear), ("gaps", gap),
     ("forked", fork), ("forked", claim_a_past), ("lane_order", swap_in_lane), ("causal_order", clock_back),
     ("causal_order", forget_context), ("read_your_writes", read_old), ("monotonic_reads", read_back),

@@ -20,6 +20,7 @@ from chaos.drills.drill import KINDS, DrillConfig, opened_drill
 from chaos.drills.drill_result import DrillResult
 from chaos.scenarios.runner import Run
 from replicator import InvalidConfig
+from replicator.replication.handover import PeerHandovers
 from tests.chaos.quiet import Quiet
 from tests.processes import HANGING_SECONDS, started, still_alive
 
@@ -37,9 +38,10 @@ BROKEN = {
 }
 """For each promise that can be broken: by which of the checker's it is seen, and how often."""
 FIELDS = [
-    "regions", "kind", "seed", "deployed_by", "promises_kept", "acknowledged", "unknown",
-    "unknown_resolved_as_written", "lost", "from_nowhere", "duplicated", "overwritten", "gaps", "forked", "views",
-    "views_identical", "truth_matches", "examples", "rpo_events", "rpo_lanes", "rpo_events_by_runbook", "gone_events",
+    "regions", "kind", "seed", "deployed_by", "promises_kept", "acknowledged", "copies",
+    "acknowledged_with_copies", "unknown", "unknown_resolved_as_written",
+    "lost", "from_nowhere", "duplicated", "overwritten", "gaps", "forked", "views",
+    "views_identical", "truth_matches", "examples", "rpo_events", "rpo_lanes", "rpo_events_by_runbook", "gone",
     "gone_lanes", "old_events", "old_events_missing", "late_events", "cut_events", "cut_events_arrived",
     "rto_seconds", "failback_seconds", "converge_seconds", "events_per_second", "load_seconds", "total_seconds",
     "memory_mb", "faults",
@@ -48,9 +50,11 @@ FIELDS = [
 
 
 @contextmanager
-def _drilled(kind: str, events: int, seed: int, outage: float | None = None) -> Iterator[tuple[Run, DrillResult]]:
+def _drilled(
+    kind: str, events: int, seed: int, outage: float | None = None, regions: int = 2, copies: int = 1
+) -> Iterator[tuple[Run, DrillResult]]:
     """A small drill that has run to its end, its world still there to be read."""
-    config = DrillConfig(events=events, regions=2, seed=seed, kind=kind, outage=outage)
+    config = DrillConfig(events=events, regions=regions, seed=seed, kind=kind, outage=outage, copies=copies)
     with opened_drill(config, Quiet()) as run:
         yield run, DrillResult(seed, False, run.go())
 
@@ -111,6 +115,28 @@ def test_a_drill_of_each_kind_keeps_every_promise_and_sees_each_that_is_broken(k
             assert (drill.figures.rpo_events, drill.figures.told_rpo) == (0, 0)
         for promise in sabotage.PROMISES:
             _break(run, drill, promise)
+
+
+@pytest.mark.soak
+def test_a_region_that_dies_takes_nothing_with_it_that_two_regions_held() -> None:
+    with _drilled("kill", 600, 5, regions=3, copies=2) as (_, drill):
+        assert drill.kept
+        told = drill.as_json()
+        assert (told["gone"], told["copies"], told["acknowledged_with_copies"]) == (0, 2, told["acknowledged"])
+
+
+@pytest.mark.soak
+def test_an_append_that_is_acknowledged_before_its_peer_has_answered_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PeerHandovers, "hand_over", lambda self, events, copies, within: ["eu-west-1"])
+    with _drilled("kill", 10_000, 5, regions=3, copies=2) as (_, drill):
+        assert not drill.kept
+        assert drill.broken("copies") == drill.result.gone > 0
+
+
+@pytest.mark.parametrize("copies", [0, 4])
+def test_more_copies_than_regions_are_refused(copies: int) -> None:
+    with pytest.raises(InvalidConfig, match=f"--copies {copies} is out of range; give 1 to 3"):
+        DrillConfig(copies=copies)
 
 
 def test_a_partition_in_which_both_sides_go_on_writing_harms_nothing() -> None:
