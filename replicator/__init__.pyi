@@ -32,6 +32,7 @@ from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import VersionVector
 from replicator.eventstore.appender import AppendPolicy, Write
 from replicator.eventstore.change_feed import Page, changes
+from replicator.eventstore.durability import Appended
 from replicator.eventstore.event_items import event_of
 from replicator.eventstore.history import AtSequence, AuditEntry, audit, moment_of, signed
 from replicator.eventstore.memory_storage import MemoryStorage
@@ -56,6 +57,7 @@ from replicator.eventstore.store import EventStore
 from replicator.eventstore.store_errors import AppendContention, GuardFailed, NotHereYet, OutcomeUnknown
 from replicator.eventstore.stream_state import StreamState
 from replicator.eventstore.upcasting import Schemas, set_events
+from replicator.eventstore.whereabouts import NotEverywhereYet, Whereabouts
 from replicator.fencing import RegionFenced
 from replicator.runtime.logs import configure_logs
 from replicator.runtime.settings import Settings, read_settings
@@ -65,6 +67,7 @@ __all__ = [
     "Always",
     "AppendContention",
     "AppendPolicy",
+    "Appended",
     "AtSequence",
     "AtToken",
     "AuditEntry",
@@ -91,6 +94,7 @@ __all__ = [
     "MemoryStorage",
     "MeridianError",
     "NewEvent",
+    "NotEverywhereYet",
     "NotHereYet",
     "Observed",
     "Operation",
@@ -113,6 +117,7 @@ __all__ = [
     "TokenCodec",
     "VersionVector",
     "When",
+    "Whereabouts",
     "Write",
     "audit",
     "bind",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from replicator.domain.clock import HybridLogicalClock
     from replicator.erasure.keys import KeyStorage
     from replicator.erasure.personal import PersonalData
+    from replicator.eventstore.durability import Handover
     from replicator.eventstore.storage import LaneStorage
     from replicator.eventstore.store import EventStore
     from replicator.external.consumer import ExternalConsumer, Handler, NotOurs
@@ -55,6 +56,7 @@ def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -
     from replicator.aws.event_table import DynamoStorage
     from replicator.domain.token import TokenCodec
     from replicator.eventstore.appender import AppendPolicy
+    from replicator.eventstore.durability import Durability
     from replicator.eventstore.store import EventStore
 
     patient = DynamoStorage(settings)
@@ -66,8 +68,39 @@ def connect_store(settings: Settings, clock: HybridLogicalClock | None = None) -
         clock,
         peer=cache(lambda region: DynamoStorage(hasty, region)),
         tokens=TokenCodec(settings.prefix, settings.token_keys),
-        appends=AppendPolicy(fence=connect_fence(settings, patient)),
+        appends=AppendPolicy(
+            fence=connect_fence(settings, patient),
+            durability=Durability(
+                settings.region, settings.peers, partial(_connect_handover, hasty, patient), settings.copies
+            ),
+        ),
     )
+
+
+def _connect_handover(hasty: Settings, home: LaneStorage) -> Handover:
+    """Return the handover of a writer's events to its peers, which need not be up."""
+    from replicator.aws.event_table import DynamoStorage
+    from replicator.control.memory_control import MemoryControl
+    from replicator.control.quarantine import Quarantine
+    from replicator.replication.copier import Copier
+    from replicator.replication.handover import PeerHandover, PeerHandovers, SharedIdentity
+    from replicator.replication.link_state import LinkState
+
+    shared = ThreadPoolExecutor(8, thread_name_prefix="handover")
+
+    def connect(peer: str) -> PeerHandover:
+        name = f"{hasty.region}>{peer}"
+        storage = DynamoStorage(hasty, peer)
+        identity = SharedIdentity(storage.identity)
+        # What it refuses the replicator refuses, too, and keeps in the region's quarantine.
+        quarantine, bound = Quarantine(MemoryControl(), name), log.bind(region=hasty.region, link=name)
+
+        def copier() -> Copier:
+            return Copier(home, storage, quarantine, shared, LinkState(), bound, shared=True, direct=True, identify=identity)
+
+        return PeerHandover(peer, copier, identity, ThreadPoolExecutor(16, thread_name_prefix=f"handover-{peer}"))
+
+    return PeerHandovers([connect(peer) for peer in hasty.peers])
 
 
 def connect_homed_claims(settings: Settings) -> HomedClaims:
@@ -212,7 +245,8 @@ def connect_heartbeat(settings: Settings, emit: Emit | None = None) -> Heartbeat
 
     storage, control = DynamoStorage(settings), DynamoControl(settings)
     report, every = emit or metrics.emit, settings.heartbeat or EVERY_SECONDS
-    append, ask = connect_store(settings).append, partial(_role_elsewhere, settings.hasty)
+    # By the table's stream alone, whatever the settings say: it is what a heartbeat tells of.
+    append, ask = partial(connect_store(settings).append, copies=1), partial(_role_elsewhere, settings.hasty)
     return Heartbeat(settings.region, settings.peers, append, storage, control, report, every, ask=ask)
 
 

@@ -292,6 +292,7 @@ def test_what_is_appended_is_read_back(settings: Settings) -> None:
         result = command("replicator", "append", "user/homer", "renamed", json.dumps({"name": name}), **environment)
         assert (result.returncode, result.stderr) == (0, "")
         appended.append(json.loads(result.stdout))
+        assert appended[-1].pop("regions") == ["us-east-1"]
     assert [event["id"] for event in appended] == [f"us-east-1#user#homer#{n:016d}" for n in (1, 2)]
     assert [event["payload"] for event in appended] == [{"name": "Homer [bold]"}, {"name": "Zoë 🦄"}]
     assert appended[1]["observed"] == {"us-east-1": 1}
@@ -301,6 +302,21 @@ def test_what_is_appended_is_read_back(settings: Settings) -> None:
         assert [json.loads(line) for line in result.stdout.splitlines()] == expected
     result = command("replicator", "quarantine", **environment)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    result = command("replicator", "where", appended[1]["id"], **environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    lacking = {"eu-west-1": {"us-east-1#user#homer": 2}}
+    assert json.loads(result.stdout) == {"held": ["us-east-1"], "missing": lacking, "unknown": {}}
+    result = command("replicator", "where", appended[1]["id"], "--regions", "2", **environment)
+    assert result.returncode == 1
+    assert "eu-west-1 lacks us-east-1#user#homer 2" in result.stderr
+    more = ("--copies", "2", "--within", "30")
+    result = command("replicator", "append", "user/homer", "renamed", *more, **environment)
+    assert json.loads(result.stdout)["regions"] == ["us-east-1", "eu-west-1"]
+    result = command("replicator", "where", appended[1]["id"], "--regions", "2", "--wait", "10", **environment)
+    assert (result.returncode, json.loads(result.stdout)["missing"]) == (0, {})
+    result = command("replicator", "where", "user/homer", **environment)
+    assert result.returncode != 0
+    assert "token 'user/homer' is not in this system's canonical form" in result.stderr
 
 
 @pytest.mark.emulator

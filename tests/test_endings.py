@@ -77,6 +77,7 @@ LONG = {**ON_REGIONS, **OF_ITS_OWN}
 SHORT = {
     *("replicator init", "replicator append", "replicator read", "replicator homes", "replicator forget"),
     *("replicator quarantine", "replicator replay", "replicator runs", "replicator forks"),
+    "replicator where",
     *("projectors init", "projectors show", "projectors switch", "projectors versions", "projectors conflicts"),
     *("projectors replay", "projectors row"),
     *("chaos list", "chaos report"),

@@ -41,6 +41,7 @@ def document(projections: Mapping[str, type[Projection]]) -> Json:
             "/streams/{type}/{id}/events": {"parameters": _STREAM, "get": _changes(), "post": _append()},
             "/streams/{type}/{id}/audit": {"parameters": _STREAM, "get": _audit()},
             "/transactions": {"post": _transaction()},
+            "/where": {"get": _where()},
             "/health": {"get": _probe("The process is alive", "alive")},
             "/ready": {"get": _probe("The region's tables can be reached", "ready", {"503": _problem("They cannot")})},
             "/openapi.json": {
@@ -77,6 +78,11 @@ _AT_LEAST = _header(
     "Meridian-At-Least", "Token: the answer includes at least what it covers, or is 503 within a bounded time"
 )
 _SEEN = _header("Meridian-At-Least", "Token of what the writer has observed: the events are ordered after all of it")
+_COPIES = _header(
+    "Prefer",
+    "`copies=2, wait=1` (RFC 7240): answer once two regions hold the events, or a second after they were written here. "
+    "Preference-Applied: copies=2 says that they do; fewer are no failure, see `regions` and /where",
+)
 _EXACTLY = _header("If-Match", "ETags, one of which must match the value, or `*` for any stream with events; otherwise 412")
 _CACHED = _header("If-None-Match", "ETags that the client holds, or `*` for any stream with events; 304 if one matches")
 
@@ -187,6 +193,7 @@ def _append() -> Json:
             _header("If-Match", "A stream's ETag: append only if it is still there"),
             _header("If-None-Match", "`*`: append only if the stream is empty"),
             _SEEN,
+            _COPIES,
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"201": _json("Written", _ref("Saved"), etag=True), **_WRITE_PROBLEMS},
@@ -197,9 +204,17 @@ def _transaction() -> Json:
     body = _object({"operations": {"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": _ref("Operation")}})
     return {
         "summary": "Append to several streams in one transaction",
-        "parameters": [_SEEN],
+        "parameters": [_SEEN, _COPIES],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {"201": _json("Written", _ref("Saved"), etag=True), **_WRITE_PROBLEMS},
+    }
+
+
+def _where() -> Json:
+    return {
+        "summary": "Which regions hold everything that a token names",
+        "parameters": [{**_query("token", _TEXT, "Token of a read or a write"), "required": True}],
+        "responses": {"200": _json("The regions, as they are now", _ref("Where")), **_READ_PROBLEMS},
     }
 
 
@@ -249,7 +264,18 @@ _SCHEMAS: Json = {
         },
         optional=("if_match", "if_empty"),
     ),
-    "Saved": _object({"events": {"type": "array", "items": _ref("Event")}, "token": _TEXT}),
+    "Saved": _object({
+        "events": {"type": "array", "items": _ref("Event")}, "token": _TEXT,
+        "regions": {"type": "array", "items": _TEXT, "description": "known to hold the events, this one first"},
+    }),
+    "Where": _object({
+        "held": {"type": "array", "items": _TEXT, "description": "regions that hold everything, for good"},
+        "missing": {
+            "type": "object", "additionalProperties": _VECTOR,
+            "description": "for each region that lacks something: the sequence that it lacks of each lane",
+        },
+        "unknown": {**_TEXTS, "description": "regions that did not answer, and why"},
+    }),
     "Problem": {
         "type": "object",
         "description": "RFC 9457. `type` is urn:meridian:<kind>; some kinds have members of their own",

@@ -17,15 +17,19 @@ from replicator.domain.canonical import unique_members
 from replicator.domain.errors import InvalidOperation, shown
 from replicator.domain.event import NewEvent
 from replicator.domain.names import StreamId
+from replicator.eventstore.durability import WITHIN_SECONDS
 from replicator.eventstore.history import AtSequence, Moment
 from replicator.eventstore.operations import Always, AtToken, IfEmpty, Operation, Precondition
 from replicator.eventstore.storage import MAX_EVENTS
 
 AT_LEAST = "Meridian-At-Least"
+PREFER = "Prefer"
 RESERVED = "meridian."
 """Prefix of the types of Meridian's own events: claims, forgetting, restreaming. Clients may not send them."""
 MAX_BODY = 5 * 1024 * 1024
 MAX_LIMIT = 1000
+MAX_WAIT = 20
+"""Maximum seconds for which a write waits for copies."""
 IF_MATCH, IF_NONE_MATCH = "If-Match", "If-None-Match"
 # Behind the first dot, a value's ETag has its projection's version and a digest of the body: a write ignores both.
 _ETAG = re.compile(r'"([A-Za-z0-9_-]*)(\.[0-9]+(\.[A-Za-z0-9_-]+)?)?"')
@@ -80,6 +84,20 @@ def at_least_of(request: Request) -> str | None:
     if len(given) > 1:
         raise _bad(f"{AT_LEAST} is given {len(given)} times; give one token that names all of it")
     return next(iter(given), None)
+
+
+def copies_of(request: Request) -> tuple[int | None, float]:
+    """Return how many regions a write is to wait for, and for how many seconds: `Prefer: copies=2, wait=1` (RFC 7240; others
+    than these two are passed over). None: the settings decide. The store judges the number."""
+    given: dict[str, str] = {}
+    for line in request.headers.getlist(PREFER):
+        for preference in line.split(","):
+            name, _, value = preference.partition(";")[0].partition("=")
+            given.setdefault(name.strip().lower(), value.strip().strip('"'))
+    for name, low, high in (("copies", 1, 999), ("wait", 1, MAX_WAIT)):
+        if name in given and (not re.fullmatch("[0-9]{1,3}", given[name], re.ASCII) or not low <= int(given[name]) <= high):
+            raise _bad(f"{PREFER}: {name} is {shown(given[name])}; give a whole number from {low} to {high}")
+    return int(given["copies"]) if "copies" in given else None, float(given.get("wait", WITHIN_SECONDS))
 
 
 def number(request: Request, name: str, default: int, low: int, high: int) -> int:

@@ -25,6 +25,7 @@ from replicator.domain.names import StreamId
 from replicator.eventstore.operations import Operation
 
 _READ = {"Cache-Control": "no-cache", "Vary": requests.AT_LEAST}
+_NOW = {"Cache-Control": "no-store"}
 _DIGEST_CHARACTERS = 16
 """Characters of the body's SHA-256 in base64url in an ETag: 96 bits distinguish bodies of one token."""
 _MOMENTS = ("projection", "token", "time", "sequence", "region")
@@ -77,6 +78,7 @@ def application(service: Service) -> Starlette:
             Resource("/streams/{type}/{id:path}/audit", GET=Endpoint(api.audit, _PAGE)),
             Resource("/streams/{type}/{id:path}/value", GET=Endpoint(api.value, _MOMENTS, _BOTH)),
             Resource("/transactions", POST=Endpoint(api.transact, instead=_OF_A_MEMBER)),
+            Resource("/where", GET=Endpoint(api.where, ("token",))),
             Resource("/health", GET=Endpoint(api.health)),
             Resource("/ready", GET=Endpoint(api.ready)),
             Resource("/openapi.json", GET=Endpoint(api.openapi)),
@@ -141,7 +143,8 @@ class _Api:
             requests.only(given, ("events",))
             condition = requests.precondition_of(request)
             events = requests.events_of(given.get("events"))
-            return self._save([Operation(stream, events, condition, requests.at_least_of(request))])
+            operation = Operation(stream, events, condition, requests.at_least_of(request))
+            return self._save(request, [operation])
 
         return await run_in_threadpool(write)
 
@@ -149,13 +152,23 @@ class _Api:
         body = await requests.body_of(request)
 
         def write() -> Response:
-            return self._save(requests.operations_of(requests.json_of(body), requests.at_least_of(request)))
+            return self._save(request, requests.operations_of(requests.json_of(body), requests.at_least_of(request)))
 
         return await run_in_threadpool(write)
 
-    def _save(self, operations: Sequence[Operation]) -> Response:
-        answer = self._service.save(operations)
-        return JSONResponse(answer.body, 201, headers={"ETag": f'"{answer.token}"'})
+    def _save(self, request: Request, operations: Sequence[Operation]) -> Response:
+        copies, within = requests.copies_of(request)
+        answer = self._service.save(operations, copies, within)
+        headers = {"ETag": f'"{answer.token}"'}
+        if copies is not None and len(answer.body["regions"]) >= copies:
+            headers["Preference-Applied"] = f"copies={copies}"
+        return JSONResponse(answer.body, 201, headers=headers)
+
+    async def where(self, request: Request) -> Response:
+        token = requests.token_text(request.query_params.get("token"), "token")
+        if token is None:
+            raise Problem("bad-request", 400, "no token; give one as a read or a write returned it")
+        return await run_in_threadpool(lambda: JSONResponse(self._service.where(token), headers=_NOW))
 
     async def health(self, request: Request) -> Response:
         """Answer that the process is alive, without any call to the region."""

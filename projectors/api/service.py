@@ -20,6 +20,7 @@ from replicator.domain.names import MAX_SEQUENCE, StreamId
 from replicator.domain.token import ConsistencyToken
 from replicator.domain.vector import VersionVector
 from replicator.eventstore.change_feed import changes
+from replicator.eventstore.durability import WITHIN_SECONDS
 from replicator.eventstore.history import AuditEntry, Moment, moment_of
 from replicator.eventstore.operations import GaveUp, Operation, Rejected
 from replicator.eventstore.store import EventStore
@@ -115,13 +116,14 @@ class Service:
         listed = entries.first(len(page.events))
         return self._answer({"stream": str(stream), name: listed, "more": page.more}, page.token)
 
-    def save(self, operations: Sequence[Operation]) -> Answer:
-        """Carry operations out in one transaction. Raises Problem 412 with the reasons and the present token, or 409."""
+    def save(self, operations: Sequence[Operation], copies: int | None = None, within: float = WITHIN_SECONDS) -> Answer:
+        """Carry operations out in one transaction, and wait for copies as EventStore.save. Raises Problem 412 with the
+        reasons and the present token, or 409."""
         self._nameable(operations)
         check_echo(event for operation in operations for event in operation.events)
         for operation in operations:
             self._digestible(operation.stream, operation.events)
-        result = self._store.save(*operations, timeout=self._timeout)
+        result = self._store.save(*operations, timeout=self._timeout, copies=copies, within=within)
         if isinstance(result, Rejected):
             etag = self._store.tokens.encode(result.token)
             detail = "; ".join(result.reasons)
@@ -130,7 +132,12 @@ class Service:
             )
         if isinstance(result, GaveUp):
             raise Problem("contention", 409, result.reason)
-        return self._answer({"events": [_event(event) for event in result.events]}, result.token)
+        written = {"events": [_event(event) for event in result.events], "regions": list(result.regions)}
+        return self._answer(written, result.token)
+
+    def where(self, token: str) -> Json:
+        """Return which regions hold everything that a token names. Raises InvalidToken."""
+        return self._store.stable(token, self._timeout).as_json()
 
     def ready(self) -> None:
         """Raise InvalidConfig or RegionUnavailable unless the region's tables can be reached."""

@@ -18,7 +18,10 @@ from replicator.control.control_storage import Value
 from replicator.control.quarantine import Quarantine, event_of, lane_of, projection_of, select
 from replicator.domain.errors import InvalidConfig, InvalidEvent, MeridianError, RegionUnavailable
 from replicator.domain.event import Event, NewEvent, Observed
-from replicator.domain.names import StreamId
+from replicator.domain.names import DELIMITER, LaneId, StreamId, parse_sequence_key
+from replicator.domain.token import ConsistencyToken
+from replicator.domain.vector import VersionVector
+from replicator.eventstore.durability import WITHIN_SECONDS
 from replicator.eventstore.store import EventStore
 from replicator.external.publish_worker import PublishWorker
 from replicator.replication.worker import Replicator
@@ -100,12 +103,42 @@ def append(
     stream: Annotated[str, typer.Argument(help="Stream, type/id, e.g. user/homer")],
     event_type: Annotated[str, typer.Argument(help="Event type, e.g. renamed")],
     payload: Annotated[str, typer.Argument(help='Payload, a JSON object, e.g. \'{"name": "Homer"}\'')] = "{}",
+    copies: Annotated[
+        int | None,
+        typer.Option(help="Wait until this number of regions hold it. (env: MERIDIAN_COPIES, by stream type)", min=1),
+    ] = None,
+    within: Annotated[float, typer.Option(help="Seconds to wait for copies.")] = WITHIN_SECONDS,
 ) -> None:
-    """Append one event to this region's lane of a stream, after reading the stream."""
+    """Append one event to this region's lane of a stream, after reading the stream.
+
+    Prints it, with the regions that are known to hold it. Fewer than --copies is no failure: see `replicator where`.
+    """
     name = StreamId.parse(stream)
     new = NewEvent(event_type, _object(payload))
     store = _store(among.settings())
-    _print(*store.append(name, new, observed=Observed.of(store.read(name))))
+    stored = store.append(name, new, observed=Observed.of(store.read(name)), copies=copies, within=within)
+    for event in stored:
+        _json({**_shown(event), "regions": list(stored.regions)})
+
+
+@app.command()
+@options
+def where(
+    among: Among,
+    named: Annotated[str, typer.Argument(metavar="TOKEN|EVENT", help="Consistency token, or an event's id.")],
+    wait: Annotated[float, typer.Option(help="Seconds to wait for --regions to hold it.", min=0)] = 0.0,
+    regions: Annotated[int | None, typer.Option(help="Exit with 1 unless this number of regions hold it.", min=1)] = None,
+) -> None:
+    """Print which regions hold an event, or everything that a token names, and what the others lack, as a JSON object.
+
+    Exact: what a region holds it holds for good. One read a lane and region.
+    """
+    store = _store(among.settings())
+    token = _event_token(named) if DELIMITER in named else store.token(named)
+    if regions is None:
+        _json(store.stable(token, max(wait, 2.0)).as_json())
+    else:
+        _json(store.wait_until(token, regions, max(wait, 0.001)).as_json())
 
 
 @app.command()
@@ -315,20 +348,28 @@ def _object(text: str) -> dict[str, Any]:
     return value
 
 
+def _event_token(event_id: str) -> ConsistencyToken:
+    key, _, sequence = event_id.rpartition(DELIMITER)
+    lane = LaneId.from_key(key)
+    return ConsistencyToken({lane.stream: VersionVector({lane.region: parse_sequence_key(sequence)})})
+
+
 def _print(*events: Event) -> None:
     for event in events:
-        _json(
-            {
-                "id": event.id,
-                "hlc": str(event.hlc),
-                "type": event.type,
-                "version": event.version,
-                "payload": event.payload,
-                "metadata": event.metadata,
-                "observed": dict(event.observed.items()),
-                "digest": event.digest.hex(),
-            }
-        )
+        _json(_shown(event))
+
+
+def _shown(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "hlc": str(event.hlc),
+        "type": event.type,
+        "version": event.version,
+        "payload": event.payload,
+        "metadata": event.metadata,
+        "observed": dict(event.observed.items()),
+        "digest": event.digest.hex(),
+    }
 
 
 def _json(value: dict[str, Any]) -> None:

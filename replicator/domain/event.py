@@ -22,6 +22,9 @@ GENESIS = bytes(32)
 NONCE = "$nonce"
 """Reserved metadata key: makes every append a distinct event, even when two processes append the same content at the same
 instant. Without it each would take the other's event for its own, and one append would be lost."""
+HANDED_OVER = "-"
+"""Last character of the nonce of an event that its writer hands over to peers itself: who copies the table's stream asks a
+peer for it before it writes it there."""
 MAX_ITEM_BYTES = 400 * 1024
 """DynamoDB's limit of one item in bytes, attribute names included."""
 
@@ -33,6 +36,7 @@ _BEGINS_BYTES = 6 + 2
 SURELY_FITS = MAX_ITEM_BYTES // 8
 """Number of characters of text that cannot make an item too large: at most four bytes per character, all else is bounded."""
 ONLY_NONCE = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]+"\}')
+_HANDED_OVER = re.compile(r'\{"\$nonce":"[A-Za-z0-9_-]*-"[,}]')
 _BEGINNING = netstrings(ENCODING)
 
 
@@ -193,6 +197,11 @@ _TYPES: tuple[tuple[str, type], ...] = (
     ("lane", LaneId), ("sequence", int), ("hlc", Hlc), ("type", str), ("version", int), ("payload_text", str),
     ("metadata_text", str), ("observed", VersionVector), ("prev", bytes), ("digest", bytes),
 )  # fmt: skip
+
+
+def is_handed_over(event: Event) -> bool:
+    """Return whether the event's writer hands it over to peers itself, besides the table's stream."""
+    return _HANDED_OVER.match(event.metadata_text) is not None
 
 
 def digest_of(event: Event) -> bytes:

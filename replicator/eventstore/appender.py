@@ -16,8 +16,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from replicator.control.control_storage import Guard
 from replicator.domain.clock import HybridLogicalClock
 from replicator.domain.errors import InvalidEvent, InvalidOperation, RegionUnavailable, shown
-from replicator.domain.event import NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
+from replicator.domain.event import HANDED_OVER, NO_EVENTS, Event, Head, NewEvent, Observed, seal, size_of
 from replicator.domain.names import LaneId, StreamId
+from replicator.eventstore.durability import Durability
 from replicator.eventstore.storage import GUARDS, MAX_EVENTS, MAX_EVENTS_BYTES, LaneStorage
 from replicator.eventstore.store_errors import AppendContention, GuardBusy, GuardFailed, LaneTaken, OutcomeUnknown, Sent
 
@@ -87,12 +88,14 @@ class WriteFence(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppendPolicy:
-    """Append policy: `attempts` before giving up on a moving lane, the `fence` that permits writes (None: no fence), and
-    `nonce`, which returns unique texts (None: random ones)."""
+    """Append policy: `attempts` before giving up on a moving lane, the `fence` that permits writes (None: no fence),
+    `nonce`, which returns unique texts (None: random ones), and `durability`, which hands events over to peers (None: the
+    table's stream alone does)."""
 
     attempts: int = 10
     fence: WriteFence | None = None
     nonce: Callable[[], str] | None = None
+    durability: Durability | None = None
 
 
 class _FenceMoved(LaneTaken):
@@ -118,10 +121,15 @@ class Appender:
         self._nonce = policy.nonce or _nonces()
 
     def append(
-        self, streams: Collection[StreamId], prepare: Callable[[], Sequence[Write]], guards: Sequence[Guard] = ()
+        self,
+        streams: Collection[StreamId],
+        prepare: Callable[[], Sequence[Write]],
+        guards: Sequence[Guard] = (),
+        *,
+        handed_over: bool = False,
     ) -> tuple[Event, ...]:
         """Append what `prepare` returns to lanes of `streams`, all or none. Call it again whenever a lane has moved
-        meanwhile.
+        meanwhile. `handed_over`: the caller hands the events over to peers itself.
 
         Raises AppendContention when lanes kept moving, RegionFenced when the region accepts no appends; other errors as
         EventStore.append, GuardFailed, and whatever `prepare` raises.
@@ -138,7 +146,7 @@ class Appender:
                 for attempt in contention(self.attempts):
                     with attempt:
                         _, epoch = self._let_through(streams)  # before any read: with another the tables may be others
-                        sealed = self._seal(prepare())
+                        sealed = self._seal(prepare(), HANDED_OVER if handed_over else "")
                         if sealed:
                             self._insert(sealed, guards, lanes, epoch)
         except LaneTaken as error:
@@ -227,7 +235,7 @@ class Appender:
         if self._fence is not None:
             self._fence.failed()
 
-    def _seal(self, writes: Sequence[Write]) -> tuple[Event, ...]:
+    def _seal(self, writes: Sequence[Write], mark: str) -> tuple[Event, ...]:
         sealed: list[Event] = []
         heads = {LaneId(self._region, write.stream): write.head for write in writes if write.head is not None}
         for write in writes:
@@ -238,7 +246,7 @@ class Appender:
             for new in write.events:
                 stamp = self._clock.tick(after=max(head.hlc, seen.hlc))
                 observed = seen.vector.advance(self._region, head.sequence) if head.sequence else seen.vector
-                event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest, self._nonce())
+                event = seal(lane, head.sequence + 1, stamp, new, observed, head.digest, self._nonce() + mark)
                 head = Head.of(event)
                 sealed.append(event)
             heads[lane] = head

@@ -192,10 +192,12 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Result: written, permanently. `token` names all streams that were written, as far as they are known now."""
+    """Result: written, permanently. `token` names all streams that were written, as far as they are known now; `regions` are
+    known to hold the events, the one that was written to first."""
 
     token: ConsistencyToken
     events: tuple[Event, ...]
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

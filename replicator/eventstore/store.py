@@ -4,6 +4,7 @@ writes, all on the few verbs of LaneStorage."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from replicator.control.control_storage import Guard
 from replicator.domain.clock import HybridLogicalClock
@@ -13,14 +14,16 @@ from replicator.domain.names import LaneId, StreamId
 from replicator.domain.token import ConsistencyToken, TokenCodec
 from replicator.domain.vector import EMPTY, VersionVector
 from replicator.eventstore.appender import Appender, AppendPolicy, Write
+from replicator.eventstore.durability import WITHIN_SECONDS, Appended, Durability
 from replicator.eventstore.lane_reader import LaneReader
-from replicator.eventstore.operations import Operation, Result
+from replicator.eventstore.operations import Operation, Result, Saved
 from replicator.eventstore.read_repair import Peer, Puller
 from replicator.eventstore.storage import MAX_EVENTS, LaneStorage
 from replicator.eventstore.stream_reader import StreamReader
 from replicator.eventstore.stream_state import StreamState
 from replicator.eventstore.tokens import Tokens
 from replicator.eventstore.transaction import Saving
+from replicator.eventstore.whereabouts import Locator, Whereabouts
 from replicator.runtime.wall_clock import wall_clock
 
 
@@ -49,40 +52,73 @@ class EventStore:
         self.regions = self._lanes.regions
         puller = Puller([each for each in self.regions if each != region], peer)
         self._streams = StreamReader(self._lanes, Tokens(self.tokens, region, self.regions), puller)
-        self._appender = Appender(storage, region, clock, appends or AppendPolicy())
+        appends = appends or AppendPolicy()
+        self._appender = Appender(storage, region, clock, appends)
+        self._durability = appends.durability or Durability(region)
+        running = self._durability.peers if appends.durability else [each for each in self.regions if each != region]
+        self._locator = Locator(region, storage, running, peer)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def append(self, stream: StreamId | str, *events: NewEvent, observed: Observed | None = None) -> tuple[Event, ...]:
+    def append(
+        self,
+        stream: StreamId | str,
+        *events: NewEvent,
+        observed: Observed | None = None,
+        copies: int | None = None,
+        within: float = WITHIN_SECONDS,
+    ) -> Appended:
         """Append up to 98 events (MAX_EVENTS) to this region's lane of `stream`, all or none. One round trip if the head
         is known.
 
         `observed` is what the writer has seen of the stream (`Observed.of(events)`); the new events record it and sort
-        after it. Returns the events as stored. Raises InvalidName or InvalidEvent before anything is written, ClockAhead
-        when what was observed is too far ahead of this machine's clock, RegionFenced (a RegionUnavailable) when the region
-        accepts no appends, AppendContention or RegionUnavailable when nothing was written, OutcomeUnknown when the outcome
-        is not known (see `resolve`).
-        """
-        return self.append_all([Write(StreamId.of(stream), events, observed or Observed())])
+        after it. With `copies` above 1 (None: what the settings say for the stream's type) it returns once so many regions
+        hold the events, this one included, or `within` seconds after they were stored here; one round trip more to the
+        nearest peer.
 
-    def append_all(self, writes: Sequence[Write]) -> tuple[Event, ...]:
-        """Append to several streams of this region in one transaction, at most 98 events (MAX_EVENTS) in all. Errors as
-        `append`."""
+        Returns the events as stored, and in `regions` which regions are known to hold them: fewer than `copies` is no
+        failure, see `wait_until`. Raises InvalidName, InvalidEvent or InvalidOperation before anything is written,
+        ClockAhead when what was observed is too far ahead of this machine's clock, RegionFenced (a RegionUnavailable) when
+        the region accepts no appends, AppendContention or RegionUnavailable when nothing was written, OutcomeUnknown when
+        the outcome is not known (see `resolve`).
+        """
+        write = Write(StreamId.of(stream), events, observed or Observed())
+        return self.append_all([write], copies=copies, within=within)
+
+    def append_all(self, writes: Sequence[Write], *, copies: int | None = None, within: float = WITHIN_SECONDS) -> Appended:
+        """Append to several streams of this region in one transaction, at most 98 events (MAX_EVENTS) in all. `copies` and
+        `within` as in `append`: of several streams the one with the most copies decides. Errors as `append`."""
         count = sum(len(write.events) for write in writes)
         if not 1 <= count <= MAX_EVENTS:
             raise InvalidEvent(f"{count} events in one append; give 1 to {MAX_EVENTS}, or append in several calls")
-        return self._appender.append({write.stream for write in writes}, lambda: writes)
+        streams = {write.stream for write in writes}
+        wanted = self._durability.begin(streams, copies, within)
+        stored = self._appender.append(streams, lambda: writes, handed_over=wanted > 1)
+        return self._durability.spread(stored, wanted, within)
 
-    def save(self, *operations: Operation, timeout: float = 2.0, guards: Sequence[Guard] = ()) -> Result:
+    def save(
+        self,
+        *operations: Operation,
+        timeout: float = 2.0,
+        guards: Sequence[Guard] = (),
+        copies: int | None = None,
+        within: float = WITHIN_SECONDS,
+    ) -> Result:
         """Execute operations on different streams of this region in one transaction, all or none: at most 98 events
-        (MAX_EVENTS) in all, with those that preconditions add. `guards` are checked with it: at most one.
+        (MAX_EVENTS) in all, with those that preconditions add. `guards` are checked with it: at most one. `copies` and
+        `within` as in `append_all`; `Saved.regions` says which regions hold what was written.
 
         Returns Saved, Rejected or GaveUp. A stream that gets no event is judged but not locked: it may move before the
         write. What tokens name and this region lacks is fetched, for at most `timeout` seconds in all. Raises
         NotHereYet, InvalidToken, InvalidOperation, GuardFailed and ClockAhead when nothing was written; other errors as
         `append`.
         """
-        return Saving(self._streams, self._appender, operations, timeout).run(guards)
+        saving = Saving(self._streams, self._appender, operations, timeout)
+        wanted = self._durability.begin({operation.stream for operation in operations}, copies, within)
+        result = saving.run(guards, handed_over=wanted > 1)
+        if not isinstance(result, Saved):
+            return result
+        return replace(result, regions=self._durability.spread(result.events, wanted, within).regions)
 
     def resolve(self, events: Sequence[Event]) -> bool:
         """Settle an OutcomeUnknown: True when its events are in the lane for certain; False when they never will be.
@@ -92,6 +128,27 @@ class EventStore:
         May itself raise RegionUnavailable or OutcomeUnknown; call it again later.
         """
         return self._appender.resolve(events)
+
+    # -- which regions hold it -------------------------------------------------------------------------------------
+
+    def stable(self, token: ConsistencyToken | str, timeout: float = 2.0) -> Whereabouts:
+        """Return which regions hold everything that a token names: one strongly consistent read a lane and region, one
+        request to each region, at the same time.
+
+        Exact: a region in `held` holds it for good. One that does not answer within `timeout` seconds is in `unknown`.
+        Raises InvalidToken.
+        """
+        return self._locator.where(self.token(token), timeout)
+
+    def wait_until(
+        self, token: ConsistencyToken | str, regions: int | Collection[str], timeout: float = 10.0
+    ) -> Whereabouts:
+        """Wait until so many regions, or those with these names, hold everything that a token names; return which do.
+
+        Raises NotEverywhereYet when that takes longer than `timeout` seconds, InvalidOperation for a number or a name that
+        the system has not, and InvalidToken.
+        """
+        return self._locator.wait(self.token(token), regions, timeout)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class Saving:
         self._timeout = timeout
         self._seen: dict[StreamId, Observed] = {}
 
-    def run(self, guards: Sequence[Guard]) -> Result:
+    def run(self, guards: Sequence[Guard], *, handed_over: bool = False) -> Result:
         # Events from other regions are fetched before any lane is held.
         self._after = {each.stream: self._token_of(each) for each in self._operations}
         end = time.monotonic() + self._timeout
@@ -51,7 +51,7 @@ class Saving:
             if each.precondition.reads or self._after[each.stream].vector(each.stream)
         }
         try:
-            events = self._appender.append(self._after.keys(), self._prepare, guards)
+            events = self._appender.append(self._after.keys(), self._prepare, guards, handed_over=handed_over)
         except _Declined as declined:
             return declined.result
         except AppendContention as error:

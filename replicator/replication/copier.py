@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -19,9 +20,9 @@ import structlog
 from replicator.control.pointers import Spans
 from replicator.control.quarantine import Quarantine
 from replicator.domain.errors import DamagedEvent, RegionRefuses, RegionUnavailable
-from replicator.domain.event import Event, size_of
+from replicator.domain.event import Event, is_handed_over, size_of
 from replicator.domain.names import LaneId
-from replicator.eventstore.storage import MAX_TRANSACTION, Insert, LaneStorage
+from replicator.eventstore.storage import MAX_TRANSACTION, Insert, LaneStorage, Position
 from replicator.eventstore.store_errors import LaneTaken, OutcomeUnknown
 from replicator.replication.copy_plan import Plan, follow, plan
 from replicator.replication.divergence import Divergence, id_of
@@ -31,7 +32,8 @@ from replicator.replication.link_state import LinkState
 
 _sequence = attrgetter("sequence")
 _TRANSACTION_BYTES = 3_500_000
-_SAME_PEER_SECONDS = 5.0
+SAME_PEER_SECONDS = 5.0
+"""Seconds for which the peer's table is taken to be the same: less than creating one takes."""
 _FIRST_PAUSE = 0.05
 """Seconds until the first look for an event that another process may be copying; each further pause is twice as long."""
 _HOPELESS_SECONDS, _HOPELESS_KEPT = 30.0, 10_000
@@ -46,7 +48,9 @@ class Copier:
     With `patience`, several copiers work on the same lanes: what this one remembers of the peer is a hint, and events wait
     for those before them, which another one may be copying, so many seconds for all of one `copy`. Then gaps are filled from
     home. A `shared` one is given whole shards of a stream, in order, and another one may have had them since: it asks the
-    peer before it fills a gap, and does not wait.
+    peer before it fills a gap, and does not wait. A `direct` one is a writer's own: it is given what that writer hands over,
+    and fills no more than a page of a gap. `identify` returns the identity of the peer's table and may remember it for a few
+    seconds (None: this copier asks and remembers by itself).
     """
 
     home: LaneStorage
@@ -59,6 +63,8 @@ class Copier:
     sleep: Callable[[float], None] = time.sleep
     patience: float = 0.0
     shared: bool = False
+    direct: bool = False
+    identify: Callable[[], str] | None = None
     _divergence: Divergence = field(init=False)
     _heads: Heads = field(init=False)
     _catch_up: CatchUp = field(init=False)
@@ -82,8 +88,8 @@ class Copier:
         """Make the peer hold these events and everything before them. Safe to repeat.
 
         Returns the events of lanes that the peer throttled, which the caller must retry; all other lanes are done. A copier
-        with `patience` fills a page of a gap and returns the rest, too. Raises RegionUnavailable when the peer accepted
-        nothing.
+        with `patience` and a `direct` one fill a page of a gap and return the rest, too. Raises RegionUnavailable when the
+        peer accepted nothing.
         """
         return self._copy(events, self.patience)
 
@@ -94,6 +100,7 @@ class Copier:
             lanes.setdefault(event.lane, []).append(event)
         for lane in self._divergence.stopped:
             lanes.pop(lane, None)
+        lanes = lanes if self.direct else self._without_arrived(lanes)
         self._heads.meet(lanes, alone=not self.patience, sure=not (self.patience or self.shared))
         self._throttled.clear()
         self._answered, self._failure = False, None
@@ -101,7 +108,7 @@ class Copier:
             lanes = self._wait_for_others(self._round(lanes, fill=False), patience)
         self._filled.clear()
         while lanes:
-            lanes = self._round(lanes, page=bool(patience))
+            lanes = self._round(lanes, page=bool(patience) or self.direct)
         if self._failure is not None:
             self._looked = -math.inf
             if not self._answered:
@@ -115,13 +122,12 @@ class Copier:
 
     def know_peer(self, at_once: bool = False) -> None:
         """Drop the known heads when the peer's table has another identity: heads of an emptied or restored region would
-        leave gaps in it. Reads the identity every few seconds, which is less than creating a table takes, or `at_once`.
-        Raises RegionUnavailable."""
+        leave gaps in it. Reads the identity every SAME_PEER_SECONDS, or `at_once`. Raises RegionUnavailable."""
         now = self.monotonic()
-        if not at_once and len(self._heads) and now - self._looked < _SAME_PEER_SECONDS:
+        if not at_once and self.identify is None and len(self._heads) and now - self._looked < SAME_PEER_SECONDS:
             return
         try:
-            identity: str | None = self.peer.identity()
+            identity: str | None = self.peer.identity() if self.identify is None else self.identify()
         except Exception as error:
             if isinstance(error, RegionUnavailable) and not isinstance(error, RegionRefuses):
                 raise
@@ -154,6 +160,24 @@ class Copier:
     def look_again(self) -> None:
         """Clear the set of stopped lanes: they may have been repaired. An event that is still wrong is refused again."""
         self._divergence.stopped.clear()
+
+    def _without_arrived(self, lanes: dict[LaneId, list[Event]]) -> dict[LaneId, list[Event]]:
+        """Leave out the events that their writers have handed over, and that the peer holds already: they cost a read, not a
+        second write. Raises RegionUnavailable."""
+        wanted = [event for events in lanes.values() for event in events if is_handed_over(event)]
+        if not wanted:
+            return lanes
+        held: Mapping[Position, Event] = {}
+        with suppress(DamagedEvent):  # the insert finds it taken, and the comparison names it
+            held = self.peer.get({(event.lane, event.sequence) for event in wanted}, consistent=False)
+        arrived = {event.id for event in wanted if (event.lane, event.sequence) in held
+                   and held[event.lane, event.sequence].digest == event.digest}  # fmt: skip
+        for event in wanted:
+            if event.id in arrived:
+                self._heads.advance(event)
+        self.state.known += len(arrived)
+        left = {lane: [event for event in events if event.id not in arrived] for lane, events in lanes.items()}
+        return {lane: events for lane, events in left.items() if events}
 
     def _wait_for_others(self, lanes: dict[LaneId, list[Event]], patience: float) -> dict[LaneId, list[Event]]:
         """Copy these events, which have gaps before them, as other copiers fill those, for `patience` seconds in all.

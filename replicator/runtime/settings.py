@@ -36,7 +36,8 @@ class Settings:
     seconds: docs/decisions/0020. `shard_lease` is the time after which the shards of a worker that is not heard of are taken
     over: docs/decisions/0036. `heartbeat` is the time from one heartbeat event of the region's workers to the next (0:
     none): docs/decisions/0040. `roles` maps a region in another account to the ARN of the role that is assumed to reach it:
-    docs/decisions/0041.
+    docs/decisions/0041. `copies` maps a stream type ("*": every other one) to the number of regions that an append waits
+    for: docs/decisions/0042.
     """
 
     region: str
@@ -60,6 +61,7 @@ class Settings:
     shard_lease: float = 10.0
     heartbeat: float = 60.0
     roles: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -86,6 +88,11 @@ class Settings:
             if not _ROLE.fullmatch(role):
                 raise InvalidConfig(
                     f"role {role!r} of {region} is not the ARN of a role; write 'arn:aws:iam::123456789012:role/NAME'"
+                )
+        for kind, copies in self.copies.items():
+            if not 1 <= copies <= 1 + len(self.peers):
+                raise InvalidConfig(
+                    f"{copies} copies of {kind!r}; give 1 to {1 + len(self.peers)}, the number of regions that run"
                 )
         for name in ("connect_timeout", "read_timeout", "poll_interval", "fence_lease", "shard_lease"):
             if not getattr(self, name) > 0:
@@ -187,6 +194,7 @@ def read_settings(
         shard_lease=_number("MERIDIAN_SHARD_LEASE", environment, 10.0),
         heartbeat=_number("MERIDIAN_HEARTBEAT", environment, 60.0),
         roles=_pairs(given("MERIDIAN_ROLES", environment), "role", "arn:aws:iam::123456789012:role/NAME"),
+        copies=_copies(given("MERIDIAN_COPIES", environment)),
     )
 
 
@@ -213,6 +221,18 @@ def _pairs(text: str, noun: str, example: str) -> dict[str, str]:
             raise InvalidConfig(f"region {region} has two {noun}s, {pairs[region]} and {value}; leave one out")
         pairs[region] = value
     return pairs
+
+
+def _copies(text: str) -> dict[str, int]:
+    copies: dict[str, int] = {}
+    for item in _list(text):
+        kind, equals, number = (part.strip() for part in item.partition("="))
+        if not (kind and equals and re.fullmatch("[0-9]{1,3}", number)):
+            raise InvalidConfig(f"{item!r} in MERIDIAN_COPIES is not a stream type and a number; write 'account=2'")
+        if kind in copies:
+            raise InvalidConfig(f"{kind!r} is in MERIDIAN_COPIES twice; leave one out")
+        copies[kind] = int(number)
+    return copies
 
 
 def _number(name: str, environment: Mapping[str, str], default: float) -> float:

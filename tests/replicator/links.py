@@ -45,12 +45,13 @@ def lane_of(stream: str, region: str = EAST) -> LaneId:
     return LaneId(region, StreamId("user", stream))
 
 
-def chain(lane: LaneId, count: int, after: Sequence[Event] = (), by: str = "home") -> list[Event]:
+def chain(lane: LaneId, count: int, after: Sequence[Event] = (), by: str = "home", nonce: str = "") -> list[Event]:
     """`count` events behind those of `after`; `by` makes another history of the same positions."""
     events = list(after)
     for sequence in range(len(events) + 1, len(events) + count + 1):
         prev = events[-1].digest if events else GENESIS
-        events.append(seal(lane, sequence, Hlc(1000 + sequence, 0), NewEvent("x", {"by": by, "s": SECRET}), EMPTY, prev))
+        new = NewEvent("x", {"by": by, "s": SECRET})
+        events.append(seal(lane, sequence, Hlc(1000 + sequence, 0), new, EMPTY, prev, nonce))
     return events[len(after) :]
 
 

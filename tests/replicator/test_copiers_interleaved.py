@@ -15,7 +15,7 @@ from chaos.fleet.virtual_time import VirtualPool, VirtualTime
 from replicator.control.memory_control import MemoryControl
 from replicator.control.quarantine import Quarantine, by_lane
 from replicator.domain.errors import DamagedEvent, RegionUnavailable
-from replicator.domain.event import Event
+from replicator.domain.event import HANDED_OVER, Event
 from replicator.domain.names import LaneId
 from replicator.eventstore.memory_storage import MemoryStorage
 from replicator.eventstore.storage import Insert, Position
@@ -124,7 +124,8 @@ class World:
         self.backlog: list[LaneId] = []
         self.longest = 0.0
         for lane in self.lanes:
-            self.home.insert_each(chain(lane, self.chance.choice([1, 6, 20, 60, *([160] if seed % 5 == 0 else [])])))
+            count = self.chance.choice([1, 6, 20, 60, *([160] if seed % 5 == 0 else [])])
+            self.home.insert_each(chain(lane, count, nonce=self.chance.choice(["", f"x{HANDED_OVER}"])))
         if self.chance.random() < 0.25:
             lane = self.chance.choice(self.lanes)
             ours = list(self.home.read(lane))[:-1][: self.chance.randint(0, 3)]
@@ -137,9 +138,21 @@ class World:
 
     def copier(self, patience: float) -> Copier:
         pool: Any = VirtualPool(self.time, 4)
-        state, log = LinkState(), structlog.get_logger()
+        log, direct = structlog.get_logger(), not patience and self.chance.random() < 0.5  # as a writer hands over
         network: Any = self.network
-        return Copier(self.home, network, self.quarantine, pool, state, log, self.time.now, self.time.sleep, patience)
+        return Copier(
+            self.home,
+            network,
+            self.quarantine,
+            pool,
+            LinkState(),
+            log,
+            self.time.now,
+            self.time.sleep,
+            patience,
+            direct,
+            direct,
+        )
 
     def deliveries(self) -> list[list[Event]]:
         """Each lane's events in order, the lanes mixed, and the whole dealt to one, two or four streams of batches."""

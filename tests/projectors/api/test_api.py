@@ -112,6 +112,43 @@ def problem(response: Any, status: int, kind: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.emulator
+def test_a_write_waits_for_the_copies_that_its_client_prefers(request: pytest.FixtureRequest) -> None:
+    east = clients(request, "emulator")[EAST]
+    written = append(east, event("logged_in"), Prefer='handling=lenient, Copies="2"; x=1, wait=20')
+    assert (written.status_code, written.json()["regions"]) == (201, [EAST, WEST])
+    assert written.headers["Preference-Applied"] == "copies=2"
+    body = {"operations": [{"stream": "user/lisa", "events": [event("logged_in")]}]}
+    assert east.post("/transactions", json=body, headers={"Prefer": "copies=2"}).json()["regions"] == [EAST, WEST]
+    where = east.get("/where", params={"token": written.json()["token"]})
+    assert (where.json(), where.headers["Cache-Control"]) == (
+        {"held": [EAST, WEST], "missing": {}, "unknown": {}},
+        "no-store",
+    )
+
+    plain = append(east, event("logged_in"))
+    assert plain.json()["regions"] == [EAST]
+    assert "Preference-Applied" not in plain.headers
+    where = east.get("/where", params={"token": plain.json()["token"]})
+    assert where.json() == {"held": [EAST], "missing": {WEST: {"us-east-1#user#homer": 2}}, "unknown": {}}
+
+
+@pytest.mark.parametrize("given", ["copies=two", "copies=0", "copies=9", "copies", "copies=2, wait=0", "wait=21", "wait=x"])
+def test_a_preference_that_cannot_be_is_refused(given: str) -> None:
+    east = TestClient(
+        application(Service(stores_in_memory()[EAST], PROJECTIONS, MemorySink())), raise_server_exceptions=False
+    )
+    refused = append(east, event("logged_in"), Prefer=given)
+    assert "give a whole number from 1 to" in problem(refused, 400, refused.json()["type"].rpartition(":")[2])["detail"]
+    assert east.get("/streams/user/homer/events").json()["events"] == []
+
+
+@pytest.mark.parametrize(("query", "kind"), [("", "bad-request"), ("?token=", None), ("?token=x", "invalid-token")])
+def test_where_needs_a_token(east: TestClient, query: str, kind: str | None) -> None:
+    refused = east.get(f"/where{query}")
+    problem(refused, 400, kind or refused.json()["type"].rpartition(":")[2])
+
+
 def test_what_is_appended_is_read_with_the_same_token(east: TestClient) -> None:
     written = append(east, event("email_set", value="h@x"), event("logged_in"))
     assert written.status_code == 201

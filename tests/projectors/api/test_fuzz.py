@@ -25,7 +25,7 @@ from replicator import EventStore, MemoryStorage
 from replicator.connect import connect_store
 from replicator.runtime.settings import Settings
 
-OPERATIONS = 8  # all but the document's own
+OPERATIONS = 9  # all but the document's own
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
     response_schema_conformance,
