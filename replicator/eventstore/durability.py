@@ -61,6 +61,8 @@ class Durability:
     def begin(self, streams: Collection[StreamId], copies: int | None, within: float) -> int:
         """Return the number of regions, this one included, that a write to these streams waits for, and get ready for it.
         Raises InvalidOperation."""
+        if copies is None and not self.policy:
+            return 1
         if copies is None:
             wanted = max((self.policy.get(each.type, self.policy.get(EVERY_TYPE, 1)) for each in streams), default=1)
         else:
