@@ -74,6 +74,7 @@ VARIABLES = {
     "MERIDIAN_PREFIX": "The beginning of all names of tables, queues and streams.",
     "MERIDIAN_ENDPOINTS": "URLs of emulators: `us-east-1=http://127.0.0.1:4566,…`. Unset on AWS.",
     "MERIDIAN_ROLES": "Roles to assume in other accounts: `eu-west-1=arn:aws:iam::123456789012:role/NAME,…`.",
+    "MERIDIAN_COPIES": "Regions that an append waits for, by stream type: `account=2,order=3`; `*=2` for every other type.",
     "MERIDIAN_CONNECT_TIMEOUT": "Seconds to wait for a connection.",
     "MERIDIAN_READ_TIMEOUT": "Seconds to wait for an answer.",
     "MERIDIAN_ATTEMPTS": "Attempts of one request before the region counts as unavailable.",

@@ -37,8 +37,9 @@ def _stage(settings: Settings, clock: Callable[[], float] = time.monotonic) -> t
     for row in range(5):
 
         def append(writes: Any) -> Any:
-            events.extend(store.append_all(writes))
-            return events[-1:]
+            stored = store.append_all(writes)
+            events.extend(stored)
+            return stored
 
         client.write([(STREAM, NewEvent("departed", {"id": f"{row}", "row": row}))], append)
     return stage, events, {region: DynamoStorage(settings, region) for region in (EAST, WEST)}
