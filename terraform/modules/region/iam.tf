@@ -83,6 +83,12 @@ locals {
       Action   = local.read_items
       Resource = local.peer_events_arns
     }
+    locate_at_peers = {
+      Sid      = "LocateEventsAtPeers"
+      Effect   = "Allow"
+      Action   = ["dynamodb:BatchGetItem"]
+      Resource = local.peer_events_arns
+    }
     describe_peers = {
       Sid      = "KnowPeers"
       Effect   = "Allow"
@@ -441,7 +447,7 @@ locals {
     operator = local.operate
     # Whoever is on call has the operators' rights, and those of every other command that mends something here.
     oncall = concat(local.operate, [
-      local.can.take_dead_letters, local.can.put_on_backlogs, local.can.rebuild_views, local.can.read_peers,
+      local.can.take_dead_letters, local.can.put_on_backlogs, local.can.rebuild_views, local.can.locate_at_peers,
     ], local.reveal)
     # What the functions do, by processes of one's own: replicator run, replicator publish, projectors run.
     worker = concat([
