@@ -89,6 +89,7 @@ class Locator:
     def wait(self, token: ConsistencyToken, regions: int | Collection[str], timeout: float) -> Whereabouts:
         """Wait until so many regions, or those with these names, hold everything that the token names. Raises
         NotEverywhereYet when that takes longer than `timeout` seconds, and InvalidOperation."""
+        regions = (regions,) if isinstance(regions, str) else regions
         names = self._wanted(regions)
         started = time.monotonic()
         pause, longest = _PAUSES

@@ -34,6 +34,8 @@ _sequence = attrgetter("sequence")
 _TRANSACTION_BYTES = 3_500_000
 SAME_PEER_SECONDS = 5.0
 """Seconds for which the peer's table is taken to be the same: less than creating one takes."""
+_DIRECT_KEPT = 4_000
+"""Number of heads that a `direct` copier remembers: a writer has many of them for each peer."""
 _FIRST_PAUSE = 0.05
 """Seconds until the first look for an event that another process may be copying; each further pause is twice as long."""
 _HOPELESS_SECONDS, _HOPELESS_KEPT = 30.0, 10_000
@@ -81,7 +83,8 @@ class Copier:
         self._divergence = Divergence(
             self.home, self.peer, self.quarantine, self.state, self.log, lambda lane: self._heads.forget(lane)
         )
-        self._heads = Heads(self.peer, self.pool, self._divergence.end_damaged)
+        most = {"most": _DIRECT_KEPT} if self.direct else {}
+        self._heads = Heads(self.peer, self.pool, self._divergence.end_damaged, **most)
         self._catch_up = CatchUp(self._divergence, self._heads, self.pool, self._copy, self._try_insert)
 
     def copy(self, events: Sequence[Event]) -> list[Event]:

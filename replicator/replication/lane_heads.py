@@ -24,11 +24,17 @@ class Heads:
     """High watermarks of a peer's lanes, for the most recently used ones. A remembered head is a hint: others may have made
     the lane longer since. An insert behind it reports that, and events that do not follow it make `meet` ask the peer.
 
-    `damaged` is called for a lane whose last event at the peer is damaged; no head is kept for it.
+    `damaged` is called for a lane whose last event at the peer is damaged; no head is kept for it. `most` heads are kept.
     """
 
-    def __init__(self, peer: LaneStorage, pool: ThreadPoolExecutor, damaged: Callable[[LaneId, DamagedEvent], None]) -> None:
-        self._peer, self._pool, self._damaged = peer, pool, damaged
+    def __init__(
+        self,
+        peer: LaneStorage,
+        pool: ThreadPoolExecutor,
+        damaged: Callable[[LaneId, DamagedEvent], None],
+        most: int = _KEPT,
+    ) -> None:
+        self._peer, self._pool, self._damaged, self._most = peer, pool, damaged, most
         self._heads: OrderedDict[LaneId, Head] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,6 +54,8 @@ class Heads:
         """Record that the peer holds this event now."""
         head = self._heads.pop(event.lane, None)  # moved to the end: the least recently used lane is evicted first
         self._heads[event.lane] = head if head is not None and head.sequence >= event.sequence else Head.of(event)
+        if len(self._heads) > self._most:
+            self._heads.popitem(last=False)
 
     def meet(self, lanes: Mapping[LaneId, Sequence[Event]], alone: bool = True, sure: bool = True) -> None:
         """Read the heads of these lanes as far as their events need it: those that are not remembered and, unless this
@@ -102,7 +110,7 @@ class Heads:
         for lane, head in zip(unknown, self._pool.map(self._ask, unknown), strict=True):
             if head is not None:
                 self._heads[lane] = head
-        while len(self._heads) > _KEPT:
+        while len(self._heads) > self._most:
             self._heads.popitem(last=False)
 
     def _ask(self, lane: LaneId) -> Head | None:

@@ -160,3 +160,12 @@ def test_a_peer_that_has_more_is_not_written_to(bench: Bench) -> None:  # noqa: 
     bench.copier.copy(events[1:3])
     bench.copier.copy(events[3:])
     assert (bench.refused(), bench.copier.state.copied, bench.copier.state.known) == ([], 0, 5)
+
+
+def test_no_more_heads_are_kept_than_asked_for_also_of_lanes_that_begin() -> None:
+    heads = Heads(Counted(), ThreadPoolExecutor(1), lambda lane, error: None, most=10)
+    for lane in LANES[:50]:
+        heads.advance(chain(lane, 1)[0])
+    assert len(heads) == 10
+    assert heads.of(LANES[49]).sequence == 1
+    assert heads.of(LANES[0]) == NO_EVENTS
