@@ -115,8 +115,8 @@ def test_a_peer_that_does_not_answer_teaches_nothing(peer: Counted, heads: Heads
     assert len(heads) == 0
 
 
-def test_what_was_used_last_is_kept(heads: Heads, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("replicator.replication.lane_heads._KEPT", 3)
+def test_what_was_used_last_is_kept(peer: Counted) -> None:
+    heads = Heads(peer, ThreadPoolExecutor(1), lambda lane, error: None, most=3)
     for lane in LANES[:3]:
         heads.advance(chain(lane, 1)[0])
     heads.advance(chain(LANES[0], 1)[0])
